@@ -1,0 +1,66 @@
+"""Our exceptions, and the one sentence that a person reads for any exception."""
+
+from __future__ import annotations
+
+import errno
+
+
+class FeedbackError(Exception):
+    """Something the person can mend; ``str(error)`` is one sentence that says what is wrong and what to do."""
+
+
+class DataError(FeedbackError):
+    """A dataset or an image cannot be read or has the wrong form."""
+
+
+class ModelError(FeedbackError):
+    """A model cannot be loaded, does not fit the dataset, or cannot do what was asked."""
+
+
+class MaskError(FeedbackError):
+    """A mask cannot be read or does not fit its image."""
+
+
+class ConfigError(FeedbackError):
+    """A setting has a value that cannot be used."""
+
+
+class StorageError(FeedbackError):
+    """A file could not be written or read (full disk, missing rights)."""
+
+
+class RetuneError(FeedbackError):
+    """A retune could not start or could not be finished."""
+
+
+_OS_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "your disk quota is used up; free some space and try again",
+    errno.EROFS: "the folder is read-only; choose another folder",
+    errno.EACCES: "you may not write or read there; choose another folder or change its rights",
+    errno.EPERM: "you may not write or read there; choose another folder or change its rights",
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EISDIR: "that is a folder, not a file; name a file",
+    errno.ENOTDIR: "part of that path is a file, not a folder; check the path",
+    errno.ENAMETOOLONG: "the file name is too long; choose a shorter one",
+}
+
+
+def describe(error: BaseException) -> str:
+    """Return one line, without a traceback, that says what went wrong and what to do.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any exception; ours give their own text, those of the operating system and of torch a translation.
+    """
+    if isinstance(error, FeedbackError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in _OS_REASONS:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{_OS_REASONS[error.errno]}."
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in text:
+        return "There is not enough memory for this; use a smaller batch, smaller images, or the CPU."
+    return f"Unexpected {name}: {text[:300]} (a fault of the program; please report it)."
