@@ -20,7 +20,7 @@ def _load_triton_apart() -> None:
     flags = sys.getdlopenflags()
     try:
         sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
-        import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+        import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import triton._C.libtriton  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
     except (ImportError, OSError, AttributeError):
         # A CPU build has no triton, musl has no RTLD_DEEPBIND: nothing to keep apart then.

@@ -1,0 +1,51 @@
+"""Datasets: reading images and masks lazily, splits, preprocessing, and the samples that need no download.
+
+`Preprocessing` and `InputCache` need torch and load on first use; everything else here works without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.dataset import Dataset, Item
+from napari_cam_feedback.data.folder import FolderDataset
+from napari_cam_feedback.data.images import read_image, read_mask
+from napari_cam_feedback.data.open import open_dataset
+from napari_cam_feedback.data.samples import SAMPLES, SampleInfo, make_sample, sample_data_dir, write_sample
+from napari_cam_feedback.data.table import CsvDataset
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data.cache import InputCache
+    from napari_cam_feedback.data.preprocessing import Preprocessing
+
+_NEED_TORCH = {"InputCache": "cache", "Preprocessing": "preprocessing"}
+
+__all__ = [
+    "SAMPLES",
+    "ArrayDataset",
+    "CsvDataset",
+    "Dataset",
+    "FolderDataset",
+    "InputCache",
+    "Item",
+    "Preprocessing",
+    "SampleInfo",
+    "make_sample",
+    "open_dataset",
+    "read_image",
+    "read_mask",
+    "sample_data_dir",
+    "write_sample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEED_TORCH:
+        return getattr(import_module(f"napari_cam_feedback.data.{_NEED_TORCH[name]}"), name)
+    raise AttributeError(f"module 'napari_cam_feedback.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NEED_TORCH])

@@ -1,0 +1,190 @@
+"""What every dataset offers: items with keys, labels and splits, whose images are read when asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from napari_cam_feedback.data.keys import Keys
+from napari_cam_feedback.errors import DataError
+
+KNOWN_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a dataset, without its pixels.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the dataset.
+    key : str
+        Its stable name: the POSIX path relative to the dataset's root.
+    label : int or None
+        Index into the dataset's class names; None where it is not known.
+    split : str
+        The split that it belongs to.
+    """
+
+    index: int
+    key: str
+    label: int | None
+    split: str
+
+
+class Dataset(ABC):
+    """Items in a fixed order; a subclass says how one image and its known mask are read.
+
+    Attributes
+    ----------
+    source : Path or None
+        The folder or file that it was read from; None if it lives in memory only.
+    class_names : tuple of str
+        The classes; a label is an index into them.
+    keys : sequence of str
+        The items' keys, without duplicates.
+    labels : ndarray of int64, shape (N,)
+        The items' labels, -1 where not known.
+    splits : ndarray of str, shape (N,)
+        The items' splits.
+    split_names : tuple of str
+        The splits that there are: train, val, test, then others by name.
+    made_split : bool
+        True where the split is ours (`splits.stratified_splits`) and not the dataset's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Iterable[str],
+        labels: np.ndarray,
+        splits: np.ndarray,
+        class_names: Sequence[str],
+        source: Path | None = None,
+        made_split: bool = False,
+    ) -> None:
+        self.source = source
+        self.class_names = tuple(class_names)
+        self._keys = Keys(keys)
+        self.keys: Sequence[str] = self._keys
+        self.labels = np.asarray(labels, np.int64)
+        self.splits = np.asarray(splits)
+        self.made_split = made_split
+        self.split_names = order_splits(np.unique(self.splits).tolist())
+        for array in (self.labels, self.splits):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(self.indices(name))} {name}" for name in self.split_names)
+        where = self.source or "in memory"
+        return f"{type(self).__name__}({where}: {counts}; {len(self.class_names)} classes)"
+
+    def item(self, index: int) -> Item:
+        """Return the item at `index` (0 to N - 1)."""
+        label = int(self.labels[index])
+        return Item(int(index), self.keys[index], label if label >= 0 else None, str(self.splits[index]))
+
+    def index_of(self, key: str) -> int:
+        """Return the index of the item with this key.
+
+        Raises
+        ------
+        DataError
+            There is no such item.
+        """
+        found = self._keys.find(key)
+        if found is None:
+            raise DataError(
+                f'There is no image "{key}" in {self.source or "this dataset"}; check the name and the split.'
+            )
+        return found
+
+    def indices(self, split: str | None = None) -> np.ndarray:
+        """Return the indices of the items of a split, of all items without one; int64, ascending.
+
+        Raises
+        ------
+        DataError
+            There is no such split; the sentence names those there are.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        if split not in self.split_names:
+            close = get_close_matches(split, self.split_names, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else "; choose one of these."
+            raise DataError(f'There is no split "{split}", only {", ".join(self.split_names)}{hint}')
+        return np.flatnonzero(self.splits == split).astype(np.int64)
+
+    @abstractmethod
+    def read(self, index: int) -> np.ndarray:
+        """Return the image, shape (H, W) or (H, W, 3), uint8, uint16 or float32.
+
+        Raises
+        ------
+        DataError
+            The image is missing or broken; the sentence names it.
+        """
+
+    @abstractmethod
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return the image's (height, width) in pixels, without decoding it where that can be avoided."""
+
+    def known_mask(self, index: int) -> np.ndarray | None:
+        """Return the irrelevance mask that came with the dataset, bool (H, W); None where there is none.
+
+        Raises
+        ------
+        MaskError
+            The mask is broken, or not of the image's size.
+        """
+        return None
+
+    @property
+    def has_known_masks(self) -> bool:
+        """Whether any irrelevance masks came with the dataset."""
+        return False
+
+
+def order_splits(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct split names: train, val, test first, then the others by name."""
+    present = set(names)
+    return (*(n for n in KNOWN_SPLITS if n in present), *sorted(present.difference(KNOWN_SPLITS)))
+
+
+def check_class_names(
+    found: Iterable[str], class_names: Sequence[str] | None, source: object
+) -> tuple[str, ...]:
+    """Return the class names: those given, else those found, sorted as torchvision's ImageFolder does.
+
+    Raises
+    ------
+    DataError
+        A class found in the data is not among the names given, or a name is given twice.
+    """
+    found = sorted(set(found))
+    if class_names is None:
+        return tuple(found)
+    names = tuple(str(name) for name in class_names)
+    if len(set(names)) < len(names):
+        raise DataError("A class name is given twice; name each class once.")
+    extra = [name for name in found if name not in names]
+    if extra:
+        raise DataError(
+            f'{source} has the class "{extra[0]}", which is not among the class names given '
+            f"({shorten(names)}); correct the names or the data."
+        )
+    return names
+
+
+def shorten(names: Sequence[str], limit: int = 8) -> str:
+    """Return the names joined by commas, with an ellipsis after the first few."""
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -1,0 +1,167 @@
+"""How good a classifier is, on every split: accuracy, per class, confusion, right reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.evaluate.predictions import predict
+from napari_cam_feedback.evaluate.right_reasons import KnownMasks, RightReasons, right_reasons
+from napari_cam_feedback.models.classifier import Classifier
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Precision, recall and F1 (0 where undefined) and the number of images of one class."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What was measured on a split.
+
+    Attributes
+    ----------
+    n : int
+        Labelled images.
+    accuracy : float
+        Share predicted right.
+    per_class : dict
+        By class name.
+    confusion : ndarray
+        (K, K) int64; rows are true classes, columns predictions.
+    right_reasons : RightReasons or None
+        None where the split has no masks.
+    """
+
+    n: int
+    accuracy: float
+    per_class: dict[str, ClassResult]
+    confusion: np.ndarray
+    right_reasons: RightReasons | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the command contract has them."""
+        return {
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "per_class": {name: vars(result) for name, result in self.per_class.items()},
+            "confusion": self.confusion.tolist(),
+            "right_reasons": None if self.right_reasons is None else self.right_reasons.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results by split, and the images left out because they could not be read (key to sentence)."""
+
+    splits: dict[str, SplitResult]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the command contract has them."""
+        return {
+            "splits": {name: result.to_json() for name, result in self.splits.items()},
+            "skipped": self.skipped,
+        }
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    masks: Mapping[str, np.ndarray] | None = None,
+    splits: Sequence[str] | None = None,
+    cache: InputCache | None = None,
+    seed: int = 0,
+    max_masked: int = 500,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Measure a classifier on splits of a dataset.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        What is judged.
+    dataset : Dataset
+        Images with labels.
+    masks : mapping, optional
+        Key to (H, W) bool of what is irrelevant; by default the masks that the dataset brings along.
+    splits : sequence of str, optional
+        By default all.
+    cache : InputCache, optional
+        Inputs read before.
+    seed : int
+        Of the fills, and of the choice of masked images where there are many.
+    max_masked : int
+        Right reasons are measured on at most that many masked images of a split.
+    progress : callable, optional
+        Called with splits done and in all.
+    stop : callable, optional
+        Asked between batches; True ends with the splits done so far.
+
+    Raises
+    ------
+    DataError
+        There is no such split, or no labelled image of it can be read.
+    ModelError
+        The classifier is for other classes.
+    """
+    masks = KnownMasks(dataset) if masks is None else masks
+    names = list(splits or dataset.split_names)
+    cache = cache or InputCache(dataset, classifier.preprocessing)
+    results: dict[str, SplitResult] = {}
+    for number, name in enumerate(names):
+        found = predict(classifier, dataset, split=name, cache=cache, stop=stop)
+        if stop is not None and stop():
+            break
+        labelled = found.labels >= 0
+        if not labelled.any():
+            first = next(iter(found.skipped.values()), "its images have no labels.")
+            raise DataError(f"Nothing can be measured on the split {name}: {first}")
+        truth, predicted = found.labels[labelled], found.predicted[labelled]
+        classes = np.arange(classifier.num_classes)
+        precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0.0)
+        per_class = {
+            class_name: ClassResult(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]))
+            for k, class_name in enumerate(classifier.class_names)
+        }
+        masked = _some_masked(dataset, found.indices[labelled], masks, max_masked, seed)
+        reasons = right_reasons(classifier, dataset, masked, masks, cache=cache, seed=seed, stop=stop)
+        results[name] = SplitResult(
+            n=int(labelled.sum()),
+            accuracy=float((truth == predicted).mean()),
+            per_class=per_class,
+            confusion=confusion_matrix(truth, predicted, labels=classes),
+            right_reasons=reasons,
+        )
+        if progress is not None:
+            progress(number + 1, len(names))
+    return Evaluation(results, dict(cache.skipped))
+
+
+def _some_masked(
+    dataset: Dataset, indices: np.ndarray, masks: Mapping[str, np.ndarray], limit: int, seed: int
+) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(indices)
+    chosen: list[int] = []
+    for index in order:
+        if len(chosen) == limit:
+            break
+        if dataset.keys[int(index)] in masks:
+            chosen.append(int(index))
+    return np.array(sorted(chosen), np.int64)

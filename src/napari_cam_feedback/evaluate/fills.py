@@ -1,0 +1,84 @@
+"""Refilling the masked part of an image, so that what stood there tells nothing any more.
+
+All fills work on network inputs (N, C, h, w) and masks (N, h, w); what they put in is drawn from a generator.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.torch_loader import torch
+
+functional = torch.nn.functional
+Fill = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+
+_RING = 3  # pixels around the mask from which `surround` takes its statistics
+
+
+def _outside_or_all(masks: torch.Tensor) -> torch.Tensor:
+    # A mask over the whole image leaves no outside to draw from; then the image itself serves.
+    outside = ~masks
+    return outside | ~outside.flatten(1).any(1)[:, None, None]
+
+
+def _moments(inputs: torch.Tensor, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation per image and channel, (N, C, 1, 1) each, over the pixels of `where`."""
+    weight = where[:, None].to(inputs.dtype)
+    count = weight.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = (inputs * weight).sum((2, 3), keepdim=True) / count
+    variance = ((inputs - mean).square() * weight).sum((2, 3), keepdim=True) / count
+    return mean, variance.sqrt()
+
+
+def mean_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each image's mean colour outside the mask."""
+    mean, _ = _moments(inputs, _outside_or_all(masks))
+    return torch.where(masks[:, None], mean, inputs)
+
+
+def surround_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal noise with the mean and deviation of the ring of three pixels around the mask."""
+    grown = functional.max_pool2d(masks[:, None].to(inputs.dtype), 2 * _RING + 1, 1, _RING)[:, 0] > 0
+    ring = grown & ~masks
+    ring = torch.where(ring.flatten(1).any(1)[:, None, None], ring, _outside_or_all(masks))
+    mean, deviation = _moments(inputs, ring)
+    noise = torch.randn(inputs.shape, generator=generator).to(inputs)
+    return torch.where(masks[:, None], mean + deviation * noise, inputs)
+
+
+def shuffle_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Pixels of the same image, drawn at random from outside the mask."""
+    images, channels, height, width = inputs.shape
+    weights = _outside_or_all(masks).flatten(1).float().cpu()
+    picked = torch.multinomial(weights, height * width, replacement=True, generator=generator).to(inputs.device)
+    drawn = inputs.flatten(2).gather(2, picked[:, None].expand(images, channels, -1)).view_as(inputs)
+    return torch.where(masks[:, None], drawn, inputs)
+
+
+def noise_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Uniform noise between each image's least and greatest value of the channel."""
+    low, high = inputs.amin((2, 3), keepdim=True), inputs.amax((2, 3), keepdim=True)
+    noise = torch.rand(inputs.shape, generator=generator).to(inputs)
+    return torch.where(masks[:, None], low + (high - low) * noise, inputs)
+
+
+FILLS: dict[str, Fill] = {
+    "mean": mean_fill,
+    "surround": surround_fill,
+    "shuffle": shuffle_fill,
+    "noise": noise_fill,
+}
+#: The five refills behind the flip rate and the neutralised accuracy. Uniform noise is not among them: it is so
+#: unlike any image that it changes predictions by itself.
+MEASURING_FILLS = ("mean", "surround", "surround", "shuffle", "shuffle")
+
+
+def get_fill(name: str) -> Fill:
+    """Return the fill of that name; raises ConfigError, with the nearest names, if there is none."""
+    if name not in FILLS:
+        near = difflib.get_close_matches(name, FILLS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(FILLS)}."
+        raise ConfigError(f"There is no fill {name!r}; {hint}")
+    return FILLS[name]

@@ -1,0 +1,114 @@
+"""Predictions of a classifier for many images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.files import write_text
+from napari_cam_feedback.models.classifier import Classifier, check_fits
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for N images that could be read.
+
+    Attributes
+    ----------
+    indices : ndarray
+        (N,) int64, items of the dataset.
+    labels : ndarray
+        (N,) int64, -1 where unknown.
+    probabilities : ndarray
+        (N, K) float32.
+    skipped : dict
+        Key and sentence for each image that could not be read.
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    skipped: dict[str, str]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int64, class of the largest probability."""
+        return self.probabilities.argmax(1)
+
+    def save_csv(self, path: str | Path, dataset: Dataset) -> None:
+        """Write key, split, label, prediction and every class's probability, one row an image."""
+        names = dataset.class_names
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["key", "split", "label", "predicted", *(f"p_{name}" for name in names)])
+        for index, predicted, row in zip(self.indices, self.predicted, self.probabilities, strict=True):
+            item = dataset.item(int(index))
+            label = "" if item.label is None else names[item.label]
+            writer.writerow([item.key, item.split, label, names[predicted], *(f"{p:.6g}" for p in row)])
+        write_text(path, text.getvalue())
+
+
+def predict(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    split: str | None = None,
+    indices: np.ndarray | None = None,
+    cache: InputCache | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Predictions:
+    """Predict the class of many images.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        What predicts.
+    dataset : Dataset
+        Images.
+    split : str, optional
+        Whose images; by default all.
+    indices : ndarray, optional
+        Which images, instead of a split.
+    cache : InputCache, optional
+        Inputs read before.
+    batch_size : int
+        Images at a time.
+    progress : callable, optional
+        Called with images done and in all.
+    stop : callable, optional
+        Asked before each batch; True ends with what there is.
+
+    Raises
+    ------
+    DataError
+        There is no such split.
+    ModelError
+        The classifier is for other classes.
+    """
+    check_fits(classifier, dataset)
+    if indices is None:
+        indices = dataset.indices(split)
+    cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
+    done: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    for picked, inputs in cache.batches(indices, batch_size):
+        done.append(picked)
+        found.append(classifier.logits(inputs).float().softmax(1).cpu().numpy())
+        if progress is not None:
+            progress(sum(len(part) for part in done), len(indices))
+        if stop is not None and stop():
+            break
+    read = np.concatenate(done) if done else np.empty(0, np.int64)
+    table = np.concatenate(found) if found else np.empty((0, classifier.num_classes), np.float32)
+    return Predictions(read, dataset.labels[read], table, dict(cache.skipped))

@@ -1,0 +1,228 @@
+"""Irrelevance masks on disk: one 8-bit PNG per image and an index of who painted what and when."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from napari_cam_feedback.errors import MaskError, StorageError, describe
+from napari_cam_feedback.files import atomic_path, read_json, write_json
+
+INDEX_NAME = "masks.json"
+SCHEMA_VERSION = 1
+# Above this many pixels Pillow suspects a bomb; a mask is as large as its image, which was opened already.
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy"}
+
+
+class MaskStore(Mapping[str, np.ndarray]):
+    """A folder of masks by item key. Reading gives (H, W) bool arrays; `put` and `remove` write at once.
+
+    The mask of item ``train/3/0001.png`` is ``<folder>/train/3/0001.png.png``, white where it is irrelevant. A folder in
+    the layout of known masks (``<folder>/train/3/0001.png``) can be read as well.
+
+    A mask whose writing failed is kept in memory, counts as painted, and is tried again by `retry`.
+
+    Parameters
+    ----------
+    folder : path
+        Made when the first mask is written.
+
+    Raises
+    ------
+    StorageError
+        The folder's index cannot be read.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._lock = threading.RLock()
+        self._unsaved: dict[str, tuple[np.ndarray, str | None]] = {}
+        self._index: dict[str, dict[str, Any]] = {}
+        if self._index_path.exists():
+            self._index = self._read_index()
+        self._files = self._scan()
+
+    @property
+    def _index_path(self) -> Path:
+        return self.folder / INDEX_NAME
+
+    def _read_index(self) -> dict[str, dict[str, Any]]:
+        content = read_json(self._index_path)
+        if not isinstance(content, dict) or not isinstance(content.get("masks"), dict):
+            raise StorageError(f"{self._index_path} is not an index of masks; restore it or remove it.")
+        if content.get("schema", 0) > SCHEMA_VERSION:
+            raise StorageError(f"A newer version of napari-cam-feedback wrote {self._index_path}; update the plugin.")
+        return content["masks"]
+
+    def _scan(self) -> dict[str, Path]:
+        # The files are the truth: a mask whose index entry a crash has cost is still a mask.
+        files: dict[str, Path] = {}
+        if self.folder.is_dir():
+            for path in sorted(self.folder.rglob("*.png")):
+                relative = path.relative_to(self.folder)
+                if not any(part.startswith(".") for part in relative.parts):
+                    files[relative.as_posix().removesuffix(".png")] = path
+        return files
+
+    def path(self, key: str) -> Path:
+        """Return the file of a key's mask, whether or not it is there.
+
+        Raises
+        ------
+        MaskError
+            The key would lead out of the folder.
+        """
+        parts = PurePosixPath(key).parts
+        if not key or "\\" in key or "\0" in key or ":" in parts[0] or PurePosixPath(key).is_absolute() or ".." in parts:
+            raise MaskError(f"{key!r} cannot be the key of an image; use a path inside the dataset.")
+        return self.folder / f"{key}.png"
+
+    def _find(self, key: str) -> Path | None:
+        if key in self._files:
+            return self._files[key]
+        stem, suffix = os.path.splitext(key)  # noqa: PTH122 - keys are POSIX paths, not paths of this system
+        return self._files.get(stem) if suffix.lower() in _IMAGE_SUFFIXES else None
+
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            if not isinstance(key, str):
+                return False
+            if key in self._unsaved:
+                return bool(self._unsaved[key][0].any())
+            return self._find(key) is not None
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        with self._lock:
+            if key in self._unsaved:
+                mask = self._unsaved[key][0]
+                if not mask.any():
+                    raise KeyError(key)
+                return mask.copy()
+            found = self._find(key)
+            if found is None:
+                raise KeyError(key)
+        return read_mask_file(found)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            keys = set(self._files) | {key for key, (mask, _) in self._unsaved.items() if mask.any()}
+            keys -= {key for key, (mask, _) in self._unsaved.items() if not mask.any()}
+        return iter(sorted(keys))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def select(self, keys: list[str] | tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Return the masks of those keys that have one, read now."""
+        return {key: self[key] for key in keys if key in self}
+
+    def put(
+        self,
+        key: str,
+        mask: np.ndarray,
+        *,
+        image_size: tuple[int, int] | None = None,
+        author: str | None = None,
+    ) -> None:
+        """Write a mask; one without a painted pixel removes the file.
+
+        Parameters
+        ----------
+        key : str
+            The item's.
+        mask : ndarray
+            (H, W), nonzero where irrelevant.
+        image_size : tuple of int, optional
+            (H, W) that the mask must have.
+        author : str, optional
+            Noted in the index.
+
+        Raises
+        ------
+        MaskError
+            The mask is not of the image's size, or the key leads out of the folder.
+        StorageError
+            It could not be written; it is kept in memory, see `unsaved`.
+        """
+        painted = np.asarray(mask) != 0
+        if painted.ndim != 2 or (image_size is not None and painted.shape != tuple(image_size)):
+            expected = f"{image_size[0]}x{image_size[1]}" if image_size else "two-dimensional"
+            shape = "x".join(str(n) for n in painted.shape)
+            raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
+        path = self.path(key)
+        with self._lock:
+            self._unsaved[key] = (painted.copy(), author)
+            if painted.any():
+                with atomic_path(path) as temporary:
+                    Image.fromarray(painted.astype(np.uint8) * 255).save(temporary, format="PNG")
+                other = self._find(key)
+                self._files[key] = path
+                self._index[key] = {
+                    "size": list(painted.shape),
+                    "author": author,
+                    "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+                if other is not None and other != path:
+                    self._forget_file(other)
+            else:
+                other = self._find(key)
+                if other is not None:
+                    self._forget_file(other)
+                self._index.pop(key, None)
+            self._write_index()
+            del self._unsaved[key]
+
+    def _forget_file(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"Could not remove {path}: {describe(error)}") from error
+        self._files = {key: file for key, file in self._files.items() if file != path}
+
+    def _write_index(self) -> None:
+        if self._index or self._index_path.exists():
+            write_json(self._index_path, {"schema": SCHEMA_VERSION, "masks": dict(sorted(self._index.items()))})
+
+    def remove(self, key: str) -> None:
+        """Remove a mask, if there is one; raises as `put` does."""
+        if key in self or key in self._unsaved:
+            self.put(key, np.zeros((1, 1), bool))
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Keys whose latest mask is in memory only, because writing it failed."""
+        with self._lock:
+            return tuple(self._unsaved)
+
+    def retry(self) -> None:
+        """Write what is unsaved; raises StorageError if it fails again."""
+        with self._lock:
+            for key, (mask, author) in list(self._unsaved.items()):
+                self.put(key, mask, author=author)
+
+    def info(self, key: str) -> dict[str, Any]:
+        """Return size, author and time of a mask as the index has them; empty where it has none."""
+        with self._lock:
+            return dict(self._index.get(key, {}))
+
+
+def read_mask_file(path: Path) -> np.ndarray:
+    """Read a mask image as (H, W) bool, true where any channel but alpha is not zero.
+
+    Raises
+    ------
+    MaskError
+        The file is broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L" if image.mode not in {"I", "I;16", "F"} else "I")) != 0
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise MaskError(f"The mask {path} cannot be read; restore it, or remove it and paint again.") from error

@@ -1,0 +1,95 @@
+"""Reading a layer's activations during a forward pass, without leaving a trace in the module."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from types import TracebackType
+from typing import Any
+
+from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.torch_loader import torch
+
+
+def get_layer(module: torch.nn.Module, name: str) -> torch.nn.Module:
+    """Return the submodule of that dotted name.
+
+    Raises
+    ------
+    ModelError
+        There is none; the nearest names are given.
+    """
+    modules = dict(module.named_modules())
+    if name in modules and name:
+        return modules[name]
+    near = difflib.get_close_matches(name, modules, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "choose one from the list of layers."
+    raise ModelError(f"The model has no layer {name!r}; {hint}")
+
+
+class ActivationTap:
+    """While entered, keeps what one layer puts out: the activations (N, F, h, w).
+
+    Only forward passes of the thread that entered it are read, so that several threads can use one module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network; it is left as it was found.
+    layer : str
+        Dotted name of the layer.
+    cut : bool
+        Make the activations a leaf of the graph and hand a copy on, so that gradients with respect to them need the
+        graph of what lies above the layer and nothing below. The parameters must be frozen for that to save anything.
+
+    Examples
+    --------
+    >>> with ActivationTap(model, "features") as tap:  # doctest: +SKIP
+    ...     logits = model(batch)
+    ...     activations = tap.take()
+    """
+
+    def __init__(self, module: torch.nn.Module, layer: str, *, cut: bool = False) -> None:
+        self.layer = layer
+        self._target = get_layer(module, layer)
+        self._cut = cut
+        self._output: torch.Tensor | None = None
+        self._handle: Any = None
+        self._thread: int | None = None
+
+    def __enter__(self) -> ActivationTap:
+        self._thread = threading.get_ident()
+        self._handle = self._target.register_forward_hook(self._hook)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._handle.remove()
+        self._output = None
+
+    def _hook(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return None
+        if not isinstance(output, torch.Tensor) or output.ndim != 4:
+            raise ModelError(f"Layer {self.layer!r} does not put out (N, F, h, w) activations; choose another layer.")
+        if not self._cut:
+            self._output = output
+            # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
+            return output.clone() if torch.is_grad_enabled() else None
+        self._output = output.detach().requires_grad_(True)
+        return self._output.clone()
+
+    def take(self) -> torch.Tensor:
+        """Return the activations (N, F, h, w) of the last forward pass and forget them.
+
+        Raises
+        ------
+        ModelError
+            The layer did not run, as in a compiled or traced module, which ignores hooks.
+        """
+        if self._output is None:
+            raise ModelError(
+                f"Layer {self.layer!r} did not run in the forward pass; choose another layer, "
+                "or load the model without torch.compile or tracing."
+            )
+        output, self._output = self._output, None
+        return output

@@ -1,0 +1,106 @@
+"""Settings of a retune, with what a form or a help text needs to say of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_cam_feedback.errors import ConfigError
+
+FillName = Literal["mean", "surround", "shuffle", "noise"]
+
+
+class RetuneConfig(BaseModel):
+    """How to retune; the defaults are what we recommend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = Field(
+        "auto",
+        title="Method",
+        description="auto (our best), or one or more methods joined by +, as actdiff+transplant.",
+    )
+    iterations: int = Field(300, ge=1, le=100_000, title="Iterations", description="Training steps at most.")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=1, title="Learning rate", description="Of Adam; larger learns faster and forgets more."
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        title="Strength",
+        description="Weight of the penalty; empty: chosen by itself, and lowered if accuracy suffers.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=2,
+        le=1024,
+        title="Training images a step",
+        description="Images that keep the model accurate; empty: 64, or 16 for inputs larger than 96 pixels.",
+    )
+    painted_per_step: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        title="Painted images a step",
+        description="Images with a mask in each step; empty: a quarter of the training images.",
+    )
+    fill: FillName = Field(
+        "surround", title="Refill", description="What replaces the painted part where a method refills it."
+    )
+    transplant_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        title="Transplanted share",
+        description="Share of the training images that get the painted patch of another image, in transplant.",
+    )
+    pasa_base: float = Field(
+        0.4,
+        gt=0,
+        le=100,
+        title="PASA base B",
+        description="Above 1 the penalty rises as the model gets surer.",
+    )
+    pasa_threshold: float = Field(
+        0.7,
+        gt=0,
+        le=100,
+        title="PASA threshold th",
+        description="Scales the probability of the true class in PASA.",
+    )
+    pasa_detach: bool = Field(
+        False,
+        title="PASA: fixed probability",
+        description="Do not let PASA change the probability of the true class.",
+    )
+    freeze_batch_norm: bool = Field(
+        True, title="Freeze batch norm", description="Keep the statistics of batch norm as they were trained."
+    )
+    check_every: int = Field(
+        25,
+        ge=1,
+        le=10_000,
+        title="Check every",
+        description="Steps between two looks at the validation images.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
+
+
+def make_config(values: dict[str, object]) -> RetuneConfig:
+    """Check settings given by name.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown or a value cannot be used; the first such is named.
+    """
+    try:
+        return RetuneConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(RetuneConfig.model_fields)
+            raise ConfigError(f"There is no setting {name!r}; known are {known}.") from error
+        raise ConfigError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from error

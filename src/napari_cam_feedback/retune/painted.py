@@ -1,0 +1,113 @@
+"""The painted images of a retune: inputs, masks and labels in memory, some of them held out to judge the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluate.right_reasons import check_mask
+from napari_cam_feedback.torch_loader import torch
+
+#: From this many painted images on, one in five is kept out of the training.
+LEAST_TO_HOLD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Painted:
+    """P painted images.
+
+    Attributes
+    ----------
+    indices : ndarray
+        (P,) int64, items of the dataset.
+    keys : tuple of str
+        Their keys.
+    inputs : Tensor
+        (P, C, h, w) float.
+    masks : Tensor
+        (P, h, w) bool in input pixels.
+    labels : Tensor
+        (P,) int64.
+    """
+
+    indices: np.ndarray
+    keys: tuple[str, ...]
+    inputs: torch.Tensor
+    masks: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, chosen: np.ndarray) -> Painted:
+        """Return some of them, by position."""
+        where = torch.from_numpy(np.asarray(chosen, np.int64))
+        return Painted(
+            self.indices[chosen],
+            tuple(self.keys[int(i)] for i in chosen),
+            self.inputs[where],
+            self.masks[where],
+            self.labels[where],
+        )
+
+    def hold_out(self, seed: int) -> tuple[Painted, Painted]:
+        """Split into those to learn from and those to judge by, about four to one and spread over the classes.
+
+        With fewer than `LEAST_TO_HOLD_OUT` images both are all of them.
+        """
+        if len(self) < LEAST_TO_HOLD_OUT:
+            return self, self
+        order = np.random.default_rng(seed).permutation(len(self))
+        # Sorted by class, every fifth image takes from each class what it has.
+        order = order[np.argsort(self.labels.numpy()[order], kind="stable")]
+        held = np.zeros(len(self), bool)
+        held[order[2::5]] = True
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+    def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
+        """Paste the painted patch of donor n onto image n, at the place where it was.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            (N, C, h, w) float.
+        donors : Tensor
+            (N,) int64, positions in this set.
+        """
+        return torch.where(self.masks[donors][:, None], self.inputs[donors], inputs)
+
+
+def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: InputCache) -> Painted:
+    """Read the labelled items that have a mask, from all splits but those for testing.
+
+    Raises
+    ------
+    RetuneError
+        There is none.
+    MaskError
+        A mask is not of its image's size.
+    """
+    learnable = [i for i in range(len(dataset)) if not str(dataset.splits[i]).startswith("test")]
+    wanted = [i for i in learnable if dataset.labels[i] >= 0 and dataset.keys[i] in masks]
+    found = {i: masks[dataset.keys[i]] for i in wanted}
+    indices = np.array([i for i, mask in found.items() if mask.any()], np.int64)
+    parts = list(cache.batches(indices, 64)) if len(indices) else []
+    if not parts:
+        raise RetuneError(
+            "No labelled training or validation image is painted; paint what is irrelevant on at least one, better on ten."
+        )
+    read = np.concatenate([picked for picked, _ in parts])
+    for index in read:
+        check_mask(dataset, int(index), found[int(index)])
+    return Painted(
+        read,
+        tuple(dataset.keys[int(i)] for i in read),
+        torch.cat([inputs for _, inputs in parts]),
+        torch.stack([cache.preprocessing.mask(found[int(i)]) for i in read]),
+        torch.from_numpy(dataset.labels[read].astype(np.int64)),
+    )

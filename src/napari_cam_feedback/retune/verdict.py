@@ -1,0 +1,76 @@
+"""One word, with its reason, on whether a retune helped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_cam_feedback.retune.checks import Check
+
+VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not", "harmed"]
+
+#: Differences of accuracies and rates below this are taken for chance.
+MARGIN = 0.02
+#: Fewer held-out painted images than this say little by themselves.
+ENOUGH_HELD_OUT = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether it helped.
+
+    Attributes
+    ----------
+    name : str
+        ``fixed``, ``improved``, ``no effect``, ``looks fixed but is not`` or ``harmed``.
+    reason : str
+        One or two sentences with the numbers behind it.
+    """
+
+    name: VerdictName
+    reason: str
+
+
+def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
+    """Judge a retune by two checks.
+
+    Parameters
+    ----------
+    before, after : Check
+        Of the classifier as it was and as it is now.
+    held_out : bool
+        Whether the painted images measured were kept out of the training.
+    """
+    gain = after.neutral_accuracy - before.neutral_accuracy
+    numbers = (
+        f"where the painted part was refilled or lies, accuracy went from {before.neutral_accuracy:.2f} to "
+        f"{after.neutral_accuracy:.2f} and the share of changed predictions from {before.reliance:.2f} to "
+        f"{after.reliance:.2f}; untouched validation images from {before.accuracy:.2f} to {after.accuracy:.2f}"
+    )
+    relies_less = after.reliance <= 0.75 * before.reliance and before.reliance - after.reliance > MARGIN
+    name: VerdictName
+    if gain < -MARGIN or (after.accuracy < before.accuracy - MARGIN and gain < MARGIN and not relies_less):
+        name, reason = "harmed", f"The model got worse: {numbers}."
+    elif before.reliance <= MARGIN:
+        name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
+    elif after.reliance <= max(before.reliance / 2, MARGIN) and after.neutral_accuracy >= after.accuracy - 0.05:
+        name, reason = "fixed", f"What is painted no longer decides: {numbers}."
+    elif gain > MARGIN or relies_less:
+        name, reason = "improved", f"What is painted decides less often than before: {numbers}."
+    elif _cosmetic(before, after):
+        name = "looks fixed but is not"
+        reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
+    else:
+        name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
+    if name in ("fixed", "improved") and after.accuracy < before.accuracy - MARGIN:
+        reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
+    if not held_out:
+        reason += " The images judged by are those painted for it; paint ten or more for a judgement on others."
+    elif after.held_out.n < ENOUGH_HELD_OUT:
+        reason += f" Only {after.held_out.n} painted images could be held out, so take this with care."
+    return Verdict(name, reason)
+
+
+def _cosmetic(before: Check, after: Check) -> bool:
+    old, new = before.held_out.mask_share, after.held_out.mask_share
+    return old is not None and new is not None and new <= old / 2 and old - new > MARGIN

@@ -1,0 +1,493 @@
+"""The *Filters* dock: what the single filters of the target layer see in the current image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, Qt
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.widgets.grid import grid_of
+from napari_cam_feedback.widgets.layers import CAM, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.state import session_of
+from napari_cam_feedback.widgets.workers import SerialWorker
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+    from napari_cam_feedback.explain import Inspection
+
+FILTER = "filter"
+#: Marks the layers of the grid and the one over the image apart.
+GRID, OVER = "grid", "over"
+OWNER = "filters"
+ORDERS = (
+    ("contribution", "contribution to the class"),
+    ("activation", "mean activation"),
+    ("mask", "mean activation under the mask"),
+)
+_COLUMNS = ("Rank", "Filter", "Score", "Mean activation", "Contribution")
+_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
+_WAIT = "The current image is being looked at…"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The filters of one image in order, and the maps that are to be shown.
+
+    Attributes
+    ----------
+    inspection : Inspection
+        Whose filters they are.
+    order : ndarray
+        (F,) int64, filter numbers from the highest score to the lowest.
+    scores, activations, contributions : ndarray
+        (F,) float32, by filter number.
+    maps : dict
+        Filter number to (H, W) float32, in image pixels.
+    limits : dict
+        ``grid`` and ``over``: contrast limits common to the filters of the grid, and to all filters of the image.
+    by : str
+        What the scores are.
+    note : str
+        A sentence for the person, or nothing.
+    """
+
+    inspection: Inspection
+    order: np.ndarray
+    scores: np.ndarray
+    activations: np.ndarray
+    contributions: np.ndarray
+    maps: dict[int, np.ndarray]
+    limits: dict[str, tuple[float, float]]
+    by: str
+    note: str = ""
+
+
+def rank(inspection: Inspection, by: str, mask: np.ndarray | None, count: int, chosen: int | None) -> Ranking:
+    """Rank the filters of an image and make the maps of the first `count` (and of the chosen one); for a worker.
+
+    Without a mask, a ranking by mask falls back to contributions and says so.
+    """
+    note = ""
+    try:
+        scores = inspection.filter_scores(by, mask)  # type: ignore[arg-type]
+    except FeedbackError as error:
+        note, by = f"{describe(error)} Meanwhile they are ranked by contribution.", "contribution"
+        scores = inspection.contributions
+    order = np.argsort(-scores, kind="stable")
+    wanted = [int(number) for number in order[:count]]
+    maps = {number: inspection.filter_map(number) for number in wanted}
+    limits = {
+        GRID: _limits([maps[number] for number in wanted]),
+        OVER: _limits([inspection.activations]),
+    }
+    if chosen is not None and chosen < len(scores):
+        maps[chosen] = inspection.filter_map(chosen)
+    means = inspection.activations.mean((1, 2))
+    return Ranking(inspection, order, scores, means, inspection.contributions, maps, limits, by, note)
+
+
+def _limits(maps: list[np.ndarray]) -> tuple[float, float]:
+    low = min([0.0, *(float(values.min()) for values in maps)])
+    high = max([low, *(float(values.max()) for values in maps)])
+    return low, high if high > low else low + 1.0
+
+
+class FilterTable(QAbstractTableModel):
+    """All filters in the ranking's order; those of the grid in bold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ranking: Ranking | None = None
+        self._count = 0
+        self._bold = QFont()
+        self._bold.setBold(True)
+
+    def show(self, ranking: Ranking | None, count: int) -> None:
+        """Show another ranking, of which the first `count` are in the grid."""
+        self.beginResetModel()
+        self._ranking, self._count = ranking, count
+        self.endResetModel()
+
+    def number(self, row: int) -> int:
+        """Return the filter number in a row."""
+        assert self._ranking is not None
+        return int(self._ranking.order[row])
+
+    def row_of(self, number: int) -> int | None:
+        """Return the row of a filter number, None where there is no such filter."""
+        if self._ranking is None:
+            return None
+        found = np.flatnonzero(self._ranking.order == number)
+        return int(found[0]) if found.size else None
+
+    def rowCount(self, parent: Any = None) -> int:
+        if self._ranking is None or (parent is not None and parent.isValid()):
+            return 0
+        return len(self._ranking.order)
+
+    def columnCount(self, parent: Any = None) -> int:
+        return len(_COLUMNS)
+
+    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if self._ranking is None or not index.isValid():
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.FontRole:
+            return self._bold if index.row() < self._count else None
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        number = self.number(index.row())
+        values = (
+            index.row() + 1,
+            number,
+            f"{self._ranking.scores[number]:.3g}",
+            f"{self._ranking.activations[number]:.3g}",
+            f"{self._ranking.contributions[number]:+.3g}",
+        )
+        return str(values[index.column()])
+
+    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
+            return _COLUMNS[section]
+        return None
+
+
+class FiltersWidget(QWidget):
+    """Ranks the filters of the target layer for the current image and shows them as layers."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session = session_of(napari_viewer)
+        self._worker = SerialWorker(self._session.jobs.main, "cam-feedback filters")
+        self._ranking: Ranking | None = None
+        self._in_grid = False
+        self._over: int | None = None
+        self._cam_was_visible = False
+        self._stale = True
+        self._closed = False
+        self._build()
+        self._session.opened.connect(self._refresh)
+        self._session.inspected.connect(self._refresh)
+        self._session.item_changed.connect(self._refresh)
+        self._session.version_changed.connect(self._refresh)
+        self._session.mask_changed.connect(self._mask_changed)
+        self._session.closing.connect(self._close)
+        self._refresh()
+
+    # Building ------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        self.hint = QLabel(_OPEN_FIRST)
+        self.hint.setWordWrap(True)
+        layout.addWidget(self.hint)
+
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        self.order_box = QComboBox()
+        for key, text in ORDERS:
+            self.order_box.addItem(text, key)
+        self.order_box.setToolTip(
+            "Contribution: weight of the filter for the shown class times its mean activation.\n"
+            "Under the mask: which filters look at what you painted as irrelevant."
+        )
+        self.order_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.count_box = QSpinBox()
+        self.count_box.setRange(1, 64)
+        self.count_box.setValue(9)
+        self.count_box.setToolTip("How many filters are laid out as layers")
+        form.addRow("Rank by", self.order_box)
+        form.addRow("Top", self.count_box)
+        layout.addLayout(form)
+
+        buttons = QHBoxLayout()
+        self.show_button = QPushButton("Show as layers")
+        self.show_button.setToolTip("Lay the top filters out beside the image, in napari's grid")
+        self.back_button = QPushButton("Back to the image")
+        self.back_button.setToolTip("Leave the grid and remove its layers")
+        buttons.addWidget(self.show_button)
+        buttons.addWidget(self.back_button)
+        layout.addLayout(buttons)
+
+        self.table = FilterTable()
+        self.view = QTableView()
+        self.view.setModel(self.table)
+        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.view.verticalHeader().hide()
+        self.view.verticalHeader().setDefaultSectionSize(20)
+        header = self.view.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.view.setMinimumHeight(120)
+        layout.addWidget(self.view, 1)
+
+        row = QHBoxLayout()
+        self.over_check = QCheckBox("Over the image: filter")
+        self.over_check.setToolTip("Show one filter over the image; select a row above, or type its number")
+        self.number_box = QSpinBox()
+        self.number_box.setRange(0, 0)
+        row.addWidget(self.over_check)
+        row.addWidget(self.number_box)
+        row.addStretch(1)
+        layout.addLayout(row)
+
+        self.order_box.currentIndexChanged.connect(self._refresh)
+        self.count_box.valueChanged.connect(self._refresh)
+        self.show_button.clicked.connect(self.show_as_layers)
+        self.back_button.clicked.connect(self.back)
+        self.view.selectionModel().currentRowChanged.connect(self._row_chosen)
+        self.over_check.toggled.connect(self._over_toggled)
+        self.number_box.valueChanged.connect(self._number_chosen)
+
+    # What to show ----------------------------------------------------------------------------------
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """What the table shows now."""
+        return self._ranking
+
+    def _refresh(self, *_: object) -> None:
+        """Rank anew in the worker, when there is something to see it."""
+        if self._closed:
+            return
+        if self._session.project is None:
+            self._drop()
+        if not self.isVisible() and not self._in_grid and self._over is None:
+            self._stale = True
+            return
+        self._stale = False
+        inspection = self._session.inspection
+        if inspection is None:
+            self._enable()
+            return
+        mask = self._session.current_mask()
+        by, count = self.order_box.currentData(), self.count_box.value()
+        chosen = self.number_box.value() if self.over_check.isChecked() else None
+
+        def then(ranking: Ranking | None, error: Exception | None) -> None:
+            if self._closed or inspection is not self._session.inspection:
+                return
+            if error is not None:
+                self._tell(describe(error))
+            elif ranking is not None:
+                self._show(ranking)
+
+        self._worker.submit("rank", lambda: rank(inspection, by, mask, count, chosen), then)
+
+    def _mask_changed(self, key: str) -> None:
+        if key == self._session.key and self.order_box.currentData() == "mask":
+            self._refresh()
+
+    def _show(self, ranking: Ranking) -> None:
+        self._ranking = ranking
+        count = len(ranking.order)
+        with QSignalBlocker(self.number_box):
+            self.number_box.setRange(0, count - 1)
+        with QSignalBlocker(self.view.selectionModel()):
+            self.table.show(ranking, self.count_box.value())
+        row = self.table.row_of(self.number_box.value()) if self.over_check.isChecked() else None
+        if row is not None:
+            with QSignalBlocker(self.view.selectionModel()):
+                self.view.selectRow(row)
+        name = self._class_name(ranking.inspection.target)
+        self._tell(
+            ranking.note
+            or f"{count} filters; contributions are to class {name}. Select a row to see that filter over the image."
+        )
+        if self._in_grid:
+            self._show_grid()
+        if self._over is not None:
+            self._show_over()
+        self._enable()
+
+    def _class_name(self, number: int) -> str:
+        names = self._session.class_names
+        return names[number] if number < len(names) else str(number)
+
+    def _tell(self, sentence: str) -> None:
+        self.hint.setText(sentence)
+
+    def _enable(self) -> None:
+        ready = self._ranking is not None and self._session.project is not None
+        if self._session.project is None:
+            self._tell(_OPEN_FIRST)
+        elif self._session.item_error is not None:
+            self._tell(self._session.item_error)
+        elif not ready:
+            self._tell(_WAIT)
+        self.show_button.setEnabled(ready and not self._in_grid)
+        self.back_button.setEnabled(self._in_grid)
+        self.over_check.setEnabled(ready)
+        self.number_box.setEnabled(ready)
+
+    def _drop(self) -> None:
+        self.back()
+        self.over_check.setChecked(False)
+        self._ranking = None
+        self.table.show(None, 0)
+        self._enable()
+
+    # The grid ---------------------------------------------------------------------------------------
+
+    def show_as_layers(self) -> None:
+        """Lay the top filters out in napari's grid, after the image."""
+        if self._ranking is None:
+            return
+        self._in_grid = True
+        self._show_grid()
+        self._enable()
+
+    def back(self) -> None:
+        """Leave the grid and remove its layers."""
+        if self._in_grid:
+            grid_of(self._session).leave()
+
+    def _left(self) -> None:
+        self._in_grid = False
+        self._remove(GRID)
+        self._enable()
+
+    def _show_grid(self) -> None:
+        assert self._ranking is not None
+        ranking, count = self._ranking, self.count_box.value()
+        layers = []
+        for place, number in enumerate(ranking.order[:count].tolist()):
+            if number not in ranking.maps:
+                return  # the ranking for this count is on its way
+            layers.append(self._layer(GRID, place, number, f"{place + 1}. filter {number}"))
+        self._remove(GRID, beyond=len(layers))
+        image = [layer for layer in [self._session.layers.get(IMAGE)] if layer is not None]
+        grid_of(self._session).show(OWNER, layers, self._left, keep=image)
+
+    # One filter over the image ------------------------------------------------------------------------
+
+    def _row_chosen(self, current: QModelIndex, _: QModelIndex) -> None:
+        if not current.isValid() or self._ranking is None:
+            return
+        with QSignalBlocker(self.number_box):
+            self.number_box.setValue(self.table.number(current.row()))
+        if self.over_check.isChecked():
+            self._number_chosen()
+        else:
+            self.over_check.setChecked(True)
+
+    def _over_toggled(self, on: bool) -> None:
+        cam = self._session.layers.get(CAM)
+        if on:
+            self.back()
+            # Two heatmaps on top of each other cannot be read.
+            self._cam_was_visible = cam is not None and cam.visible
+            if cam is not None:
+                cam.visible = False
+            self._over = self.number_box.value()
+            self._refresh()
+        else:
+            self._over = None
+            self._remove(OVER)
+            if cam is not None and self._cam_was_visible:
+                cam.visible = True
+
+    def _number_chosen(self, *_: object) -> None:
+        if not self.over_check.isChecked():
+            self.over_check.setChecked(True)
+            return
+        self._over = self.number_box.value()
+        self._refresh()
+
+    def _show_over(self) -> None:
+        assert self._ranking is not None and self._over is not None
+        if self._over in self._ranking.maps:
+            self._layer(OVER, 0, self._over, f"filter {self._over}")
+
+    # Layers ------------------------------------------------------------------------------------------
+
+    def _layer(self, group: str, place: int, number: int, name: str) -> Image:
+        """Show a filter in the layer of that group and place, made where it is missing."""
+        from napari.layers import Image
+
+        assert self._ranking is not None
+        data, limits = self._ranking.maps[number], self._ranking.limits[group]
+        metadata = tag(FILTER, self._ranking.inspection.key, group=group, place=place, filter=number)
+        for layer in find_layers(self._session.viewer, FILTER):
+            ours = layer.metadata[NAMESPACE]
+            if (ours["group"], ours["place"]) == (group, place):
+                layer.data = data
+                layer.metadata = metadata
+                layer.name = name
+                layer.contrast_limits_range = limits
+                layer.contrast_limits = limits
+                return layer
+        layer = Image(
+            data,
+            name=name,
+            metadata=metadata,
+            contrast_limits=limits,
+            colormap="inferno" if group == GRID else filter_colormap(),
+            blending="translucent_no_depth",
+            opacity=1.0 if group == GRID else 0.8,
+            interpolation2d="linear",
+        )
+        viewer = self._session.viewer
+        selected = viewer.layers.selection.active
+        cam = self._session.layers.get(CAM)
+        above_cam = viewer.layers.index(cam) + 1 if cam is not None and group == OVER else len(viewer.layers)
+        viewer.layers.insert(above_cam, layer)
+        # The brush stays on the mask.
+        if selected is not None and selected in viewer.layers:
+            viewer.layers.selection.active = selected
+        return layer
+
+    def _remove(self, group: str, beyond: int = 0) -> None:
+        viewer = self._session.viewer
+        if viewer is None:
+            return
+        for layer in find_layers(viewer, FILTER):
+            ours = layer.metadata[NAMESPACE]
+            if ours["group"] == group and ours["place"] >= beyond:
+                viewer.layers.remove(layer)
+
+    # Coming and going ----------------------------------------------------------------------------------
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._session.watch(self)
+        if self._stale:
+            self._refresh()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._worker.close()
+
+
+def filter_colormap() -> Any:
+    """Return inferno that fades in from transparent, so that the image stays visible where the filter is silent."""
+    from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
+
+    positions = np.linspace(0, 1, 64)
+    colours = np.array(AVAILABLE_COLORMAPS["inferno"].map(positions))
+    colours[:, 3] = np.clip(positions / 0.4, 0, 1)
+    return Colormap(colours, name="filter")

@@ -1,0 +1,604 @@
+"""The session: what one viewer is looking at; dock widgets listen to it and never call each other."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.widgets.inspections import InspectionLoader
+from napari_cam_feedback.widgets.layers import MASK, ItemLayers
+from napari_cam_feedback.widgets.mask_layer import MaskAutosave
+from napari_cam_feedback.widgets.workers import Jobs, SerialWorker
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.explain import Inspection, Inspector
+    from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.project import Project
+
+logger = logging.getLogger(__name__)
+
+#: How many neighbours on either side are computed ahead.
+AHEAD = 2
+# Larger images are read in the background, so that the window does not wait for the decoder.
+_READ_AT_ONCE_PIXELS = 1_000_000
+_REMEMBER_MS = 1000
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a worker has made ready for `Session.open`.
+
+    Attributes
+    ----------
+    project : Project
+        Dataset, masks and versions.
+    classifier : Classifier
+        Of the project's current version.
+    inspector : Inspector
+        Of that classifier and dataset.
+    default_method : str
+        ``cam`` where the classifier has a linear head, else ``gradcam``.
+    painted : frozenset of str
+        Keys of the items that have a mask.
+    """
+
+    project: Project
+    classifier: Classifier
+    inspector: Inspector
+    default_method: str
+    painted: frozenset[str]
+
+
+def prepare(project: Project, classifier: Classifier) -> Opened:
+    """Make everything ready that `Session.open` needs; for a worker, since it runs the network."""
+    from napari_cam_feedback.explain import Inspector
+
+    method = "cam" if classifier.head is not None else "gradcam"
+    painted = frozenset(painted_items(project.dataset, project.masks))
+    return Opened(project, classifier, Inspector(classifier, project.dataset), method, painted)
+
+
+def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:
+    """Return the keys of the items that have a mask, among `masks`, the keys of a `MaskStore`."""
+    found: set[str] = set()
+    others: set[str] = set()
+    for key in masks:
+        (found if key in dataset.keys else others).add(key)
+    if others:
+        # A folder of masks in the layout of known masks leaves out the image's suffix.
+        found |= {key for key in dataset.keys if PurePosixPath(key).with_suffix("").as_posix() in others}
+    return found
+
+
+class Session(QObject):
+    """State of one viewer; get it with `session_of`. To be used on the main thread only.
+
+    Signals
+    -------
+    opened
+        A project was opened (or closed, then `project` is None): rebuild what is shown.
+    item_changed
+        `index` has changed; the image and mask layers show the new item already, the CAM when `inspected`
+        comes.
+    view_changed
+        `target` or `method` has changed.
+    inspected : Inspection
+        The current item's inspection for the current target and method is there.
+    prefetched : Inspection
+        Any inspection was computed, also a neighbour's.
+    mask_changed : str
+        The mask of this key is on disk, or was removed.
+    version_changed
+        `classifier` was replaced (a version was kept or chosen, or another target layer).
+    message : str, str
+        A sentence for the person and its level, ``info``, ``warning`` or ``error``.
+    closing
+        The window is being closed.
+
+    Attributes
+    ----------
+    project, dataset, classifier, inspector, masks
+        Core objects; None until a project is open.
+    index : int or None
+        The current item.
+    target : str or int
+        Class of the map: "true", "predicted" or an index.
+    method : str
+        Attribution method of the map.
+    inspection : Inspection or None
+        The current item's, once it is there.
+    jobs : Jobs
+        Background work.
+    autosave : MaskAutosave
+        Of the mask layer.
+    layers : ItemLayers
+        The image, CAM and mask layers.
+    order : ndarray of int64
+        The items in the table's present order and filter, which `step` follows.
+    """
+
+    opened = Signal()
+    item_changed = Signal()
+    view_changed = Signal()
+    inspected = Signal(object)
+    prefetched = Signal(object)
+    mask_changed = Signal(str)
+    version_changed = Signal()
+    message = Signal(str, str)
+    closing = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.project: Project | None = None
+        self.classifier: Classifier | None = None
+        self.inspector: Inspector | None = None
+        self.index: int | None = None
+        self.target: Any = "predicted"
+        self.method = "cam"
+        self.inspection: Inspection | None = None
+        self.item_error: str | None = None
+        self.order: np.ndarray = np.zeros(0, np.int64)
+        self._position = 0
+        self._direction = 1
+        self._closed = False
+        self._window: QWidget | None = None
+
+        self.jobs = Jobs(self)
+        self.jobs.failed.connect(lambda name, sentence: self.notify(sentence, "error"))
+        self.layers = ItemLayers(viewer)
+        self._disk = SerialWorker(self.jobs.main, "cam-feedback disk")
+        self.autosave = MaskAutosave(self._disk, self)
+        self.autosave.saved.connect(self.mask_changed)
+        self.autosave.failed.connect(lambda key, sentence: self.notify(sentence, "error"))
+        self._loader = InspectionLoader(self.jobs.main, self._arrived)
+        self._reader = SerialWorker(self.jobs.main, "cam-feedback read")
+        self._remember = QTimer(self)
+        self._remember.setSingleShot(True)
+        self._remember.setInterval(_REMEMBER_MS)
+        self._remember.timeout.connect(self._remember_now)
+        viewer.layers.events.removing.connect(self._layer_removing)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.close)
+
+    # What is open ---------------------------------------------------------------------------------
+
+    @property
+    def viewer(self) -> Any:
+        """The real viewer, not a plugin's proxy; None when it is gone."""
+        return self._viewer()
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The project's dataset."""
+        return None if self.project is None else self.project.dataset
+
+    @property
+    def masks(self) -> MaskStore | None:
+        """The project's masks on disk; `current_mask` knows newer ones."""
+        return None if self.project is None else self.project.masks
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classifier's classes."""
+        return () if self.classifier is None else self.classifier.class_names
+
+    @property
+    def key(self) -> str | None:
+        """The current item's key."""
+        return None if self.index is None or self.dataset is None else self.dataset.keys[self.index]
+
+    def open(self, opened: Opened | Project) -> None:
+        """Show a project, starting at the item, class and method where the person left it.
+
+        Parameters
+        ----------
+        opened : Opened or Project
+            What `prepare` returned in a worker. A bare project is prepared here, which runs the network.
+        """
+        if not isinstance(opened, Opened):
+            opened = prepare(opened, opened.classifier())
+        self.autosave.open(opened.project.masks, opened.painted)
+        self._remember_now()
+        self._loader.use(opened.inspector)
+        self.project, self.classifier, self.inspector = opened.project, opened.classifier, opened.inspector
+        self.order = self.project.dataset.indices()
+        self._position = 0
+        self.index, self.inspection, self.item_error = None, None, None
+        remembered = dict(self.project.remembered)
+        self.target = self._valid_target(remembered.get("target", "predicted"))
+        self.method = self._valid_method(remembered.get("method"), opened.default_method)
+        self.opened.emit()
+        self.go_to(self._first_item(remembered.get("item")))
+
+    def _valid_target(self, target: Any) -> Any:
+        if isinstance(target, int) and 0 <= target < len(self.class_names):
+            return target
+        return target if target in ("true", "predicted") else "predicted"
+
+    def _valid_method(self, method: Any, default: str) -> str:
+        # A method that the model cannot do (CAM without a linear head) must not come back from an older
+        # project.
+        return (
+            method if method in ("cam", "gradcam") and not (method == "cam" and default != "cam") else default
+        )
+
+    def _first_item(self, key: Any) -> int | None:
+        assert self.project is not None
+        if isinstance(key, str):
+            try:
+                return self.project.dataset.index_of(key)
+            except FeedbackError:
+                pass
+        return int(self.order[0]) if len(self.order) else None
+
+    def set_classifier(self, classifier: Classifier) -> None:
+        """Look through another classifier from now on: another version, or another target layer."""
+        from napari_cam_feedback.explain import Inspector
+
+        if self.project is None:
+            return
+        self.classifier = classifier
+        self.inspector = Inspector(classifier, self.project.dataset)
+        self._loader.use(self.inspector)
+        self.inspection = None
+        if self.method == "cam" and classifier.head is None:
+            self.method = "gradcam"
+        self.version_changed.emit()
+        self._ask()
+
+    # Where we are ---------------------------------------------------------------------------------
+
+    def set_order(self, indices: Sequence[int] | np.ndarray) -> None:
+        """Take over the table's present order and filter."""
+        self.order = np.asarray(indices, np.int64)
+        place = np.flatnonzero(self.order == self.index)
+        if place.size:
+            self._position = int(place[0])
+
+    def step(self, by: int) -> None:
+        """Go to the next (+1) or previous (-1) item of the table; stays at the ends.
+
+        When the current item has dropped out of the filter, the next one is the one that moved up to its
+        place.
+        """
+        if not len(self.order):
+            return
+        self._direction = 1 if by >= 0 else -1
+        inside = self._position < len(self.order) and self.order[self._position] == self.index
+        place = self._position + by if inside or by < 0 else self._position + by - 1
+        self.go_to(int(self.order[min(max(place, 0), len(self.order) - 1)]))
+
+    def go_to(self, index: int | None) -> None:
+        """Show another item. Its image and mask are there on return; the CAM too if it was computed ahead."""
+        if self.dataset is None or index is None or index == self.index:
+            return
+        self.autosave.collect()
+        self.index = int(index)
+        self.set_order(self.order)
+        self.inspection = self._peek()
+        self.item_error = None
+        self._show_item()
+        self.item_changed.emit()
+        self._ask()
+        self._remember.start()
+
+    def set_view(self, *, target: Any = None, method: str | None = None) -> None:
+        """Choose the map's class, its method, or both."""
+        target = self.target if target is None else target
+        method = self.method if method is None else method
+        if (target, method) == (self.target, self.method):
+            return
+        self.target, self.method = target, method
+        self.inspection = self._peek()
+        self.view_changed.emit()
+        self._ask()
+        self._remember.start()
+
+    def _target_for(self, index: int) -> Any:
+        # An item without a label has no true class.
+        assert self.dataset is not None
+        return "predicted" if self.target == "true" and self.dataset.labels[index] < 0 else self.target
+
+    def _request(self, index: int) -> tuple[int, Any, str]:
+        return int(index), self._target_for(index), self.method
+
+    def _peek(self) -> Inspection | None:
+        if self.inspector is None or self.index is None:
+            return None
+        return self.inspector.peek(*self._request(self.index))
+
+    def _ask(self) -> None:
+        """Show the current inspection if it is there, and have it and its neighbours computed."""
+        if self.index is None:
+            return
+        if self.inspection is None:
+            self.inspection = self._peek()
+        wishes = [self._request(self.index)]
+        for distance in range(1, AHEAD + 1):
+            for side in (self._direction, -self._direction):
+                place = self._position + side * distance
+                if 0 <= place < len(self.order):
+                    wishes.append(self._request(int(self.order[place])))
+        if self.inspection is not None:
+            self._show_inspection(self.inspection)
+        self._loader.request(wishes)
+
+    def _arrived(
+        self, request: tuple[int, Any, str], inspection: Inspection | None, sentence: str | None
+    ) -> None:
+        current = self.index is not None and request == self._request(self.index)
+        if inspection is not None:
+            self.prefetched.emit(inspection)
+            if current and self.inspection is None:
+                self.inspection = inspection
+                self._show_inspection(inspection)
+        elif current and sentence is not None and self.item_error is None:
+            self._item_failed(sentence)
+
+    # What is shown --------------------------------------------------------------------------------
+
+    def _show_item(self) -> None:
+        assert self.dataset is not None
+        assert self.index is not None
+        index = self.index
+        if self.inspection is not None:
+            self._show_pixels(index, self.inspection.image)
+            return
+        try:
+            height, width = self.dataset.image_size(index)
+            if height * width <= _READ_AT_ONCE_PIXELS:
+                self._show_pixels(index, self.dataset.read(index))
+                return
+        except Exception as error:
+            self._item_failed(describe(error))
+            return
+        self.autosave.detach()
+        dataset = self.dataset
+
+        def then(image: np.ndarray | None, error: Exception | None) -> None:
+            if self.dataset is not dataset or self.index != index:
+                return
+            if image is not None:
+                self._show_pixels(index, image)
+                if self.inspection is not None:
+                    self._show_inspection(self.inspection)
+            elif error is not None:
+                self._item_failed(describe(error))
+
+        self._reader.submit("image", lambda: dataset.read(index), then)
+
+    def _show_pixels(self, index: int, image: np.ndarray) -> None:
+        assert self.dataset is not None
+        key = self.dataset.keys[index]
+        size = (int(image.shape[0]), int(image.shape[1]))
+        # The mask comes first: if the layer were changed while it still belongs to the item before, autosave
+        # would take the new content for an edit of the old one.
+        mask = self._mask_to_show(key, size)
+        self.autosave.detach()
+        self.layers.show_image(image, key)
+        if self.inspection is None:
+            self.layers.show_cam(np.zeros(size, np.float32), key)
+        self.autosave.attach(self.layers.show_mask(mask, key), key)
+        self.layers.fit(size)
+
+    def _mask_to_show(self, key: str, size: tuple[int, int]) -> np.ndarray:
+        try:
+            mask = self.autosave.stored(key)
+        except Exception as error:
+            self.notify(describe(error), "error")
+            mask = None
+        if mask is not None and mask.shape != size:
+            self.notify(
+                f"The mask of {key} has {mask.shape[0]}x{mask.shape[1]} pixels, its image {size[0]}x{size[1]}; "
+                "it is not shown, and stays as it is unless you paint a new one.",
+                "warning",
+            )
+            mask = None
+        return np.zeros(size, bool) if mask is None else mask
+
+    def _show_inspection(self, inspection: Inspection) -> None:
+        from napari_cam_feedback.explain import cam_display
+
+        self.layers.show_cam(cam_display(inspection.map), inspection.key)
+        self.inspected.emit(inspection)
+
+    def _item_failed(self, sentence: str) -> None:
+        """Show nothing of an image that cannot be read, and take no strokes for it."""
+        self.item_error = sentence
+        self.autosave.detach()
+        for role in (MASK, "cam", "image"):
+            layer = self.layers.get(role)
+            if layer is not None:
+                layer.data = np.zeros_like(layer.data)
+        self.notify(sentence, "error")
+
+    def notify(self, text: str, level: str = "info") -> None:
+        """Tell the person something: in the widgets, and a warning or error in a notification too."""
+        self.message.emit(text, level)
+        if level == "info":
+            return
+        from napari.utils.notifications import show_warning
+
+        # napari's show_error opens a window that must be closed; the sentence is in the widget as well.
+        show_warning(text)
+
+    # The mask -------------------------------------------------------------------------------------
+
+    def current_mask(self) -> np.ndarray | None:
+        """Return the current item's mask as painted now, bool (H, W), or None where nothing is painted."""
+        key = self.key
+        if key is None:
+            return None
+        try:
+            return self.autosave.mask(key)
+        except FeedbackError:
+            return None
+
+    def painted(self) -> set[str]:
+        """Return the keys of all painted items, those on their way to disk included."""
+        return self.autosave.painted()
+
+    def put_mask(self, key: str, mask: np.ndarray) -> None:
+        """Give an item another mask, bool (H, W); undoable where it is the current item."""
+        layer = self._mask_layer() if key == self.key else None
+        if layer is None:
+            self.autosave.put(key, mask)
+        else:
+            layer.data_setitem(np.nonzero(np.ones(mask.shape, bool)), mask.astype(np.uint8).ravel())
+
+    def paint(self) -> None:
+        """Select the mask layer in its paint mode, ready for a stroke."""
+        layer = self._mask_layer()
+        if layer is None:
+            return
+        layer.visible = True
+        layer.selected_label = 1
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+
+    def clear_mask(self) -> None:
+        """Remove the whole mask of the current item; undo brings it back."""
+        layer = self._mask_layer()
+        if layer is not None and mask_any(layer):
+            layer.data_setitem(np.nonzero(np.asarray(layer.data)), 0)
+
+    def toggle_cam(self) -> None:
+        """Hide or show the CAM."""
+        layer = self.layers.get("cam")
+        if layer is not None:
+            layer.visible = not layer.visible
+
+    def swap_class(self) -> None:
+        """Change between the map of the true and that of the predicted class."""
+        self.set_view(target="predicted" if self.target == "true" else "true")
+
+    def _mask_layer(self) -> Any:
+        """The mask layer of the current item, made again if it was deleted."""
+        if self.key is None or self.item_error is not None:
+            return None
+        layer = self.layers.get(MASK)
+        if layer is None and self.index is not None and self.dataset is not None:
+            size = self.dataset.image_size(self.index)
+            layer = self.layers.show_mask(self._mask_to_show(self.key, size), self.key)
+            self.autosave.attach(layer, self.key)
+        return layer
+
+    def _layer_removing(self, event: Any) -> None:
+        layers = self.viewer.layers if self.viewer is not None else None
+        if layers is None or self.autosave.layer is None:
+            return
+        if layers[event.index] is self.autosave.layer:
+            self.autosave.detach()
+
+    # Remembering and closing ----------------------------------------------------------------------
+
+    def _remember_now(self) -> None:
+        self._remember.stop()
+        project, key = self.project, self.key
+        if project is None or key is None or self._closed:
+            return
+        state = {"item": key, "target": self.target, "method": self.method}
+
+        def then(_: Any, error: Exception | None) -> None:
+            # Where the person was is a convenience: a folder that cannot be written is told of when a mask is
+            # at stake.
+            if error is not None:
+                logger.warning("could not remember the current item: %s", describe(error))
+
+        self._disk.submit(f"remember {id(project)}", lambda: project.remember(**state), then)
+
+    def watch(self, widget: QWidget) -> None:
+        """Notice when the window that holds `widget` closes; every dock widget calls this once shown."""
+        window = widget.window()
+        if self._window is None and window is not widget:
+            self._window = window
+            window.installEventFilter(self)
+            window.destroyed.connect(self.close)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Before the window closes: save, and ask where something would be lost."""
+        if event.type() == QEvent.Type.Close and watched is self._window and not self._closed:
+            self.autosave.flush()
+            if event.spontaneous():
+                if not self._may_close(self._window):
+                    event.ignore()
+                    return True
+                # napari itself may ask, and the person say no.
+                QTimer.singleShot(0, self._close_if_hidden)
+            else:
+                self.close()
+        return False
+
+    def _may_close(self, window: QWidget) -> bool:
+        reasons = []
+        if self.autosave.unsaved:
+            reason = next(iter(self.autosave.unsaved.values()))
+            reasons.append(f"{len(self.autosave.unsaved)} painted masks could not be saved. {reason}")
+        reasons += [
+            f"{description} is still running and would be stopped." for description in self.jobs.precious()
+        ]
+        if not reasons:
+            return True
+        answer = QMessageBox.question(
+            window, "Close all the same?", "\n".join([*reasons, "", "Close all the same?"])
+        )
+        return answer == QMessageBox.StandardButton.Yes
+
+    def _close_if_hidden(self) -> None:
+        if self._window is not None and not self._window.isVisible():
+            self.close()
+
+    def close(self) -> None:
+        """Save what is painted, stop all work and wait for the threads. Safe to call twice."""
+        if self._closed:
+            return
+        self.autosave.detach()
+        self._remember_now()
+        self._closed = True
+        self.closing.emit()
+        finish: list[Callable[[], bool]] = [
+            self._disk.close,
+            self._loader.close,
+            self._reader.close,
+            self.jobs.shutdown,
+        ]
+        for end in finish:
+            if not end():
+                logger.warning("a thread is still busy after closing; the program ends when it has")
+
+
+def mask_any(layer: Any) -> bool:
+    """Whether anything is painted in a Labels layer."""
+    return bool(np.asarray(layer.data).any())
+
+
+_SESSIONS: dict[int, Session] = {}
+
+
+def session_of(viewer: Any) -> Session:
+    """Return the session of a viewer, made when first asked for.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer or the proxy of it that napari hands to plugins.
+    """
+    # By identity, since comparing viewers compares all that they show.
+    real = getattr(viewer, "__wrapped__", viewer)
+    if id(real) not in _SESSIONS:
+        _SESSIONS[id(real)] = Session(real)
+        weakref.finalize(real, _SESSIONS.pop, id(real), None)
+    return _SESSIONS[id(real)]
