@@ -3,8 +3,10 @@
 from napari_cam_feedback.evaluate.comparison import MEASURES, Comparison, ComparisonRow, compare
 from napari_cam_feedback.evaluate.evaluation import ClassResult, Evaluation, SplitResult, evaluate
 from napari_cam_feedback.evaluate.fills import FILLS, MEASURING_FILLS, get_fill
+from napari_cam_feedback.evaluate.pictures import Picture, picture_before_after
 from napari_cam_feedback.evaluate.predictions import Predictions, predict
-from napari_cam_feedback.evaluate.right_reasons import KnownMasks, RightReasons, check_mask, right_reasons
+from napari_cam_feedback.evaluate.report import show, write_report
+from napari_cam_feedback.evaluate.right_reasons import RightReasons, check_mask, right_reasons
 
 __all__ = [
     "FILLS",
@@ -14,7 +16,7 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "Evaluation",
-    "KnownMasks",
+    "Picture",
     "Predictions",
     "RightReasons",
     "SplitResult",
@@ -22,6 +24,9 @@ __all__ = [
     "compare",
     "evaluate",
     "get_fill",
+    "picture_before_after",
     "predict",
     "right_reasons",
+    "show",
+    "write_report",
 ]

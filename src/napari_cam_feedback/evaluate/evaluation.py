@@ -13,7 +13,8 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.evaluate.predictions import predict
-from napari_cam_feedback.evaluate.right_reasons import KnownMasks, RightReasons, right_reasons
+from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
+from napari_cam_feedback.feedback.choose import KnownMasks, choose_masks
 from napari_cam_feedback.models.classifier import Classifier
 
 Progress = Callable[[int, int], None]
@@ -140,8 +141,9 @@ def evaluate(
             class_name: ClassResult(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]))
             for k, class_name in enumerate(classifier.class_names)
         }
-        masked = _some_masked(dataset, found.indices[labelled], masks, max_masked, seed)
-        reasons = right_reasons(classifier, dataset, masked, masks, cache=cache, seed=seed, stop=stop)
+        chosen = choose_masks(masks, dataset, max_masked, indices=found.indices[labelled], seed=seed)
+        masked = np.array([i for i in found.indices if dataset.keys[int(i)] in chosen], np.int64)
+        reasons = right_reasons(classifier, dataset, masked, chosen, cache=cache, seed=seed, stop=stop)
         results[name] = SplitResult(
             n=int(labelled.sum()),
             accuracy=float((truth == predicted).mean()),
@@ -152,16 +154,3 @@ def evaluate(
         if progress is not None:
             progress(number + 1, len(names))
     return Evaluation(results, dict(cache.skipped))
-
-
-def _some_masked(
-    dataset: Dataset, indices: np.ndarray, masks: Mapping[str, np.ndarray], limit: int, seed: int
-) -> np.ndarray:
-    order = np.random.default_rng(seed).permutation(indices)
-    chosen: list[int] = []
-    for index in order:
-        if len(chosen) == limit:
-            break
-        if dataset.keys[int(index)] in masks:
-            chosen.append(int(index))
-    return np.array(sorted(chosen), np.int64)

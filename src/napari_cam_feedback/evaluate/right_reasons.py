@@ -149,29 +149,3 @@ def check_mask(dataset: Dataset, index: int, mask: np.ndarray) -> None:
             f"The mask of {dataset.keys[index]} is {'x'.join(map(str, mask.shape))} pixels and its image "
             f"{size[0]}x{size[1]}; paint it on its own image."
         )
-
-
-class KnownMasks(Mapping[str, np.ndarray]):
-    """The masks that a dataset brings along, as a mapping by key that reads them when asked."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        mask = self._dataset.known_mask(self._dataset.index_of(key))
-        if mask is None or not mask.any():
-            raise KeyError(key)
-        return mask
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            self[str(key)]
-        except KeyError:
-            return False
-        return True
-
-    def __iter__(self) -> Any:
-        return (key for key in self._dataset.keys if key in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

@@ -61,6 +61,9 @@ class BrowseWidget(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self._session: Session = session_of(napari_viewer)
+        # A table wants height; without this napari would put empty space below it.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(330)
         self._build()
         session = self._session
         session.opened.connect(self._opened)
@@ -169,7 +172,7 @@ class BrowseWidget(QWidget):
         header.setMinimumSectionSize(30)
         for column, text in enumerate(item_table.HEADERS):
             if column != item_table.KEY:
-                width = self.fontMetrics().horizontalAdvance("test-clean" if column == 1 else text) + 22
+                width = self.fontMetrics().horizontalAdvance("test-clean" if column == 1 else text) + 14
                 self.table.setColumnWidth(column, width)
         header.setSortIndicatorShown(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
@@ -220,15 +223,16 @@ class BrowseWidget(QWidget):
         self.method = QComboBox()
         self.method.setToolTip("How the map is made")
         self.method.activated.connect(lambda i: self._session.set_view(method=self.method.itemData(i)))
-        for combo in (self.target, self.method):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(8)
+        # Class names may be long; the dock must not grow with them.
+        self.target.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.target.setMinimumContentsLength(8)
+        self.target.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.evidence = _wrapped_label()
+        self.evidence.hide()
         chooser = QHBoxLayout()
         chooser.addWidget(QLabel("Map of"))
-        chooser.addWidget(self.target, 2)
-        chooser.addWidget(QLabel("by"))
-        chooser.addWidget(self.method, 1)
+        chooser.addWidget(self.target, 1)
+        chooser.addWidget(self.method)
         grid.addLayout(buttons, 0, 0)
         grid.addWidget(self.item_label, 1, 0)
         grid.addLayout(chooser, 2, 0)
@@ -292,13 +296,15 @@ class BrowseWidget(QWidget):
         self._predict_unasked()
 
     def _choose_split(self) -> None:
-        """Start in the split of the remembered item, else in the first."""
+        """Begin in the split of the item that is shown first."""
         session = self._session
+        index = session.start_index() if session.index is None else session.index
         split = None
-        if session.dataset is not None and session.index is not None:
-            split = str(session.dataset.splits[session.index])
+        if session.dataset is not None and index is not None:
+            split = str(session.dataset.splits[index])
         with QSignalBlocker(self.filter_split):
             self.filter_split.setCurrentIndex(max(0, self.filter_split.findData(split)))
+        self.table.setColumnHidden(item_table.SPLIT, self.filter_split.currentData() is not None)
 
     def _version_changed(self) -> None:
         self.model.forget_predictions()
@@ -313,7 +319,7 @@ class BrowseWidget(QWidget):
         if session.inspection is None:
             self._describe_item(None)
             self._fill_targets(None)
-            self.evidence.setText("")
+            self._show_evidence("")
         if session.item_error is not None:
             self._show_notice(session.item_error, "error")
         for widget in (self.paint, self.clear):
@@ -325,17 +331,19 @@ class BrowseWidget(QWidget):
         with QSignalBlocker(self.method):
             self.method.setCurrentIndex(max(0, self.method.findData(self._session.method)))
         if self._session.inspection is None:
-            self.evidence.setText("Computing the map …")
+            self._show_evidence("Computing the map …")
 
     def _inspected(self, inspection: Inspection) -> None:
         self._describe_item(inspection)
         self._fill_targets(inspection)
         self._note_prediction(inspection)
         name = self._session.class_names[inspection.target]
-        if inspection.evidence:
-            self.evidence.setText("")
-        else:
-            self.evidence.setText(f"No positive evidence: nothing in this image speaks for “{name}”.")
+        nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
+        self._show_evidence("" if inspection.evidence else nothing)
+
+    def _show_evidence(self, text: str) -> None:
+        self.evidence.setText(text)
+        self.evidence.setVisible(bool(text))
 
     def _note_prediction(self, inspection: Inspection) -> None:
         index = np.array([inspection.index], np.int64)
@@ -443,6 +451,10 @@ class BrowseWidget(QWidget):
 
     def _split_chosen(self) -> None:
         self._apply_filter()
+        # One column less, where it says the same in every row.
+        self.table.setColumnHidden(item_table.SPLIT, self.filter_split.currentData() is not None)
+        if self.model.row_of(self._session.index) < 0 and len(self.model.shown):
+            self._session.go_to(int(self.model.shown[0]))
         self._predict_unasked()
 
     def _apply_filter(self) -> None:

@@ -24,9 +24,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.widgets.fold import Fold
 
 _NO_BOUND = 10**9
 
@@ -221,13 +221,9 @@ class ConfigForm(QWidget):
             target = first if name in common or not common else rest
             self._add_row(target, name, field)
         layout.addLayout(first)
-        self.more = QCollapsible("More settings")
-        self.more.layout().setContentsMargins(0, 0, 0, 0)
-        self.more.setDuration(0)
         holder = QWidget()
         holder.setLayout(rest)
-        self.more.setContent(holder)
-        self.more.collapse(animate=False)
+        self.more = Fold("More settings", holder)
         self.more.setVisible(rest.rowCount() > 0)
         layout.addWidget(self.more)
         self.reset()

@@ -45,7 +45,7 @@ ORDERS = (
     ("activation", "mean activation"),
     ("mask", "mean activation under the mask"),
 )
-_COLUMNS = ("Rank", "Filter", "Score", "Mean activation", "Contribution")
+_COLUMNS = ("Rank", "Filter", "Score", "Activation", "Contribution")
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _WAIT = "The current image is being looked at…"
 
@@ -357,6 +357,7 @@ class FiltersWidget(QWidget):
         """Lay the top filters out in napari's grid, after the image."""
         if self._ranking is None:
             return
+        self.over_check.setChecked(False)
         self._in_grid = True
         self._show_grid()
         self._enable()
@@ -397,8 +398,8 @@ class FiltersWidget(QWidget):
 
     def _over_toggled(self, on: bool) -> None:
         cam = self._session.layers.get(CAM)
+        grid_of(self._session).leave()
         if on:
-            self.back()
             # Two heatmaps on top of each other cannot be read.
             self._cam_was_visible = cam is not None and cam.visible
             if cam is not None:
@@ -419,8 +420,8 @@ class FiltersWidget(QWidget):
         self._refresh()
 
     def _show_over(self) -> None:
-        assert self._ranking is not None and self._over is not None
-        if self._over in self._ranking.maps:
+        assert self._ranking is not None
+        if self._over is not None and self._over in self._ranking.maps:
             self._layer(OVER, 0, self._over, f"filter {self._over}")
 
     # Layers ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
 
 KEY, SPLIT, LABEL, PREDICTION, PROBABILITY, PAINTED = range(6)
-HEADERS = ("item", "split", "label", "predicted", "p(true)", "mask")
+HEADERS = ("item", "split", "label", "pred.", "p(true)", "mask")
 TOOLTIPS = (
     "The image's path in the dataset",
     "The split that it belongs to",

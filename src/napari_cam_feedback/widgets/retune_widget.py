@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, ComparisonTable, PairInspector
 from napari_cam_feedback.widgets.config_form import ConfigForm
+from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
 from napari_cam_feedback.widgets.state import session_of
@@ -128,9 +128,6 @@ class RetuneWidget(QWidget):
         self.hint = _sentence()
         layout.addWidget(self.hint)
 
-        self.settings = QCollapsible("Method and settings")
-        self.settings.setDuration(0)
-        self.settings.layout().setContentsMargins(0, 0, 0, 0)
         box = QWidget()
         self._settings_layout = QVBoxLayout(box)
         self._settings_layout.setContentsMargins(0, 0, 0, 0)
@@ -143,8 +140,7 @@ class RetuneWidget(QWidget):
         self._settings_layout.addLayout(row)
         self.method_label = _sentence()
         self._settings_layout.addWidget(self.method_label)
-        self.settings.setContent(box)
-        self.settings.expand(animate=False)
+        self.settings = Fold("Method and settings", box, opened=True)
         layout.addWidget(self.settings)
         self.method_box.currentTextChanged.connect(self._method_chosen)
 
@@ -330,7 +326,9 @@ class RetuneWidget(QWidget):
         if not self._ready() or self._machine.busy or self.form is None:
             return
         project, classifier, inspector = session.project, session.classifier, session.inspector
-        assert project is not None and classifier is not None and inspector is not None
+        assert project is not None
+        assert classifier is not None
+        assert inspector is not None
         try:
             config = self.form.config(method=self.method_box.currentText())
         except FeedbackError as error:
@@ -345,7 +343,7 @@ class RetuneWidget(QWidget):
         self.progress_label.setText("Reading the images…")
         self.progress.setRange(0, 0)
         self._started = self._labelled = 0.0
-        self.settings.collapse(animate=False)
+        self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
             masks = {key: project.masks[key] for key in keys if key in project.masks}
@@ -397,7 +395,7 @@ class RetuneWidget(QWidget):
         self._run = None
         self.plot.finish()
         self.progress_label.setText("")
-        self.settings.expand(animate=False)
+        self.settings.set_opened(True)
         self._say(sentence, error=True)
         self._refresh()
 
@@ -533,7 +531,7 @@ class RetuneWidget(QWidget):
         self.plot.finish()
         self.progress_label.setText("")
         self._say("")
-        self.settings.expand(animate=False)
+        self.settings.set_opened(True)
         self._refresh()
 
     # Coming and going ---------------------------------------------------------------------------------------

@@ -102,6 +102,8 @@ class SessionWidget(QWidget):
         super().__init__()
         self._session: Session = session_of(napari_viewer)
         self._project_touched = False
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(330)
         self._build()
         session = self._session
         session.opened.connect(self._opened)
@@ -356,7 +358,8 @@ class SessionWidget(QWidget):
         )
 
     def _progress(self, step: Progress) -> None:
-        self.bar.setRange(0, step.total)
+        # Nobody knows how long the first step takes: a bar that runs to and fro.
+        self.bar.setRange(0, step.total if step.done else 0)
         self.bar.setValue(step.done)
         self._say(step.text)
 
@@ -486,7 +489,7 @@ def _breakable(text: str) -> str:
 
 def _form(parent: QWidget | None = None) -> QFormLayout:
     form = QFormLayout(parent) if parent is not None else QFormLayout()
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
     form.setVerticalSpacing(4)
     return form

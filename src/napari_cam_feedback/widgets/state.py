@@ -181,6 +181,11 @@ class Session(QObject):
         return self._viewer()
 
     @property
+    def disk(self) -> SerialWorker:
+        """The thread that writes to the project's folder."""
+        return self._disk
+
+    @property
     def dataset(self) -> Dataset | None:
         """The project's dataset."""
         return None if self.project is None else self.project.dataset
@@ -221,7 +226,7 @@ class Session(QObject):
         self.target = self._valid_target(remembered.get("target", "predicted"))
         self.method = self._valid_method(remembered.get("method"), opened.default_method)
         self.opened.emit()
-        self.go_to(self._first_item(remembered.get("item")))
+        self.go_to(self.start_index())
 
     def _valid_target(self, target: Any) -> Any:
         if isinstance(target, int) and 0 <= target < len(self.class_names):
@@ -235,8 +240,11 @@ class Session(QObject):
             method if method in ("cam", "gradcam") and not (method == "cam" and default != "cam") else default
         )
 
-    def _first_item(self, key: Any) -> int | None:
-        assert self.project is not None
+    def start_index(self) -> int | None:
+        """Return the item to start with: the one that was shown last, else the first."""
+        if self.project is None:
+            return None
+        key = self.project.remembered.get("item")
         if isinstance(key, str):
             try:
                 return self.project.dataset.index_of(key)

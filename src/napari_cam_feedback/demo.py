@@ -1,0 +1,206 @@
+"""The whole loop on a sample, with the known masks of some images as the expert's."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_cam_feedback import __version__
+from napari_cam_feedback.data import Dataset, open_dataset, sample_data_dir, write_sample
+from napari_cam_feedback.errors import StorageError
+from napari_cam_feedback.evaluate import (
+    Comparison,
+    compare,
+    picture_before_after,
+    predict,
+    write_report,
+)
+from napari_cam_feedback.feedback import KnownMasks, known_masks
+from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.models import (
+    Classifier,
+    TrainConfig,
+    TrainStep,
+    build_classifier,
+    default_preprocessing,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+from napari_cam_feedback.project import Project, save_run
+from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
+from napari_cam_feedback.torch_loader import torch
+
+SAMPLE_SEED = 0
+#: How the sample models were trained; the shipped ones as well.
+SAMPLE_TRAINING = TrainConfig(epochs=20)
+SAMPLE_ARCH = "small-gap"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes
+    ----------
+    project : Project
+        With the retuned classifier as its second version.
+    result : RetuneResult
+        The retune.
+    comparison : Comparison
+        Before and after on all splits.
+    report : Path
+        The page.
+    """
+
+    project: Project
+    result: RetuneResult
+    comparison: Comparison
+    report: Path
+
+
+def train_sample_model(
+    dataset: Dataset, *, seed: int = 0, on_epoch: Callable[[TrainStep], None] | None = None, device: str = "cpu"
+) -> Classifier:
+    """Train the small network on a sample, shortcut and all."""
+    classifier = build_classifier(SAMPLE_ARCH, dataset.class_names, default_preprocessing(dataset), seed=seed)
+    steps = train_classifier(classifier.to(device), dataset, SAMPLE_TRAINING.model_copy(update={"seed": seed}))
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_epoch is not None:
+            on_epoch(step)
+
+
+def prepare_sample(
+    name: str,
+    folder: str | Path,
+    *,
+    seed: int = SAMPLE_SEED,
+    on_epoch: Callable[[TrainStep], None] | None = None,
+) -> tuple[Path, Path]:
+    """Write ``<folder>/data`` (masks inside) and ``<folder>/model.safetensors``; return both paths.
+
+    The model is the one shipped with the package; for a seed other than 0, whose images differ, it is trained now.
+
+    Raises
+    ------
+    DataError
+        There is no such sample, or the folder holds something else.
+    StorageError
+        Something cannot be written.
+    """
+    folder = Path(folder)
+    data = write_sample(name, folder / "data", seed)
+    model = folder / "model.safetensors"
+    shipped = sample_data_dir() / name / "model.safetensors"
+    if model.exists():
+        return data, model
+    if seed == SAMPLE_SEED and shipped.exists():
+        with atomic_path(model) as temporary:
+            temporary.write_bytes(shipped.read_bytes())
+    else:
+        save_classifier(train_sample_model(open_dataset(data), seed=seed, on_epoch=on_epoch), model)
+    return data, model
+
+
+def run_demo(
+    sample: str,
+    folder: str | Path,
+    *,
+    masks: int = 20,
+    pictures: int = 12,
+    seed: int = 0,
+    device: str = "auto",
+    config: RetuneConfig | None = None,
+    on_ready: Callable[[Classifier, Dataset], None] | None = None,
+    on_step: Callable[[RetuneStep], None] | None = None,
+) -> DemoResult:
+    """Run the whole loop on a sample: prepare, look, paint (known masks), retune, compare, keep, report.
+
+    Parameters
+    ----------
+    sample : str
+        Its name.
+    folder : path
+        Gets ``data``, ``model.safetensors``, ``project``, ``run``, ``pictures`` and ``report.*``.
+    masks : int
+        Images whose known masks stand in for the expert's.
+    pictures : int
+        How many images to draw.
+    seed : int
+        Of the choice of images, of the retune and of the fills.
+    device : str
+        Where to compute.
+    config : RetuneConfig, optional
+        Settings of the retune; the seed is put in.
+    on_ready : callable, optional
+        Called with classifier and dataset before the retune.
+    on_step : callable, optional
+        Called with each step of the retune.
+
+    Raises
+    ------
+    FeedbackError
+        One of ours, as of the parts.
+    """
+    folder = Path(folder)
+    data, model = prepare_sample(sample, folder)
+    dataset = open_dataset(data)
+    classifier = load_classifier(model, device=device)
+    if Project.exists(folder / "project"):
+        raise StorageError(f"{folder} holds a demo already; remove it, or choose another folder with --out.")
+    project = Project.create(folder / "project", dataset, classifier)
+    if on_ready is not None:
+        on_ready(classifier, dataset)
+    for key, mask in known_masks(dataset, masks, seed=seed).items():
+        project.masks.put(key, mask, author="known mask of the sample")
+    chosen = (config or RetuneConfig()).model_copy(update={"seed": seed})
+    result = run_to_end(retune(classifier, dataset, project.masks, chosen), on_step)
+    comparison = compare(classifier, result.classifier, dataset, seed=seed)
+    save_run(folder / "run", result, comparison)
+    project.keep(result, comparison)
+    known = KnownMasks(dataset)
+    drawn = [
+        picture_before_after(classifier, result.classifier, dataset, index, known.get(dataset.keys[index]))
+        for index in _telling(classifier, dataset, pictures)
+    ]
+    report = write_report(
+        folder,
+        title=f"Retuning on the sample {sample}",
+        summary=f"{result.verdict.name.capitalize()}. {result.verdict.reason}",
+        comparison=comparison,
+        pictures=drawn,
+        facts={
+            "data": f"sample {sample}, seed {SAMPLE_SEED}",
+            "model": f"{classifier.arch}, version v001",
+            "masks": f"{masks} images of the split train, taken as the expert's",
+            "retune": chosen.model_dump_json(exclude_none=True),
+            "seed": seed,
+            "versions": f"napari-cam-feedback {__version__}, torch {torch.__version__}, "
+            f"numpy {np.__version__}, Python {platform.python_version()}",
+            "command": f"napari-cam-feedback demo {sample} --seed {seed} --masks {masks} --out {folder.name}",
+        },
+    )
+    return DemoResult(project, result, comparison, report)
+
+
+def _telling(classifier: Classifier, dataset: Dataset, count: int) -> list[int]:
+    """Choose test images to draw: those that the shortcut misleads first, spread over the classes."""
+    found = predict(classifier, dataset, split="test" if "test" in dataset.split_names else None)
+    wrong = found.predicted != found.labels
+    order = np.lexsort((found.indices, ~wrong))
+    chosen: list[int] = []
+    for label in np.tile(np.arange(classifier.num_classes), count):
+        if len(chosen) == min(count, len(order)):
+            break
+        left = [i for i in order if found.labels[i] == label and int(found.indices[i]) not in chosen]
+        if left:
+            chosen.append(int(found.indices[left[0]]))
+    return chosen

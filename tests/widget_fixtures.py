@@ -1,0 +1,93 @@
+"""Fixtures for the tests that drive real widgets in a real viewer: a tiny dataset, a tiny model, and waiting."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("cat", "dog", "eel")
+SIZE = 16
+
+
+@dataclass(frozen=True)
+class Files:
+    """A dataset and a model on disk, and a place for a project."""
+
+    data: Path
+    model: Path
+    project: Path
+
+
+@pytest.fixture(scope="session")
+def _master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes, bright in one of three places, with 4 train, 2 val and 3 test images each; random weights."""
+    from napari_cam_feedback.data import Preprocessing
+    from napari_cam_feedback.models import build_classifier, save_classifier
+
+    root = tmp_path_factory.mktemp("master")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        for number, name in enumerate(CLASSES):
+            folder = root / "data" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                image = random.integers(0, 90, (SIZE, SIZE), dtype=np.uint8)
+                image[5 * number : 5 * number + 5] += 120
+                Image.fromarray(image).save(folder / f"{i:02d}.png")
+    preprocessing = Preprocessing(size=(SIZE, SIZE), channels=1, mean=(0.5,), std=(0.5,))
+    save_classifier(build_classifier("small-gap", CLASSES, preprocessing, seed=1), root / "model.safetensors")
+    return root
+
+
+@pytest.fixture
+def files(_master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Copies that the test may spoil; the home folder is a temporary one too."""
+    from napari_cam_feedback.torch_loader import torch
+
+    torch.set_num_threads(1)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    shutil.copytree(_master, tmp_path / "files")
+    return Files(tmp_path / "files" / "data", tmp_path / "files" / "model.safetensors", tmp_path / "project")
+
+
+@pytest.fixture
+def project(files: Files):
+    """A project of the tiny dataset and model."""
+    from napari_cam_feedback.data import open_dataset
+    from napari_cam_feedback.models import load_classifier
+    from napari_cam_feedback.project import Project
+
+    classifier = load_classifier(files.model, device="cpu")
+    return Project.create(files.project, open_dataset(files.data), classifier)
+
+
+@pytest.fixture
+def wait(qtbot) -> Callable[..., None]:
+    """Return a function that lets the event loop run until a condition holds."""
+
+    def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=int(seconds * 1000))
+
+    return until
+
+
+@pytest.fixture
+def session(make_napari_viewer, project, wait):
+    """A session with the tiny project open, its first item and its map shown."""
+    from napari_cam_feedback.widgets.state import prepare, session_of
+
+    viewer = make_napari_viewer()
+    session = session_of(viewer)
+    session.open(prepare(project, project.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None)
+    yield session
+    session.close()
