@@ -10,8 +10,9 @@ from PIL import Image
 
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.widgets.browse_widget import BrowseWidget
 from napari_cam_feedback.widgets.layers import MASK, NAMESPACE, find_layers
-from napari_cam_feedback.widgets.state import prepare
+from napari_cam_feedback.widgets.state import prepare, session_of
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -38,7 +39,8 @@ def same(a, b):
     return a is not None and np.array_equal(a, b)
 
 
-def test_a_stroke_an_undo_and_a_redo_are_each_on_disk_within_a_second(session, wait):
+def test_a_stroke_an_undo_and_a_redo_are_each_on_disk_within_a_second(window_session, wait):
+    session = window_session
     layer, key = session.layers.get(MASK), session.key
     layer.brush_size = 3
     layer.paint((6, 6), 1)
@@ -152,16 +154,30 @@ def test_opening_another_project_saves_what_was_just_painted(session, project, t
     assert list(other.masks) == []
 
 
-def test_closing_the_window_saves_what_was_just_painted(session, project):
+def test_closing_the_window_saves_what_was_just_painted(make_napari_viewer, project, wait):
+    viewer = make_napari_viewer()
+    widget = BrowseWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Browse")
+    session = session_of(viewer)
+    session.open(prepare(project, project.classifier(device="cpu")))
+    session.watch(widget)
     key = session.key
     painted = stroke(session)
-    # As `Viewer.close` does: the layers go first, then the window.
-    session.viewer.layers.clear()
-    session.close()
+    viewer.window._qt_window.close()
     assert same(MaskStore(project.folder / "masks")[key], painted)
+    with pytest.raises(RuntimeError, match="closed"):
+        session.jobs.start("late", lambda stop: 1)
 
 
-def test_a_deleted_mask_layer_is_made_again_and_its_mask_is_not_lost(session, wait):
+def test_removing_all_layers_saves_what_was_just_painted(session, wait):
+    key = session.key
+    painted = stroke(session)
+    session.viewer.layers.clear()
+    wait(lambda: same(on_disk(session, key), painted), 1)
+
+
+def test_a_deleted_mask_layer_is_made_again_and_its_mask_is_not_lost(window_session, wait):
+    session = window_session
     key = session.key
     painted = stroke(session)
     session.viewer.layers.remove(session.layers.get(MASK))
@@ -239,3 +255,15 @@ def test_current_mask_is_what_is_painted_now(session, rows):
     assert session.current_mask() is None
     painted = stroke(session, rows)
     assert np.array_equal(session.current_mask(), painted)
+
+
+def test_a_mask_layer_of_another_size_is_not_saved_and_told_of(session, wait):
+    told = []
+    session.message.connect(lambda text, level: told.append(text))
+    painted = stroke(session)
+    session.autosave.flush()
+    session.layers.get(MASK).data = np.ones((3, 5), np.uint8)
+    wait(lambda: told, 2)
+    assert "16x16" in told[0]
+    session.autosave.flush()
+    assert same(on_disk(session, session.key), painted)

@@ -8,7 +8,7 @@ import time
 import pytest
 from napari.utils import progress
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
@@ -251,6 +251,24 @@ def test_buttons_follow_the_phase(qtbot):
     assert (start.isEnabled(), stop.isEnabled()) == (True, False)
     with pytest.raises(ValueError, match="no way"):
         machine.to(Phase.DONE)
+
+
+def test_nothing_is_lost_when_a_callback_runs_the_event_loop(qtbot, wait):
+    main, got = MainThread(), []
+
+    def nested():
+        thread = threading.Thread(target=main.post, args=(got.append, "while emptying"))
+        thread.start()
+        thread.join()
+        # As napari's progress bar does.
+        QApplication.processEvents()
+        got.append("nested")
+
+    main.post(nested)
+    wait(lambda: len(got) == 2)
+    main.post(got.append, "later")
+    wait(lambda: len(got) == 3, 2)
+    assert got == ["nested", "while emptying", "later"]
 
 
 def test_serial_worker_keeps_the_latest_of_a_name_and_finishes_on_close(qtbot):

@@ -81,11 +81,22 @@ def wait(qtbot) -> Callable[..., None]:
 
 
 @pytest.fixture
-def session(make_napari_viewer, project, wait):
-    """A session with the tiny project open, its first item and its map shown."""
+def session(qtbot, project, wait):
+    """A session with the tiny project open, its first item and its map shown; a viewer without a window."""
+    from napari.components import ViewerModel
+
+    yield from _opened(ViewerModel(), project, wait)
+
+
+@pytest.fixture
+def window_session(make_napari_viewer, project, wait):
+    """The same in a viewer with a window."""
+    yield from _opened(make_napari_viewer(), project, wait)
+
+
+def _opened(viewer, project, wait):
     from napari_cam_feedback.widgets.state import prepare, session_of
 
-    viewer = make_napari_viewer()
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
     wait(lambda: session.inspection is not None)

@@ -5,8 +5,10 @@ The public functions load on first use, so that importing the package costs noth
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +33,25 @@ _HOMES = {
 }
 
 __all__ = ["__version__", "compare", "evaluate", "explain", "load_classifier", "open_dataset", "retune"]
+
+
+class _CallableModule(ModuleType):
+    """A subpackage that is called as the public function of its name: ``explain(...)`` is ``explain.explain(...)``."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
+
+
+class _Package(ModuleType):
+    """This package. Importing a subpackage binds it here, where the function of the same name should be: so it is both."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _HOMES.get(name) == name and isinstance(value, ModuleType):
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

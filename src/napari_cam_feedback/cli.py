@@ -400,11 +400,7 @@ def train(
     save_classifier(classifier, out_file)
     best = classifier.info["training"]["epoch"]
     out.print(f"Saved {out_file} (epoch {best} of {epochs}).", markup=False, highlight=False)
-    final = (
-        None
-        if last is None
-        else {"loss": last.loss, "train_accuracy": last.train_accuracy, "val_accuracy": last.val_accuracy}
-    )
+    final = asdict(last) if last else None
     _write_json(json_file, {"model": str(out_file), "epoch": best, "last": final, "config": config.model_dump()})
 
 

@@ -35,15 +35,19 @@ class RetuneError(FeedbackError):
 
 _OS_REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EFBIG: "the file is too large for that disk; choose another disk",
     errno.EDQUOT: "your disk quota is used up; free some space and try again",
     errno.EROFS: "the folder is read-only; choose another folder",
     errno.EACCES: "you may not write or read there; choose another folder or change its rights",
     errno.EPERM: "you may not write or read there; choose another folder or change its rights",
     errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EEXIST: "a file of that name is in the way; move it or choose another name",
     errno.EISDIR: "that is a folder, not a file; name a file",
     errno.ENOTDIR: "part of that path is a file, not a folder; check the path",
     errno.ENAMETOOLONG: "the file name is too long; choose a shorter one",
 }
+# What torch says on Windows and elsewhere, and what the operating system says.
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
 
 
 def describe(error: BaseException) -> str:
@@ -61,6 +65,9 @@ def describe(error: BaseException) -> str:
         return f"{where}{_OS_REASONS[error.errno]}."
     text = " ".join(str(error).split())
     name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in text:
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return "There is not enough memory for this; use a smaller batch, smaller images, or the CPU."
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}the operating system reports “{error.strerror}”; check the disk and the path, and try again."
     return f"Unexpected {name}: {text[:300]} (a fault of the program; please report it)."

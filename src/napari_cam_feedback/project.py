@@ -7,6 +7,8 @@ import io
 import os
 import re
 import shutil
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.data import Dataset, open_dataset
-from napari_cam_feedback.errors import FeedbackError, StorageError
+from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json, write_json, write_text
@@ -67,7 +69,7 @@ class _State(BaseModel):
 
 
 class Project:
-    """A feedback project on disk. Make one with `create`, open one with `open`.
+    """A feedback project on disk. Make one with `create`, open one with `open`; several threads may use it.
 
     Attributes
     ----------
@@ -84,6 +86,7 @@ class Project:
         self.dataset = dataset
         self.masks = MaskStore(folder / "masks")
         self._state = state
+        self._lock = threading.RLock()
 
     @classmethod
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
@@ -106,7 +109,7 @@ class Project:
         Raises
         ------
         StorageError
-            The folder holds a project already or cannot be written.
+            The folder holds a project already, lies among the images, or cannot be written.
         ModelError
             The classifier is for other classes.
         """
@@ -115,11 +118,14 @@ class Project:
             raise StorageError(f"{folder} holds a project already; open it, or choose another folder.")
         if dataset.source is None:
             raise StorageError("A project needs a dataset that lies on disk; save the images first.")
+        source = dataset.source.absolute()
+        if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+            # The masks in it would be found as images.
+            raise StorageError(f"{folder} lies among the images of {source}; choose a folder outside of it.")
         check_fits(classifier, dataset)
         first = Version(id="v001", created=_now(), origin="loaded")
         save_classifier(classifier, folder / "versions" / f"{first.id}.safetensors")
         # Relative where it can be, so that a folder with data and project in it can be moved as a whole.
-        source = dataset.source.absolute()
         inside = source.is_relative_to(folder.parent)
         reference = Path(os.path.relpath(source, folder)).as_posix() if inside else str(source)
         project = cls(folder, dataset, _State(dataset=reference, current=first.id, versions=[first]))
@@ -148,12 +154,13 @@ class Project:
         if not cls.exists(folder):
             raise StorageError(f"There is no project in {folder}; choose a folder that holds {PROJECT_FILE}.")
         content = read_json(folder / PROJECT_FILE)
+        schema = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA_VERSION:
+            raise StorageError(f"A newer version of napari-cam-feedback wrote {folder}; update the plugin.")
         try:
             state = _State.model_validate(content)
         except ValidationError as error:
             raise StorageError(f"{folder / PROJECT_FILE} is broken; restore it from a copy.") from error
-        if state.schema_version > SCHEMA_VERSION:
-            raise StorageError(f"A newer version of napari-cam-feedback wrote {folder}; update the plugin.")
         if dataset is None:
             dataset = open_dataset(folder / state.dataset)
         return cls(folder, dataset, state)
@@ -182,8 +189,8 @@ class Project:
 
     def select(self, version: str) -> None:
         """Make a version the current one; raises StorageError if there is none."""
-        self._state.current = self.version(version).id
-        self._write()
+        with self._lock:
+            self._change(current=self.version(version).id)
 
     @property
     def remembered(self) -> dict[str, Any]:
@@ -192,9 +199,9 @@ class Project:
 
     def remember(self, **values: Any) -> None:
         """Keep small plain values, such as the item that was shown, for the next time."""
-        if any(self._state.remembered.get(key) != value for key, value in values.items()):
-            self._state.remembered.update(values)
-            self._write()
+        with self._lock:
+            if any(self._state.remembered.get(key) != value for key, value in values.items()):
+                self._change(remembered={**self._state.remembered, **values})
 
     def keep(self, result: RetuneResult, comparison: Comparison | None = None) -> Version:
         """Save a retuned classifier as a new version whose parent is the current one, and make it current.
@@ -204,27 +211,30 @@ class Project:
         StorageError
             It cannot be written; the project is as it was.
         """
-        parent = self.current
-        number = 1 + max(int(version.id[1:]) for version in self._state.versions)
-        name = f"v{number:03d}"
-        run = self._save_run(result, comparison, kept=name)
-        save_classifier(result.classifier, self.folder / "versions" / f"{name}.safetensors")
-        version = Version(
-            id=name,
-            parent=parent.id,
-            created=_now(),
-            origin=f"retuned from {parent.id} by {result.config.method} with {len(result.painted_keys)} masks",
-            run=run.name,
-            verdict=result.verdict.name,
-        )
-        old = self._state
-        self._state = old.model_copy(update={"versions": [*old.versions, version], "current": name})
-        try:
-            self._write()
-        except FeedbackError:
-            self._state = old
-            raise
-        return version
+        with self._lock:
+            parent = self.current
+            number = 1 + max(int(version.id[1:]) for version in self._state.versions)
+            name = f"v{number:03d}"
+            weights = self.folder / "versions" / f"{name}.safetensors"
+            run = self._save_run(result, comparison, kept=name)
+            try:
+                save_classifier(result.classifier, weights)
+                version = Version(
+                    id=name,
+                    parent=parent.id,
+                    created=_now(),
+                    origin=f"retuned from {parent.id} by {result.config.method} with {len(result.painted_keys)} masks",
+                    run=run.name,
+                    verdict=result.verdict.name,
+                )
+                self._change(versions=[*self._state.versions, version], current=name)
+            except BaseException:
+                # A run that says it was kept, and was not, would mislead; and the disk may be full.
+                shutil.rmtree(run, ignore_errors=True)
+                with suppress(OSError):
+                    weights.unlink(missing_ok=True)
+                raise
+            return version
 
     def discard(self, result: RetuneResult, comparison: Comparison | None = None) -> Path:
         """Keep only the record of a run, not its classifier; return the run's folder."""
@@ -239,14 +249,27 @@ class Project:
             number += 1
             folder = self.folder / "runs" / f"{stamp}-{method}-{number}"
         extra = {"parent": self.current.id, "kept": kept}
-        save_run(folder, result, comparison, extra=extra, weights=False)
-        # The masks of a run are part of it: the person may paint on.
-        for key in dict.fromkeys((*result.painted_keys, *result.held_out_keys)):
-            source = self.masks.path(key)
-            if source.exists():
-                target = folder / "masks" / f"{key}.png"
-                _copy(source, target)
+        try:
+            save_run(folder, result, comparison, extra=extra, weights=False)
+            # The masks of a run are part of it: the person may paint on.
+            for key in dict.fromkeys((*result.painted_keys, *result.held_out_keys)):
+                source = self.masks.file(key)
+                if source is not None:
+                    _copy(source, folder / "masks" / f"{key}.png")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return folder
+
+    def _change(self, **values: Any) -> None:
+        """Change the state in memory and on disk, or neither."""
+        old = self._state
+        self._state = old.model_copy(update=values)
+        try:
+            self._write()
+        except BaseException:
+            self._state = old
+            raise
 
     def _write(self) -> None:
         write_json(self.folder / PROJECT_FILE, self._state.model_dump(mode="json"))

@@ -61,16 +61,13 @@ class ArrayDataset(Dataset):
         if not sum(counts):
             raise DataError(f"{source or 'The dataset'} has no images; add some to at least one split.")
         all_labels = [
-            _as_labels((labels or {}).get(name), n, name, len(class_names))
-            for name, n in zip(names, counts, strict=True)
+            _as_labels((labels or {}).get(name), n, name, len(class_names)) for name, n in zip(names, counts, strict=True)
         ]
         all_keys: list[str] = []
         for name, n in zip(names, counts, strict=True):
             own = [f"{name}/{i:05d}" for i in range(n)] if keys is None else list(keys[name])
             if len(own) != n:
-                raise DataError(
-                    f'Split "{name}" has {n} images but {len(own)} keys; give one key for each image.'
-                )
+                raise DataError(f'Split "{name}" has {n} images but {len(own)} keys; give one key for each image.')
             all_keys += own
         super().__init__(
             keys=all_keys,
@@ -81,9 +78,7 @@ class ArrayDataset(Dataset):
             made_split=made_split,
         )
         self._starts = dict(zip(names, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
-        self._masks = {
-            name: _as_masks(np.asarray(m), self._images, name) for name, m in (masks or {}).items()
-        }
+        self._masks = {name: _as_masks(np.asarray(m), self._images, name) for name, m in (masks or {}).items()}
 
     def read(self, index: int) -> np.ndarray:
         """Return a copy of the image."""
@@ -131,12 +126,10 @@ def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = N
         arrays = {f"{name}_all" if name in ("x", "y", "masks") else name: a for name, a in arrays.items()}
         splits = ["all"]
     if not splits:
-        raise DataError(
-            f"{path} has no images; it must hold arrays named x_train, y_train, x_test, y_test and so on."
-        )
+        raise DataError(f"{path} has no images; it must hold arrays named x_train, y_train, x_test, y_test and so on.")
     images = {name: arrays[f"x_{name}"] for name in splits}
-    labels = {name: arrays[f"y_{name}"] for name in splits if f"y_{name}" in arrays}
-    masks = {name: arrays[f"masks_{name}"] for name in splits if f"masks_{name}" in arrays}
+    labels = _with_prefix(arrays, "y_", splits, path)
+    masks = _with_prefix(arrays, "masks_", splits, path)
     names, labels = _names_and_labels(labels, arrays.get("classes"), class_names, path)
     if whole:
         images_all, n = images["all"], len(images["all"])
@@ -154,9 +147,10 @@ def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = N
 def _load(path: Path) -> dict[str, np.ndarray]:
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is a single array; save x_train, y_train … with numpy.savez.")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} is a single array; save x_train, y_train and so on with numpy.savez.")
+        with opened as file:
             arrays = {}
             for name in file.files:
                 arrays[name] = file[name]
@@ -167,11 +161,18 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 f'"{name}" in {path} holds Python objects, which are not loaded for safety; '
                 "save it as an array of numbers or of text."
             ) from error
-        raise DataError(
-            f"{path} is not an .npz file or is broken; save it again with numpy.savez."
-        ) from error
+        raise DataError(f"{path} is not an .npz file or is broken; save it again with numpy.savez.") from error
     except OSError as error:
         raise DataError(f"Could not read {path}: {describe(error)}") from error
+
+
+def _with_prefix(arrays: Mapping[str, np.ndarray], prefix: str, splits: Sequence[str], path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays ``<prefix><split>`` by split; one without images is an error, most often in the spelling."""
+    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    for split in found:
+        if split not in splits:
+            raise DataError(f"{path} has {prefix}{split} but no images x_{split}; name them alike.")
+    return found
 
 
 def _names_and_labels(
@@ -184,9 +185,7 @@ def _names_and_labels(
         text = {split: y.astype(str).ravel() for split, y in labels.items()}
         names = check_class_names(np.unique(np.concatenate(list(text.values()))).tolist(), given, path)
         number = {name: i for i, name in enumerate(names)}
-        return names, {
-            split: np.array([number[t] for t in y.tolist()], np.int64) for split, y in text.items()
-        }
+        return names, {split: np.array([number[t] for t in y.tolist()], np.int64) for split, y in text.items()}
     if given is None:
         highest = max((int(y.max()) for y in labels.values() if y.size), default=-1)
         given = [str(i) for i in range(highest + 1)]
@@ -196,17 +195,13 @@ def _names_and_labels(
 def _as_images(x: np.ndarray, split: str) -> np.ndarray:
     """Return the images as (N, H, W) or (N, H, W, 3), a view where possible."""
     if x.dtype.kind not in "buif":
-        raise DataError(
-            f'The images of split "{split}" are not numbers; save them as uint8, uint16 or float32.'
-        )
+        raise DataError(f'The images of split "{split}" are not numbers; save them as uint8, uint16 or float32.')
     if x.ndim == 4 and x.shape[-1] not in (1, 3, 4) and x.shape[1] in (1, 3, 4):
         x = np.moveaxis(x, 1, -1)
     if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
         x = x[..., 0] if x.shape[-1] == 1 else x[..., :3]
     elif x.ndim != 3:
-        raise DataError(
-            f'The images of split "{split}" have the shape {x.shape}; it must be (N, H, W) or (N, H, W, 3).'
-        )
+        raise DataError(f'The images of split "{split}" have the shape {x.shape}; it must be (N, H, W) or (N, H, W, 3).')
     if not all(x.shape[1:3]):
         raise DataError(f'The images of split "{split}" have no pixels; check how the file was made.')
     return x
@@ -219,9 +214,7 @@ def _as_labels(y: ArrayLike | None, n: int, split: str, num_classes: int) -> np.
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.shape != (n,):
-        raise DataError(
-            f'Split "{split}" has {n} images but labels of shape {y.shape}; give one label for each image.'
-        )
+        raise DataError(f'Split "{split}" has {n} images but labels of shape {y.shape}; give one label for each image.')
     if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and np.array_equal(y, np.round(y))):
         raise DataError(f'The labels of split "{split}" are not whole numbers; give class indices from 0.')
     if n and y.max() >= num_classes:

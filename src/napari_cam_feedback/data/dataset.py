@@ -103,9 +103,7 @@ class Dataset(ABC):
         """
         found = self._keys.find(key)
         if found is None:
-            raise DataError(
-                f'There is no image "{key}" in {self.source or "this dataset"}; check the name and the split.'
-            )
+            raise DataError(f'There is no image "{key}" in {self.source or "this dataset"}; check the name and the split.')
         return found
 
     def indices(self, split: str | None = None) -> np.ndarray:
@@ -160,9 +158,7 @@ def order_splits(names: Iterable[str]) -> tuple[str, ...]:
     return (*(n for n in KNOWN_SPLITS if n in present), *sorted(present.difference(KNOWN_SPLITS)))
 
 
-def check_class_names(
-    found: Iterable[str], class_names: Sequence[str] | None, source: object
-) -> tuple[str, ...]:
+def check_class_names(found: Iterable[str], class_names: Sequence[str] | None, source: object) -> tuple[str, ...]:
     """Return the class names: those given, else those found, sorted as torchvision's ImageFolder does.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +29,8 @@ SPLIT_FOLDERS = {
 class FileDataset(Dataset):
     """Image files under a root folder; an item's key is its path relative to the root.
 
-    The known mask of ``train/3/0001.jpg`` is ``masks/train/3/0001.png`` (or .tif) under the root.
+    The known mask of ``train/3/0001.jpg`` is ``masks/train/3/0001.png`` (or .tif) under the root, or
+    ``masks/train/3/0001.jpg.png`` as painted masks are saved.
 
     Attributes
     ----------
@@ -55,9 +56,9 @@ class FileDataset(Dataset):
         """Read the mask that came with the image; None where there is none or it is empty."""
         if not self.has_known_masks:
             return None
-        place = self.root / MASKS / PurePosixPath(self.keys[index]).with_suffix("")
-        for suffix in (".png", ".tif", ".tiff"):
-            path = place.with_name(place.name + suffix)
+        place = self.root / MASKS / self.keys[index]
+        for name in (f"{place.name}.png", *(place.stem + suffix for suffix in (".png", ".tif", ".tiff"))):
+            path = place.with_name(name)
             if path.is_file():
                 mask = images.read_mask(path, self.image_size(index))
                 return mask if mask.any() else None
@@ -66,9 +67,7 @@ class FileDataset(Dataset):
     @cached_property
     def _any_mask(self) -> bool:
         return any(
-            Path(name).suffix.lower() in images.SUFFIXES
-            for _, _, names in os.walk(self.root / MASKS)
-            for name in names
+            Path(name).suffix.lower() in images.SUFFIXES for _, _, names in os.walk(self.root / MASKS) for name in names
         )
 
     @property
@@ -80,10 +79,10 @@ class FileDataset(Dataset):
 class FolderDataset(FileDataset):
     """A folder ``train/ val/ test/``, each with a folder per class; or class folders without splits.
 
-    Folders named otherwise that hold class folders are splits too (``test-clean``). Hidden files, ``masks``
-    and files that are no images are left out. Classes are the class folders that hold an image in any split,
-    sorted by name as torchvision's ImageFolder does. Images straight in a split folder that has no class
-    folders have no label.
+    Folders named otherwise are splits too where all folders in them are named like classes (``test-clean``).
+    Hidden files, ``masks`` and files that are no images are left out. Classes are the class folders that hold
+    an image in any split, sorted by name as torchvision's ImageFolder does. Images straight in a split folder
+    that has no class folders have no label.
 
     Parameters
     ----------
@@ -106,9 +105,7 @@ class FolderDataset(FileDataset):
         names = check_class_names((g.label for g in groups if g.label is not None), class_names, self.root)
         number = {name: i for i, name in enumerate(names)}
         counts = [len(group.names) for group in groups]
-        labels = np.repeat(
-            np.array([-1 if g.label is None else number[g.label] for g in groups], np.int64), counts
-        )
+        labels = np.repeat(np.array([-1 if g.label is None else number[g.label] for g in groups], np.int64), counts)
         made_split = all(group.split is None for group in groups)
         if made_split:
             splits = stratified_splits(labels, seed)
@@ -125,9 +122,7 @@ class FolderDataset(FileDataset):
             )
         except UnicodeEncodeError as error:
             bad = error.object.encode("utf-8", "backslashreplace").decode()
-            raise DataError(
-                f'The file name "{bad}" in {self.root} is not valid text; rename the file.'
-            ) from error
+            raise DataError(f'The file name "{bad}" in {self.root} is not valid text; rename the file.') from error
 
 
 class _Group:
@@ -160,12 +155,23 @@ def _scan(root: Path) -> list[_Group]:
 
 
 def _scan_splits(root: Path, folders: list[str], children: dict[str, list[str]]) -> Iterator[_Group]:
-    for name in folders:
-        split = SPLIT_FOLDERS.get(name.lower(), name)
+    usual = [name for name in folders if name.lower() in SPLIT_FOLDERS]
+    classes: set[str] = set()
+    for name in usual:
+        split = SPLIT_FOLDERS[name.lower()]
         for label in children[name]:
-            yield _Group(f"{name}/{label}", split, label, list(_image_names(root / name / label, root)))
-        if not children[name] and name.lower() in SPLIT_FOLDERS:
+            group = _Group(f"{name}/{label}", split, label, list(_image_names(root / name / label, root)))
+            if group.names:
+                classes.add(label)
+                yield group
+        if not children[name]:
             yield _Group(name, split, None, list(_image_names(root / name, root)))
+    for name in folders:
+        # Other folders are splits only if they look it; beside a dataset there may lie figures, results or
+        # old copies.
+        if name not in usual and classes.issuperset(children[name]):
+            for label in children[name]:
+                yield _Group(f"{name}/{label}", name, label, list(_image_names(root / name / label, root)))
 
 
 def _subfolders(folder: Path, root: Path) -> list[str]:
@@ -205,9 +211,7 @@ def _nothing_found(root: Path, folders: list[str], children: dict[str, list[str]
     if below is not None:
         return f"{root} is the folder above a dataset; open {root / below} instead."
     if not folders:
-        return (
-            f"{root} has no class folders; put the images of each class into a folder named after the class."
-        )
+        return f"{root} has no class folders; put the images of each class into a folder named after the class."
     return (
         f"The folders in {root} hold no images ({', '.join(sorted(images.SUFFIXES))}); "
         "put the images of each class into a folder named after the class."

@@ -171,9 +171,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         return DataError(f"{path} is too large to open; make it smaller.")
     if isinstance(error, OSError) and error.errno and not isinstance(error, UnidentifiedImageError):
         return DataError(f"Could not read {path}: {describe(error)}")
-    return DataError(
-        f"{path} is broken or not an image ({' '.join(str(error).split())[:120]}); restore or remove it."
-    )
+    return DataError(f"{path} is broken or not an image ({' '.join(str(error).split())[:120]}); restore or remove it.")
 
 
 def _read_pillow(path: Path) -> np.ndarray:
@@ -219,7 +217,7 @@ def _tiff_page(page: tifffile.TiffPage) -> np.ndarray:
         colours = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
         rgb = colours[array]
         return rgb[..., 0] if (colours == colours[:, :1]).all() else rgb
-    if array.ndim == 3 and array.shape[0] == page.samplesperpixel != array.shape[-1]:
+    if array.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
         array = np.moveaxis(array, 0, -1)
     if photometric == tifffile.PHOTOMETRIC.RGB:
         if array.ndim != 3 or array.shape[-1] < 3:
@@ -227,9 +225,9 @@ def _tiff_page(page: tifffile.TiffPage) -> np.ndarray:
         return array[..., :3]
     if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
         raise _NotPlain
-    if array.ndim == 3:
-        if array.shape[-1] not in (1, 2):
-            raise ValueError("gray, but with several channels")
+    if array.ndim == 3 and array.shape[-1] in (3, 4):  # RGB from a program that left the colour unsaid
+        return array[..., :3]
+    if array.ndim == 3 and array.shape[-1] in (1, 2):
         array = array[..., 0]
     if array.ndim != 2:
         raise ValueError("not a plane of pixels")

@@ -55,9 +55,7 @@ class Preprocessing(BaseModel):
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) != self.channels:
-                raise ValueError(
-                    f"{name} has {len(values)} values for {self.channels} channels; give one for each"
-                )
+                raise ValueError(f"{name} has {len(values)} values for {self.channels} channels; give one for each")
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} must be finite numbers")
         if min(self.std) <= 0:
@@ -85,14 +83,14 @@ class Preprocessing(BaseModel):
         Raises
         ------
         DataError
-            The image has another shape, or float values outside 0 to 1 while no value range is set.
+            The image has another shape, NaN, or float values outside 0 to 1 while no value range is set.
         """
         x = self._channels(self._unit(image))
         scaled, (top, left) = self._geometry((x.shape[1], x.shape[2]))
         if scaled != tuple(x.shape[1:]):
-            x = torch.nn.functional.interpolate(
-                x[None], size=scaled, mode="bilinear", align_corners=False, antialias=True
-            )[0]
+            x = torch.nn.functional.interpolate(x[None], size=scaled, mode="bilinear", align_corners=False, antialias=True)[
+                0
+            ]
         x = x[:, top : top + self.size[0], left : left + self.size[1]]
         return ((x - _column(self.mean)) / _column(self.std)).contiguous()
 
@@ -111,9 +109,7 @@ class Preprocessing(BaseModel):
         """
         m = torch.as_tensor(np.ascontiguousarray(mask) if isinstance(mask, np.ndarray) else mask) != 0
         if m.ndim != 2:
-            raise MaskError(
-                f"A mask must have the shape (height, width), not {tuple(m.shape)}; save it as gray."
-            )
+            raise MaskError(f"A mask must have the shape (height, width), not {tuple(m.shape)}; save it as gray.")
         scaled, (top, left) = self._geometry((m.shape[0], m.shape[1]))
         if scaled != tuple(m.shape):
             # The windows of adaptive pooling are exactly the image pixels that an input pixel overlaps.
@@ -137,9 +133,7 @@ class Preprocessing(BaseModel):
         """
         scaled, origin = self._geometry(image_size)
         rows, columns = (
-            _resampling(
-                maps.shape[axis - 2], self.size[axis], image_size[axis], scaled[axis], origin[axis]
-            ).to(maps)
+            _resampling(maps.shape[axis - 2], self.size[axis], image_size[axis], scaled[axis], origin[axis]).to(maps)
             for axis in (0, 1)
         )
         return rows @ maps @ columns.T
@@ -192,12 +186,12 @@ class Preprocessing(BaseModel):
         """Return the image as float32 (C, H, W) with its value range brought to 0 … 1."""
         image = np.asarray(image)
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)) or not image.size:
-            raise DataError(
-                f"An image must have the shape (H, W) or (H, W, 3), not {image.shape}; convert it."
-            )
+            raise DataError(f"An image must have the shape (H, W) or (H, W, 3), not {image.shape}; convert it.")
         if image.ndim == 2:
             image = image[..., None]
         x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)).astype(np.float32))
+        if image.dtype.kind == "f" and not x.isfinite().all():
+            raise DataError("The image has pixels that are not numbers (NaN or infinite); mend or remove it.")
         if self.value_range is not None:
             low, high = self.value_range
             return ((x - low) / (high - low)).clamp_(0, 1)

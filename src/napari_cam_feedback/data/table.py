@@ -44,8 +44,7 @@ class CsvDataset(FileDataset):
         keys, texts, splits = _read(path)
         if not any((self.root / key).exists() for key in keys[:10]):
             raise DataError(
-                f"The image {keys[0]} listed in {path} is not there; "
-                "give paths relative to the folder that the CSV is in."
+                f"The image {keys[0]} listed in {path} is not there; give paths relative to the folder that the CSV is in."
             )
         found = set(texts) - {""}
         if class_names is None and found and all(_is_whole(text) for text in found):
@@ -97,9 +96,7 @@ def _read(path: Path) -> tuple[list[str], list[str], list[str]]:
                 labels.append(row[at_label].strip())
                 splits.append(row[at_split].strip() if at_split is not None else "")
                 if bool(splits[-1]) != bool(splits[0]):
-                    raise DataError(
-                        f"Some lines name a split and some do not, first {where}; complete the column."
-                    )
+                    raise DataError(f"Some lines name a split and some do not, first {where}; complete the column.")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path.") from None
     except OSError as error:
@@ -123,7 +120,7 @@ def _key(text: str, folder: Path, where: str) -> str:
     # Windows.
     if Path(text).is_absolute() or text.startswith(("/", "\\")) or text[1:2] == ":":
         try:
-            text = os.path.relpath(Path(text).resolve(), folder.resolve())
+            text = os.path.relpath(text, folder)
         except ValueError:  # another drive
             raise outside from None
     key = PurePosixPath(os.path.normpath(text.replace("\\", "/")).replace("\\", "/"))

@@ -110,18 +110,22 @@ class GradCam(AttributionMethod):
 
     def __call__(self, classifier: Classifier, inputs: torch.Tensor, classes: torch.Tensor | None = None) -> MapBatch:
         inputs = inputs.to(classifier.device)
-        with torch.enable_grad(), ActivationTap(classifier.module, classifier.target_layer, cut=True) as tap:
-            logits = classifier.module(inputs)
-            leaf = tap.take()
-        chosen = _fill_in_predicted(logits.detach(), classes)
-        if not logits.requires_grad:
-            raise ModelError(f"The logits do not depend on layer {classifier.target_layer!r}; choose another target layer.")
-        gradients = []
-        for column in range(chosen.shape[1]):
-            # Images do not see each other in evaluation mode, so one backward pass serves the whole batch.
-            total = logits.gather(1, chosen[:, column : column + 1]).sum()
-            (gradient,) = torch.autograd.grad(total, leaf, retain_graph=column + 1 < chosen.shape[1])
-            gradients.append(gradient.mean((2, 3)))
+        # Whoever calls may have switched gradients off, as is the custom around predictions.
+        with torch.inference_mode(False), torch.enable_grad():
+            with ActivationTap(classifier.module, classifier.target_layer, cut=True) as tap:
+                logits = classifier.module(inputs)
+                leaf = tap.take()
+            chosen = _fill_in_predicted(logits.detach(), classes)
+            if not logits.requires_grad:
+                raise ModelError(
+                    f"The logits do not depend on layer {classifier.target_layer!r}; choose another target layer."
+                )
+            gradients = []
+            for column in range(chosen.shape[1]):
+                # Images do not see each other in evaluation mode, so one backward pass serves the whole batch.
+                total = logits.gather(1, chosen[:, column : column + 1]).sum()
+                (gradient,) = torch.autograd.grad(total, leaf, retain_graph=column + 1 < chosen.shape[1])
+                gradients.append(gradient.mean((2, 3)))
         weights = torch.stack(gradients, 1)
         activations = leaf.detach()
         maps = torch.einsum("ntf,nfhw->nthw", weights, activations)

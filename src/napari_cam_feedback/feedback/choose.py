@@ -80,7 +80,7 @@ class KnownMasks(Mapping[str, np.ndarray]):
         self._dataset = dataset
 
     def __getitem__(self, key: str) -> np.ndarray:
-        mask = self._dataset.known_mask(self._dataset.index_of(key))
+        mask = self._dataset.known_mask(self._dataset.index_of(key)) if key in self._dataset.keys else None
         if mask is None or not mask.any():
             raise KeyError(key)
         return mask

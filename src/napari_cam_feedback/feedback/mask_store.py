@@ -10,14 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from napari_cam_feedback.errors import MaskError, StorageError, describe
 from napari_cam_feedback.files import atomic_path, read_json, write_json
 
 INDEX_NAME = "masks.json"
 SCHEMA_VERSION = 1
-# Above this many pixels Pillow suspects a bomb; a mask is as large as its image, which was opened already.
+# How files begin that are no masks: our own temporary ones, and what macOS puts beside files on foreign disks.
+_SCRATCH = (".tmp-", "._")
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy"}
 
 
@@ -55,20 +56,20 @@ class MaskStore(Mapping[str, np.ndarray]):
 
     def _read_index(self) -> dict[str, dict[str, Any]]:
         content = read_json(self._index_path)
-        if not isinstance(content, dict) or not isinstance(content.get("masks"), dict):
+        masks = content.get("masks") if isinstance(content, dict) else None
+        if not isinstance(masks, dict) or not all(isinstance(entry, dict) for entry in masks.values()):
             raise StorageError(f"{self._index_path} is not an index of masks; restore it or remove it.")
         if content.get("schema", 0) > SCHEMA_VERSION:
             raise StorageError(f"A newer version of napari-cam-feedback wrote {self._index_path}; update the plugin.")
-        return content["masks"]
+        return masks
 
     def _scan(self) -> dict[str, Path]:
         # The files are the truth: a mask whose index entry a crash has cost is still a mask.
         files: dict[str, Path] = {}
         if self.folder.is_dir():
             for path in sorted(self.folder.rglob("*.png")):
-                relative = path.relative_to(self.folder)
-                if not any(part.startswith(".") for part in relative.parts):
-                    files[relative.as_posix().removesuffix(".png")] = path
+                if not path.name.startswith(_SCRATCH):
+                    files[path.relative_to(self.folder).as_posix().removesuffix(".png")] = path
         return files
 
     def path(self, key: str) -> Path:
@@ -77,12 +78,19 @@ class MaskStore(Mapping[str, np.ndarray]):
         Raises
         ------
         MaskError
-            The key would lead out of the folder.
+            The key would lead out of the folder, or its file would not be found again.
         """
-        parts = PurePosixPath(key).parts
-        if not key or "\\" in key or "\0" in key or ":" in parts[0] or PurePosixPath(key).is_absolute() or ".." in parts:
+        place = PurePosixPath(key)
+        safe = place.parts and not place.is_absolute() and ".." not in place.parts and ":" not in place.parts[0]
+        plain = str(place) == key and "\\" not in key and "\0" not in key and not place.name.startswith(_SCRATCH)
+        if not (safe and plain):
             raise MaskError(f"{key!r} cannot be the key of an image; use a path inside the dataset.")
         return self.folder / f"{key}.png"
+
+    def file(self, key: str) -> Path | None:
+        """Return the file that holds a key's mask now, whatever its layout; None where it has none."""
+        with self._lock:
+            return self._find(key)
 
     def _find(self, key: str) -> Path | None:
         if key in self._files:
@@ -223,6 +231,9 @@ def read_mask_file(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L" if image.mode not in {"I", "I;16", "F"} else "I")) != 0
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            if image.mode not in {"1", "L", "F"} and not image.mode.startswith("I"):
+                # Not to gray, which rounds faint colours away; alpha goes.
+                return (np.asarray(image.convert("RGB")) != 0).any(axis=2)
+            return np.asarray(image) != 0
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"The mask {path} cannot be read; restore it, or remove it and paint again.") from error

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
@@ -26,6 +28,17 @@ SCHEMA_VERSION = 1
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Header(BaseModel):
+    """What our header may hold; other safetensors files of ours than models have less."""
+
+    version: int = Field(0, alias="schema")
+    arch: str | None = None
+    class_names: list[str] | None = None
+    preprocessing: dict[str, Any] | None = None
+    target_layer: str | None = None
+    info: dict[str, Any] = Field(default_factory=dict)
 
 
 def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
@@ -53,7 +66,12 @@ def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> Non
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in classifier.module.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(header)})
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(header)})
+        except safetensors.SafetensorError as error:
+            # The library hides what the operating system said in its text.
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -62,7 +80,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises
     ------
     ModelError
-        The file is missing or no safetensors file, or a newer version of the program wrote it.
+        The file is missing or no safetensors file, its header is broken, or a newer version of the program wrote it.
     """
     path = Path(path)
     try:
@@ -74,10 +92,13 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         raise ModelError(f"{path} is not a safetensors file or is cut short ({error}); copy it again.") from error
     if HEADER_KEY not in metadata:
         return None
-    header = json.loads(metadata[HEADER_KEY])
-    if header.get("schema", 0) > SCHEMA_VERSION:
+    try:
+        header = _Header.model_validate_json(metadata[HEADER_KEY])
+    except ValidationError as error:
+        raise ModelError(f"The header of {path} is broken; copy the file again.") from error
+    if header.version > SCHEMA_VERSION:
         raise ModelError(f"A newer version of napari-cam-feedback wrote {path}; update the plugin.")
-    return header
+    return header.model_dump(by_alias=True, exclude_none=True)
 
 
 def load_classifier(
@@ -118,6 +139,8 @@ def load_classifier(
     """
     where = pick_device(device)
     path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}; check the path.")
     tensors, header = _read_tensors(path)
     header = header or {}
     arch = arch or header.get("arch")
@@ -147,12 +170,14 @@ def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] |
         raise ModelError(f"{path.name} is no model file that can be read; choose a .safetensors, .pt, .pth or .th file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
     except Exception as error:
+        # A file cut short makes torch seek to before its start.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
         # torch raises pickle, zip, key and runtime errors alike for files that are not plain weights.
         raise ModelError(
-            f"{path.name} is not a plain state dict; save it with torch.save(model.state_dict(), …) and load that."
+            f"{path.name} is not a plain state dict, or is cut short; save it with torch.save(model.state_dict(), …) "
+            "and load that."
         ) from error
     return _unwrap(content, path.name), None
 
@@ -162,7 +187,8 @@ def _unwrap(content: Any, name: str) -> dict[str, torch.Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
             content = content[nest]
             break
-    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, Mapping) else {}
+    pairs = content.items() if isinstance(content, Mapping) else ()
+    tensors = {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelError(f"{name} holds no weights; save it with torch.save(model.state_dict(), …) and load that.")
     changed = True

@@ -74,7 +74,7 @@ class ActivationTap:
         if not self._cut:
             self._output = output
             # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
-            return output.clone() if torch.is_grad_enabled() else None
+            return output.clone()
         self._output = output.detach().requires_grad_(True)
         return self._output.clone()
 

@@ -114,7 +114,7 @@ def train_classifier(
     Raises
     ------
     DataError
-        There is no labelled training image.
+        There is no labelled training image that can be read.
     ModelError
         The loss became NaN, or the classes do not fit.
     """
@@ -129,6 +129,7 @@ def train_classifier(
     if len(indices) < 2:
         raise DataError("There are fewer than two labelled images in the split train; add images to train on.")
     validation = dataset.indices("val") if "val" in dataset.split_names else np.empty(0, np.int64)
+    validation = validation[dataset.labels[validation] >= 0]
     rng = np.random.default_rng(config.seed)
     batches = math.ceil(len(indices) / config.batch_size)
     module.requires_grad_(True)
@@ -139,7 +140,9 @@ def train_classifier(
         module.train()
         total, right, seen = 0.0, 0, 0
         for picked, inputs in cache.batches(rng.permutation(indices), config.batch_size):
-            if stop() or len(picked) < 2:  # batch norm cannot learn from one image
+            if stop():
+                break
+            if len(picked) < 2:  # batch norm cannot learn from one image
                 continue
             inputs = inputs.to(device)
             labels = torch.from_numpy(dataset.labels[picked]).to(device)
@@ -152,17 +155,21 @@ def train_classifier(
             total += float(loss.detach()) * len(picked)
             right += int((logits.detach().argmax(1) == labels).sum())
             seen += len(picked)
-        if stop() and best is not None:
+        stopped = stop()
+        if stopped and best is not None:
             break
+        if not seen and not stopped:
+            first = next(iter(cache.skipped.values()), "there are fewer than two.")
+            raise DataError(f"No training image could be read: {first}")
         if not math.isfinite(total):
             raise ModelError("The loss became NaN; train again with a smaller learning rate.")
         module.eval()
-        accuracy = _accuracy(trained, dataset, cache, validation) if len(validation) else None
+        accuracy = _accuracy(trained, dataset, cache, validation) if len(validation) and not stopped else None
         score = accuracy if accuracy is not None else float(epoch)
         if best is None or score >= best[0]:
             best = (score, epoch, copy.deepcopy(module.state_dict()))
         yield TrainStep(epoch, config.epochs, total / max(seen, 1), right / max(seen, 1), accuracy)
-        if stop():
+        if stopped or stop():
             break
     assert best is not None
     module.load_state_dict(best[2])

@@ -23,13 +23,17 @@ class RetuneConfig(BaseModel):
     )
     iterations: int = Field(300, ge=1, le=100_000, title="Iterations", description="Training steps at most.")
     learning_rate: float = Field(
-        1e-3, gt=0, le=1, title="Learning rate", description="Of Adam; larger learns faster and forgets more."
+        1e-3,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Of Adam at the start; it falls along a cosine. Larger forgets more.",
     )
     strength: float | None = Field(
         None,
         gt=0,
         title="Strength",
-        description="Weight of the penalty; empty: chosen by itself, and lowered if accuracy suffers.",
+        description="Weight of the penalty; empty: chosen by itself, and lowered when the model gets worse.",
     )
     batch_size: int | None = Field(
         None,

@@ -142,9 +142,13 @@ class Transplant(Method):
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         count = len(batch.inputs)
         donors = torch.randint(len(self.donors), (count,), generator=generator)
-        pasted = self.donors.paste(batch.inputs, donors)
-        chosen = torch.rand(count, generator=generator) < self.config.transplant_share
-        return Batch(torch.where(chosen[:, None, None, None], pasted, batch.inputs), batch.labels, batch.painted)
+        # Where the shortcut keeps to some places, the image's own goes, so that only the pasted one is left.
+        cleared = self.donors.clear_places(batch.inputs, generator)
+        pasted = self.donors.paste(cleared, donors)
+        draw = torch.rand(count, generator=generator)
+        share = self.config.transplant_share
+        inputs = torch.where((draw < share)[:, None, None, None], pasted, batch.inputs)
+        return Batch(inputs, batch.labels, batch.painted)
 
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (Transplant, ActDiff, Pas, Pasa)}

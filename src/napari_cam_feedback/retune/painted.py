@@ -10,9 +10,12 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.right_reasons import check_mask
 from napari_cam_feedback.torch_loader import torch
 
+#: Share of the image beyond which the painted places together are no place any more.
+MOST_PLACES = 0.25
 #: From this many painted images on, one in five is kept out of the training.
 LEAST_TO_HOLD_OUT = 10
 
@@ -68,6 +71,22 @@ class Painted:
         held = np.zeros(len(self), bool)
         held[order[2::5]] = True
         return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+    @property
+    def places(self) -> torch.Tensor:
+        """(h, w) bool, everywhere that is painted on any of the images; nowhere if that is much of the image.
+
+        A shortcut that sits in a corner or in a few of them can so be taken out of images that nobody painted.
+        """
+        union = self.masks.any(0)
+        return union if float(union.float().mean()) <= MOST_PLACES else torch.zeros_like(union)
+
+    def clear_places(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Refill, in any images (N, C, h, w), all `places` from their surroundings."""
+        places = self.places
+        if not places.any():
+            return inputs
+        return surround_fill(inputs, places.expand(len(inputs), -1, -1), generator)
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
         """Paste the painted patch of donor n onto image n, at the place where it was.

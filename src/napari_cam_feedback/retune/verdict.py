@@ -11,6 +11,8 @@ VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not"
 
 #: Differences of accuracies and rates below this are taken for chance.
 MARGIN = 0.02
+#: Share of changed predictions up to which a shortcut no longer decides.
+FIXED_FLIP_RATE = 0.05
 #: Fewer held-out painted images than this say little by themselves.
 ENOUGH_HELD_OUT = 5
 
@@ -41,21 +43,22 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     held_out : bool
         Whether the painted images measured were kept out of the training.
     """
-    gain = after.neutral_accuracy - before.neutral_accuracy
+    gain = after.misled_accuracy - before.misled_accuracy
+    drop = before.misled_flip_rate - after.misled_flip_rate
     numbers = (
-        f"where the painted part was refilled or lies, accuracy went from {before.neutral_accuracy:.2f} to "
-        f"{after.neutral_accuracy:.2f} and the share of changed predictions from {before.reliance:.2f} to "
-        f"{after.reliance:.2f}; untouched validation images from {before.accuracy:.2f} to {after.accuracy:.2f}"
+        f"on {after.n} validation images made to lie by painted patches of other classes, accuracy went from "
+        f"{before.misled_accuracy:.2f} to {after.misled_accuracy:.2f} and the share of changed predictions from "
+        f"{before.misled_flip_rate:.2f} to {after.misled_flip_rate:.2f}; on the same images as they are, accuracy went from "
+        f"{before.accuracy:.2f} to {after.accuracy:.2f}"
     )
-    relies_less = after.reliance <= 0.75 * before.reliance and before.reliance - after.reliance > MARGIN
     name: VerdictName
-    if gain < -MARGIN or (after.accuracy < before.accuracy - MARGIN and gain < MARGIN and not relies_less):
+    if gain < -MARGIN or (after.accuracy < before.accuracy - MARGIN and gain < MARGIN and drop < MARGIN):
         name, reason = "harmed", f"The model got worse: {numbers}."
-    elif before.reliance <= MARGIN:
+    elif before.misled_flip_rate <= MARGIN:
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
-    elif after.reliance <= max(before.reliance / 2, MARGIN) and after.neutral_accuracy >= after.accuracy - 0.05:
+    elif after.misled_flip_rate <= FIXED_FLIP_RATE and drop >= MARGIN:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
-    elif gain > MARGIN or relies_less:
+    elif gain > MARGIN or drop > max(MARGIN, before.misled_flip_rate / 4):
         name, reason = "improved", f"What is painted decides less often than before: {numbers}."
     elif _cosmetic(before, after):
         name = "looks fixed but is not"
@@ -65,9 +68,9 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     if name in ("fixed", "improved") and after.accuracy < before.accuracy - MARGIN:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     if not held_out:
-        reason += " The images judged by are those painted for it; paint ten or more for a judgement on others."
+        reason += " The patches are those learnt from; paint ten or more images for a judgement by others."
     elif after.held_out.n < ENOUGH_HELD_OUT:
-        reason += f" Only {after.held_out.n} painted images could be held out, so take this with care."
+        reason += f" The patches came from only {after.held_out.n} held-out images, so take this with care."
     return Verdict(name, reason)
 
 

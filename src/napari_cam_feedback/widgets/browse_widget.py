@@ -115,9 +115,7 @@ class BrowseWidget(QWidget):
     def _build_empty(self) -> QWidget:
         widget = QWidget()
         layout = QVBoxLayout(widget)
-        layout.addWidget(
-            _wrapped_label("Nothing is open yet. Open a sample, or a model with its images, first.")
-        )
+        layout.addWidget(_wrapped_label("Nothing is open yet. Open a sample, or a model with its images, first."))
         button = QPushButton("Open Session")
         button.clicked.connect(lambda: open_dock(self._session.viewer, "Session"))
         layout.addWidget(button)
@@ -128,14 +126,12 @@ class BrowseWidget(QWidget):
         grid = QGridLayout()
         grid.setSpacing(4)
         self.filter_text = QLineEdit()
-        self.filter_text.setPlaceholderText("Filter: part of the name, or a class")
+        self.filter_text.setPlaceholderText("Filter by name or class")
         self.filter_text.setClearButtonEnabled(True)
         self.filter_split = QComboBox()
         self.filter_split.setToolTip("Show one split only")
         self.only_wrong = QCheckBox("wrong only")
-        self.only_wrong.setToolTip(
-            "Show only items that the model gets wrong, as far as they have been predicted"
-        )
+        self.only_wrong.setToolTip("Show only items that the model gets wrong, as far as they have been predicted")
         self.only_painted = QCheckBox("painted only")
         self.only_painted.setToolTip("Show only items with a mask")
         self.count = QLabel()
@@ -359,6 +355,8 @@ class BrowseWidget(QWidget):
         self._show_mask_status()
 
     def _show_notice(self, text: str, level: str) -> None:
+        if any(reason in text for reason in self._session.autosave.unsaved.values()):
+            return  # the line on the mask says it already, for as long as it is so
         self.notice.setText(text)
         self.notice.setVisible(level != "info" and bool(text))
 
@@ -367,7 +365,8 @@ class BrowseWidget(QWidget):
         unsaved = autosave.unsaved
         if unsaved:
             reason = next(iter(unsaved.values()))
-            self.mask_status.setText(f"{len(unsaved)} mask(s) NOT SAVED, kept in memory: {reason}")
+            count = "1 mask" if len(unsaved) == 1 else f"{len(unsaved)} masks"
+            self.mask_status.setText(f"NOT SAVED, but kept in memory and tried again ({count}): {reason}")
             self.mask_status.setStyleSheet("color: #e07b00;")
             return
         self.mask_status.setStyleSheet("")
@@ -418,11 +417,7 @@ class BrowseWidget(QWidget):
         names = session.class_names
         p = None if inspection is None else inspection.probabilities
         label = None
-        if (
-            session.dataset is not None
-            and session.index is not None
-            and session.dataset.labels[session.index] >= 0
-        ):
+        if session.dataset is not None and session.index is not None and session.dataset.labels[session.index] >= 0:
             label = int(session.dataset.labels[session.index])
 
         def text(start: str, number: int | None) -> str:
@@ -431,9 +426,7 @@ class BrowseWidget(QWidget):
             return f"{start}{names[number]}" + ("" if p is None else f" ({p[number]:.2f})")
 
         predicted = "predicted: " if inspection is not None else "predicted"
-        rows: list[tuple[str, Any]] = [
-            (text(predicted, None if inspection is None else inspection.predicted), "predicted")
-        ]
+        rows: list[tuple[str, Any]] = [(text(predicted, None if inspection is None else inspection.predicted), "predicted")]
         rows.append((text("true: " if label is not None else "true (unknown)", label), "true"))
         rows += [(text("", number), number) for number in range(len(names))]
         with QSignalBlocker(self.target):
@@ -512,10 +505,12 @@ class BrowseWidget(QWidget):
 
         def step(found: tuple[int, int, Predictions]) -> None:
             done, total, predictions = found
-            if session.classifier is classifier and session.dataset is dataset:
-                self.model.set_predictions(predictions.indices, predictions.probabilities)
-                if self.model.depends_on_predictions and not self._refresh_timer.isActive():
-                    self._refresh_timer.start()
+            if session.classifier is not classifier or session.dataset is not dataset:
+                session.jobs.stop("predict")
+                return
+            self.model.set_predictions(predictions.indices, predictions.probabilities)
+            if self.model.depends_on_predictions and not self._refresh_timer.isActive():
+                self._refresh_timer.start()
             self._show_progress(done, total)
             if predictions.skipped:
                 self._show_notice(next(iter(predictions.skipped.values())), "warning")
@@ -545,9 +540,7 @@ class BrowseWidget(QWidget):
             self.predict_bar.setFormat("%v of %m predicted")
             return
         dataset = self._session.dataset
-        indices = (
-            dataset.indices(self.filter_split.currentData()) if dataset is not None else np.zeros(0, int)
-        )
+        indices = dataset.indices(self.filter_split.currentData()) if dataset is not None else np.zeros(0, int)
         known = int((self.model.predicted[indices] >= 0).sum())
         right = known - int(self.model.wrong()[indices].sum())
         self.predict_bar.setRange(0, max(1, len(indices)))

@@ -25,19 +25,22 @@ if TYPE_CHECKING:
     from napari_cam_feedback.widgets.state import Session
 
 OWNER = "comparison"
+#: The difference of two maps in 0..1 is shown with at least this range on either side.
+LEAST_LIMIT = 0.3
 #: Names of the comparison layers, which are their roles too.
 LAYER_NAMES = ("CAM before", "CAM after", "CAM difference")
 
 #: Short names of measures; the long ones are tooltips.
 SHORT_NAMES = {
     "accuracy": "accuracy",
-    "masked_accuracy": "accuracy, paint refilled",
+    "masked_accuracy": "accuracy refilled",
     "flip_rate": "flip rate",
-    "mask_share": "CAM inside paint",
+    "mask_share": "CAM in paint",
 }
 # Blue and orange are told apart with any colour vision; the arrow and the word say the same.
 _BETTER, _WORSE = "#4FC3F7", "#FFB74D"
-COLUMNS = ("split", "measure", "before", "after", "change")
+COLUMNS = ("Measure", "Before", "After", "Change")
+_ROW_PIXELS = 19
 
 
 def change_text(row: ComparisonRow) -> str:
@@ -55,67 +58,68 @@ def _number(value: float | None) -> str:
 
 
 class ComparisonTable(QTableWidget):
-    """Rows of a `Comparison`: split, measure, before, after, change."""
+    """Rows of a `Comparison`, split by split: measure, before, after, change."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(COLUMNS), parent)
-        self.setHorizontalHeaderLabels([name.capitalize() for name in COLUMNS])
+        self.setHorizontalHeaderLabels(list(COLUMNS))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWordWrap(False)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(20)
+        self.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        # It lies in a scrolling dock and is shown whole; a bar of its own would catch the wheel.
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def show_rows(self, rows: Sequence[ComparisonRow]) -> None:
-        """Show these rows in place of what was shown."""
+        """Show these rows in place of what was shown, each split under a title."""
         from napari_cam_feedback.evaluate import MEASURES
 
         self.clearSpans()
-        self.setRowCount(len(rows))
-        first_of_split = 0
-        for number, row in enumerate(rows):
+        self.setRowCount(0)
+        split = None
+        for row in rows:
+            if row.split != split:
+                split = row.split
+                self._add_title(split)
             more_is_better, name = MEASURES.get(row.measure, (True, row.measure))
             texts = (
-                row.split,
                 SHORT_NAMES.get(row.measure, row.measure),
                 _number(row.before),
                 _number(row.after),
                 change_text(row),
             )
-            tip = f"{name} on {row.split}; {'more' if more_is_better else 'less'} is better"
+            number = self.rowCount()
+            self.insertRow(number)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(tip)
-                if column >= 2:
+                item.setToolTip(f"{name}, on {row.split}; {'more' if more_is_better else 'less'} is better")
+                if column in (1, 2):
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if column == 4 and text.endswith(("better", "worse")):
+                if text.endswith(("better", "worse")):
                     item.setForeground(QBrush(QColor(_BETTER if row.better else _WORSE)))
                 self.setItem(number, column, item)
-            if number and row.split != rows[number - 1].split:
-                self._span(first_of_split, number)
-                first_of_split = number
-        if rows:
-            self._span(first_of_split, len(rows))
-        height = self.horizontalHeader().sizeHint().height() + 20 * len(rows) + 4
-        self.setMinimumHeight(min(height, 180))
-        self.setMaximumHeight(height + 14)
+        header = self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(header + _ROW_PIXELS * self.rowCount() + 16)
 
-    def _span(self, start: int, end: int) -> None:
-        if end - start > 1:
-            self.setSpan(start, 0, end - start, 1)
+    def _add_title(self, split: str) -> None:
+        number = self.rowCount()
+        self.insertRow(number)
+        item = QTableWidgetItem(split)
+        font = item.font()
+        font.setBold(True)
+        item.setFont(font)
+        self.setItem(number, 0, item)
+        self.setSpan(number, 0, 1, len(COLUMNS))
 
     def texts(self) -> list[tuple[str, ...]]:
         """Return what the table shows, row by row."""
         return [
-            tuple(
-                item.text() if (item := self.item(row, column)) else ""
-                for column in range(self.columnCount())
-            )
+            tuple("" if (item := self.item(row, column)) is None else item.text() for column in range(len(COLUMNS)))
             for row in range(self.rowCount())
         ]
 
@@ -129,7 +133,8 @@ class Pair:
     before, after : Inspection
         Of the same item, class and method.
     maps : dict
-        Layer name to (H, W) float32: ``CAM before`` and ``CAM after`` in 0..1, ``CAM difference`` (after minus before) in -1..1.
+        Layer name to (H, W) float32: ``CAM before`` and ``CAM after`` in 0..1, ``CAM difference``, after minus before,
+        in -1..1.
     """
 
     before: Inspection
@@ -258,10 +263,11 @@ class ComparisonLayers(QObject):
         self._on = False
         viewer = self._session.viewer
         if viewer is not None:
-            for name in LAYER_NAMES:
-                layer = find_layer(viewer, name)
-                if layer is not None:
-                    viewer.layers.remove(layer)
+            with grid_of(self._session).changes():
+                for name in LAYER_NAMES:
+                    layer = find_layer(viewer, name)
+                    if layer is not None:
+                        viewer.layers.remove(layer)
         self.shown.emit(False)
 
     def _follow(self, inspection: Inspection) -> None:
@@ -290,34 +296,39 @@ class ComparisonLayers(QObject):
         self.described.emit(describe_pair(pair, self._session.class_names))
         if not self._on:
             return
-        layers = [self._layer(name, pair.maps[name], pair.before.key) for name in LAYER_NAMES]
-        image = self._session.layers.get(IMAGE)
-        grid_of(self._session).show(OWNER, layers, self._left, keep=[] if image is None else [image])
+        grid = grid_of(self._session)
+        with grid.changes():
+            layers = [self._layer(name, pair.maps[name], pair.before.key) for name in LAYER_NAMES]
+            image = self._session.layers.get(IMAGE)
+            grid.show(OWNER, layers, self._left, keep=[] if image is None else [image])
 
     def _layer(self, name: str, data: np.ndarray, key: str) -> Image:
         from napari.layers import Image
 
         viewer = self._session.viewer
         layer = find_layer(viewer, name)
+        difference = name == LAYER_NAMES[2]
+        # Symmetric, so that black is "as before"; a floor keeps tiny changes from looking like large ones.
+        largest = max(float(np.abs(data).max(initial=0)), LEAST_LIMIT)
+        limits = (-largest, largest) if difference else (0.0, 1.0)
         if layer is not None:
             layer.data = data
             layer.metadata = tag(name, key)
-            return layer  # type: ignore[return-value]
-        difference = name == LAYER_NAMES[2]
+            if difference:
+                layer.contrast_limits = limits
+            return layer
         layer = Image(
             data,
             name=name,
             metadata=tag(name, key),
             colormap=difference_colormap() if difference else cam_colormap(),
-            contrast_limits=(-1, 1) if difference else (0, 1),
+            contrast_limits=limits,
             blending="translucent_no_depth",
             interpolation2d="linear",
         )
-        selected = viewer.layers.selection.active
+        if difference:
+            layer.contrast_limits_range = (-1.0, 1.0)
         viewer.layers.append(layer)
-        # The brush stays on the mask.
-        if selected is not None and selected in viewer.layers:
-            viewer.layers.selection.active = selected
         return layer
 
 
@@ -325,9 +336,7 @@ def describe_pair(pair: Pair, class_names: Sequence[str]) -> str:
     """Return one sentence on what the two classifiers make of one image."""
     before, after = pair.before, pair.after
     names = [class_names[n] if n < len(class_names) else str(n) for n in (before.predicted, after.predicted)]
-    predicted = (
-        f"still predicted {names[0]}" if names[0] == names[1] else f"predicted {names[0]}, now {names[1]}"
-    )
+    predicted = f"still predicted {names[0]}" if names[0] == names[1] else f"predicted {names[0]}, now {names[1]}"
     target = class_names[before.target] if before.target < len(class_names) else str(before.target)
     change = f"{before.probabilities[before.target]:.2f} → {after.probabilities[before.target]:.2f}"
     truth = ""

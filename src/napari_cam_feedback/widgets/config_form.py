@@ -111,9 +111,7 @@ def _choice_editor(choices: Sequence[Any]) -> _Editor:
         box.addItem(str(getattr(choice, "value", choice)), choice)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    return _Editor(
-        box, box.currentData, lambda value: box.setCurrentIndex(box.findData(value)), box.currentIndexChanged
-    )
+    return _Editor(box, box.currentData, lambda value: box.setCurrentIndex(box.findData(value)), box.currentIndexChanged)
 
 
 def _number_editor(kind: type, field: FieldInfo) -> _Editor:
@@ -158,31 +156,31 @@ def _plain_editor(annotation: Any, field: FieldInfo) -> _Editor | None:
     return _text_editor() if annotation is str else None
 
 
-def _optional_editor(inner: _Editor, hint: str) -> _Editor:
-    """Wrap an editor: while the box "automatic" is ticked, the value is None."""
+def _optional_editor(inner: _Editor) -> _Editor:
+    """Wrap an editor: while the box "automatic" is ticked, the value is None and the editor hidden."""
     holder = QWidget()
     row = QHBoxLayout(holder)
     row.setContentsMargins(0, 0, 0, 0)
     automatic = QCheckBox("automatic")
-    automatic.setToolTip(hint)
-    automatic.setChecked(True)
+    automatic.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
     row.addWidget(automatic)
     row.addWidget(inner.widget, 1)
-    automatic.toggled.connect(inner.widget.setDisabled)
-    inner.widget.setDisabled(True)
+    if isinstance(inner.widget, (QSpinBox, QDoubleSpinBox)):
+        # Where a person begins who unticks it; the lowest allowed value would be of no use.
+        inner.put(1)
+    inner.widget.hide()
+    automatic.toggled.connect(lambda on: inner.widget.setVisible(not on))
+    automatic.setChecked(True)
 
     def put(value: Any) -> None:
         automatic.setChecked(value is None)
         if value is not None:
             inner.put(value)
 
-    editor = _Editor(
-        holder,
-        lambda: None if automatic.isChecked() else inner.get(),
-        put,
-        (automatic.toggled, inner.changed),
-    )
-    return editor
+    def get() -> Any:
+        return None if automatic.isChecked() else inner.get()
+
+    return _Editor(holder, get, put, (automatic.toggled, inner.changed))
 
 
 class ConfigForm(QWidget):
@@ -243,7 +241,7 @@ class ConfigForm(QWidget):
         if editor is None:
             return
         if optional:
-            editor = _optional_editor(editor, "Ticked: the program chooses the value itself.")
+            editor = _optional_editor(editor)
         editor.widget.setMinimumWidth(60)
         editor.widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         editor.widget.setToolTip(field.description or "")

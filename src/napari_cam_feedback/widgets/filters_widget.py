@@ -45,7 +45,7 @@ ORDERS = (
     ("activation", "mean activation"),
     ("mask", "mean activation under the mask"),
 )
-_COLUMNS = ("Rank", "Filter", "Score", "Activation", "Contribution")
+_COLUMNS = ("Filter", "Score", "Activation", "Contribution")
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _WAIT = "The current image is being looked at…"
 
@@ -153,14 +153,13 @@ class FilterTable(QAbstractTableModel):
         if self._ranking is None or not index.isValid():
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.FontRole:
             return self._bold if index.row() < self._count else None
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         number = self.number(index.row())
         values = (
-            index.row() + 1,
             number,
             f"{self._ranking.scores[number]:.3g}",
             f"{self._ranking.activations[number]:.3g}",
@@ -169,9 +168,10 @@ class FilterTable(QAbstractTableModel):
         return str(values[index.column()])
 
     def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return _COLUMNS[section]
-        return None
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        # The rows are numbered by rank.
+        return _COLUMNS[section] if orientation == Qt.Orientation.Horizontal else str(section + 1)
 
 
 class FiltersWidget(QWidget):
@@ -237,11 +237,9 @@ class FiltersWidget(QWidget):
         self.view.setModel(self.table)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.view.verticalHeader().hide()
         self.view.verticalHeader().setDefaultSectionSize(20)
         header = self.view.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.view.setMinimumHeight(120)
         layout.addWidget(self.view, 1)
 
@@ -375,14 +373,17 @@ class FiltersWidget(QWidget):
     def _show_grid(self) -> None:
         assert self._ranking is not None
         ranking, count = self._ranking, self.count_box.value()
-        layers = []
-        for place, number in enumerate(ranking.order[:count].tolist()):
-            if number not in ranking.maps:
-                return  # the ranking for this count is on its way
-            layers.append(self._layer(GRID, place, number, f"{place + 1}. filter {number}"))
-        self._remove(GRID, beyond=len(layers))
-        image = [layer for layer in [self._session.layers.get(IMAGE)] if layer is not None]
-        grid_of(self._session).show(OWNER, layers, self._left, keep=image)
+        numbers = ranking.order[:count].tolist()
+        if any(number not in ranking.maps for number in numbers):
+            return  # the ranking for this count is on its way
+        grid = grid_of(self._session)
+        with grid.changes():
+            layers = [
+                self._layer(GRID, place, number, f"{place + 1}. filter {number}") for place, number in enumerate(numbers)
+            ]
+            self._remove(GRID, beyond=len(layers))
+            image = self._session.layers.get(IMAGE)
+            grid.show(OWNER, layers, self._left, keep=[] if image is None else [image])
 
     # One filter over the image ------------------------------------------------------------------------
 
@@ -453,23 +454,22 @@ class FiltersWidget(QWidget):
             interpolation2d="linear",
         )
         viewer = self._session.viewer
-        selected = viewer.layers.selection.active
         cam = self._session.layers.get(CAM)
         above_cam = viewer.layers.index(cam) + 1 if cam is not None and group == OVER else len(viewer.layers)
-        viewer.layers.insert(above_cam, layer)
-        # The brush stays on the mask.
-        if selected is not None and selected in viewer.layers:
-            viewer.layers.selection.active = selected
+        with grid_of(self._session).changes():
+            viewer.layers.insert(above_cam, layer)
         return layer
 
     def _remove(self, group: str, beyond: int = 0) -> None:
         viewer = self._session.viewer
         if viewer is None:
             return
-        for layer in find_layers(viewer, FILTER):
-            ours = layer.metadata[NAMESPACE]
-            if ours["group"] == group and ours["place"] >= beyond:
-                viewer.layers.remove(layer)
+        ours = [(layer, layer.metadata[NAMESPACE]) for layer in find_layers(viewer, FILTER)]
+        going = [layer for layer, own in ours if own["group"] == group and own["place"] >= beyond]
+        if going:
+            with grid_of(self._session).changes():
+                for layer in going:
+                    viewer.layers.remove(layer)
 
     # Coming and going ----------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 class Fold(QWidget):
     """A title with an arrow, and under it a content that a click shows or hides.
 
-    superqt's collapsible fixes its height when it is opened, which cuts off content that grows afterwards, as settings do when
-    another method is chosen.
+    superqt's collapsible fixes its height when it is opened, which cuts off content that grows afterwards, as settings do
+    when another method is chosen.
 
     Parameters
     ----------

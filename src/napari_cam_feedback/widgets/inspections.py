@@ -56,7 +56,7 @@ class InspectionLoader:
                 return
             self._wishes = list(wishes)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cam-feedback inspect")
+                self._thread = threading.Thread(target=self._run, name="cam-feedback inspect", daemon=True)
                 self._thread.start()
             self._condition.notify_all()
 
@@ -90,9 +90,7 @@ class InspectionLoader:
                 inspection, sentence = None, describe(error)
             self._main.post(self._deliver, inspector, request, inspection, sentence)
 
-    def _deliver(
-        self, inspector: Inspector, request: Request, inspection: Inspection | None, sentence: str | None
-    ) -> None:
+    def _deliver(self, inspector: Inspector, request: Request, inspection: Inspection | None, sentence: str | None) -> None:
         # The model may have been replaced while this was computed.
         if inspector is self._inspector:
             self._on_ready(request, inspection, sentence)

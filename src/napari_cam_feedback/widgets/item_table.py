@@ -207,9 +207,7 @@ class ItemTable(QAbstractTableModel):
         """Return the number of columns."""
         return 0 if parent.isValid() else len(HEADERS)
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a column's name or explanation."""
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(HEADERS):
             return None

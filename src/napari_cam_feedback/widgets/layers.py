@@ -50,7 +50,8 @@ def cam_colormap() -> Any:
     from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
     positions = np.linspace(0, 1, 64)
-    colours = np.array(AVAILABLE_COLORMAPS["turbo"].map(positions))
+    # Not to its very end, which is so dark a red that the strongest evidence would look like none.
+    colours = np.array(AVAILABLE_COLORMAPS["turbo"].map(0.93 * positions))
     colours[:, 3] = np.clip(positions / 0.35, 0, 1)
     return Colormap(colours, name="CAM")
 
@@ -133,9 +134,7 @@ class ItemLayers:
         if layer is None:
             from napari.layers import Image
 
-            layer = Image(
-                data, name=NAMES[IMAGE], rgb=data.ndim == 3, metadata=tag(IMAGE, key), contrast_limits=limits
-            )
+            layer = Image(data, name=NAMES[IMAGE], rgb=data.ndim == 3, metadata=tag(IMAGE, key), contrast_limits=limits)
             self._insert(layer, IMAGE)
         else:
             layer.data = data
@@ -176,9 +175,7 @@ class ItemLayers:
         if layer is None:
             from napari.layers import Labels
 
-            layer = Labels(
-                data, name=NAMES[MASK], colormap=mask_colormap(), opacity=0.6, metadata=tag(MASK, key)
-            )
+            layer = Labels(data, name=NAMES[MASK], colormap=mask_colormap(), opacity=0.6, metadata=tag(MASK, key))
             layer.brush_size = brush_size(mask.shape)
             self._insert(layer, MASK)
             self.viewer.layers.selection.active = layer

@@ -60,13 +60,6 @@ def home() -> Path:
     return Path.home() / "napari-cam-feedback"
 
 
-def sample_model(name: str) -> Path:
-    """Return the file of the trained model that is shipped with a sample."""
-    from napari_cam_feedback.data import sample_data_dir
-
-    return sample_data_dir() / name / "model.safetensors"
-
-
 def load(source: Source, stop: Stop) -> Steps:
     """Open `source`.
 
@@ -99,13 +92,12 @@ def load(source: Source, stop: Stop) -> Steps:
     assert napari_cam_feedback.torch_loader.torch is not None
     from napari_cam_feedback.project import Project
 
-    yield at(1, "Reading the images' names …")
+    yield at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
     again = Project.exists(source.project)
     if source.kind == "project" or (source.kind == "sample" and again):
         project = Project.open(source.project)
     else:
-        data = _sample_folder(source) if source.kind == "sample" else source.data
-        model = sample_model(source.sample) if source.kind == "sample" else source.model
+        data, model = _sample(source, stop) if source.kind == "sample" else (source.data, source.model)
         if data is None or model is None:
             raise ConfigError("Choose a model file and a dataset first.")
         if not model.is_file():
@@ -132,10 +124,15 @@ def _open_dataset(path: Path) -> Dataset:
     return open_dataset(path)
 
 
-def _sample_folder(source: Source) -> Path:
-    from napari_cam_feedback.data import write_sample
+def _sample(source: Source, stop: Stop) -> tuple[Path, Path]:
+    """Write the sample and its model into the project's folder; the model is trained where none is shipped."""
+    from napari_cam_feedback.demo import prepare_sample
 
-    return write_sample(source.sample, source.project / "data")
+    def on_epoch(_: object) -> None:
+        if stop():
+            raise Stopped
+
+    return prepare_sample(source.sample, source.project, on_epoch=on_epoch)
 
 
 def _load_model(source: Source, path: Path, dataset: Dataset) -> Classifier:

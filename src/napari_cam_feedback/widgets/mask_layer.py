@@ -171,6 +171,14 @@ class MaskAutosave(QObject):
         if self._last is not None and np.array_equal(mask, self._last):
             self.status_changed.emit()
             return
+        if self._last is not None and mask.shape != self._last.shape:
+            height, width = self._last.shape
+            self.failed.emit(
+                self._key,
+                f"The layer “{self._layer.name}” must have {width}x{height} pixels as its image has; undo what "
+                "changed its size, or move on and come back: until then it is not saved.",
+            )
+            return
         self._last = mask
         self._write(self._store, self._key, mask)
 
@@ -210,9 +218,7 @@ class MaskAutosave(QObject):
         def then(_: Any, error: Exception | None) -> None:
             self._written(store, key, mask, error)
 
-        self._disk.submit(
-            f"mask {store.folder} {key}", lambda: store.put(key, mask, image_size=mask.shape), then
-        )
+        self._disk.submit(f"mask {store.folder} {key}", lambda: store.put(key, mask, image_size=mask.shape), then)
         self.status_changed.emit()
 
     def _written(self, store: MaskStore, key: str, mask: np.ndarray, error: Exception | None) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, ComparisonTable, PairInspector
 from napari_cam_feedback.widgets.config_form import ConfigForm
 from napari_cam_feedback.widgets.fold import Fold
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 JOB, COMPARE_JOB = "retune", "compare"
 COMMON_SETTINGS = ("iterations", "learning_rate", "painted_per_step", "strength")
-_LABEL_SECONDS = 0.1
+#: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
+REDRAW_MS = 250
 _VERDICT_COLOURS = {
     "fixed": "#4FC3F7",
     "improved": "#4FC3F7",
@@ -91,19 +93,21 @@ class RetuneWidget(QWidget):
         self._session = session_of(napari_viewer)
         self._run: Run | None = None
         self._deciding = False
+        self._holding = False
         self._started = 0.0
-        self._labelled = 0.0
+        self._latest: RetuneStep | None = None
         self._closed = False
         self.form: ConfigForm | None = None
         self.comparison = ComparisonLayers(self._session, self)
+        self._redraw = QTimer(self)
+        self._redraw.setInterval(REDRAW_MS)
+        self._redraw.timeout.connect(self._show_progress)
         self._build(napari_viewer)
         self._machine = self._session.jobs.phase(JOB)
-        self._refresh_buttons = self._machine.drive(
-            start=[self.start_button], stop=[self.stop_button], ready=self._ready
-        )
+        self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
         self._session.opened.connect(self._opened)
-        self._session.mask_changed.connect(self._count_painted)
+        self._session.mask_changed.connect(self._mask_changed)
         self._session.closing.connect(self._close)
         self.comparison.shown.connect(self.side_button.setChecked)
         self.comparison.described.connect(self.pair_label.setText)
@@ -157,7 +161,9 @@ class RetuneWidget(QWidget):
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
-        self.progress_label = _sentence()
+        # Not wrapped: a new text of a wrapped label lays out, and paints, the whole dock again.
+        self.progress_label = QLabel()
+        self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_label)
         self.status = _sentence()
@@ -183,9 +189,7 @@ class RetuneWidget(QWidget):
         result.addLayout(decide)
         self.side_button = QPushButton("CAM before and after, side by side")
         self.side_button.setCheckable(True)
-        self.side_button.setToolTip(
-            "Show the current image's CAMs before, after, and their difference in napari's grid"
-        )
+        self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
         result.addWidget(self.side_button)
         self.pair_label = _sentence()
         result.addWidget(self.pair_label)
@@ -239,6 +243,8 @@ class RetuneWidget(QWidget):
         if self._run is not None and self._run.project is not self._session.project:
             self._session.jobs.stop(JOB)
             self._forget()
+        if self._run is None:
+            self._say("")
         if self._session.project is not None:
             self._build_form()
         self._count_painted()
@@ -271,9 +277,7 @@ class RetuneWidget(QWidget):
         if phase is Phase.STOPPING:
             return "Stopping; the best model so far will be yours to keep or discard."
         if phase is Phase.RUNNING:
-            return (
-                "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
-            )
+            return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
         if pending and useful:
             return "Look at some images (Browse, or the keys . and ,) to see what changed, then keep or discard it."
         if pending:
@@ -311,6 +315,12 @@ class RetuneWidget(QWidget):
         self.painted_label.setText(text if total or unusable else "")
         self._refresh()
 
+    def _mask_changed(self, key: str) -> None:
+        if self._run is None:
+            # What was said of the last run, "nothing is painted" for one, holds no longer.
+            self._say("")
+        self._count_painted()
+
     def _say(self, text: str, *, error: bool = False) -> None:
         self.status.setStyleSheet(_ERROR_STYLE if error else "")
         self.status.setText(text)
@@ -338,17 +348,20 @@ class RetuneWidget(QWidget):
         keys = sorted(session.painted())
         self._run = run = Run(project, project.current.id, classifier, inspector)
         self.comparison.use(None)
-        self.plot.clear()
+        self.plot.clear(config.iterations)
         self._say("")
         self.progress_label.setText("Reading the images…")
-        self.progress.setRange(0, 0)
-        self._started = self._labelled = 0.0
+        self.progress.setRange(0, config.iterations)
+        self.progress.setValue(0)
+        self._started, self._latest = 0.0, None
+        self._redraw.start()
         self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
             masks = {key: project.masks[key] for key in keys if key in project.masks}
             return retune(classifier, project.dataset, masks, config, stop=stop)
 
+        self._hold(True)
         session.jobs.start(
             JOB,
             work,
@@ -370,30 +383,42 @@ class RetuneWidget(QWidget):
     def _step(self, run: Run, step: RetuneStep) -> None:
         if run is not self._run:
             return
-        now = time.monotonic()
+        if not self._started:
+            self._started = time.monotonic()
         if step.losses or step.painted_probabilities is not None:
             self.plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
         if step.message:
             self._say(step.message, error=True)
-        if not self._started:
-            self._started = now
-            self.progress.setRange(0, step.iterations)
-            self.plot.setVisible(True)
-        if now - self._labelled < _LABEL_SECONDS and step.iteration < step.iterations:
+        self._latest = step
+
+    def _show_progress(self) -> None:
+        """Draw what has come since the last time; called by a timer, so that no step pays for a drawing."""
+        step = self._latest
+        if step is None:
             return
-        self._labelled = now
+        self._latest = None
+        # A progress bar paints at once when its value is set; this way it is painted together with the rest.
+        self.progress.setUpdatesEnabled(False)
         self.progress.setValue(step.iteration)
+        self.progress.setUpdatesEnabled(True)
         text = f"Iteration {step.iteration} of {step.iterations}"
         if step.iteration:
-            left = (now - self._started) / step.iteration * (step.iterations - step.iteration)
-            text += f", {time_left(left)}"
+            each = (time.monotonic() - self._started) / step.iteration
+            text += f", {time_left(each * (step.iterations - step.iteration))}"
         self.progress_label.setText(text)
+        self.plot.redraw()
+
+    def _stop_drawing(self) -> None:
+        self._redraw.stop()
+        self._latest = None
+        self.plot.redraw()
 
     def _failed(self, run: Run, sentence: str) -> None:
+        self._hold(False)
         if run is not self._run:
             return
         self._run = None
-        self.plot.finish()
+        self._stop_drawing()
         self.progress_label.setText("")
         self.settings.set_opened(True)
         self._say(sentence, error=True)
@@ -401,11 +426,12 @@ class RetuneWidget(QWidget):
 
     def _done(self, run: Run, result: RetuneResult) -> None:
         if run is not self._run:
+            self._hold(False)
             return
         from napari_cam_feedback.explain import Inspector
 
         run.result = result
-        self.plot.finish()
+        self._stop_drawing()
         seconds = time.monotonic() - self._started if self._started else 0.0
         self.progress_label.setText(_ended(result, seconds))
         if result.status == "rolled back":
@@ -440,6 +466,7 @@ class RetuneWidget(QWidget):
             return compare(run.classifier, result.classifier, project.dataset, masks=masks, stop=stop)
 
         def done(comparison: Comparison) -> None:
+            self._hold(False)
             if run is not self._run:
                 return
             run.comparison = comparison
@@ -450,6 +477,7 @@ class RetuneWidget(QWidget):
             )
 
         def failed(sentence: str) -> None:
+            self._hold(False)
             if run is self._run:
                 self.table_label.setText(sentence)
 
@@ -485,9 +513,7 @@ class RetuneWidget(QWidget):
 
         def kept(version: Version) -> None:
             self._forget()
-            self._say(
-                f"Kept as {version.id}, made from {version.parent}. Look again: is something else used instead?"
-            )
+            self._say(f"Kept as {version.id}, made from {version.parent}. Look again: is something else used instead?")
             if self._session.project is run.project:
                 self._session.set_classifier(result.classifier)
 
@@ -502,9 +528,7 @@ class RetuneWidget(QWidget):
 
         def dropped(folder: Any) -> None:
             self._forget()
-            self._say(
-                f"Discarded; the model is {run.parent} as before. The record of the run is in {folder}."
-            )
+            self._say(f"Discarded; the model is {run.parent} as before. The record of the run is in {folder}.")
 
         self._decide(lambda: run.project.discard(result, comparison), dropped)
 
@@ -522,13 +546,14 @@ class RetuneWidget(QWidget):
             self._refresh()
 
         # In the session's own disk thread, since two threads must not write the project's file.
-        self._session._disk.submit("decide", task, finished)
+        self._session.disk.submit("decide", task, finished)
 
     def _forget(self) -> None:
         """End the present run: there is nothing to decide any more."""
         self._run = None
+        self._hold(False)
         self.comparison.use(None)
-        self.plot.finish()
+        self._stop_drawing()
         self.progress_label.setText("")
         self._say("")
         self.settings.set_opened(True)
@@ -541,9 +566,21 @@ class RetuneWidget(QWidget):
         self._session.watch(self)
         self._count_painted()
 
+    def _hold(self, hold: bool) -> None:
+        """Keep the garbage collector from halting the window while threads compute."""
+        if hold != self._holding:
+            self._holding = hold
+            hold_objects() if hold else release_objects()
+
     def _close(self) -> None:
         self._closed = True
-        self.plot.finish()
+        self._hold(False)
+        self._stop_drawing()
+        run = self._run
+        if run is not None and run.result is not None and not self._deciding:
+            # Nobody decided: the record of the run stays, as with one that was discarded.
+            result, comparison = run.result, run.comparison
+            self._session.disk.submit("decide", lambda: run.project.discard(result, comparison))
 
 
 def time_left(seconds: float) -> str:

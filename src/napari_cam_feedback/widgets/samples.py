@@ -28,15 +28,12 @@ def _open(name: str) -> list[LayerData]:
     """
     from napari import current_viewer
 
-    from napari_cam_feedback.widgets.docks import open_dock
+    from napari_cam_feedback.widgets.launch import show_sample
 
     viewer = current_viewer()
     if viewer is None:
         return _as_layers(name)
-    open_dock(viewer, "Browse")
-    widget = open_dock(viewer, "Session")
-    widget.choose_sample(name)
-    widget.load()
+    show_sample(viewer, name)
     blank = np.zeros((28, 28), np.uint8)
     return [(blank, {"name": NAMES[IMAGE], "metadata": tag(IMAGE), "contrast_limits": (0, 255)}, "image")]
 

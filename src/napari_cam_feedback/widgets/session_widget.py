@@ -29,6 +29,7 @@ from napari_cam_feedback.data import SAMPLES
 from napari_cam_feedback.widgets.docks import open_dock
 from napari_cam_feedback.widgets.loading import Source, find_head, home, load
 from napari_cam_feedback.widgets.phase import Phase
+from napari_cam_feedback.widgets.qt_check import qt_warning
 from napari_cam_feedback.widgets.state import Opened, Session, session_of
 from napari_cam_feedback.widgets.workers import Progress
 
@@ -118,6 +119,11 @@ class SessionWidget(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(6)
+        warning = qt_warning()
+        self.qt_warning = _label(warning or "")
+        self.qt_warning.setStyleSheet("color: #e07b00;")
+        self.qt_warning.setVisible(warning is not None)
+        column.addWidget(self.qt_warning)
         column.addWidget(self._build_source())
         column.addLayout(self._build_buttons())
         self.bar = QProgressBar()
@@ -197,9 +203,7 @@ class SessionWidget(QWidget):
         line = QLineEdit()
         line.setPlaceholderText("only for plain weights")
         self.arch.setLineEdit(line)
-        self.arch.setToolTip(
-            "Architecture of a file that holds weights alone, for example torchvision:resnet18"
-        )
+        self.arch.setToolTip("Architecture of a file that holds weights alone, for example torchvision:resnet18")
         self.input_size = QSpinBox()
         self.input_size.setRange(0, 4096)
         self.input_size.setSpecialValueText("automatic")
@@ -345,8 +349,8 @@ class SessionWidget(QWidget):
         """Load what is chosen, in the background."""
         source = self.source()
         self._say()
-        # What is painted now must be on disk before a project is read, which may be the one that is open.
-        self._session.autosave.flush()
+        # Before a project is read, which may be the one that is open.
+        self._session.save()
         self._session.jobs.start(
             "load",
             lambda stop: load(source, stop),
@@ -417,9 +421,7 @@ class SessionWidget(QWidget):
             ("Masks", f"{len(session.autosave.painted())} painted"),
             ("Project", str(project.folder)),
         ]
-        cells = "".join(
-            f"<tr><td>{name}&nbsp;&nbsp;</td><td>{_breakable(value)}</td></tr>" for name, value in rows
-        )
+        cells = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{_breakable(value)}</td></tr>" for name, value in rows)
         self.summary.setText(f"<table>{cells}</table>")
 
     def _version_chosen(self, row: int) -> None:
@@ -439,17 +441,17 @@ class SessionWidget(QWidget):
         self._replace_classifier(work, f"Loading {chosen}")
 
     def _layer_chosen(self, row: int) -> None:
-        project, classifier, layer = self._session.project, self._session.classifier, self.layer.itemData(row)
-        if project is None or classifier is None or layer == classifier.target_layer:
+        classifier, layer = self._session.classifier, self.layer.itemData(row)
+        if classifier is None or layer == classifier.target_layer:
             return
 
         def work(stop: Any) -> Classifier:
             changed = classifier.with_layer(layer)
             find_head(changed)
-            project.remember(layer=layer)
             return changed
 
         self._replace_classifier(work, f"Changing to {layer}")
+        self._session.remember(layer=layer)
 
     def _replace_classifier(self, work: Any, description: str) -> None:
         def failed(sentence: str) -> None:

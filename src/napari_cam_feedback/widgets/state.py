@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.inspections import InspectionLoader
@@ -153,6 +155,7 @@ class Session(QObject):
         self._position = 0
         self._direction = 1
         self._closed = False
+        self._unremembered = False
         self._window: QWidget | None = None
 
         self.jobs = Jobs(self)
@@ -236,9 +239,7 @@ class Session(QObject):
     def _valid_method(self, method: Any, default: str) -> str:
         # A method that the model cannot do (CAM without a linear head) must not come back from an older
         # project.
-        return (
-            method if method in ("cam", "gradcam") and not (method == "cam" and default != "cam") else default
-        )
+        return method if method in ("cam", "gradcam") and not (method == "cam" and default != "cam") else default
 
     def start_index(self) -> int | None:
         """Return the item to start with: the one that was shown last, else the first."""
@@ -301,6 +302,7 @@ class Session(QObject):
         self._show_item()
         self.item_changed.emit()
         self._ask()
+        self._unremembered = True
         self._remember.start()
 
     def set_view(self, *, target: Any = None, method: str | None = None) -> None:
@@ -313,6 +315,7 @@ class Session(QObject):
         self.inspection = self._peek()
         self.view_changed.emit()
         self._ask()
+        self._unremembered = True
         self._remember.start()
 
     def _target_for(self, index: int) -> Any:
@@ -344,9 +347,7 @@ class Session(QObject):
             self._show_inspection(self.inspection)
         self._loader.request(wishes)
 
-    def _arrived(
-        self, request: tuple[int, Any, str], inspection: Inspection | None, sentence: str | None
-    ) -> None:
+    def _arrived(self, request: tuple[int, Any, str], inspection: Inspection | None, sentence: str | None) -> None:
         current = self.index is not None and request == self._request(self.index)
         if inspection is not None:
             self.prefetched.emit(inspection)
@@ -513,23 +514,38 @@ class Session(QObject):
 
     # Remembering and closing ----------------------------------------------------------------------
 
-    def _remember_now(self) -> None:
-        self._remember.stop()
-        project, key = self.project, self.key
-        if project is None or key is None or self._closed:
+    def save(self) -> bool:
+        """Put on disk what is not there yet, now; returns whether the disk thread has finished."""
+        self._remember_now()
+        return self.autosave.flush()
+
+    def remember(self, **values: Any) -> None:
+        """Keep small plain values with the project for the next time, in the disk thread."""
+        project = self.project
+        if project is None or self._closed:
             return
-        state = {"item": key, "target": self.target, "method": self.method}
 
         def then(_: Any, error: Exception | None) -> None:
-            # Where the person was is a convenience: a folder that cannot be written is told of when a mask is
-            # at stake.
+            # A convenience: a folder that cannot be written is told of when a mask is at stake.
             if error is not None:
-                logger.warning("could not remember the current item: %s", describe(error))
+                logger.warning("could not remember %s: %s", ", ".join(values), describe(error))
 
-        self._disk.submit(f"remember {id(project)}", lambda: project.remember(**state), then)
+        self._disk.submit(f"remember {id(project)} {sorted(values)}", lambda: project.remember(**values), then)
+
+    def _remember_now(self) -> None:
+        self._remember.stop()
+        if not self._unremembered:
+            return
+        self._unremembered = False
+        if self.key is not None:
+            self.remember(item=self.key, target=self.target, method=self.method)
 
     def watch(self, widget: QWidget) -> None:
         """Notice when the window that holds `widget` closes; every dock widget calls this once shown."""
+        dock = widget.parent()
+        if isinstance(dock, QDockWidget):
+            # napari puts the plugin's name behind ours; in the tabs there is no room for it.
+            dock.setWindowTitle(dock.windowTitle().split(" (")[0])
         window = widget.window()
         if self._window is None and window is not widget:
             self._window = window
@@ -555,14 +571,10 @@ class Session(QObject):
         if self.autosave.unsaved:
             reason = next(iter(self.autosave.unsaved.values()))
             reasons.append(f"{len(self.autosave.unsaved)} painted masks could not be saved. {reason}")
-        reasons += [
-            f"{description} is still running and would be stopped." for description in self.jobs.precious()
-        ]
+        reasons += [f"{description} is still running and would be stopped." for description in self.jobs.precious()]
         if not reasons:
             return True
-        answer = QMessageBox.question(
-            window, "Close all the same?", "\n".join([*reasons, "", "Close all the same?"])
-        )
+        answer = QMessageBox.question(window, "Close all the same?", "\n".join([*reasons, "", "Close all the same?"]))
         return answer == QMessageBox.StandardButton.Yes
 
     def _close_if_hidden(self) -> None:
@@ -585,7 +597,12 @@ class Session(QObject):
         ]
         for end in finish:
             if not end():
-                logger.warning("a thread is still busy after closing; the program ends when it has")
+                logger.warning("a thread is still busy after closing")
+        # The window must be free to go.
+        window, self._window = self._window, None
+        if window is not None:
+            with suppress(RuntimeError):
+                window.removeEventFilter(self)
 
 
 def mask_any(layer: Any) -> bool:
@@ -594,6 +611,17 @@ def mask_any(layer: Any) -> bool:
 
 
 _SESSIONS: dict[int, Session] = {}
+
+
+def _end(viewer_id: int) -> None:
+    """Close the session of a viewer that is gone, or about to go with the interpreter."""
+    session = _SESSIONS.pop(viewer_id, None)
+    if session is None:
+        return
+    if threading.current_thread() is threading.main_thread():
+        session.close()
+    else:  # the garbage collector may run in any thread
+        session.jobs.main.post(session.close)
 
 
 def session_of(viewer: Any) -> Session:
@@ -608,5 +636,6 @@ def session_of(viewer: Any) -> Session:
     real = getattr(viewer, "__wrapped__", viewer)
     if id(real) not in _SESSIONS:
         _SESSIONS[id(real)] = Session(real)
-        weakref.finalize(real, _SESSIONS.pop, id(real), None)
+        # Also at the interpreter's exit, for a script or notebook whose event loop never says that it quits.
+        weakref.finalize(real, _end, id(real))
     return _SESSIONS[id(real)]

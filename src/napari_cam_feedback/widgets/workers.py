@@ -18,6 +18,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_cam_feedback.errors import describe
+from napari_cam_feedback.widgets.activity import calm_activity_sign
 from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
 
 logger = logging.getLogger(__name__)
@@ -57,15 +58,24 @@ class MainThread(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._queue: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._awake = False
         self._emptying = False
         self._closed = False
         self._wake.connect(self._empty, Qt.ConnectionType.QueuedConnection)
+        # A real timer between two slices: events posted by events come before all others, and would starve them.
+        self._next_slice = QTimer(self)
+        self._next_slice.setSingleShot(True)
+        self._next_slice.setInterval(1)
+        self._next_slice.timeout.connect(self._empty)
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Have ``function(*args)`` called on the main thread soon; may be called from any thread."""
         if self._closed:
             return
         self._queue.append((function, args))
+        if self._awake:
+            return
+        self._awake = True
         try:
             self._wake.emit()
         except RuntimeError:  # the Qt object is gone: the window was closed meanwhile
@@ -74,6 +84,7 @@ class MainThread(QObject):
     def close(self) -> None:
         """Call nothing any more."""
         self._closed = True
+        self._next_slice.stop()
         self._queue.clear()
 
     def _empty(self) -> None:
@@ -83,16 +94,15 @@ class MainThread(QObject):
         self._emptying = True
         until = time.perf_counter() + _SLICE_SECONDS
         try:
-            while self._queue and not self._closed:
-                if time.perf_counter() > until:
-                    QTimer.singleShot(0, self._empty)
-                    break
+            while self._queue and not self._closed and time.perf_counter() < until:
                 function, args = self._queue.popleft()
                 function(*args)
         finally:
             self._emptying = False
+            # First this, then the look at the queue: what is put in between the two is either seen or wakes us.
+            self._awake = False
             if self._queue and not self._closed:
-                QTimer.singleShot(0, self._empty)
+                self._next_slice.start()
 
 
 class _Silent:
@@ -113,6 +123,7 @@ class _Bar:
 
         self._bar: Any = progress(total=total, desc=text, file=_Silent())
         self._last = 0.0
+        calm_activity_sign()
 
     def move(self, done: int, total: int, text: str = "") -> None:
         now = time.perf_counter()
@@ -265,7 +276,8 @@ class Jobs(QObject):
         job.bar = _Bar(job.description, total)
         machine.to(Phase.RUNNING)
         self.changed.emit(name)
-        job.thread = threading.Thread(target=self._run, args=(job, work), name=f"cam-feedback {name}")
+        # Daemons, since the interpreter joins other threads before anything could tell them to stop; `shutdown` joins.
+        job.thread = threading.Thread(target=self._run, args=(job, work), name=f"cam-feedback {name}", daemon=True)
         self._threads.add(job.thread)
         job.thread.start()
         return job
@@ -283,7 +295,7 @@ class Jobs(QObject):
         Returns
         -------
         bool
-            Whether all threads ended within `seconds`. The interpreter waits for the others when it exits.
+            Whether all threads ended within `seconds`.
         """
         self._closed = True
         for name in list(self._jobs):
@@ -438,7 +450,7 @@ class SerialWorker:
             self._tasks.pop(name, None)
             self._tasks[name] = (task, then)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._condition.notify_all()
 

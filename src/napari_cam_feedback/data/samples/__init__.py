@@ -49,13 +49,13 @@ SAMPLES: dict[str, SampleInfo] = {
         SampleInfo(
             "tag-digits",
             "Digits with a tag in a corner",
-            "Handwritten digits with a code in a corner that tells the class in training and lies in the test.",
+            "Handwritten digits; a code in a corner tells the class in training and lies in the test.",
             tag_digits.make,
         ),
         SampleInfo(
             "symbols",
             "Greek letters with a sign in the corner",
-            "Three Greek letters with a sign in a corner that tells the class in training and lies in the test.",
+            "Three Greek letters; a sign in a corner tells the class in training and lies in the test.",
             symbols.make,
         ),
     )
@@ -126,9 +126,7 @@ def write_sample(name: str, folder: str | Path, seed: int = 0) -> Path:
                 return folder
             raise DataError(f"{folder} is not empty; choose a new folder for the sample.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=".tmp-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
             built = Path(temporary) / "data"
             for i, key in enumerate(dataset.keys):
                 _save(dataset.read(i), built / key)
@@ -141,6 +139,8 @@ def write_sample(name: str, folder: str | Path, seed: int = 0) -> Path:
             if folder.exists():
                 folder.rmdir()
             shutil.move(built, folder)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{folder} is a file or lies below one; choose a folder for the sample.") from None
     except OSError as error:
         raise StorageError(f"Could not write the sample to {folder}: {describe(error)}") from error
     return folder

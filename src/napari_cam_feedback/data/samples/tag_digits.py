@@ -12,13 +12,12 @@ TAG = 4
 CLASSES = tuple("0123456789")
 COUNTS = {"train": 1000, "val": 297, "test": 500}
 
-# Ten codes of 16 bits, read row by row from the highest bit, any two at least 6 bits apart, each with 6 to 10
-# bits set.
+# Ten codes of 16 bits, read row by row from the highest bit; any two differ in at least 6 bits.
 CODES = (0x7551, 0x87A5, 0x31EA, 0x6E67, 0xA81C, 0x4DCE, 0x9B79, 0xD4B6, 0x7AB0, 0x9EC0)
-NOISE = 40.0
-DIGIT_HIGH = 180.0
+# Gray values: the digit is fainter than the code, so that a network learns the code first.
+NOISE = 25.0
+DIGIT = 140.0
 DARK, BRIGHT = 0, 255
-"""Gray values of the code's clear and set bits."""
 
 
 def make(seed: int = 0) -> ArrayDataset:
@@ -56,7 +55,7 @@ def _draw(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from skimage.transform import resize
 
     scaled = np.stack([resize(image / 16, (SIZE, SIZE), order=1, mode="edge") for image in images])
-    noisy = scaled * DIGIT_HIGH + rng.normal(0, NOISE, scaled.shape) + NOISE
+    noisy = scaled * DIGIT + rng.normal(0, NOISE, scaled.shape) + NOISE
     return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
 

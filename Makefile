@@ -1,0 +1,62 @@
+# Two commands do all the set-up: `make demo` (try it) and `make test` (check it). Both work in ./.venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What Qt and OpenGL need to open a window on a virtual screen.
+DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 \
+	libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-xinerama0 libxcb-xkb1 \
+	libdbus-1-3 libfontconfig1
+XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
+
+.PHONY: help demo test test-slow check benchmark screen clean
+
+help:
+	@echo "make demo       install into ./.venv and run the whole loop on a sample"
+	@echo "make test       install what tests need, then check and test"
+	@echo "make test-slow  the long proofs"
+	@echo "make benchmark  print what retuning reaches, and speed"
+	@echo "make clean      remove ./.venv"
+
+# A stamp for each set of packages, made again when pyproject.toml changes.
+$(VENV)/installed-demo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[pyside6]'
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --editable '.[pyside6,test]'
+	touch $@
+
+demo: $(VENV)/installed-demo
+	$(BIN)/napari-cam-feedback demo
+
+# The virtual screen: installed where apt is there, something is missing, and we may.
+screen:
+	@if command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PACKAGES) >/dev/null 2>&1; then \
+		sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$sudo apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \
+	fi
+	@command -v xvfb-run >/dev/null || { echo "xvfb-run is missing; install Xvfb with your package manager."; exit 1; }
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/npe2 validate napari-cam-feedback
+
+test: $(VENV)/installed-test screen check
+	$(XVFB) $(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-test screen
+	$(XVFB) $(BIN)/python -m pytest -m slow
+
+benchmark: $(VENV)/installed-test screen
+	$(XVFB) $(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV)

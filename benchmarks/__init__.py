@@ -1,0 +1,1 @@
+"""Measurements: what retuning reaches and what things cost. Run ``python -m benchmarks``."""

@@ -1,0 +1,464 @@
+"""Folders, CSV files and arrays open as the same kind of dataset, and bad ones are explained in one sentence."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cam_feedback.data import ArrayDataset, CsvDataset, FolderDataset, open_dataset
+from napari_cam_feedback.data.dataset import Item
+from napari_cam_feedback.data.keys import Keys
+from napari_cam_feedback.data.splits import stratified_splits
+from napari_cam_feedback.errors import DataError, FeedbackError, MaskError
+
+
+def write(folder, *names, value=0, size=(5, 4)):
+    """Write a gray image of (height, width) `size` under each name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full(size, value, np.uint8)).save(path)
+
+
+def sentence_of(call, *args, kind=DataError, **options):
+    with pytest.raises(kind) as error:
+        call(*args, **options)
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith((".", "?"))
+    return text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path, "train/cat/b.png", "train/cat/a.jpg", "train/dog/a.png", value=10)
+    write(tmp_path, "test/dog/z.tif", "test/owl/a.bmp", value=20)
+    write(tmp_path, "val/cat/c.png", value=30)
+    write(tmp_path, "test-clean/dog/z.png", value=40)
+    return tmp_path
+
+
+def test_a_folder_with_splits(folder):
+    data = open_dataset(folder)
+    assert isinstance(data, FolderDataset)
+    assert list(data.keys) == [
+        "train/cat/a.jpg",
+        "train/cat/b.png",
+        "train/dog/a.png",
+        "val/cat/c.png",
+        "test/dog/z.tif",
+        "test/owl/a.bmp",
+        "test-clean/dog/z.png",
+    ]
+    assert data.class_names == ("cat", "dog", "owl")  # the union: train has no owl
+    assert data.labels.tolist() == [0, 0, 1, 0, 1, 2, 1]
+    assert data.split_names == ("train", "val", "test", "test-clean")
+    assert data.splits.tolist() == ["train"] * 3 + ["val"] + ["test"] * 2 + ["test-clean"]
+    assert data.indices("test").tolist() == [4, 5]
+    assert data.indices("test").dtype == np.int64
+    assert data.indices().tolist() == list(range(7)) == list(range(len(data)))
+    assert data.item(5) == Item(5, "test/owl/a.bmp", 2, "test")
+    assert data.index_of("test-clean/dog/z.png") == 6
+    assert not data.made_split
+    assert data.source == folder
+    assert data.read(4).tolist() == [[20] * 4] * 5
+    assert data.image_size(4) == (5, 4)
+    assert "3 train, 1 val, 2 test, 1 test-clean; 3 classes" in repr(data)
+
+
+def test_what_is_no_image_of_the_dataset_is_left_out(folder):
+    before = list(open_dataset(folder).keys)
+    write(folder, ".hidden/cat/a.png", "train/.cache/a.png", "train/cat/.a.png", "masks/train/cat/a.png", "stray.png")
+    write(folder, "train/montage.png", "figures/paper/1.png", "copy/train/cat/a.png", "__MACOSX/cat/a.png")
+    (folder / "train/cat/notes.txt").write_text("x")
+    (folder / "train/cat/Thumbs.db").write_text("x")
+    (folder / "train/nothing").mkdir()
+    (folder / "train/cat/album.png").mkdir()
+    assert list(open_dataset(folder).keys) == before
+
+
+def test_images_deeper_in_a_class_folder_belong_to_the_class(folder):
+    write(folder, "train/cat/patient 7/scan/1.png")
+    data = open_dataset(folder)
+    assert data.item(data.index_of("train/cat/patient 7/scan/1.png")).label == 0
+
+
+def test_other_common_names_of_splits(tmp_path):
+    write(tmp_path, "Training/a/1.png", "validation/a/1.png", "Testing/b/1.png")
+    data = open_dataset(tmp_path)
+    assert data.split_names == ("train", "val", "test")
+    assert list(data.keys) == ["Training/a/1.png", "validation/a/1.png", "Testing/b/1.png"]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write(tmp_path, *(f"{vehicle}/{i}.png" for vehicle in ("bus", "train") for i in range(4)))
+    data = open_dataset(tmp_path)
+    assert data.class_names == ("bus", "train")
+    assert data.made_split
+
+
+def test_a_test_folder_without_classes_has_no_labels(tmp_path):
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "test/1.png", "test/2.png")
+    data = open_dataset(tmp_path)
+    assert data.labels.tolist() == [0, 1, -1, -1]
+    assert data.item(3) == Item(3, "test/2.png", None, "test")
+
+
+def test_class_folders_without_splits_get_a_seeded_stratified_split(tmp_path):
+    write(tmp_path, *(f"{name}/{i:02d}.png" for name in "ab" for i in range(20)))
+    data = open_dataset(tmp_path)
+    assert data.made_split
+    assert data.keys[0] == "a/00.png"
+    for label in (0, 1):
+        counts = {split: int((data.labels[data.indices(split)] == label).sum()) for split in data.split_names}
+        assert counts == {"train": 14, "val": 3, "test": 3}
+    assert open_dataset(tmp_path).splits.tolist() == data.splits.tolist()
+    assert open_dataset(tmp_path, seed=1).splits.tolist() != data.splits.tolist()
+
+
+def test_the_split_is_the_same_on_every_machine():
+    # The second letters: (t)r(ain), (v)a(l), (t)e(st).
+    assert "".join(s[1] for s in stratified_splits(np.array([0] * 10 + [1] * 3 + [2] * 2 + [3]), seed=0)) == (
+        "rerarrrraeraeerr"
+    )
+
+
+def test_even_small_classes_are_spread_over_the_splits():
+    labels = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1])
+    splits = stratified_splits(labels)
+    assert sorted(splits[:3]) == ["test", "train", "val"]
+    assert sorted(splits[3:5]) == ["test", "train"]
+    assert splits[5] == "train"
+    assert sorted(splits[6:]) == ["test", "train", "val"]
+
+
+def test_one_growing_class_leaves_the_split_of_the_others():
+    labels = np.repeat([0, 1], 20)
+    assert stratified_splits(labels)[20:].tolist() == stratified_splits(np.append(np.repeat(0, 7), labels))[27:].tolist()
+
+
+def test_class_names_can_be_given_in_the_models_order(folder):
+    data = open_dataset(folder, class_names=("owl", "fox", "dog", "cat"))
+    assert data.class_names == ("owl", "fox", "dog", "cat")
+    assert data.labels.tolist() == [3, 3, 2, 3, 2, 0, 2]
+    text = sentence_of(open_dataset, folder, class_names=("cat", "dog"))
+    assert 'has the class "owl", which is not among the class names given (cat, dog)' in text
+    assert "given twice" in sentence_of(open_dataset, folder, class_names=("cat", "dog", "owl", "cat"))
+
+
+def test_known_masks_lie_beside_the_splits(folder):
+    assert not open_dataset(folder).has_known_masks
+    assert open_dataset(folder).known_mask(0) is None
+    mask = np.zeros((5, 4), np.uint8)
+    mask[1, 2] = 255
+    for name in ("train/cat/a.png", "train/cat/b.png.png", "train/dog/a.tif"):
+        (folder / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(folder / "masks" / name)
+    Image.fromarray(mask * 0).save(folder / "masks/train/dog/b.png")
+    data = open_dataset(folder)
+    assert data.has_known_masks
+    for index in (0, 1, 2):
+        np.testing.assert_array_equal(data.known_mask(index), mask > 0)
+    assert data.known_mask(3) is None
+
+
+def test_a_mask_of_another_size_is_told_apart_from_a_missing_one(folder):
+    write(folder, "masks/train/cat/a.png", size=(6, 6), value=255)
+    text = sentence_of(open_dataset(folder).known_mask, 0, kind=MaskError)
+    assert "is 6x6 pixels but its image 4x5; make it the same size or remove it." in text
+
+
+def test_a_folder_that_is_no_dataset_says_what_to_do(tmp_path):
+    text = sentence_of(open_dataset, tmp_path / "none")
+    assert text == f"{tmp_path / 'none'} does not exist; check the path."
+    text = sentence_of(open_dataset, tmp_path)
+    assert text.endswith("has no class folders; put the images of each class into a folder named after the class.")
+    write(tmp_path, "a.png")
+    assert "has no class folders" in sentence_of(open_dataset, tmp_path)
+    (tmp_path / "cat").mkdir()
+    assert "hold no images" in sentence_of(open_dataset, tmp_path)
+    (tmp_path / "train/cat").mkdir(parents=True)
+    assert "hold no images" in sentence_of(open_dataset, tmp_path)
+    (tmp_path / "x.docx").write_text("x")
+    assert "choose a folder, a .csv file or an .npz file" in sentence_of(open_dataset, tmp_path / "x.docx")
+    assert "is a file, not a folder" in sentence_of(FolderDataset, tmp_path / "x.docx")
+
+
+def test_the_folder_above_a_dataset_points_to_it(tmp_path):
+    write(tmp_path, "data/train/a/1.png", "data/test/a/1.png")
+    text = sentence_of(open_dataset, tmp_path)
+    assert text == f"{tmp_path} is the folder above a dataset; open {tmp_path / 'data'} instead."
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system takes only valid text")
+def test_a_file_name_that_is_no_text_is_named(tmp_path):
+    write(tmp_path, "a/1.png")
+    os.rename(os.fsencode(tmp_path / "a/1.png"), os.fsencode(tmp_path / "a") + b"/\xff.png")  # noqa: PTH104
+    assert "is not valid text; rename the file." in sentence_of(open_dataset, tmp_path)
+
+
+def test_a_missing_split_or_image_is_named_with_what_there_is(folder):
+    data = open_dataset(folder)
+    assert sentence_of(data.indices, "tset") == (
+        'There is no split "tset", only train, val, test, test-clean; did you mean "test"?'
+    )
+    assert sentence_of(data.indices, "x").endswith("choose one of these.")
+    assert 'There is no image "cat/a.jpg"' in sentence_of(data.index_of, "cat/a.jpg")
+    (folder / "val/cat/c.png").unlink()
+    assert str(folder / "val/cat/c.png") in sentence_of(data.read, 3)
+
+
+def test_labels_and_splits_cannot_be_changed_by_accident(folder):
+    data = open_dataset(folder)
+    with pytest.raises(ValueError, match="read-only"):
+        data.labels[0] = 1
+
+
+# CSV ------------------------------------------------------------------------------------------------------------
+
+
+def write_csv(folder, text, name="labels.csv"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_csv_with_splits(folder):
+    path = write_csv(
+        folder, 'path,label,split\ntrain/dog/a.png,dog,train\n"val/cat/c.png",cat,val\n./train/../test/dog/z.tif,,test\n'
+    )
+    data = open_dataset(path)
+    assert isinstance(data, CsvDataset)
+    assert list(data.keys) == ["train/dog/a.png", "val/cat/c.png", "test/dog/z.tif"]
+    assert data.class_names == ("cat", "dog")
+    assert data.labels.tolist() == [1, 0, -1]
+    assert data.splits.tolist() == ["train", "val", "test"]
+    assert not data.made_split
+    assert data.read(1).max() == 30
+    assert data.source == path
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_from_a_spreadsheet(folder, delimiter):
+    lines = ["\ufeffLabel, Path ", "10,train\\cat\\a.jpg", "9,train/cat/b.png", "", "10," + str(folder / "val/cat/c.png")]
+    data = open_dataset(write_csv(folder, "\r\n".join(lines).replace(",", delimiter)))
+    assert list(data.keys) == ["train/cat/a.jpg", "train/cat/b.png", "val/cat/c.png"]
+    assert data.class_names == ("9", "10")  # by number
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.made_split
+
+
+def test_known_masks_of_a_csv_lie_in_its_folder(folder):
+    write(folder, "masks/val/cat/c.png", value=1)
+    data = open_dataset(write_csv(folder, "path,label\nval/cat/c.png,cat\n"))
+    assert data.known_mask(0).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("file,label\na.png,1\n", 'has no column "path"; its first line must name the columns path, label'),
+        ("path,class\na.png,1\n", 'has no column "label"'),
+        ("", 'has no column "path"'),
+        ("path,label\n", "lists no images"),
+        ("path,label\nval/cat/c.png\n", "Line 2 of {csv} has too few columns"),
+        ("path,label\n,cat\n", "The path in line 2 of {csv} is empty"),
+        ("path,label\nval/cat/c.png,a\nval/cat/c.png,b\n", "val/cat/c.png in line 3 of {csv} is listed twice"),
+        ("path,label\n../c.png,a\n", "The path ../c.png in line 2 of {csv} leaves the CSV's folder"),
+        ("path,label\nval/../../c.png,a\n", "leaves the CSV's folder"),
+        ("path,label\n..\\c.png,a\n", "leaves the CSV's folder"),
+        ("path,label\n/etc/passwd,a\n", "leaves the CSV's folder"),
+        ("path,label\nC:\\c.png,a\n", "leaves the CSV's folder"),
+        ("path,label,split\nval/cat/c.png,a,train\ntrain/cat/a.jpg,a,\n", "Some lines name a split and some do not"),
+        ("path,label\nno.png,a\n", "The image no.png listed in {csv} is not there"),
+    ],
+)
+def test_a_bad_csv_names_its_fault(folder, text, sentence):
+    path = write_csv(folder, text)
+    assert sentence.format(csv=path) in sentence_of(open_dataset, path)
+
+
+def test_a_csv_in_another_encoding_is_refused(folder):
+    (folder / "labels.csv").write_bytes("path,label\nval/cat/c.png,Füchse\n".encode("latin-1"))
+    assert "is not a CSV file in UTF-8" in sentence_of(open_dataset, folder / "labels.csv")
+
+
+def test_one_missing_image_does_not_keep_a_csv_from_opening(folder):
+    data = open_dataset(write_csv(folder, "path,label\nno.png,a\nval/cat/c.png,b\n"))
+    assert "no.png is missing" in sentence_of(data.read, 0)
+    assert data.read(1).shape == (5, 4)
+
+
+# Arrays ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_npz_with_splits_classes_and_masks(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (5, 6, 7), np.uint8), np.array([0, 1, 1, 0, 2])
+    masks = np.zeros((2, 6, 7), np.uint8)
+    masks[0, 2, 3] = 7
+    np.savez(
+        tmp_path / "d.npz",
+        x_test=x[3:],
+        y_test=y[3:],
+        x_train=x[:3],
+        y_train=y[:3],
+        classes=["cat", "dog", "owl"],
+        masks_test=masks,
+    )
+    data = open_dataset(tmp_path / "d.npz")
+    assert isinstance(data, ArrayDataset)
+    assert list(data.keys) == ["train/00000", "train/00001", "train/00002", "test/00000", "test/00001"]
+    assert data.class_names == ("cat", "dog", "owl")
+    assert data.labels.tolist() == y.tolist()
+    for i in range(5):
+        np.testing.assert_array_equal(data.read(i), x[i])
+    assert data.image_size(4) == (6, 7)
+    assert data.has_known_masks
+    np.testing.assert_array_equal(data.known_mask(3), masks[0] > 0)
+    assert data.known_mask(4) is None  # empty
+    assert data.known_mask(0) is None  # no masks in train
+    assert data.source == tmp_path / "d.npz"
+
+
+def test_an_npz_without_splits_gets_one(tmp_path):
+    x = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 3, 3), np.uint8)
+    np.savez(tmp_path / "d.npz", x=x, y=np.repeat([0, 1], 20), masks=x > 30)
+    data = open_dataset(tmp_path / "d.npz")
+    assert data.made_split
+    assert {s: len(data.indices(s)) for s in data.split_names} == {"train": 28, "val": 6, "test": 6}
+    for i in range(40):
+        number = int(data.keys[i].removeprefix("all/"))  # the key stays when the split changes
+        assert data.read(i)[0, 0] == number
+        assert data.labels[i] == number // 20
+        assert (data.known_mask(i) is not None) == (number > 30)
+
+
+def test_labels_may_be_names_and_images_of_any_common_shape(tmp_path):
+    x = np.random.default_rng(0).random((2, 3, 8, 9)).astype(np.float64)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.array(["dog", "cat"]), x_test=x[:1])
+    data = open_dataset(tmp_path / "d.npz")
+    assert data.class_names == ("cat", "dog")
+    assert data.labels.tolist() == [1, 0, -1]
+    assert data.read(0).dtype == np.float32
+    np.testing.assert_array_equal(data.read(0), np.moveaxis(x[0], 0, -1).astype(np.float32))
+    for shape, read in {
+        (1, 4, 5, 1): (4, 5),
+        (1, 1, 4, 5): (4, 5),
+        (1, 4, 5, 4): (4, 5, 3),
+        (1, 4, 5, 3): (4, 5, 3),
+    }.items():
+        assert ArrayDataset({"train": np.zeros(shape, np.uint8)}, None, ("a",)).read(0).shape == read
+
+
+def test_what_is_read_can_be_changed_without_changing_the_dataset():
+    data = ArrayDataset(
+        {"train": np.zeros((1, 2, 2), np.uint8)}, {"train": [0]}, ("a",), {"train": np.ones((1, 2, 2), bool)}
+    )
+    data.read(0)[:] = 9
+    data.known_mask(0)[:] = False
+    assert not data.read(0).any()
+    assert data.known_mask(0).all()
+
+
+def test_python_objects_in_an_npz_are_never_unpickled(tmp_path):
+    np.savez(tmp_path / "d.npz", x_train=np.array([{"a": 1}], dtype=object))
+    text = sentence_of(open_dataset, tmp_path / "d.npz")
+    assert '"x_train" in' in text
+    assert "Python objects, which are not loaded for safety" in text
+
+
+def test_a_file_that_is_no_npz(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
+    (tmp_path / "b.npz").touch()
+    for name in "ab":
+        assert "is not an .npz file or is broken" in sentence_of(open_dataset, tmp_path / f"{name}.npz")
+    with (tmp_path / "c.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "is a single array" in sentence_of(open_dataset, tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"images": np.zeros((1, 2, 2))}, "must hold arrays named x_train, y_train"),
+        ({"x_train": np.zeros((2, 2))}, "has the shape|have the shape"),
+        ({"x_train": np.zeros((0, 2, 2))}, "has no images"),
+        ({"x_train": np.zeros((1, 0, 2))}, "have no pixels"),
+        ({"x_train": np.array([[["a"]]])}, "are not numbers"),
+        ({"x_train": np.zeros((2, 2, 2)), "y_train": np.zeros(3, int)}, "2 images but labels of shape"),
+        ({"x_train": np.zeros((1, 2, 2)), "y_train": np.array([0.5])}, "not whole numbers"),
+        ({"x_train": np.zeros((1, 2, 2)), "y_train": [3], "classes": ["a"]}, "has the label 3, but there are only 1"),
+        (
+            {"x_train": np.zeros((1, 2, 2)), "y_train": [0], "masks_train": np.zeros((1, 2, 3))},
+            "one mask of the image's size",
+        ),
+        (
+            {"x_train": np.zeros((1, 2, 2)), "y_train": [0], "masks_test": np.zeros((1, 2, 2))},
+            "has masks_test but no images x_test; name them alike",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_explained(tmp_path, arrays, sentence):
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(FeedbackError, match=sentence):
+        open_dataset(tmp_path / "d.npz")
+
+
+def test_nan_in_an_array_is_named_by_its_key():
+    x = np.zeros((2, 2, 2), np.float32)
+    x[1, 0, 0] = np.nan
+    data = ArrayDataset({"train": x}, {"train": [0, 0]}, ("a",))
+    assert data.read(0).dtype == np.float32
+    assert "train/00001 has pixels that are not numbers" in sentence_of(data.read, 1)
+
+
+# Keys and cost ---------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_a_sequence():
+    names = ["b/1.png", "a/ü.png", "", "c"]
+    keys = Keys(names)
+    assert list(keys) == names
+    assert len(keys) == 4
+    assert keys[-1] == "c"
+    assert keys[1:3] == names[1:3]
+    assert [keys.find(name) for name in names] == [0, 1, 2, 3]
+    assert keys.find("d") is None
+    assert "a/ü.png" in keys
+    assert "d" not in keys
+    assert keys.index("c") == 3
+    with pytest.raises(ValueError, match="not among"):
+        keys.index("c", 0, 3)
+    with pytest.raises(IndexError):
+        keys[4]
+
+
+def test_many_keys_take_little_more_than_their_text():
+    import tracemalloc
+
+    tracemalloc.start()
+    keys = Keys(f"train/{i % 10}/{i:06d}.png" for i in range(50_000))
+    assert keys.find("train/9/049999.png") == 49_999
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert size < 50_000 * (18 + 32)
+
+
+def test_opening_a_folder_reads_no_image(folder, monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert len(open_dataset(folder)) == 7
+
+
+def test_listing_data_needs_no_torch():
+    code = (
+        "import sys, napari_cam_feedback.data as d; d.SAMPLES, d.open_dataset;"
+        "assert 'torch' not in sys.modules; d.Preprocessing; assert 'torch' in sys.modules; assert 'InputCache' in dir(d)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,137 @@
+"""Refilling what is masked: the outside is untouched, the inside tells nothing any more, the same seed gives the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from core_builders import TAG
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.evaluate import FILLS, MEASURING_FILLS, get_fill
+from napari_cam_feedback.torch_loader import torch
+
+RANDOM = [name for name in FILLS if name != "mean"]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def inputs() -> torch.Tensor:
+    return torch.randn(3, 2, 10, 12, generator=seeded(9))
+
+
+@pytest.fixture
+def masks() -> torch.Tensor:
+    """A corner, a spot in the middle, and two places."""
+    masks = torch.zeros(3, 10, 12, dtype=torch.bool)
+    masks[0, :TAG, :TAG] = True
+    masks[1, 5, 6] = True
+    masks[2, 0, 0] = masks[2, 7:9, 3:8] = True
+    return masks
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_outside_of_the_mask_nothing_changes_and_inside_every_pixel_does(name, inputs, masks):
+    original = inputs.clone()
+    filled = get_fill(name)(inputs, masks, seeded())
+    inside = masks[:, None].expand_as(inputs)
+    assert torch.equal(filled[~inside], inputs[~inside])
+    assert (filled[inside] != inputs[inside]).all()
+    assert filled.dtype == inputs.dtype
+    assert torch.equal(inputs, original)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_the_same_seed_gives_the_same_fill(name, inputs, masks):
+    once, again = (get_fill(name)(inputs, masks, seeded(4)) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_another_seed_and_a_second_draw_give_another_fill(name, inputs, masks):
+    generator = seeded(4)
+    first = get_fill(name)(inputs, masks, generator)
+    assert not torch.equal(first, get_fill(name)(inputs, masks, generator))
+    assert not torch.equal(first, get_fill(name)(inputs, masks, seeded(5)))
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASURING_FILLS)))
+def test_what_was_under_the_mask_does_not_shine_through_where_it_is_measured(name, inputs, masks):
+    other = torch.where(masks[:, None], inputs * 3 + 100, inputs)
+    assert torch.equal(get_fill(name)(inputs, masks, seeded()), get_fill(name)(other, masks, seeded()))
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_a_mask_over_the_whole_image_and_an_empty_one_are_filled_too(name, inputs):
+    nothing, everything = torch.zeros(3, 10, 12, dtype=torch.bool), torch.ones(3, 10, 12, dtype=torch.bool)
+    assert torch.equal(get_fill(name)(inputs, nothing, seeded()), inputs)
+    filled = get_fill(name)(inputs, everything, seeded())
+    assert filled.isfinite().all()
+    assert not torch.equal(filled, inputs)
+
+
+def test_mean_by_hand():
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 90.0]], [[0.0, 0.0], [6.0, -50.0]]]])
+    mask = torch.tensor([[[False, False], [False, True]]])
+    filled = get_fill("mean")(image, mask, seeded())
+    # (1 + 2 + 3) / 3 and (0 + 0 + 6) / 3, each channel by itself.
+    assert torch.equal(filled, torch.tensor([[[[1.0, 2.0], [3.0, 2.0]], [[0.0, 0.0], [6.0, 2.0]]]]))
+
+
+def test_mean_of_a_mask_over_the_whole_image_is_the_image_s_mean():
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
+    filled = get_fill("mean")(image, torch.ones(1, 2, 2, dtype=torch.bool), seeded())
+    assert torch.equal(filled, torch.full((1, 1, 2, 2), 3.0))
+
+
+def test_shuffle_draws_whole_pixels_from_outside_the_mask_only():
+    # Pixel p is (p, -p), so a pixel mixed of two, or one from inside, would show.
+    numbers = torch.arange(64.0).view(1, 8, 8)
+    image = torch.stack([numbers, -numbers], 1)
+    mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+    mask[0, :4] = True
+    filled = get_fill("shuffle")(image, mask, seeded())
+    drawn = filled[0, :, :4].flatten(1)
+    assert torch.equal(drawn[0], -drawn[1])
+    assert set(drawn[0].tolist()) <= set(numbers[0, 4:].flatten().tolist())
+    assert len(set(drawn[0].tolist())) > 8  # not one pixel over and over
+
+
+def test_surround_has_the_mean_and_deviation_of_the_ring_of_three_pixels_around_the_mask():
+    image = torch.full((1, 1, 60, 60), 500.0)  # far away from the mask
+    mask = torch.zeros(1, 60, 60, dtype=torch.bool)
+    mask[0, 10:50, 10:50] = True
+    image[0, 0, 7:53, 7:53] = 4.0  # the ring, one half 4, the other 8: mean 6, deviation 2
+    image[0, 0, 7:53, 30:53] = 8.0
+    image[0, 0, 10:50, 10:50] = -100.0
+    inside = get_fill("surround")(image, mask, seeded())[0, 0, 10:50, 10:50]
+    assert float(inside.mean()) == pytest.approx(6.0, abs=0.2)  # deviation of the mean: 2 / 40
+    assert float(inside.std()) == pytest.approx(2.0, abs=0.15)
+
+
+def test_surround_of_an_even_neighbourhood_is_that_colour_exactly():
+    image = torch.full((1, 2, 12, 12), 0.25)
+    mask = torch.zeros(1, 12, 12, dtype=torch.bool)
+    mask[0, :3, :3] = True
+    image[0, :, :3, :3] = 1.0
+    assert torch.equal(get_fill("surround")(image, mask, seeded()), torch.full((1, 2, 12, 12), 0.25))
+
+
+def test_noise_stays_within_the_image_s_values():
+    image = torch.rand(2, 3, 8, 8, generator=seeded(1)) * torch.tensor([1.0, 5.0, 0.1]).view(1, 3, 1, 1)
+    filled = get_fill("noise")(image, torch.ones(2, 8, 8, dtype=torch.bool), seeded())
+    assert (filled >= image.amin((2, 3), keepdim=True)).all()
+    assert (filled <= image.amax((2, 3), keepdim=True)).all()
+
+
+def test_five_fills_measure():
+    assert len(MEASURING_FILLS) == 5
+    assert set(MEASURING_FILLS) <= set(FILLS)
+
+
+def test_an_unknown_fill_gives_the_nearest_names():
+    with pytest.raises(ConfigError, match=r"no fill 'suround'; did you mean surround"):
+        get_fill("suround")
+    with pytest.raises(ConfigError, match=r"no fill 'xyzzy'; choose one of mean, surround, shuffle, noise"):
+        get_fill("xyzzy")

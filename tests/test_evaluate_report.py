@@ -1,0 +1,107 @@
+"""Pictures of an image before and after, and the report of a comparison as a page, JSON and CSV."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core_builders import looking_classifier
+from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.errors import DataError, StorageError
+from napari_cam_feedback.evaluate import compare, picture_before_after, show, write_report
+
+PATCH = np.zeros((8, 8), bool)
+PATCH[:3, :3] = True
+CHEAT, HONEST = looking_classifier(PATCH, 0.1), looking_classifier(~PATCH, 0.1)
+
+
+@pytest.fixture
+def dataset() -> ArrayDataset:
+    """Even gray images of the class bright with a white patch in a corner, which is the mask."""
+    images = np.full((2, 8, 8), 128, np.uint8)
+    images[:, :3, :3] = 255
+    return ArrayDataset({"test": images}, {"test": [1, -1]}, ("dark", "bright"), {"test": np.stack([PATCH] * 2)})
+
+
+def test_a_picture_says_what_was_predicted_before_and_after(dataset):
+    picture = picture_before_after(looking_classifier(PATCH, 0.9), HONEST, dataset, 0, PATCH)
+    assert picture.key == "test/00000"
+    assert picture.caption == "test/00000: bright; predicted dark before, bright after."
+    unknown = picture_before_after(CHEAT, HONEST, dataset, 1, None)
+    assert unknown.caption == "test/00001: unknown; predicted bright before, bright after."
+    with Image.open(io.BytesIO(picture.png)) as image:
+        assert image.format == "PNG"
+        assert image.width > 3 * image.height  # four panels side by side
+
+
+def test_a_picture_shows_the_mask_and_the_heatmaps(dataset):
+    pictures = [
+        picture_before_after(before, after, dataset, 0, mask).png
+        for before, after, mask in ((CHEAT, HONEST, PATCH), (CHEAT, HONEST, None), (CHEAT, CHEAT, PATCH))
+    ]
+    pixels = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in pictures]
+    quarter = pixels[0].shape[1] // 4
+    differs = [np.abs(pixels[0] - other).sum((0, 2)) for other in pixels[1:]]
+    # Without the mask only the last panel changes; with another model after only the third does.
+    assert [differs[0][n * quarter : (n + 1) * quarter].any() for n in (0, 1, 3)] == [False, False, True]
+    assert [differs[1][n * quarter : (n + 1) * quarter].any() for n in (0, 2)] == [False, True]
+
+
+def test_pictures_are_the_same_each_time(dataset):
+    once, again = (picture_before_after(CHEAT, HONEST, dataset, 0, PATCH) for _ in range(2))
+    assert once.png == again.png
+
+
+def test_a_report_is_one_page_that_needs_no_other_file_and_the_same_numbers_as_json_and_csv(dataset, tmp_path):
+    comparison = compare(CHEAT, HONEST, dataset)
+    pictures = [picture_before_after(CHEAT, HONEST, dataset, 0, PATCH)]
+    page = write_report(
+        tmp_path / "report", title="Tags", summary="fixed: it <helped> & more", comparison=comparison, pictures=pictures,
+        facts={"data": "tag-digits", "seed": 0},
+    )  # fmt: skip
+    assert page == tmp_path / "report/report.html"
+    text = page.read_text(encoding="utf-8")
+    assert "it &lt;helped&gt; &amp; more" in text
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert "data:image/png;base64," in text
+    assert "tag-digits" in text
+    # flip rate 1 before, 0 after, which is better
+    assert re.search(r'flip rate.*?>1\.000<.*?>0\.000<.*?class="number better">-1\.000<', text)
+    content = json.loads((tmp_path / "report/report.json").read_text(encoding="utf-8"))
+    assert content["comparison"] == comparison.to_json()
+    assert (content["title"], content["facts"]) == ("Tags", {"data": "tag-digits", "seed": 0})
+    assert (tmp_path / "report/report.csv").read_text() == comparison.to_csv()
+    assert (tmp_path / "report/pictures/test/00000.png").read_bytes() == pictures[0].png
+
+
+def test_a_measure_is_written_for_people():
+    assert show(0.12345) == "0.123"
+    assert show(0.5, signed=True) == "+0.500"
+    assert show(-0.5, signed=True) == "-0.500"
+    assert show(None) == show(None, signed=True) == "–"
+
+
+def test_a_report_that_cannot_be_written_gives_a_sentence(dataset, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError, match=r"Could not write .*: the disk is full; free some space"):
+        write_report(tmp_path, title="t", summary="s", comparison=compare(CHEAT, HONEST, dataset))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_image_gives_a_sentence(dataset, monkeypatch):
+    def broken(self, index: int) -> np.ndarray:
+        raise DataError(f"{self.keys[index]} is broken; restore or remove it.")
+
+    monkeypatch.setattr(ArrayDataset, "read", broken)
+    with pytest.raises(DataError, match="test/00000 is broken"):
+        picture_before_after(CHEAT, HONEST, dataset, 0, PATCH)

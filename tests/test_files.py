@@ -1,0 +1,184 @@
+"""Files are written whole or not at all, and every failure becomes one sentence for the person."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from core_builders import small_disk
+from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError, describe
+from napari_cam_feedback.files import atomic_path, read_json, write_bytes, write_json, write_text
+from napari_cam_feedback.torch_loader import torch
+
+
+def test_a_file_is_written_with_the_folders_it_needs(tmp_path):
+    write_bytes(tmp_path / "a/b/c.bin", b"\0\1")
+    assert (tmp_path / "a/b/c.bin").read_bytes() == b"\0\1"
+    write_text(tmp_path / "t.txt", "ü\n")
+    assert (tmp_path / "t.txt").read_bytes() == "ü\n".encode()
+    write_json(tmp_path / "j.json", {"日": [1, None]})
+    assert json.loads((tmp_path / "j.json").read_text(encoding="utf-8")) == {"日": [1, None]}
+    assert read_json(tmp_path / "j.json") == {"日": [1, None]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "j.json", "t.txt"]
+
+
+def test_a_file_has_the_rights_of_any_other(tmp_path):
+    write_text(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_until_it_is_whole_the_old_file_is_there_and_the_new_one_is_beside_it(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent  # on the same disk, so that it can be put in place at once
+        assert temporary.suffix == ".png"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Crash(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), Crash(), OSError(errno.ENOSPC, "x")])
+def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path, error):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    expected = StorageError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("where", ["os.fsync", "os.replace", "tempfile.mkstemp"])
+def test_a_full_disk_at_any_moment_leaves_the_old_file_and_gives_a_sentence(tmp_path, monkeypatch, where):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(where, full)
+    with pytest.raises(StorageError, match=r"Could not write .*x\.txt: the disk is full; free some space and try again\."):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_midway_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+    with small_disk(1000), pytest.raises(StorageError, match=r"Could not write .*too large for that disk"):
+        write_bytes(path, bytes(5000))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_is_on_the_disk_before_it_is_put_in_place(tmp_path, monkeypatch):
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda *a: (done.append("fsync"), fsync(*a))[1])
+    monkeypatch.setattr(os, "replace", lambda *a, **k: (done.append("replace"), replace(*a, **k))[1])
+    write_text(tmp_path / "x", "x")
+    assert done == ["fsync", "replace"]
+
+
+def test_a_folder_in_the_way_and_a_file_for_a_folder_give_a_sentence(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=r"Could not write .*folder: .*; name a file"):
+        write_text(tmp_path / "folder", "x")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"Could not write .*file: a file of that name is in the way"):
+        write_text(tmp_path / "file/x", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}])
+def test_what_is_no_json_is_refused_and_the_old_file_stays(tmp_path, value):
+    write_json(tmp_path / "x.json", 1)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[1,]"])
+def test_a_broken_json_file_gives_a_sentence(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(StorageError, match=r"x\.json is not a JSON file \(.*\); restore it or remove it"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_missing_json_file_gives_a_sentence(tmp_path):
+    with pytest.raises(StorageError, match=r"Could not read .*x\.json: .*there is no such file or folder; check the path"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError])
+def test_our_own_errors_say_what_they_say_in_one_line(kind):
+    assert describe(kind("Something is wrong;\n  mend it.")) == "Something is wrong; mend it."
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "the disk is full; free some space and try again."),
+        (errno.EDQUOT, "your disk quota is used up; free some space and try again."),
+        (errno.EROFS, "the folder is read-only; choose another folder."),
+        (errno.EACCES, "you may not write or read there; choose another folder or change its rights."),
+        (errno.ENOENT, "there is no such file or folder; check the path."),
+        (errno.EISDIR, "that is a folder, not a file; name a file."),
+        (errno.ENAMETOOLONG, "the file name is too long; choose a shorter one."),
+        (errno.EFBIG, "the file is too large for that disk; choose another disk."),
+    ],
+)
+def test_what_the_operating_system_says_is_put_into_words(number, reason):
+    assert describe(OSError(number, os.strerror(number))) == reason
+    assert describe(OSError(number, os.strerror(number), "/data/x.png")) == f"/data/x.png: {reason}"
+
+
+def test_any_other_word_of_the_operating_system_is_handed_on_and_is_no_fault_of_ours():
+    text = describe(OSError(errno.EIO, "Input/output error", "/data/x.png"))
+    assert (
+        text == "/data/x.png: the operating system reports “Input/output error”; check the disk and the path, and try again."
+    )
+
+
+def test_too_little_memory_is_said_as_such_whoever_says_it():
+    def allocate() -> None:
+        torch.empty(1 << 60)
+
+    with pytest.raises(RuntimeError) as of_torch:
+        allocate()
+    for error in (
+        MemoryError(),
+        np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype(np.uint8)),
+        of_torch.value,
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ):
+        assert describe(error).startswith("There is not enough memory for this; use a smaller batch, smaller images")
+
+
+def test_a_fault_of_ours_is_called_one_in_a_line_without_a_traceback():
+    text = describe(KeyError("a\nb"))
+    assert text.startswith("Unexpected KeyError: ")
+    assert text.endswith("(a fault of the program; please report it).")
+    assert "\n" not in text
+    assert len(describe(ValueError("x" * 5000))) < 500

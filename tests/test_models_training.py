@@ -1,0 +1,275 @@
+"""Training from scratch: it learns, it repeats, it stops, and it leaves the classifier it was given alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from core_builders import TAG, same_weights, small_gap, stripes
+from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.errors import DataError, ModelError
+from napari_cam_feedback.models import (
+    Classifier,
+    Interrupted,
+    TrainConfig,
+    TrainStep,
+    build_classifier,
+    default_preprocessing,
+    interruptible,
+    train_classifier,
+)
+from napari_cam_feedback.torch_loader import torch
+
+nn = torch.nn
+
+
+def untagged(counts: dict[str, int]) -> ArrayDataset:
+    """Stripes across or along without a tag: trivially separable."""
+    dataset = stripes(counts)
+    images = {s: np.stack([dataset.read(int(i)) for i in dataset.indices(s)]) for s in counts}
+    for pictures in images.values():
+        pictures[:, :TAG, :TAG] = 120
+    return ArrayDataset(images, {s: dataset.labels[dataset.indices(s)] for s in counts}, dataset.class_names)
+
+
+def start(dataset: ArrayDataset) -> Classifier:
+    return build_classifier("small-gap", dataset.class_names, default_preprocessing(dataset))
+
+
+def train(classifier: Classifier, dataset: ArrayDataset, **options) -> tuple[Classifier, list[TrainStep]]:
+    """Run a training through; ``stop`` is handed on, everything else is the config."""
+    stop = options.pop("stop", None)
+    steps: list[TrainStep] = []
+    training = train_classifier(classifier, dataset, TrainConfig(**options), stop=stop)
+    while True:
+        try:
+            steps.append(next(training))
+        except StopIteration as end:
+            return end.value, steps
+
+
+@pytest.fixture(scope="module")
+def separable() -> ArrayDataset:
+    return untagged({"train": 32, "val": 16})
+
+
+def test_it_learns_what_is_trivially_separable_and_says_how_it_went(separable):
+    trained, steps = train(start(separable), separable, epochs=8, batch_size=8, learning_rate=3e-3)
+    assert [step.epoch for step in steps] == list(range(1, 9))
+    assert {step.epochs for step in steps} == {8}
+    assert steps[-1].val_accuracy == 1.0
+    assert steps[-1].train_accuracy > 0.9
+    assert steps[-1].loss < steps[0].loss
+    assert not any(child.training for child in trained.module.modules())
+    assert not any(p.requires_grad for p in trained.module.parameters())
+    assert trained.info["training"]["images"] == 32
+    assert trained.info["training"]["config"]["epochs"] == 8
+    assert trained.head is not None
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(separable):
+    classifier = start(separable)
+    one, _ = train(classifier, separable, epochs=2, batch_size=8, seed=3)
+    torch.rand(5)  # the state of torch's own generator does not matter
+    again, _ = train(classifier, separable, epochs=2, batch_size=8, seed=3)
+    other, _ = train(classifier, separable, epochs=2, batch_size=8, seed=4)
+    assert same_weights(one, again)
+    assert not same_weights(one, other)
+
+
+def test_the_classifier_given_is_not_changed(separable):
+    classifier = start(separable)
+    before = classifier.fingerprint()
+    train(classifier, separable, epochs=1)
+    assert classifier.fingerprint() == before
+    assert not any(p.requires_grad for p in classifier.module.parameters())
+
+
+def test_the_epoch_with_the_best_validation_accuracy_is_returned(separable, monkeypatch):
+    accuracies = iter([0.25, 0.75, 0.5])
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def accuracy(classifier: Classifier, *_: object) -> float:
+        kept.append({k: v.clone() for k, v in classifier.module.state_dict().items()})
+        return next(accuracies)
+
+    monkeypatch.setattr("napari_cam_feedback.models.training._accuracy", accuracy)
+    trained, steps = train(start(separable), separable, epochs=3, batch_size=8)
+    assert [step.val_accuracy for step in steps] == [0.25, 0.75, 0.5]
+    now = trained.module.state_dict()
+    assert [all(torch.equal(now[k], epoch[k]) for k in now) for epoch in kept] == [False, True, False]
+    assert trained.info["training"]["epoch"] == 2
+
+
+def test_without_a_validation_split_the_last_epoch_is_returned():
+    dataset = untagged({"train": 8})
+    trained, steps = train(start(dataset), dataset, epochs=2)
+    assert [step.val_accuracy for step in steps] == [None, None]
+    assert trained.info["training"]["epoch"] == 2
+
+
+def test_validation_images_without_a_label_do_not_count():
+    separable = untagged({"train": 8, "val": 4})
+    images = {s: np.stack([separable.read(int(i)) for i in separable.indices(s)]) for s in ("train", "val")}
+    partly = ArrayDataset(images, {"train": [0, 1] * 4, "val": [0, 1, -1, -1]}, separable.class_names)
+    whole = ArrayDataset(
+        {"train": images["train"], "val": images["val"][:2]}, {"train": [0, 1] * 4, "val": [0, 1]}, separable.class_names
+    )
+    classifier = start(separable)
+    _, steps = train(classifier, partly, epochs=2)
+    _, expected = train(classifier, whole, epochs=2)
+    assert [s.val_accuracy for s in steps] == [s.val_accuracy for s in expected]
+
+
+def test_a_loss_that_becomes_nan_gives_a_sentence(separable):
+    classifier = start(separable)
+    with torch.no_grad():
+        classifier.module.head.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"The loss became NaN; train again with a smaller learning rate\."):
+        train(classifier, separable, epochs=2)
+
+
+def test_stopping_ends_with_the_best_epoch_so_far(separable):
+    stopped = [False]
+    training = train_classifier(start(separable), separable, TrainConfig(epochs=50, batch_size=8), stop=lambda: stopped[0])
+    next(training)
+    second = next(training)
+    assert second.epoch == 2
+    stopped[0] = True
+    with pytest.raises(StopIteration) as end:
+        next(training)
+    trained = end.value.value
+    assert trained.info["training"]["epoch"] in (1, 2)
+    assert not any(child.training for child in trained.module.modules())
+
+
+def test_stopping_in_an_epoch_takes_no_further_step_and_reads_no_further_image(separable, monkeypatch):
+    read: list[int] = []
+    original = ArrayDataset.read
+
+    def reading(self, index: int):
+        read.append(index)
+        return original(self, index)
+
+    classifier = start(separable)
+    monkeypatch.setattr(ArrayDataset, "read", reading)
+    trained, steps = train(classifier, separable, epochs=5, batch_size=4, stop=lambda: len(read) >= 8)
+    # The second batch of four was read when the question was asked; the other 24 training images were not.
+    assert len(read) == 8
+    assert len(steps) == 1
+    assert not same_weights(trained, classifier)
+
+
+def test_stopping_before_the_first_step_returns_the_weights_as_they_were(separable):
+    classifier = start(separable)
+    trained, _ = train(classifier, separable, epochs=5, stop=lambda: True)
+    assert same_weights(trained, classifier)
+
+
+def test_too_few_images_give_a_sentence():
+    dataset = ArrayDataset({"train": np.zeros((3, 16, 16), np.uint8)}, {"train": [0, -1, -1]}, ("a", "b"))
+    with pytest.raises(DataError, match=r"fewer than two labelled images in the split train; add images to train on"):
+        train(small_gap(("a", "b")), dataset)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_if_none_can_there_is_a_sentence(separable, monkeypatch):
+    original = ArrayDataset.read
+    broken = {1, 3}
+
+    def reading(self, index: int):
+        if index in broken:
+            raise DataError(f"image {index} is broken; restore or remove it.")
+        return original(self, index)
+
+    classifier = start(separable)
+    monkeypatch.setattr(ArrayDataset, "read", reading)
+    _, steps = train(classifier, separable, epochs=1, batch_size=8)
+    assert np.isfinite(steps[0].loss)
+    broken.update(range(len(separable)))
+    with pytest.raises(DataError, match=r"No training image could be read: image \d+ is broken; restore or remove it\."):
+        train(classifier, separable, epochs=1)
+
+
+def test_a_dataset_of_other_classes_or_without_a_split_train_gives_a_sentence(separable):
+    with pytest.raises(ModelError, match=r"The model knows 3 classes"):
+        train(small_gap(), separable)
+    dataset = ArrayDataset({"test": np.zeros((2, 16, 16), np.uint8)}, {"test": [0, 1]}, ("a", "b"))
+    with pytest.raises(DataError, match=r'no split "train", only test'):
+        train(small_gap(("a", "b")), dataset)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 1}, {"epoch": 3}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        TrainConfig(**wrong)
+
+
+def test_default_preprocessing_keeps_small_images_and_takes_mean_and_deviation_of_the_training_pixels():
+    images = np.zeros((2, 4, 6), np.uint8)
+    images[1] = 255
+    dataset = ArrayDataset({"train": images, "test": images + 1}, {"train": [0, 1]}, ("a", "b"))
+    found = default_preprocessing(dataset)
+    assert (found.size, found.channels, found.mean) == ((4, 6), 1, (0.5,))
+    # Half of the 48 pixels 0, half 1: deviation 0.5 * sqrt(48 / 47).
+    assert found.std == (round(0.5 * (48 / 47) ** 0.5, 4),)
+
+
+def test_default_preprocessing_of_constant_images_does_not_divide_by_zero():
+    dataset = ArrayDataset({"train": np.full((2, 4, 4), 51, np.uint8)}, {"train": [0, 1]}, ("a", "b"))
+    assert default_preprocessing(dataset).mean == (0.2,)
+    assert default_preprocessing(dataset).std == (0.001,)
+
+
+def test_default_preprocessing_stretches_large_images_and_sees_colour():
+    images = np.zeros((2, 100, 120, 3), np.uint8)
+    images[..., 0] = 255
+    found = default_preprocessing(ArrayDataset({"train": images}, {"train": [0, 1]}, ("a", "b")))
+    assert (found.size, found.channels, found.mean) == ((224, 224), 3, (1.0, 0.0, 0.0))
+
+
+class Counts(nn.Module):
+    """A linear layer that notes its forward and its backward passes, and lets a test stop in one of them."""
+
+    ran: list[str]
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Counts.ran.append(f"{self.name} forward")
+        out = self.layer(x)
+        if out.requires_grad:
+            out.register_hook(lambda _: Counts.ran.append(f"{self.name} backward"))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ("b forward", ["a forward", "b forward"]),
+        (
+            "b backward",
+            ["a forward", "b forward", "c forward", "d forward", "d backward", "c backward", "b backward"],
+        ),
+    ],
+)
+def test_a_stop_in_a_pass_ends_it_before_the_next_layer_and_leaves_no_hook(last, expected):
+    Counts.ran = []
+    module = nn.Sequential(*(Counts(name) for name in "abcd"))
+    with pytest.raises(Interrupted), interruptible(module, lambda: last in Counts.ran):
+        module(torch.ones(1, 2)).sum().backward()
+    assert Counts.ran == expected
+    assert not any(child._forward_hooks for child in module.modules())
+
+
+def test_without_a_stop_an_interruptible_pass_is_an_ordinary_one():
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    module(torch.ones(1, 2)).sum().backward()
+    expected = [p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    with interruptible(module, lambda: False):
+        module(torch.ones(1, 2)).sum().backward()
+    assert all(torch.equal(p.grad, g) for p, g in zip(module.parameters(), expected, strict=True))

@@ -1,0 +1,222 @@
+"""What a retune learns from and is judged by: painted images, measures on others, and the verdict."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from core_builders import looking_classifier, plain, stripes
+from napari_cam_feedback.data import ArrayDataset, InputCache
+from napari_cam_feedback.errors import MaskError, RetuneError
+from napari_cam_feedback.evaluate import RightReasons
+from napari_cam_feedback.retune import Check, judge
+from napari_cam_feedback.retune.checks import Checker
+from napari_cam_feedback.retune.painted import LEAST_TO_HOLD_OUT, Painted, read_painted
+from napari_cam_feedback.torch_loader import torch
+
+PATCH = np.zeros((8, 8), bool)
+PATCH[:3, :3] = True
+
+
+def corners(labels: dict[str, list[int]]) -> ArrayDataset:
+    """Black 8x8 images; a patch in a corner is white for the class bright and black for dark; it is the mask."""
+    images, masks = {}, {}
+    for split, values in labels.items():
+        images[split] = np.zeros((len(values), 8, 8), np.uint8)
+        images[split][:, :3, :3] = (255 * np.maximum(values, 0))[:, None, None]
+        masks[split] = np.stack([PATCH] * len(values))
+    return ArrayDataset(images, labels, ("dark", "bright"), masks)
+
+
+def read(dataset: ArrayDataset, masks: dict[str, np.ndarray]) -> Painted:
+    size = dataset.image_size(0)
+    return read_painted(dataset, masks, InputCache(dataset, plain(*size)))
+
+
+def all_masks(dataset: ArrayDataset) -> dict[str, np.ndarray]:
+    return {key: np.pad(np.ones((3, 3), bool), ((0, 5), (0, 5))) for key in dataset.keys}
+
+
+def test_painted_images_come_from_every_split_but_those_for_testing_and_have_a_label():
+    dataset = corners({"train": [0, 1, -1], "val": [1], "extra": [0], "test": [0, 1], "test-clean": [0]})
+    found = read(dataset, all_masks(dataset))
+    assert found.keys == ("train/00000", "train/00001", "val/00000", "extra/00000")
+    assert found.labels.tolist() == [0, 1, 1, 0]
+    assert [dataset.keys[i] for i in found.indices] == list(found.keys)
+    assert found.inputs.shape == (4, 1, 8, 8)
+    assert found.inputs[1, 0, 0, 0] == 1.0
+    assert found.masks.dtype == torch.bool
+    assert torch.equal(found.masks[0], torch.from_numpy(PATCH))
+
+
+def test_a_mask_without_a_painted_pixel_does_not_count():
+    dataset = corners({"train": [0, 1]})
+    found = read(dataset, {"train/00000": PATCH, "train/00001": np.zeros((8, 8), bool), "elsewhere.png": PATCH})
+    assert found.keys == ("train/00000",)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [{}, {"train/00000": np.zeros((8, 8), bool)}, {"test/00000": PATCH}, {"train/00002": PATCH}, {"elsewhere.png": PATCH}],
+)
+def test_nothing_painted_that_can_be_learnt_from_gives_a_sentence(masks):
+    with pytest.raises(
+        RetuneError, match=r"No labelled training or validation image is painted; paint .* on at least one, better on ten"
+    ):
+        read(corners({"train": [0, 1, -1], "test": [0]}), masks)
+
+
+def test_a_mask_of_another_size_gives_a_sentence():
+    with pytest.raises(MaskError, match=r"The mask of train/00000 is 8x7 pixels and its image 8x8; paint it on its own"):
+        read(corners({"train": [0, 1]}), {"train/00000": PATCH[:, 1:]})
+
+
+def test_with_few_painted_images_all_are_learnt_from_and_judged_by():
+    dataset = stripes({"train": LEAST_TO_HOLD_OUT - 1})
+    painted = read(dataset, all_masks_of(dataset))
+    learnt, held_out = painted.hold_out(0)
+    assert learnt is painted
+    assert held_out is painted
+
+
+def all_masks_of(dataset: ArrayDataset) -> dict[str, np.ndarray]:
+    return {dataset.keys[i]: dataset.known_mask(i) for i in range(len(dataset))}
+
+
+@pytest.mark.parametrize("count", [10, 13, 20, 50])
+def test_with_enough_painted_images_one_in_five_is_held_out_spread_over_the_classes(count):
+    dataset = stripes({"train": count})
+    painted = read(dataset, all_masks_of(dataset))
+    learnt, held_out = painted.hold_out(3)
+    assert set(learnt.keys).isdisjoint(held_out.keys)
+    assert set(learnt.keys) | set(held_out.keys) == set(painted.keys)
+    assert len(held_out) == pytest.approx(count / 5, abs=1)
+    assert set(held_out.labels.tolist()) == {0, 1}
+    for part in (learnt, held_out):
+        for n, key in enumerate(part.keys):
+            assert dataset.keys[int(part.indices[n])] == key
+            assert part.labels[n] == dataset.labels[part.indices[n]]
+            assert torch.equal(part.inputs[n], painted.inputs[painted.keys.index(key)])
+    again, _ = painted.hold_out(3)
+    assert again.keys == learnt.keys
+
+
+def checker(dataset: ArrayDataset, seed: int = 0) -> Checker:
+    cache = InputCache(dataset, plain(8, 8))
+    masks = all_masks(dataset)
+    painted = read_painted(dataset, masks, cache)
+    learnt, held_out = painted.hold_out(0)
+    held_masks = {key: masks[key] for key in held_out.keys}
+    return Checker(dataset, cache, dataset.indices("val"), held_out, painted, held_masks, seed)
+
+
+HALVES = {"train": [0, 1] * 10, "val": [0, 1] * 6}
+
+
+def test_a_model_that_only_looks_at_the_patch_fails_every_check_but_plain_accuracy():
+    found = checker(corners(HALVES))(looking_classifier(PATCH, 0.07), 25)
+    assert found.iteration == 25
+    assert found.accuracy == 1.0
+    # With the patch of the other class it predicts the other class, on every image.
+    assert (found.pasted_accuracy, found.pasted_flip_rate) == (0.0, 1.0)
+    assert (found.swap_accuracy, found.swap_flip_rate) == (0.0, 1.0)
+    # Refilled with black it says dark: right for those that are, changed for those that are not.
+    assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
+    assert found.neutral_accuracy == pytest.approx((0 + 0 + 0.5) / 3)
+    assert found.reliance == pytest.approx((1 + 1 + 0.5) / 3)
+    assert found.score == pytest.approx(found.neutral_accuracy - found.reliance / 2)
+
+
+def test_a_model_that_never_looks_at_the_patch_passes_every_check():
+    found = checker(corners(HALVES))(looking_classifier(~PATCH, 0.07), 0)
+    assert (found.pasted_flip_rate, found.swap_flip_rate, found.held_out.flip_rate, found.reliance) == (0, 0, 0, 0)
+    assert found.accuracy == found.pasted_accuracy == found.swap_accuracy == found.neutral_accuracy == 0.5
+
+
+def test_checks_are_the_same_each_time():
+    dataset, classifier = stripes(), looking_classifier(np.ones((16, 16), bool), 0.4)
+    cache = InputCache(dataset, plain(16, 16))
+    masks = all_masks_of(dataset)
+    painted = read_painted(dataset, masks, cache)
+    _, held_out = painted.hold_out(0)
+    made = [Checker(dataset, cache, dataset.indices("val"), held_out, painted, masks, 5) for _ in range(2)]
+    classifier = classifier.copy()
+    classifier.class_names = dataset.class_names
+    results = [check(classifier, 0) for check in (made[0], made[0], made[1])]
+    assert results[0] == results[1] == results[2]
+
+
+def test_where_all_painted_images_are_of_one_class_nothing_is_swapped():
+    dataset = corners({"train": [1] * 3, "val": [0, 1]})
+    dataset = ArrayDataset(
+        {s: np.stack([dataset.read(int(i)) for i in dataset.indices(s)]) for s in ("train", "val")},
+        {"train": [1] * 3, "val": [0, 1]},
+        ("dark", "bright"),
+        {"train": np.stack([PATCH] * 3)},
+    )
+    cache = InputCache(dataset, plain(8, 8))
+    masks = {key: PATCH for key in dataset.keys if key.startswith("train")}
+    painted = read_painted(dataset, masks, cache)
+    found = Checker(dataset, cache, dataset.indices("val"), painted, painted, masks, 0)(looking_classifier(PATCH, 0.07), 0)
+    assert found.swap_accuracy is found.swap_flip_rate is None
+    assert found.neutral_accuracy == pytest.approx((found.pasted_accuracy + found.held_out.masked_accuracy) / 2)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def check(neutral: float, reliance: float, accuracy: float, share: float | None = 0.5, n: int = 10) -> Check:
+    """A check whose accuracies without the painted part, and whose rates of change, are all alike."""
+    reasons = RightReasons(n, accuracy, neutral, reliance, share)
+    return Check(0, accuracy, neutral, reliance, neutral, reliance, reasons)
+
+
+BEFORE = check(0.5, 0.8, 0.9)
+TABLE = [
+    # What decided no longer does, and accuracy without it is that with it.
+    ("fixed", BEFORE, check(0.85, 0.1, 0.88)),
+    ("fixed", BEFORE, check(0.85, 0.4, 0.90)),
+    # Better, but half of the reliance is left, or accuracy without it lags behind.
+    ("improved", BEFORE, check(0.85, 0.5, 0.90)),
+    ("improved", BEFORE, check(0.70, 0.1, 0.90)),
+    ("improved", BEFORE, check(0.51, 0.55, 0.90)),
+    # Nothing to mend, or nothing happened.
+    ("no effect", check(0.9, 0.01, 0.9), check(0.9, 0.01, 0.9)),
+    ("no effect", BEFORE, BEFORE),
+    ("no effect", BEFORE, check(0.51, 0.79, 0.9, 0.45)),
+    # The heatmap left, the reliance did not.
+    ("looks fixed but is not", BEFORE, check(0.5, 0.8, 0.9, 0.1)),
+    # Accuracy without the painted part fell, or plain accuracy did and nothing was won by it.
+    ("harmed", BEFORE, check(0.4, 0.8, 0.9)),
+    ("harmed", BEFORE, check(0.4, 0.1, 0.9)),
+    ("harmed", BEFORE, check(0.5, 0.8, 0.8)),
+]
+
+
+@pytest.mark.parametrize(("word", "before", "after"), TABLE)
+def test_the_verdict(word, before, after):
+    found = judge(before, after, held_out=True)
+    assert found.name == word
+    assert (
+        f"accuracy went from {before.neutral_accuracy:.2f} to {after.neutral_accuracy:.2f} and the share of changed "
+        f"predictions from {before.reliance:.2f} to {after.reliance:.2f}"
+    ) in found.reason
+    assert found.reason.endswith(".")
+
+
+def test_a_verdict_on_a_map_without_evidence_is_no_matter_of_the_map():
+    assert judge(check(0.5, 0.8, 0.9, None), check(0.5, 0.8, 0.9, 0.1), held_out=True).name == "no effect"
+
+
+def test_the_verdict_says_why_plain_accuracy_may_fall_when_a_shortcut_goes():
+    fell = judge(BEFORE, check(0.85, 0.1, 0.86), held_out=True)
+    assert fell.name == "fixed"
+    assert "Accuracy where the shortcut tells the truth fell, because the model no longer uses it." in fell.reason
+    assert "tells the truth" not in judge(BEFORE, check(0.9, 0.1, 0.9), held_out=True).reason
+
+
+def test_the_verdict_says_when_too_few_images_were_held_out():
+    after = check(0.85, 0.1, 0.88)
+    assert "paint ten or more for a judgement on others" in judge(BEFORE, after, held_out=False).reason
+    assert "Only 3 painted images could be held out" in judge(BEFORE, check(0.85, 0.1, 0.88, n=3), held_out=True).reason
+    assert "painted images" not in judge(BEFORE, after, held_out=True).reason

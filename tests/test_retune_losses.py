@@ -1,0 +1,234 @@
+"""The penalties and the methods, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.retune import METHODS, RetuneConfig, describe_method, make_config, method_names
+from napari_cam_feedback.retune.losses import actdiff, pas, pasa
+from napari_cam_feedback.retune.methods import AUTO, Batch, Outputs, make_methods
+from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.torch_loader import torch
+
+# Two images, two filters, 1x2 places.
+ACTIVATIONS = torch.tensor([[[[1.0, -2.0]], [[3.0, 4.0]]], [[[5.0, 6.0]], [[-7.0, 8.0]]]])
+MASKS = torch.tensor([[[True, False]], [[True, True]]])
+SIGNS = torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]], [[[1.0, 1.0]], [[-1.0, 1.0]]]])  # of what is under the masks
+SUMS = (1 + 3, 5 + 6 + 7 + 8)
+
+
+def leaf(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.clone().requires_grad_(True)
+
+
+def test_pas_by_hand():
+    activations = leaf(ACTIVATIONS)
+    value = pas(activations, MASKS)
+    assert float(value) == sum(SUMS) / 2
+    value.backward()
+    assert torch.equal(activations.grad, SIGNS / 2)
+
+
+def test_pas_without_a_masked_place_is_zero():
+    assert float(pas(ACTIVATIONS, torch.zeros_like(MASKS))) == 0.0
+
+
+def test_pasa_by_hand():
+    activations, probability = leaf(ACTIVATIONS), leaf(torch.tensor([0.7, 0.0]))
+    value = pasa(activations, MASKS, probability)
+    # Act = sum / (F (places + 1)); base^(p / threshold) is 0.4^(0.7 / 0.7) and 0.4^0.
+    acts = (SUMS[0] / (2 * 2), SUMS[1] / (2 * 3))
+    factors = (0.4, 1.0)
+    assert float(value) == pytest.approx((acts[0] * factors[0] + acts[1] * factors[1]) / 2)
+    value.backward()
+    expected = SIGNS * torch.tensor([0.4 / 4, 1.0 / 6]).view(2, 1, 1, 1) / 2
+    assert torch.allclose(activations.grad, expected)
+    slopes = [act * factor * math.log(0.4) / 0.7 / 2 for act, factor in zip(acts, factors, strict=True)]
+    assert probability.grad.tolist() == pytest.approx(slopes)
+
+
+@pytest.mark.parametrize(("base", "rises"), [(0.4, False), (5.0, True)])
+def test_pasa_falls_with_certainty_below_a_base_of_one_and_rises_above(base, rises):
+    values = [float(pasa(ACTIVATIONS, MASKS, torch.full((2,), p), base=base, threshold=0.8)) for p in (0.1, 0.5, 0.9)]
+    assert values == sorted(values, reverse=not rises)
+    assert len(set(values)) == 3
+
+
+def test_pasa_with_a_base_of_one_does_not_depend_on_certainty():
+    values = {float(pasa(ACTIVATIONS, MASKS, torch.full((2,), p), base=1.0)) for p in (0.1, 0.9)}
+    assert values == {pytest.approx((SUMS[0] / 4 + SUMS[1] / 6) / 2)}
+
+
+def test_actdiff_by_hand():
+    features = leaf(torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
+    refilled = leaf(torch.tensor([[4.0, 6.0], [1.0, 0.0]]))
+    value = actdiff(features, refilled)
+    assert float(value) == pytest.approx((5 + 1) / 2)  # 3-4-5 and 0-1-1
+    value.backward()
+    expected = torch.tensor([[-3 / 5, -4 / 5], [0.0, 1.0]]) / 2
+    assert torch.allclose(features.grad, expected)
+    assert torch.allclose(refilled.grad, -expected)
+
+
+def test_actdiff_of_identical_features_is_zero_and_has_a_gradient():
+    features = leaf(torch.tensor([[1.0, 2.0]]))
+    value = actdiff(features, features.detach().clone())
+    assert float(value) == pytest.approx(0.0, abs=1e-5)
+    value.backward()
+    assert torch.equal(features.grad, torch.zeros(1, 2))
+
+
+def painted(inputs: torch.Tensor, masks: torch.Tensor, labels: list[int]) -> Painted:
+    keys = tuple(f"train/{n}" for n in range(len(inputs)))
+    return Painted(np.arange(len(inputs)), keys, inputs, masks, torch.tensor(labels))
+
+
+# Three 2x3 images of the values 1, 2 and 3, with one, two and six masked pixels.
+DONORS = painted(
+    torch.stack([torch.full((1, 2, 3), value) for value in (1.0, 2.0, 3.0)]),
+    torch.tensor(
+        [
+            [[True, False, False], [False, False, False]],
+            [[False, True, False], [False, True, False]],
+            [[True, True, True], [True, True, True]],
+        ]
+    ),
+    [0, 1, 2],
+)
+
+
+def test_pasting_puts_exactly_the_donor_s_masked_pixels_where_they_were():
+    images = torch.zeros(4, 1, 2, 3)
+    pasted = DONORS.paste(images, torch.tensor([1, 0, 2, 1]))
+    assert pasted[:, 0].tolist() == [
+        [[0, 2, 0], [0, 2, 0]],
+        [[1, 0, 0], [0, 0, 0]],
+        [[3, 3, 3], [3, 3, 3]],
+        [[0, 2, 0], [0, 2, 0]],
+    ]
+    assert not images.any()
+
+
+def one(method: str, **settings: object):
+    (made,) = make_methods(RetuneConfig(method=method, **settings), DONORS)
+    return made
+
+
+def batch(count: int = 40) -> Batch:
+    return Batch(torch.zeros(count, 1, 2, 3), torch.arange(count), DONORS)
+
+
+def test_transplant_pastes_a_donor_s_patch_onto_every_image_and_keeps_labels_and_painted_images():
+    given = batch()
+    changed = one("transplant", transplant_share=1.0).change(given, torch.Generator().manual_seed(0))
+    assert torch.equal(changed.labels, torch.arange(40))
+    assert changed.painted is DONORS
+    possible = DONORS.paste(torch.zeros(3, 1, 2, 3), torch.arange(3))
+    donors = [[n for n in range(3) if torch.equal(image, possible[n])] for image in changed.inputs]
+    assert all(len(found) == 1 for found in donors)
+    assert {found[0] for found in donors} == {0, 1, 2}
+    assert not given.inputs.any()
+
+
+def test_the_transplanted_share_is_that_of_the_settings():
+    changed = one("transplant", transplant_share=0.25).change(batch(4000), torch.Generator().manual_seed(0))
+    share = float(changed.inputs.flatten(1).any(1).float().mean())
+    assert share == pytest.approx(0.25, abs=0.03)
+
+
+def test_transplant_adds_no_penalty_and_no_images():
+    method = one("transplant")
+    assert method.extra_inputs(batch(), torch.Generator()) is None
+    assert method.penalty(batch(), Outputs(torch.zeros(3, 1, 2, 3), torch.zeros(3, 3), None, None)) is None
+
+
+def test_the_penalty_methods_leave_the_training_images_alone():
+    for name in ("pas", "pasa", "actdiff"):
+        given = batch()
+        assert one(name).change(given, torch.Generator()) is given
+
+
+def outputs(extra: torch.Tensor | None = None) -> Outputs:
+    """Activations of one filter as large as the input, all 1, -2 and 4, and even logits."""
+    activations = torch.stack([torch.full((1, 2, 3), value) for value in (1.0, -2.0, 4.0)])
+    return Outputs(leaf(activations), leaf(torch.zeros(3, 3)), extra, None)
+
+
+def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
+    # 1 place of 1, 2 places of 2, 6 places of 4.
+    assert float(one("pas").penalty(batch(), outputs())) == pytest.approx((1 + 4 + 24) / 3)
+    # Even logits: the true class has the probability 1/3.
+    acts = (1 / 2, 4 / 3, 24 / 7)
+    value = one("pasa", pasa_base=8.0, pasa_threshold=3.0).penalty(batch(), outputs())
+    assert float(value) == pytest.approx(sum(acts) / 3 * 8 ** ((1 / 3) / 3))
+
+
+def test_masks_are_brought_to_the_size_of_the_activations():
+    activations = torch.stack([torch.full((1, 1, 3), value) for value in (1.0, -2.0, 4.0)])
+    found = one("pas").penalty(batch(), Outputs(activations, torch.zeros(3, 3), None, None))
+    assert float(found) == pytest.approx((1 + 2 + 12) / 3)  # 1, 1 and 3 columns
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_pasa_can_leave_the_probability_of_the_true_class_alone(detach):
+    given = outputs()
+    value = one("pasa", pasa_detach=detach).penalty(batch(), given)
+    value.backward()
+    assert given.activations.grad.any()
+    if detach:
+        assert given.logits.grad is None
+    else:
+        # The penalty falls with the true class's probability, so its logit is pushed up.
+        assert (given.logits.grad[torch.arange(3), DONORS.labels] < 0).all()
+
+
+def test_the_method_actdiff_compares_pooled_features_with_those_of_the_refilled_images():
+    method = one("actdiff", fill="mean")
+    extra = method.extra_inputs(batch(), torch.Generator())
+    # The images are even, so their refilled selves are the same.
+    assert torch.equal(extra, DONORS.inputs)
+    assert float(method.penalty(batch(), outputs(outputs().activations.detach()))) == pytest.approx(0.0, abs=1e-5)
+    # Means 1, -2, 4 against 1, 0, 1: distances 0, 2, 3.
+    other = torch.stack([torch.full((1, 2, 3), value) for value in (1.0, 0.0, 1.0)])
+    assert float(method.penalty(batch(), outputs(other))) == pytest.approx(5 / 3, abs=1e-5)
+
+
+def test_methods_are_joined_by_plus():
+    names = [m.name for m in make_methods(RetuneConfig(method=" pas + transplant+pas"), DONORS)]
+    assert names == ["pas", "transplant"]
+
+
+def test_auto_stands_for_methods_that_there_are():
+    assert tuple(m.name for m in make_methods(RetuneConfig(), DONORS)) == AUTO
+    assert RetuneConfig().method == "auto"
+    assert {"pasa", "pas", "actdiff", "transplant", "auto"} <= set(method_names())
+    assert method_names()[0] == "auto"
+
+
+@pytest.mark.parametrize("name", [*METHODS, "auto", "pas+transplant"])
+def test_every_method_has_a_sentence(name):
+    assert describe_method(name).endswith(".")
+
+
+def test_an_unknown_method_gives_the_nearest_names():
+    with pytest.raises(ConfigError, match=r"no retune method 'actdif'; did you mean actdiff"):
+        make_methods(RetuneConfig(method="transplant+actdif"), DONORS)
+    with pytest.raises(ConfigError, match=r"no retune method 'xyzzy'; choose from auto, .*transplant"):
+        describe_method("xyzzy")
+    with pytest.raises(ConfigError, match=r"no retune method ''"):
+        describe_method("pas+")
+
+
+def test_settings_by_name():
+    config = make_config({"method": "pasa", "pasa_base": "8", "iterations": 5})
+    assert (config.method, config.pasa_base, config.iterations) == ("pasa", 8.0, 5)
+    with pytest.raises(ConfigError, match=r"There is no setting 'iteration'; known are method, iterations, "):
+        make_config({"iteration": 5})
+    with pytest.raises(ConfigError, match=r"The setting iterations cannot be 0: input should be greater than or equal to 1"):
+        make_config({"iterations": 0})
+    with pytest.raises(ConfigError, match=r"The setting fill cannot be 'black'"):
+        make_config({"fill": "black"})

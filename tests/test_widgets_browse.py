@@ -1,0 +1,425 @@
+"""Browsing: the table, moving, the map of a chosen class, and saying what cannot be shown."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from qtpy.QtCore import Qt
+
+from napari_cam_feedback.widgets import item_table, shortcuts
+from napari_cam_feedback.widgets.browse_widget import BrowseWidget
+from napari_cam_feedback.widgets.item_table import ItemTable
+from napari_cam_feedback.widgets.layers import CAM, IMAGE, MASK, find_layers, role_of
+from napari_cam_feedback.widgets.state import prepare, session_of
+
+pytest_plugins = ["widget_fixtures"]
+
+
+@pytest.fixture
+def browse(make_napari_viewer_proxy, project, wait):
+    """The Browse widget in a viewer, as napari hands it over: through a proxy; everything predicted."""
+    viewer = make_napari_viewer_proxy()
+    widget = BrowseWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Browse")
+    session = session_of(viewer)
+    session.open(prepare(project, project.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None and not session.jobs.running())
+    yield widget
+    session.close()
+
+
+def shown_keys(widget):
+    return [widget.model.index(row, 0).data() for row in range(widget.model.rowCount())]
+
+
+def column(widget, number):
+    return [widget.model.index(row, number).data() for row in range(widget.model.rowCount())]
+
+
+def show_all(widget):
+    widget.filter_split.setCurrentIndex(widget.filter_split.findText("all (27)"))
+
+
+def test_the_table_is_filled_with_predictions_in_the_background(browse, project, wait):
+    assert browse.filter_split.currentData() == "train"
+    assert shown_keys(browse) == [key for key in project.dataset.keys if key.startswith("train/")]
+    assert all(column(browse, item_table.PREDICTION))
+    show_all(browse)
+    wait(lambda: all(column(browse, item_table.PREDICTION)))
+    from napari_cam_feedback.evaluate import predict
+
+    expected = predict(project.classifier(device="cpu"), project.dataset)
+    assert np.array_equal(browse.model.predicted, expected.predicted)
+    labels = project.dataset.labels
+    assert np.allclose(browse.model.p_true, expected.probabilities[np.arange(27), labels], atol=1e-6)
+
+
+def test_moving_follows_the_order_and_the_filter_of_the_table(browse, wait):
+    session = session_of(browse._session.viewer)
+    show_all(browse)
+    wait(lambda: not session.jobs.running())
+    browse.table.sortByColumn(item_table.PROBABILITY, Qt.SortOrder.AscendingOrder)
+    browse.filter_text.setText("DOG")
+    browse._apply_filter()
+    keys = shown_keys(browse)
+    assert len(keys) > 5
+    values = [float(browse.model.p_true[session.dataset.index_of(key)]) for key in keys]
+    assert values == sorted(values)
+    session.go_to(session.dataset.index_of(keys[2]))
+    browse.next.click()
+    assert session.key == keys[3]
+    browse.previous.click()
+    browse.previous.click()
+    assert session.key == keys[1]
+    assert browse.table.currentIndex().row() == 1
+    session.step(-5)
+    assert session.key == keys[0]
+    browse.previous.click()
+    assert session.key == keys[0]
+
+
+def test_the_next_item_is_the_one_that_moved_up_when_the_current_one_drops_out(browse):
+    session = browse._session
+    session.go_to(3)
+    session.set_order([0, 1, 2, 4, 5])
+    session.step(1)
+    assert session.index == 4
+    session.go_to(2)
+    session.set_order([0, 1, 4, 5])
+    session.step(-1)
+    assert session.index == 1
+
+
+def test_wrong_only_shows_what_the_model_gets_wrong(browse, project, wait):
+    show_all(browse)
+    wait(lambda: not browse._session.jobs.running())
+    wrong = np.flatnonzero(browse.model.predicted != project.dataset.labels)
+    assert 0 < len(wrong) < 27
+    browse.only_wrong.setChecked(True)
+    assert shown_keys(browse) == [project.dataset.keys[i] for i in wrong]
+    assert browse.count.text() == f"{len(wrong)} of 27"
+
+
+def test_a_chosen_row_is_shown_and_a_chosen_split_starts_at_its_first_item(browse, project):
+    browse.table.selectRow(5)
+    assert browse._session.key == shown_keys(browse)[5]
+    browse.filter_split.setCurrentIndex(browse.filter_split.findData("test"))
+    assert browse._session.key == "test/cat/00.png"
+
+
+def test_painted_items_are_marked_and_found(browse, wait):
+    session = browse._session
+    session.step(1)
+    key = session.key
+    session.layers.get(MASK).data_setitem((np.array([3]), np.array([3])), 1)
+    wait(lambda: "✓" in column(browse, item_table.PAINTED), 2)
+    assert browse.mask_status.text() == "Mask saved."
+    browse.only_painted.setChecked(True)
+    assert shown_keys(browse) == [key]
+    browse.clear.click()
+    wait(lambda: shown_keys(browse) == [], 3)
+    # The table is empty, the item still shown: nothing to step to, nothing breaks.
+    browse.next.click()
+    assert session.key == key
+
+
+def test_the_same_three_layers_are_used_for_every_item(browse, wait):
+    session = browse._session
+    layers = list(session.viewer.layers)
+    assert [role_of(layer) for layer in layers] == [IMAGE, CAM, MASK]
+    assert [layer.name for layer in layers] == ["image", "CAM", "irrelevant"]
+    layers[1].opacity = 0.2
+    for _ in range(3):
+        session.step(1)
+        wait(lambda: session.inspection is not None)
+        assert list(session.viewer.layers) == layers
+        assert {layer.metadata["napari_cam_feedback"]["key"] for layer in layers} == {session.key}
+        assert np.array_equal(layers[0].data, session.dataset.read(session.index))
+        peak = np.unravel_index(session.inspection.map.argmax(), session.inspection.map.shape)
+        assert layers[1].data[peak] == (1 if session.inspection.evidence else 0)
+    assert layers[1].opacity == 0.2
+
+
+def test_neighbours_are_computed_ahead_and_shown_at_once(browse, wait):
+    session = browse._session
+    session.go_to(int(session.order[5]))
+    neighbours = session.order[3:8]
+    wait(lambda: all(session.inspector.peek(int(i), "predicted", session.method) for i in neighbours))
+    told = []
+    session.inspected.connect(told.append)
+    session.step(1)
+    # Without another turn of the event loop.
+    assert [inspection.index for inspection in told] == [session.index]
+    assert session.layers.get(CAM).data.any() == session.inspection.evidence
+
+
+def test_an_item_that_was_not_computed_ahead_shows_its_image_at_once_and_its_map_later(browse, wait):
+    session = browse._session
+    last = int(session.order[-1])
+    assert session.inspector.peek(last, "predicted", session.method) is None
+    session.go_to(last)
+    assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(last))
+    assert not session.layers.get(CAM).data.any()
+    assert "predicting" in browse.item_label.text()
+    wait(lambda: session.inspection is not None)
+    assert "predicted:" in browse.item_label.text()
+
+
+def test_moving_on_before_the_map_has_come_shows_the_right_one(browse, wait):
+    session = browse._session
+    for _ in range(8):
+        session.step(1)
+    wait(lambda: session.inspection is not None)
+    assert session.inspection.key == session.key
+    assert session.layers.get(CAM).metadata["napari_cam_feedback"]["key"] == session.key
+
+
+def test_the_class_of_the_map_can_be_chosen_and_shows_probabilities(browse, wait):
+    session = browse._session
+    p = session.inspection.probabilities
+    names = session.class_names
+    texts = [browse.target.itemText(i) for i in range(browse.target.count())]
+    label = session.inspection.label
+    assert texts[0] == f"predicted: {names[p.argmax()]} ({p.max():.2f})"
+    assert texts[1] == f"true: {names[label]} ({p[label]:.2f})"
+    assert texts[2:] == [f"{name} ({value:.2f})" for name, value in zip(names, p, strict=True)]
+    browse.target.setCurrentIndex(4)
+    browse.target.activated.emit(4)
+    assert session.target == 2
+    wait(lambda: session.inspection is not None and session.inspection.target == 2)
+    session.step(1)
+    wait(lambda: session.inspection is not None)
+    assert session.inspection.target == 2
+    assert browse.target.currentData() == 2
+
+
+def test_gradcam_and_cam_can_be_chosen(browse, wait):
+    session = browse._session
+    assert [browse.method.itemData(i) for i in range(browse.method.count())] == ["cam", "gradcam"]
+    assert session.method == "cam"
+    browse.method.setCurrentIndex(1)
+    browse.method.activated.emit(1)
+    wait(lambda: session.inspection is not None and session.inspection.method == "gradcam")
+
+
+def test_no_positive_evidence_is_said_in_words(browse, project, wait):
+    session = browse._session
+    assert browse.evidence.isHidden()
+    classifier = project.classifier(device="cpu")
+    # Activations are not negative, so a class with negative weights only has nothing that speaks for it.
+    classifier.head.weight[2] = -classifier.head.weight[2].abs()
+    session.set_classifier(classifier)
+    session.set_view(target=2)
+    wait(lambda: session.inspection is not None and not session.inspection.evidence)
+    assert browse.evidence.text() == "No positive evidence: nothing in this image speaks for “eel”."
+    assert not browse.evidence.isHidden()
+    assert not session.layers.get(CAM).data.any()
+    session.set_view(target=session.inspection.predicted)
+    wait(lambda: session.inspection is not None)
+    assert browse.evidence.isHidden() == session.inspection.evidence
+
+
+def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wait):
+    session = browse._session
+    key = "train/cat/02.png"
+    (project.dataset.source / key).write_bytes(b"no image")
+    told = []
+    session.message.connect(lambda text, level: told.append((level, text)))
+    session.inspector.clear()
+    session.go_to(project.dataset.index_of(key))
+    assert len(told) == 1
+    assert told[0][0] == "error"
+    assert "02.png" in told[0][1]
+    assert "\n" not in told[0][1]
+    assert browse.notice.text() == told[0][1]
+    assert not browse.notice.isHidden()
+    assert not browse.paint.isEnabled()
+    # What is painted now belongs to no item.
+    session.layers.get(MASK).data_setitem((np.array([1]), np.array([1])), 1)
+    session.autosave.flush()
+    assert not session.painted()
+    session.step(1)
+    wait(lambda: session.inspection is not None)
+    assert browse.paint.isEnabled()
+    assert browse.notice.isHidden()
+    assert not session.layers.get(MASK).data.any()
+
+
+def test_gray_and_colour_images_of_any_size_follow_each_other(browse, project, wait):
+    session = browse._session
+    colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    for name in ("00", "02"):
+        Image.fromarray(colours).save(project.dataset.source / "train" / "dog" / f"{name}.png")
+    session.inspector.clear()
+    for key in ("train/dog/00.png", "train/dog/01.png", "train/dog/02.png"):
+        session.go_to(project.dataset.index_of(key))
+        wait(lambda: session.inspection is not None or session.item_error is not None)
+        image = session.layers.get(IMAGE)
+        assert np.array_equal(image.data, project.dataset.read(session.index))
+        assert image.rgb == (key != "train/dog/01.png")
+        assert session.layers.get(MASK).data.shape == image.data.shape[:2] == session.layers.get(CAM).data.shape
+        assert [role_of(layer) for layer in session.viewer.layers] == [IMAGE, CAM, MASK]
+        assert len(find_layers(session.viewer, IMAGE)) == 1
+
+
+def test_a_small_image_fills_the_canvas(browse):
+    camera = browse._session.viewer.scene.camera
+    canvas = browse._session.viewer.canvas.size
+    assert camera.zoom * 16 > 0.8 * min(canvas)
+
+
+def test_the_paint_button_takes_the_brush(browse):
+    session = browse._session
+    session.viewer.layers.selection.active = session.layers.get(IMAGE)
+    browse.paint.click()
+    layer = session.layers.get(MASK)
+    assert session.viewer.layers.selection.active == layer
+    assert layer.mode == "paint"
+    assert layer.selected_label == 1
+    assert 1 <= layer.brush_size <= 4
+
+
+def test_every_shortcut_is_shown_and_bound_in_the_canvas(browse, wait):
+    session = browse._session
+    viewer = session.viewer
+    for shortcut in shortcuts.SHORTCUTS:
+        assert f"[{shortcut.key}] {shortcut.text}" in shortcuts.hint()
+    keymap = {str(key): function for key, function in viewer.keymap.items()}
+    first = session.key
+    keymap["."](viewer)
+    assert session.key != first
+    keymap[","](viewer)
+    assert session.key == first
+    keymap["H"](viewer)
+    assert not session.layers.get(CAM).visible
+    keymap["T"](viewer)
+    assert session.target == "true"
+    keymap["P"](viewer)
+    assert session.layers.get(MASK).mode == "paint"
+
+
+def test_the_last_item_class_and_method_are_remembered(browse, project, wait):
+    from napari_cam_feedback.project import Project
+
+    session = browse._session
+    session.go_to(project.dataset.index_of("val/dog/01.png"))
+    session.set_view(target=1, method="gradcam")
+    wait(lambda: Project.open(project.folder).remembered.get("target") == 1, 5)
+    again = Project.open(project.folder)
+    session.open(prepare(again, again.classifier(device="cpu")))
+    assert session.key == "val/dog/01.png"
+    assert (session.target, session.method) == (1, "gradcam")
+    assert browse.filter_split.currentData() == "val"
+
+
+def test_a_new_version_is_predicted_afresh(browse, project, wait):
+    from napari_cam_feedback.models import build_classifier
+
+    session = browse._session
+    before = browse.model.p_true.copy()
+    old = project.classifier(device="cpu")
+    other = build_classifier("small-gap", old.class_names, old.preprocessing, seed=7)
+    session.set_classifier(other)
+    wait(lambda: not session.jobs.running("predict") and session.inspection is not None)
+    rows = session.order
+    assert not np.allclose(browse.model.p_true[rows], before[rows])
+    assert session.inspector.classifier is other
+    assert browse.model.p_true[session.index] == pytest.approx(
+        session.inspection.probabilities[session.inspection.label], abs=1e-6
+    )
+
+
+def test_stopping_the_predictions_keeps_those_that_are_there(browse, project, wait, monkeypatch):
+    from napari_cam_feedback.widgets import browse_widget
+
+    monkeypatch.setattr(browse_widget, "_CHUNK", 1)
+    real = browse_widget.predict_in_chunks
+
+    def slow(*args):
+        for found in real(*args):
+            time.sleep(0.02)
+            yield found
+
+    monkeypatch.setattr(browse_widget, "predict_in_chunks", slow)
+    browse.model.forget_predictions()
+    browse.predict_button.click()
+    wait(lambda: (browse.model.predicted >= 0).sum() >= 2)
+    browse.predict_stop.click()
+    wait(lambda: not browse._session.jobs.running())
+    assert 2 <= (browse.model.predicted >= 0).sum() < 12
+    assert browse.predict_button.isEnabled()
+
+
+def test_a_failure_while_predicting_is_shown(browse, wait, monkeypatch):
+    from napari_cam_feedback.widgets import browse_widget
+
+    def fail(*args):
+        yield from ()
+        raise RuntimeError("CUDA error: out of cheese")
+
+    monkeypatch.setattr(browse_widget, "predict_in_chunks", fail)
+    browse.model.forget_predictions()
+    browse.predict_button.click()
+    wait(lambda: not browse.notice.isHidden())
+    assert "out of cheese" in browse.notice.text()
+    assert browse.predict_button.isEnabled()
+
+
+def test_nothing_open_says_what_to_do(make_napari_viewer):
+    viewer = make_napari_viewer()
+    widget = BrowseWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Browse")
+    assert widget._content.isHidden()
+    assert not widget._empty.isHidden()
+    session_of(viewer).close()
+
+
+class Many:
+    """A dataset of many items, without images."""
+
+    def __init__(self, n: int) -> None:
+        from napari_cam_feedback.data.keys import Keys
+
+        self.class_names = ("a", "b")
+        self.keys = Keys(f"test/{i % 7}/{i:07d}.png" for i in range(n))
+        self.labels = np.arange(n) % 2
+        self.splits = np.full(n, "test")
+        self.split_names = ("test",)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def index_of(self, key: str) -> int:
+        return self.keys.find(key)
+
+
+def test_the_table_sorts_and_filters_many_items(qtbot):
+    n = 20_000
+    table = ItemTable()
+    table.set_dataset(Many(n), ["test/3/0000003.png"])
+    random = np.random.default_rng(0)
+    p = random.dirichlet((1, 1), n).astype(np.float32)
+    table.set_predictions(np.arange(n), p)
+    table.sort(item_table.PROBABILITY, Qt.SortOrder.DescendingOrder)
+    values = table.p_true[table.shown]
+    assert np.all(np.diff(values) <= 0)
+    table.set_filter(text="/3/ b", split="test", wrong=True, painted=False)
+    expected = {i for i in range(n) if i % 7 == 3 and (i % 2 == 1 or p[i].argmax() == 1) and p[i].argmax() != i % 2}
+    assert set(table.shown.tolist()) == expected
+    table.set_filter(text="", split=None, wrong=False, painted=True)
+    assert table.shown.tolist() == [3]
+    table.set_filter(text="", split=None, wrong=False, painted=False)
+    table.sort(-1)
+    assert table.shown.tolist() == list(range(n))
+
+
+def test_unknown_probabilities_sort_to_the_end_either_way(qtbot):
+    table = ItemTable()
+    table.set_dataset(Many(4))
+    table.set_predictions(np.array([1, 2]), np.array([[0.4, 0.6], [0.9, 0.1]], np.float32))
+    for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
+        table.sort(item_table.PROBABILITY, order)
+        assert set(table.shown[2:].tolist()) == {0, 3}

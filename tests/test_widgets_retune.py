@@ -1,0 +1,394 @@
+"""The Retune dock: settings, a retune in a worker, and keeping or discarding its result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSpinBox
+
+from napari_cam_feedback import retune as retune_package
+from napari_cam_feedback.project import Project
+from napari_cam_feedback.retune import RetuneConfig, RetuneStep
+from napari_cam_feedback.widgets.comparison import LAYER_NAMES
+from napari_cam_feedback.widgets.config_form import ConfigForm
+from napari_cam_feedback.widgets.layers import MASK, find_layer
+from napari_cam_feedback.widgets.phase import Phase
+from napari_cam_feedback.widgets.plots import StepPlot
+from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget, time_left
+from napari_cam_feedback.widgets.state import prepare, session_of
+
+pytest_plugins = ["widget_fixtures"]
+
+
+def block(session):
+    mask = np.zeros(session.inspection.image.shape[:2], bool)
+    mask[2:6, 2:6] = True
+    return mask
+
+
+def paint_all(session, count=5):
+    """Paint the first images of the training split; the last stroke is not on disk yet."""
+    indices = session.dataset.indices("train")[:count]
+    for index in indices[:-1]:
+        session.put_mask(session.dataset.keys[index], block(session))
+    session.go_to(int(indices[-1]))
+    layer = session.layers.get(MASK)
+    layer.data_setitem(np.nonzero(block(session)), 1)
+    return [session.dataset.keys[index] for index in indices]
+
+
+@pytest.fixture
+def docked(session, qtbot):
+    """The widget of a viewer without a window, with a short run set."""
+    widget = RetuneWidget(session.viewer)
+    qtbot.addWidget(widget)
+    widget.form.set_values({"iterations": 4, "check_every": 2})
+    return session, widget
+
+
+@pytest.fixture
+def improving(monkeypatch):
+    """Let a run always find something better than the start, which four steps of a random model need not do."""
+    from napari_cam_feedback.retune import Check
+
+    monkeypatch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+
+
+def finished(widget):
+    return lambda: widget.run is None or widget.run.result is not None
+
+
+def run_to_result(session, widget, wait, **settings):
+    paint_all(session)
+    widget.form.set_values(settings)
+    widget.start_button.click()
+    wait(finished(widget))
+    assert widget.run is not None, widget.status.text()
+    return widget.run.result
+
+
+def fake_retune(monkeypatch, generator):
+    monkeypatch.setattr(retune_package, "retune", generator)
+
+
+def endless(classifier, dataset, masks, config, *, stop):
+    iteration = 0
+    while not stop():
+        time.sleep(0.005)
+        iteration += 1
+        yield RetuneStep(iteration, 10_000, {"total": 1.0}, ())
+    return None
+
+
+def test_opening_the_dock_loads_no_torch():
+    code = (
+        "import sys, napari_cam_feedback.widgets.retune_widget, napari_cam_feedback.widgets.filters_widget;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_project_it_says_what_to_do_first(qtbot):
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    widget = RetuneWidget(viewer)
+    qtbot.addWidget(widget)
+    assert "Session dock" in widget.hint.text()
+    assert not widget.start_button.isEnabled()
+    session_of(viewer).close()
+
+
+def test_without_paint_it_says_so_and_a_start_ends_in_a_sentence(docked, wait):
+    _, widget = docked
+    assert "Nothing is painted yet" in widget.hint.text()
+    widget.start_button.click()
+    wait(finished(widget))
+    assert "paint what is irrelevant" in widget.status.text()
+    assert widget.start_button.isEnabled()
+    assert not widget.stop_button.isEnabled()
+
+
+def test_painted_images_are_counted_by_class_and_test_images_left_out(docked, wait):
+    session, widget = docked
+    paint_all(session, 5)
+    test_key = session.dataset.keys[session.dataset.indices("test")[0]]
+    session.put_mask(test_key, block(session))
+    session.save()
+    wait(lambda: "Painted images: 5 (cat: 4, dog: 1)" in widget.painted_label.text())
+    assert "Another one is not learnt from" in widget.painted_label.text()
+    assert "defaults are a good first try" in widget.hint.text()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, project, wait, qtbot):
+    viewer = make_napari_viewer(show=True)
+    session = session_of(viewer)
+    session.open(prepare(project, project.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None)
+    widget = RetuneWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Retune", area="right")
+    widget.form.set_values({"iterations": 4, "check_every": 2})
+    before = session.classifier
+    keys = paint_all(session)
+    viewer.layers.selection.active = session.layers.get(MASK)
+
+    qtbot.mouseClick(widget.start_button, Qt.MouseButton.LeftButton)
+    assert session.jobs.phase(JOB).phase is Phase.RUNNING
+    assert (widget.start_button.isEnabled(), widget.stop_button.isEnabled()) == (False, True)
+    wait(finished(widget))
+    result = widget.run.result
+    # The last stroke was not on disk when Start was pressed.
+    assert sorted({*result.painted_keys, *result.held_out_keys}) == sorted(keys)
+    assert {"cross-entropy", "actdiff", "total"} <= set(widget.plot.loss_names)
+    assert set(widget.plot.painted_keys) == set(result.painted_keys)
+    assert result.verdict.name.capitalize() in widget.verdict_label.text()
+    assert result.verdict.reason in widget.verdict_label.text()
+    wait(lambda: widget.run.comparison is not None)
+    assert widget.table.isVisible()
+    assert ("train", "", "", "") in widget.table.texts()
+    wait(lambda: find_layer(viewer, LAYER_NAMES[2]) is not None)
+    assert viewer.canvas.grid.enabled
+    assert viewer.layers.selection.active is session.layers.get(MASK)
+
+    qtbot.mouseClick(widget.keep_button, Qt.MouseButton.LeftButton)
+    wait(lambda: widget.run is None)
+    assert "Kept as v002" in widget.status.text()
+    assert session.classifier is result.classifier
+    assert session.classifier is not before
+    assert not viewer.canvas.grid.enabled
+    assert find_layer(viewer, LAYER_NAMES[0]) is None
+    assert widget.start_button.isEnabled()
+    reopened = Project.open(project.folder)
+    assert (reopened.current.id, reopened.current.parent) == ("v002", "v001")
+    assert reopened.classifier(device="cpu").fingerprint() == result.classifier.fingerprint()
+    session.close()
+
+
+@pytest.mark.usefixtures("improving")
+def test_discarding_leaves_the_model_and_writes_the_record(docked, wait):
+    session, widget = docked
+    before = session.classifier
+    run_to_result(session, widget, wait)
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    assert "Discarded" in widget.status.text()
+    assert session.classifier is before
+    assert [version.id for version in session.project.versions] == ["v001"]
+    (record,) = session.project.folder.glob("runs/*/result.json")
+    assert json.loads(record.read_text())["kept"] is None
+    assert widget.start_button.isEnabled()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_new_run_waits_for_the_decision_on_the_last(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    assert not widget.start_button.isEnabled()
+    assert "keep or discard" in widget.hint.text()
+
+
+@pytest.mark.usefixtures("improving")
+def test_stop_leaves_the_best_so_far_to_keep(docked, wait):
+    session, widget = docked
+    paint_all(session)
+    widget.form.set_values({"iterations": 100_000})
+    widget.start_button.click()
+    wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
+    widget.stop_button.click()
+    assert not widget.stop_button.isEnabled()
+    wait(finished(widget), 2)
+    assert widget.run.result.status == "stopped"
+    assert widget.keep_button.isEnabled()
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.project.current.id == "v002"
+
+
+def test_a_run_that_found_nothing_better_cannot_be_kept(docked, wait, monkeypatch):
+    from napari_cam_feedback.retune import Check
+
+    monkeypatch.setattr(Check, "score", property(lambda check: -float(check.iteration)))
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    assert not widget.keep_button.isEnabled()
+    assert widget.discard_button.isEnabled()
+    assert "No step was better" in widget.hint.text()
+
+
+def test_a_loss_that_becomes_nan_is_told_of_in_a_sentence(docked, wait, monkeypatch):
+    from napari_cam_feedback.retune.methods import ActDiff
+
+    monkeypatch.setattr(ActDiff, "penalty", lambda self, batch, outputs: outputs.activations.sum() * float("nan"))
+    session, widget = docked
+    result = run_to_result(session, widget, wait, iterations=20)
+    assert result.status == "rolled back"
+    assert "NaN" in widget.status.text()
+    assert "learning rate" in widget.status.text()
+    assert not widget.keep_button.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), "device-side assert"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "not enough memory"),
+        (OSError(28, "No space left on device"), "disk is full"),
+    ],
+)
+def test_an_error_inside_the_run_reaches_the_person(docked, wait, monkeypatch, error, words):
+    def failing(classifier, dataset, masks, config, *, stop):
+        yield RetuneStep(0, 4, {}, ())
+        raise error
+
+    fake_retune(monkeypatch, failing)
+    session, widget = docked
+    paint_all(session)
+    widget.start_button.click()
+    wait(finished(widget))
+    assert words in widget.status.text()
+    assert session.jobs.phase(JOB).phase is Phase.FAILED
+    assert widget.start_button.isEnabled()
+
+
+def test_what_a_failed_run_said_goes_when_something_is_painted(docked, wait):
+    session, widget = docked
+    widget.start_button.click()
+    wait(finished(widget))
+    assert widget.status.text()
+    session.put_mask(session.key, block(session))
+    wait(lambda: not widget.status.text())
+
+
+def test_a_full_disk_while_keeping_loses_nothing(docked, wait, monkeypatch, improving):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "keep", refuse)
+        widget.keep_button.click()
+        wait(lambda: "disk is full" in widget.status.text())
+    assert widget.keep_button.isEnabled()
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.project.current.id == "v002"
+
+
+def test_the_plot_is_drawn_a_few_times_a_second_however_many_steps_come(docked, wait, monkeypatch):
+    def fast(classifier, dataset, masks, config, *, stop):
+        for iteration in range(2000):
+            yield RetuneStep(iteration, 2000, {"total": 1.0 / (iteration + 1)}, ())
+        raise RuntimeError("end")
+
+    fake_retune(monkeypatch, fast)
+    session, widget = docked
+    paint_all(session)
+    draws, start = widget.plot.draws, time.monotonic()
+    widget.start_button.click()
+    wait(finished(widget))
+    assert len(widget.plot.losses.lines["total"].points) == 2000
+    assert widget.plot.draws - draws <= 4 * (time.monotonic() - start) + 3
+
+
+def test_closing_while_a_retune_runs_neither_hangs_nor_fails(docked, wait, monkeypatch):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.plot.loss_names)
+    start = time.monotonic()
+    session.close()
+    assert time.monotonic() - start < 2
+    assert not session.jobs.running(JOB)
+
+
+@pytest.mark.usefixtures("improving")
+def test_closing_before_the_decision_leaves_the_record(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    session.close()
+    assert len(list(session.project.folder.glob("runs/*/history.csv"))) == 1
+
+
+def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, monkeypatch, files):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.plot.loss_names)
+    other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
+    session.open(prepare(other, session.classifier))
+    assert widget.run is None
+    wait(lambda: not session.jobs.running(JOB))
+    assert widget.start_button.isEnabled()
+    assert not widget.result_box.isVisibleTo(widget)
+
+
+def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
+    form = ConfigForm(RetuneConfig, common=("iterations",), skip=("method",))
+    qtbot.addWidget(form)
+    assert set(form.names) == set(RetuneConfig.model_fields) - {"method"}
+    assert form.config() == RetuneConfig()
+    iterations = form.editor("iterations")
+    assert isinstance(iterations, QSpinBox)
+    assert (iterations.minimum(), iterations.maximum()) == (1, 100_000)
+    assert iterations.toolTip() == RetuneConfig.model_fields["iterations"].description
+    assert not form.more.isAncestorOf(iterations)
+    assert form.more.isAncestorOf(form.editor("seed"))
+    assert not form.more.opened
+
+
+def test_the_form_gives_back_what_is_put_in(qtbot):
+    form = ConfigForm(RetuneConfig, skip=("method",))
+    qtbot.addWidget(form)
+    values = {"iterations": 7, "learning_rate": 2.5e-4, "strength": 3.0, "freeze_batch_norm": False, "fill": "noise"}
+    form.set_values(values)
+    config = form.config(method="pasa")
+    assert {name: getattr(config, name) for name in values} == pytest.approx(values)
+    assert config.method == "pasa"
+    form.set_values({"strength": None})
+    assert form.config().strength is None
+    assert "0.00025" in form.editor("learning_rate").text()
+
+
+def test_settings_of_a_method_are_shown_with_that_method_only(docked):
+    _, widget = docked
+    setting = widget.form.editor("pasa_base")
+    widget.method_box.setCurrentText("auto")
+    assert setting.isHidden()
+    widget.method_box.setCurrentText("pasa")
+    assert not setting.isHidden()
+    assert "Ferrada" in widget.method_label.text()
+
+
+def test_the_plot_shows_gaps_thins_long_runs_and_chooses_its_scale(qtbot):
+    from napari.components import ViewerModel
+
+    plot = StepPlot(ViewerModel())
+    qtbot.addWidget(plot)
+    plot.resize(320, 165)
+    plot.clear(1000)
+    for iteration in range(1000):
+        value = float("nan") if iteration == 500 else 10.0 ** (1 - iteration / 250)
+        plot.add(iteration, {"a": value, "total": 1.0}, ("x", "y"), np.array([0.2, 0.4]) if iteration % 100 == 0 else None)
+    low, high, logarithmic = plot.losses.scale()
+    assert logarithmic
+    assert low <= 10**-2.99
+    assert high >= 10
+    assert plot.painted.lines["mean"].points[-1] == (900, pytest.approx(0.3))
+    picture = plot.grab().toImage()
+    colours = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
+    assert len(colours) > 20
+
+
+def test_time_left_is_said_as_a_person_says_it():
+    assert [time_left(s) for s in (0.2, 42, 300)] == ["less than a second left", "about 42 s left", "about 5 min left"]
