@@ -9,7 +9,7 @@ import pytest
 
 from core_builders import looking_classifier, plain, stripes
 from napari_cam_feedback.data import ArrayDataset, InputCache
-from napari_cam_feedback.errors import MaskError, RetuneError
+from napari_cam_feedback.errors import DataError, MaskError, RetuneError
 from napari_cam_feedback.evaluate import RightReasons
 from napari_cam_feedback.retune import Check, judge
 from napari_cam_feedback.retune.checks import Checker
@@ -107,7 +107,7 @@ def checker(dataset: ArrayDataset, seed: int = 0) -> Checker:
     cache = InputCache(dataset, plain(8, 8))
     masks = all_masks(dataset)
     painted = read_painted(dataset, masks, cache)
-    learnt, held_out = painted.hold_out(0)
+    _, held_out = painted.hold_out(0)
     held_masks = {key: masks[key] for key in held_out.keys}
     return Checker(dataset, cache, dataset.indices("val"), held_out, painted, held_masks, seed)
 
@@ -115,24 +115,42 @@ def checker(dataset: ArrayDataset, seed: int = 0) -> Checker:
 HALVES = {"train": [0, 1] * 10, "val": [0, 1] * 6}
 
 
-def test_a_model_that_only_looks_at_the_patch_fails_every_check_but_plain_accuracy():
+def test_a_model_that_only_looks_at_the_patch_is_misled_by_every_patch_of_another_class():
     found = checker(corners(HALVES))(looking_classifier(PATCH, 0.07), 25)
-    assert found.iteration == 25
+    assert (found.iteration, found.n) == (25, 12)
     assert found.accuracy == 1.0
-    # With the patch of the other class it predicts the other class, on every image.
-    assert (found.pasted_accuracy, found.pasted_flip_rate) == (0.0, 1.0)
-    assert (found.swap_accuracy, found.swap_flip_rate) == (0.0, 1.0)
+    assert (found.misled_accuracy, found.misled_flip_rate) == (0.0, 1.0)
     # Refilled with black it says dark: right for those that are, changed for those that are not.
     assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
-    assert found.neutral_accuracy == pytest.approx((0 + 0 + 0.5) / 3)
-    assert found.reliance == pytest.approx((1 + 1 + 0.5) / 3)
-    assert found.score == pytest.approx(found.neutral_accuracy - found.reliance / 2)
+    assert set(json.loads(json.dumps(found.to_json(), allow_nan=False))) >= {
+        "accuracy",
+        "misled_accuracy",
+        "held_out",
+        "score",
+    }
 
 
-def test_a_model_that_never_looks_at_the_patch_passes_every_check():
+def test_a_model_that_never_looks_at_the_patch_is_never_misled():
     found = checker(corners(HALVES))(looking_classifier(~PATCH, 0.07), 0)
-    assert (found.pasted_flip_rate, found.swap_flip_rate, found.held_out.flip_rate, found.reliance) == (0, 0, 0, 0)
-    assert found.accuracy == found.pasted_accuracy == found.swap_accuracy == found.neutral_accuracy == 0.5
+    assert (found.misled_flip_rate, found.held_out.flip_rate) == (0, 0)
+    assert found.accuracy == found.misled_accuracy == found.held_out.masked_accuracy == 0.5
+
+
+def test_more_accuracy_and_fewer_flips_score_higher():
+    best = check(0.8, 0.1, 0.9)
+    assert all(best.score > worse.score for worse in (check(0.7, 0.1, 0.9), check(0.8, 0.2, 0.9), check(0.8, 0.1, 0.8)))
+
+
+def test_validation_images_that_cannot_be_read_any_more_give_a_sentence(monkeypatch):
+    made = checker(corners(HALVES))
+    made.cache.clear()
+
+    def gone(self, index: int) -> np.ndarray:
+        raise DataError(f"{self.keys[index]} is missing")
+
+    monkeypatch.setattr(ArrayDataset, "read", gone)
+    with pytest.raises(RetuneError, match=r"The validation images cannot be read any more; check that the dataset is still"):
+        made(looking_classifier(PATCH, 0.07), 0)
 
 
 def test_checks_are_the_same_each_time():
@@ -148,48 +166,61 @@ def test_checks_are_the_same_each_time():
     assert results[0] == results[1] == results[2]
 
 
-def test_where_all_painted_images_are_of_one_class_nothing_is_swapped():
+def test_where_all_painted_images_are_of_one_class_their_patches_are_used_all_the_same():
     dataset = corners({"train": [1] * 3, "val": [0, 1]})
-    dataset = ArrayDataset(
-        {s: np.stack([dataset.read(int(i)) for i in dataset.indices(s)]) for s in ("train", "val")},
-        {"train": [1] * 3, "val": [0, 1]},
-        ("dark", "bright"),
-        {"train": np.stack([PATCH] * 3)},
-    )
     cache = InputCache(dataset, plain(8, 8))
     masks = {key: PATCH for key in dataset.keys if key.startswith("train")}
     painted = read_painted(dataset, masks, cache)
     found = Checker(dataset, cache, dataset.indices("val"), painted, painted, masks, 0)(looking_classifier(PATCH, 0.07), 0)
-    assert found.swap_accuracy is found.swap_flip_rate is None
-    assert found.neutral_accuracy == pytest.approx((found.pasted_accuracy + found.held_out.masked_accuracy) / 2)
-    json.dumps(found.to_json(), allow_nan=False)
+    # The white patch makes both of them bright.
+    assert (found.misled_accuracy, found.misled_flip_rate) == (0.5, 0.5)
 
 
-def check(neutral: float, reliance: float, accuracy: float, share: float | None = 0.5, n: int = 10) -> Check:
-    """A check whose accuracies without the painted part, and whose rates of change, are all alike."""
-    reasons = RightReasons(n, accuracy, neutral, reliance, share)
-    return Check(0, accuracy, neutral, reliance, neutral, reliance, reasons)
+def test_the_places_of_a_shortcut_are_everywhere_that_is_painted_on_any_image():
+    masks = torch.zeros(2, 6, 6, dtype=torch.bool)
+    masks[0, 0, 0] = masks[1, 5, 5] = True
+    painted = Painted(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
+    assert painted.places.nonzero().tolist() == [[0, 0], [5, 5]]
+    images = torch.arange(72.0).view(2, 1, 6, 6)
+    cleared = painted.clear_places(images, torch.Generator().manual_seed(0))
+    assert torch.equal(cleared[:, :, ~painted.places], images[:, :, ~painted.places])
+    assert (cleared[:, :, painted.places] != images[:, :, painted.places]).all()
 
 
-BEFORE = check(0.5, 0.8, 0.9)
+def test_what_is_painted_all_over_the_image_has_no_place():
+    masks = torch.zeros(2, 6, 6, dtype=torch.bool)
+    masks[0, :2] = masks[1, 4:] = True  # together two thirds of the image
+    painted = Painted(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
+    assert not painted.places.any()
+    images = torch.arange(72.0).view(2, 1, 6, 6)
+    assert torch.equal(painted.clear_places(images, torch.Generator()), images)
+
+
+def check(misled: float, flips: float, accuracy: float, share: float | None = 0.5, n: int = 10) -> Check:
+    """A check on 100 validation images, and with as good as the same numbers on `n` held-out ones."""
+    return Check(0, 100, accuracy, misled, flips, RightReasons(n, accuracy, misled, flips, share))
+
+
+BEFORE = check(0.3, 0.8, 0.9)
 TABLE = [
-    # What decided no longer does, and accuracy without it is that with it.
-    ("fixed", BEFORE, check(0.85, 0.1, 0.88)),
-    ("fixed", BEFORE, check(0.85, 0.4, 0.90)),
-    # Better, but half of the reliance is left, or accuracy without it lags behind.
-    ("improved", BEFORE, check(0.85, 0.5, 0.90)),
-    ("improved", BEFORE, check(0.70, 0.1, 0.90)),
-    ("improved", BEFORE, check(0.51, 0.55, 0.90)),
+    # Hardly a prediction changes any more, and nothing was lost.
+    ("fixed", BEFORE, check(0.85, 0.05, 0.88)),
+    ("fixed", BEFORE, check(0.85, 0.0, 0.9)),
+    # More than a few still change, but accuracy where it lies rose, or a quarter fewer predictions change.
+    ("improved", BEFORE, check(0.85, 0.06, 0.9)),
+    ("improved", BEFORE, check(0.33, 0.8, 0.9)),
+    ("improved", BEFORE, check(0.31, 0.59, 0.9)),
     # Nothing to mend, or nothing happened.
-    ("no effect", check(0.9, 0.01, 0.9), check(0.9, 0.01, 0.9)),
+    ("no effect", check(0.9, 0.02, 0.9), check(0.9, 0.0, 0.9)),
     ("no effect", BEFORE, BEFORE),
-    ("no effect", BEFORE, check(0.51, 0.79, 0.9, 0.45)),
-    # The heatmap left, the reliance did not.
-    ("looks fixed but is not", BEFORE, check(0.5, 0.8, 0.9, 0.1)),
-    # Accuracy without the painted part fell, or plain accuracy did and nothing was won by it.
-    ("harmed", BEFORE, check(0.4, 0.8, 0.9)),
-    ("harmed", BEFORE, check(0.4, 0.1, 0.9)),
-    ("harmed", BEFORE, check(0.5, 0.8, 0.8)),
+    ("no effect", BEFORE, check(0.31, 0.7, 0.9, 0.45)),
+    # The heatmap left, the predictions still change.
+    ("looks fixed but is not", BEFORE, check(0.3, 0.8, 0.9, 0.1)),
+    ("looks fixed but is not", BEFORE, check(0.31, 0.7, 0.9, 0.25)),
+    # Accuracy where it lies fell, or plain accuracy did and nothing was won by it.
+    ("harmed", BEFORE, check(0.27, 0.8, 0.9)),
+    ("harmed", BEFORE, check(0.27, 0.0, 0.9)),
+    ("harmed", BEFORE, check(0.3, 0.8, 0.8, 0.1)),
 ]
 
 
@@ -198,25 +229,40 @@ def test_the_verdict(word, before, after):
     found = judge(before, after, held_out=True)
     assert found.name == word
     assert (
-        f"accuracy went from {before.neutral_accuracy:.2f} to {after.neutral_accuracy:.2f} and the share of changed "
-        f"predictions from {before.reliance:.2f} to {after.reliance:.2f}"
+        f"accuracy went from {before.misled_accuracy:.2f} to {after.misled_accuracy:.2f} and the share of changed "
+        f"predictions from {before.misled_flip_rate:.2f} to {after.misled_flip_rate:.2f}"
     ) in found.reason
     assert found.reason.endswith(".")
 
 
-def test_a_verdict_on_a_map_without_evidence_is_no_matter_of_the_map():
-    assert judge(check(0.5, 0.8, 0.9, None), check(0.5, 0.8, 0.9, 0.1), held_out=True).name == "no effect"
+# From right on all but the misled to guessing one of ten classes always: nothing changes a prediction any more.
+KNOWING, GUESSING = check(0.1, 0.9, 0.99), check(0.1, 0.0, 0.1)
+
+
+@pytest.mark.xfail(strict=True, reason="judge asks for a drop of the flip rate, which a constant answer has too")
+def test_a_model_that_became_ignorant_is_not_called_fixed():
+    assert judge(KNOWING, GUESSING, held_out=True).name == "harmed"
+
+
+@pytest.mark.xfail(strict=True, reason="the flip rate weighs as much as accuracy where the shortcut tells the truth")
+def test_a_model_that_became_ignorant_is_not_chosen():
+    assert GUESSING.score < KNOWING.score
+
+
+def test_a_verdict_on_maps_without_evidence_is_no_matter_of_the_map():
+    assert judge(check(0.3, 0.8, 0.9, None), check(0.3, 0.8, 0.9, 0.1), held_out=True).name == "no effect"
 
 
 def test_the_verdict_says_why_plain_accuracy_may_fall_when_a_shortcut_goes():
-    fell = judge(BEFORE, check(0.85, 0.1, 0.86), held_out=True)
+    fell = judge(BEFORE, check(0.85, 0.05, 0.86), held_out=True)
     assert fell.name == "fixed"
     assert "Accuracy where the shortcut tells the truth fell, because the model no longer uses it." in fell.reason
-    assert "tells the truth" not in judge(BEFORE, check(0.9, 0.1, 0.9), held_out=True).reason
+    assert "tells the truth" not in judge(BEFORE, check(0.9, 0.05, 0.9), held_out=True).reason
 
 
 def test_the_verdict_says_when_too_few_images_were_held_out():
-    after = check(0.85, 0.1, 0.88)
-    assert "paint ten or more for a judgement on others" in judge(BEFORE, after, held_out=False).reason
-    assert "Only 3 painted images could be held out" in judge(BEFORE, check(0.85, 0.1, 0.88, n=3), held_out=True).reason
-    assert "painted images" not in judge(BEFORE, after, held_out=True).reason
+    after = check(0.85, 0.05, 0.88)
+    assert "paint ten or more images for a judgement by others" in judge(BEFORE, after, held_out=False).reason
+    few = judge(BEFORE, check(0.85, 0.05, 0.88, n=3), held_out=True)
+    assert "The patches came from only 3 held-out images" in few.reason
+    assert "patches came" not in judge(BEFORE, after, held_out=True).reason

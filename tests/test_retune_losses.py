@@ -28,7 +28,7 @@ def leaf(tensor: torch.Tensor) -> torch.Tensor:
 def test_pas_by_hand():
     activations = leaf(ACTIVATIONS)
     value = pas(activations, MASKS)
-    assert float(value) == sum(SUMS) / 2
+    assert value.item() == sum(SUMS) / 2
     value.backward()
     assert torch.equal(activations.grad, SIGNS / 2)
 
@@ -43,7 +43,7 @@ def test_pasa_by_hand():
     # Act = sum / (F (places + 1)); base^(p / threshold) is 0.4^(0.7 / 0.7) and 0.4^0.
     acts = (SUMS[0] / (2 * 2), SUMS[1] / (2 * 3))
     factors = (0.4, 1.0)
-    assert float(value) == pytest.approx((acts[0] * factors[0] + acts[1] * factors[1]) / 2)
+    assert value.item() == pytest.approx((acts[0] * factors[0] + acts[1] * factors[1]) / 2)
     value.backward()
     expected = SIGNS * torch.tensor([0.4 / 4, 1.0 / 6]).view(2, 1, 1, 1) / 2
     assert torch.allclose(activations.grad, expected)
@@ -59,15 +59,15 @@ def test_pasa_falls_with_certainty_below_a_base_of_one_and_rises_above(base, ris
 
 
 def test_pasa_with_a_base_of_one_does_not_depend_on_certainty():
-    values = {float(pasa(ACTIVATIONS, MASKS, torch.full((2,), p), base=1.0)) for p in (0.1, 0.9)}
-    assert values == {pytest.approx((SUMS[0] / 4 + SUMS[1] / 6) / 2)}
+    values = [float(pasa(ACTIVATIONS, MASKS, torch.full((2,), p), base=1.0)) for p in (0.1, 0.9)]
+    assert values == pytest.approx([(SUMS[0] / 4 + SUMS[1] / 6) / 2] * 2)
 
 
 def test_actdiff_by_hand():
     features = leaf(torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
     refilled = leaf(torch.tensor([[4.0, 6.0], [1.0, 0.0]]))
     value = actdiff(features, refilled)
-    assert float(value) == pytest.approx((5 + 1) / 2)  # 3-4-5 and 0-1-1
+    assert value.item() == pytest.approx((5 + 1) / 2)  # 3-4-5 and 0-1-1
     value.backward()
     expected = torch.tensor([[-3 / 5, -4 / 5], [0.0, 1.0]]) / 2
     assert torch.allclose(features.grad, expected)
@@ -77,7 +77,7 @@ def test_actdiff_by_hand():
 def test_actdiff_of_identical_features_is_zero_and_has_a_gradient():
     features = leaf(torch.tensor([[1.0, 2.0]]))
     value = actdiff(features, features.detach().clone())
-    assert float(value) == pytest.approx(0.0, abs=1e-5)
+    assert value.item() == pytest.approx(0.0, abs=1e-5)
     value.backward()
     assert torch.equal(features.grad, torch.zeros(1, 2))
 
@@ -134,6 +134,22 @@ def test_transplant_pastes_a_donor_s_patch_onto_every_image_and_keeps_labels_and
     assert not given.inputs.any()
 
 
+def test_transplant_first_clears_the_places_where_the_shortcut_sits():
+    # Two corners of 6x6 images are painted; the images are 7 everywhere, with a 100 in one of the corners.
+    masks = torch.zeros(2, 6, 6, dtype=torch.bool)
+    masks[0, 0, 0] = masks[1, 5, 5] = True
+    donors = painted(torch.stack([torch.full((1, 6, 6), value) for value in (1.0, 2.0)]), masks, [0, 1])
+    images = torch.full((20, 1, 6, 6), 7.0)
+    images[:, :, 0, 0] = 100.0
+    (method,) = make_methods(RetuneConfig(method="transplant", transplant_share=1.0), donors)
+    changed = method.change(Batch(images, torch.zeros(20), donors), torch.Generator().manual_seed(0)).inputs
+    corners = {tuple(image[0, [0, 5], [0, 5]].tolist()) for image in changed}
+    assert corners == {(1.0, 7.0), (7.0, 2.0)}  # one donor's patch, and the even surroundings in the other corner
+    elsewhere = torch.ones(6, 6, dtype=torch.bool)
+    elsewhere[[0, 5], [0, 5]] = False
+    assert (changed[:, :, elsewhere] == 7).all()
+
+
 def test_the_transplanted_share_is_that_of_the_settings():
     changed = one("transplant", transplant_share=0.25).change(batch(4000), torch.Generator().manual_seed(0))
     share = float(changed.inputs.flatten(1).any(1).float().mean())
@@ -164,7 +180,7 @@ def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
     # Even logits: the true class has the probability 1/3.
     acts = (1 / 2, 4 / 3, 24 / 7)
     value = one("pasa", pasa_base=8.0, pasa_threshold=3.0).penalty(batch(), outputs())
-    assert float(value) == pytest.approx(sum(acts) / 3 * 8 ** ((1 / 3) / 3))
+    assert value.item() == pytest.approx(sum(acts) / 3 * 8 ** ((1 / 3) / 3))
 
 
 def test_masks_are_brought_to_the_size_of_the_activations():

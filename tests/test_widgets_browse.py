@@ -423,3 +423,50 @@ def test_unknown_probabilities_sort_to_the_end_either_way(qtbot):
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
         table.sort(item_table.PROBABILITY, order)
         assert set(table.shown[2:].tolist()) == {0, 3}
+
+
+def test_large_images_are_read_in_the_background(browse, project, wait, monkeypatch):
+    from napari_cam_feedback.widgets import state
+
+    monkeypatch.setattr(state, "_READ_AT_ONCE_PIXELS", 10)
+    session = browse._session
+    session.inspector.clear()
+    first, last = session.key, int(session.order[-1])
+    session.layers.get(MASK).data_setitem((np.array([4]), np.array([4])), 1)
+    session.go_to(last)
+    # Strokes between two images belong to neither.
+    session.layers.get(MASK).data_setitem((np.array([9]), np.array([9])), 1)
+    wait(lambda: session.inspection is not None)
+    wait(lambda: np.array_equal(session.layers.get(IMAGE).data, project.dataset.read(last)))
+    assert session.layers.get(MASK).metadata["napari_cam_feedback"]["key"] == session.key
+    assert not session.layers.get(MASK).data.any()
+    assert session.layers.get(CAM).data.any() == session.inspection.evidence
+    session.save()
+    assert session.painted() == {first}
+    assert project.masks[first].sum() == 1
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_closing_asks_while_a_precious_job_runs(browse, wait, monkeypatch, yes):
+    from qtpy.QtWidgets import QMessageBox
+
+    session, asked = browse._session, []
+    answer = QMessageBox.StandardButton.Yes if yes else QMessageBox.StandardButton.No
+
+    def question(parent, title, text):
+        asked.append(text)
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    assert session._may_close(browse)
+    assert asked == []
+
+    def work(stop):
+        while not stop():
+            time.sleep(0.005)
+
+    session.jobs.start("retune", work, description="A retune", precious=True)
+    assert session._may_close(browse) is yes
+    assert "A retune is still running" in asked[0]
+    session.jobs.stop("retune")
+    wait(lambda: not session.jobs.running())

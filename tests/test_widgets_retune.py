@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -27,7 +28,7 @@ pytest_plugins = ["widget_fixtures"]
 
 
 def block(session):
-    mask = np.zeros(session.inspection.image.shape[:2], bool)
+    mask = np.zeros(session.dataset.image_size(0), bool)
     mask[2:6, 2:6] = True
     return mask
 
@@ -184,6 +185,7 @@ def test_discarding_leaves_the_model_and_writes_the_record(docked, wait):
     (record,) = session.project.folder.glob("runs/*/result.json")
     assert json.loads(record.read_text())["kept"] is None
     assert widget.start_button.isEnabled()
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.usefixtures("improving")

@@ -173,6 +173,7 @@ def train_classifier(
             break
     assert best is not None
     module.load_state_dict(best[2])
+    module.zero_grad(set_to_none=True)
     module.eval().requires_grad_(False)
     trained.info = {
         **trained.info,

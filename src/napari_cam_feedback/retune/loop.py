@@ -287,6 +287,7 @@ class _Run:
                 status = "rolled back"
                 break
         module.load_state_dict(best_state)
+        module.zero_grad(set_to_none=True)
         self._rest()
         return self._result(status, before, best)
 
@@ -312,7 +313,10 @@ class _Run:
         positions = self.rng.integers(len(self.learnt), size=self.painted_per_step)
         if len(self.learnt) >= self.painted_per_step:
             positions = self.rng.choice(len(self.learnt), self.painted_per_step, replace=False)
-        (indices, inputs), *_ = self.cache.batches(picked, len(picked))
+        found = next(self.cache.batches(picked, len(picked)), None)
+        if found is None:
+            raise RetuneError("The training images cannot be read any more; check that the dataset is still there.")
+        indices, inputs = found
         labels = torch.from_numpy(self.dataset.labels[indices].astype(np.int64))
         batch = Batch(inputs, labels, self.learnt.take(positions))
         for method in self.methods:

@@ -433,12 +433,14 @@ class RetuneWidget(QWidget):
         run.result = result
         self._stop_drawing()
         seconds = time.monotonic() - self._started if self._started else 0.0
-        self.progress_label.setText(_ended(result, seconds))
+        self.progress_label.setText("")
         if result.status == "rolled back":
+            why = str(result.history[-1].get("message") or "It went astray").split(";")[0]
             self._say(
-                "The loss kept becoming NaN, so the run was given up; lower the learning rate or the strength.",
-                error=True,
+                f"{why}, again and again, so the run was given up; lower the learning rate or the strength.", error=True
             )
+        else:
+            self._say(_ended(result, seconds))
         colour = _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
         self.verdict_label.setText(
             f"<b style='color:{colour}; font-size: 13pt'>{result.verdict.name.capitalize()}</b><br>{result.verdict.reason}"
@@ -458,12 +460,13 @@ class RetuneWidget(QWidget):
         """Measure both models on all splits, in a worker, while the person looks at images."""
         from napari_cam_feedback.evaluate import compare
 
-        project = run.project
+        dataset = run.project.dataset
         # Masks that came with the data tell about images that nobody painted.
-        masks = None if project.dataset.has_known_masks else project.masks
+        masks = None if dataset.has_known_masks else run.project.masks
+        labelled = [name for name in dataset.split_names if (dataset.labels[dataset.indices(name)] >= 0).any()]
 
         def work(stop: Any) -> Comparison:
-            return compare(run.classifier, result.classifier, project.dataset, masks=masks, stop=stop)
+            return compare(run.classifier, result.classifier, dataset, masks=masks, splits=labelled, stop=stop)
 
         def done(comparison: Comparison) -> None:
             self._hold(False)
