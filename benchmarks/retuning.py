@@ -61,9 +61,7 @@ def without_shortcut(dataset: Dataset) -> ArrayDataset:
     return ArrayDataset(images, labels, dataset.class_names, None)
 
 
-def measure(
-    sample: str, seed: int, masks: int, method: str, naive: Classifier, dataset: Dataset, reference: float
-) -> Row:
+def measure(sample: str, seed: int, masks: int, method: str, naive: Classifier, dataset: Dataset, reference: float) -> Row:
     """Retune one model and measure it."""
     before = evaluate(naive, dataset, splits=["test", "test-clean"]).splits
     chosen = known_masks(dataset, masks, seed=seed)

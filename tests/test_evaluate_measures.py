@@ -23,6 +23,7 @@ from napari_cam_feedback.evaluate import (
     right_reasons,
 )
 from napari_cam_feedback.feedback import KnownMasks
+from napari_cam_feedback.torch_loader import torch
 
 # truth      0 0 0 1 1 2
 # predicted  0 0 1 1 2 2
@@ -92,6 +93,29 @@ def test_a_model_that_only_looks_under_the_mask_is_right_for_the_wrong_reasons()
         "mask_share": 1.0,
         "gap": 1.0,
     }
+
+
+def test_a_prediction_that_refilling_sets_right_is_a_flip_and_right():
+    # The same images, but their true class is dark: bright because of the patch, dark without it.
+    images = np.zeros((4, 8, 8), np.uint8)
+    images[:, :3, :3] = 255
+    masks = {"test": np.stack([PATCH] * 4)}
+    found = measure(
+        looking_classifier(PATCH, 0.1), ArrayDataset({"test": images}, {"test": [0] * 4}, ("dark", "bright"), masks)
+    )
+    assert found == RightReasons(n=4, accuracy=0.0, masked_accuracy=1.0, flip_rate=1.0, mask_share=1.0)
+    assert found.gap == -1.0
+
+
+def test_an_image_counts_with_the_mean_over_five_fills(monkeypatch):
+    # Five fills of which two leave the image as it is: three of five flip.
+    fills = iter([False, True, True, False, True])
+    monkeypatch.setattr(
+        "napari_cam_feedback.evaluate.right_reasons.get_fill",
+        lambda name: (lambda x, m, g: torch.where(m[:, None], 0.0, x)) if next(fills) else (lambda x, m, g: x),
+    )
+    found = measure(looking_classifier(PATCH, 0.1), patches())
+    assert (found.flip_rate, found.masked_accuracy) == (pytest.approx(0.6), pytest.approx(0.4))
 
 
 def test_a_model_that_never_looks_under_the_mask_is_right_for_the_right_reasons():

@@ -239,12 +239,10 @@ def test_the_verdict(word, before, after):
 KNOWING, GUESSING = check(0.1, 0.9, 0.99), check(0.1, 0.0, 0.1)
 
 
-@pytest.mark.xfail(strict=True, reason="judge asks for a drop of the flip rate, which a constant answer has too")
 def test_a_model_that_became_ignorant_is_not_called_fixed():
     assert judge(KNOWING, GUESSING, held_out=True).name == "harmed"
 
 
-@pytest.mark.xfail(strict=True, reason="the flip rate weighs as much as accuracy where the shortcut tells the truth")
 def test_a_model_that_became_ignorant_is_not_chosen():
     assert GUESSING.score < KNOWING.score
 

@@ -49,7 +49,7 @@ class Check:
 
         Plain accuracy counts half, so that a model that knows nothing, and so never changes its mind, is not chosen.
         """
-        return self.misled_accuracy + 0.5 * self.accuracy - 0.5 * self.misled_flip_rate
+        return self.misled_accuracy + 0.5 * self.accuracy - 0.25 * self.misled_flip_rate
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""

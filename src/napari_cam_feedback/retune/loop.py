@@ -218,15 +218,17 @@ class _Run:
         dataset = self.dataset
         train = dataset.indices("train")
         train = train[dataset.labels[train] >= 0]
-        held = set() if self.held_out is self.learnt else set(self.held_out.indices.tolist())
+        # What is learnt from is not judged by, and the other way round; only a few painted images are both.
+        learnt, held = set(self.learnt.indices.tolist()), set(self.held_out.indices.tolist())
         if "val" in dataset.split_names:
             validation = dataset.indices("val")
-            validation = validation[dataset.labels[validation] >= 0]
+            validation = np.array([i for i in validation if dataset.labels[i] >= 0 and int(i) not in learnt], np.int64)
         else:
-            order = np.random.default_rng(self.config.seed).permutation(train)
-            validation = np.sort(order[: len(order) // 5])
-            held |= set(validation.tolist()) - set(self.learnt.indices.tolist())
-        train = np.array([i for i in train if int(i) not in held], np.int64)
+            free = np.array([i for i in train if int(i) not in learnt], np.int64)
+            order = np.random.default_rng(self.config.seed).permutation(free)
+            validation = np.sort(order[: max(1, len(train) // 5)])
+        apart = set(validation.tolist()) | (held - learnt)
+        train = np.array([i for i in train if int(i) not in apart], np.int64)
         if len(train) < 2 or len(validation) < 1:
             raise RetuneError("There are too few labelled training images to retune with; add images to the split train.")
         # Whole epochs of a large validation split would take longer than the training between two looks.

@@ -13,6 +13,8 @@ VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not"
 MARGIN = 0.02
 #: Share of changed predictions up to which a shortcut no longer decides.
 FIXED_FLIP_RATE = 0.05
+#: Share of the accuracy before that a fixed model must still have.
+STILL_ABLE = 0.75
 #: Fewer held-out painted images than this say little by themselves.
 ENOUGH_HELD_OUT = 5
 
@@ -51,12 +53,15 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         f"{before.misled_flip_rate:.2f} to {after.misled_flip_rate:.2f}; on the same images as they are, accuracy went from "
         f"{before.accuracy:.2f} to {after.accuracy:.2f}"
     )
+    lost = after.accuracy < before.accuracy - MARGIN
+    # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
+    ignorant = max(after.accuracy, after.misled_accuracy) < STILL_ABLE * before.accuracy
     name: VerdictName
-    if gain < -MARGIN or (after.accuracy < before.accuracy - MARGIN and gain < MARGIN and drop < MARGIN):
+    if gain < -MARGIN or (lost and gain < MARGIN and (drop < MARGIN or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
     elif before.misled_flip_rate <= MARGIN:
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
-    elif after.misled_flip_rate <= FIXED_FLIP_RATE and drop >= MARGIN:
+    elif after.misled_flip_rate <= FIXED_FLIP_RATE and drop >= MARGIN and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
     elif gain > MARGIN or drop > max(MARGIN, before.misled_flip_rate / 4):
         name, reason = "improved", f"What is painted decides less often than before: {numbers}."
