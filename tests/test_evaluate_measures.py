@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -110,10 +111,10 @@ def test_a_prediction_that_refilling_sets_right_is_a_flip_and_right():
 def test_an_image_counts_with_the_mean_over_five_fills(monkeypatch):
     # Five fills of which two leave the image as it is: three of five flip.
     fills = iter([False, True, True, False, True])
-    monkeypatch.setattr(
-        "napari_cam_feedback.evaluate.right_reasons.get_fill",
-        lambda name: (lambda x, m, g: torch.where(m[:, None], 0.0, x)) if next(fills) else (lambda x, m, g: x),
-    )
+    # The module, not the function of the same name.
+    module = importlib.import_module("napari_cam_feedback.evaluate.right_reasons")
+    erase, leave = (lambda x, m, _: torch.where(m[:, None], 0.0, x)), (lambda x, *_: x)
+    monkeypatch.setattr(module, "get_fill", lambda _: erase if next(fills) else leave)
     found = measure(looking_classifier(PATCH, 0.1), patches())
     assert (found.flip_rate, found.masked_accuracy) == (pytest.approx(0.6), pytest.approx(0.4))
 

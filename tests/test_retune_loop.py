@@ -11,7 +11,7 @@ import pytest
 from core_builders import TAG, known, plain, same_weights, small_gap, stop_after, stripes
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError
-from napari_cam_feedback.evaluate import evaluate, right_reasons
+from napari_cam_feedback.evaluate import RightReasons, evaluate, right_reasons
 from napari_cam_feedback.models import (
     Classifier,
     TrainConfig,
@@ -205,6 +205,15 @@ def test_validation_images_are_never_trained_on(counts):
     assert result.before.n == len(looked - held_out)
 
 
+@pytest.mark.xfail(strict=True, reason="the sentence asks for training images, of which there are enough")
+def test_where_every_validation_image_is_painted_training_images_stand_in_for_them():
+    dataset, masks = painted_by_number({"train": 30, "val": 4})
+    painted = {key: mask for key, mask in masks.items() if key.startswith("val")}
+    seen, result = trained_on(dataset, painted, iterations=5, batch_size=8)
+    assert result.before.n > 0
+    assert set(result.painted_keys) == set(painted) <= seen
+
+
 # The same again ---------------------------------------------------------------------------------------------------
 
 
@@ -282,9 +291,18 @@ def test_the_classifier_returned_is_the_best_that_was_seen(dataset, fooled):
     assert result.selected_iteration == best.iteration
     assert result.status == "done"
     # And its weights are those of that moment: measured again, they give the same.
-    indices = np.array([dataset.index_of(key) for key in result.held_out_keys])
+    assert measured_again(result, dataset, masks) == pytest.approx(numbers(best.held_out))
+
+
+def numbers(found: RightReasons) -> list[float]:
+    return [found.n, found.accuracy, found.masked_accuracy, found.flip_rate, found.mask_share]
+
+
+def measured_again(result: RetuneResult, dataset: ArrayDataset, masks: dict[str, np.ndarray]) -> list[float]:
+    """What the classifier returned comes to on the painted images held out."""
+    indices = np.sort([dataset.index_of(key) for key in result.held_out_keys])
     held = {key: masks[key] for key in result.held_out_keys}
-    assert right_reasons(result.classifier, dataset, np.sort(indices), held, seed=0) == best.held_out
+    return numbers(right_reasons(result.classifier, dataset, indices, held, seed=0))
 
 
 def test_if_nothing_better_is_seen_the_weights_are_those_given(dataset, fooled, monkeypatch):
@@ -428,10 +446,7 @@ def test_a_stop_leaves_the_best_so_far(dataset, fooled):
     assert result.status == "stopped"
     assert result.after == max(checks, key=lambda check: check.score)
     assert result.after.iteration > 0
-    # The same as a run that was as good as over by then.
-    indices = np.sort([dataset.index_of(key) for key in result.held_out_keys])
-    held = {key: masks[key] for key in result.held_out_keys}
-    assert right_reasons(result.classifier, dataset, indices, held, seed=0) == result.after.held_out
+    assert measured_again(result, dataset, masks) == pytest.approx(numbers(result.after.held_out))
     assert not any(p.requires_grad for p in result.classifier.module.parameters())
     assert count_hooks(result.classifier.module) == 0
 

@@ -176,7 +176,7 @@ def outputs(extra: torch.Tensor | None = None) -> Outputs:
 
 def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
     # 1 place of 1, 2 places of 2, 6 places of 4.
-    assert float(one("pas").penalty(batch(), outputs())) == pytest.approx((1 + 4 + 24) / 3)
+    assert one("pas").penalty(batch(), outputs()).item() == pytest.approx((1 + 4 + 24) / 3)
     # Even logits: the true class has the probability 1/3.
     acts = (1 / 2, 4 / 3, 24 / 7)
     value = one("pasa", pasa_base=8.0, pasa_threshold=3.0).penalty(batch(), outputs())
@@ -207,10 +207,10 @@ def test_the_method_actdiff_compares_pooled_features_with_those_of_the_refilled_
     extra = method.extra_inputs(batch(), torch.Generator())
     # The images are even, so their refilled selves are the same.
     assert torch.equal(extra, DONORS.inputs)
-    assert float(method.penalty(batch(), outputs(outputs().activations.detach()))) == pytest.approx(0.0, abs=1e-5)
+    assert method.penalty(batch(), outputs(outputs().activations.detach())).item() == pytest.approx(0.0, abs=1e-5)
     # Means 1, -2, 4 against 1, 0, 1: distances 0, 2, 3.
     other = torch.stack([torch.full((1, 2, 3), value) for value in (1.0, 0.0, 1.0)])
-    assert float(method.penalty(batch(), outputs(other))) == pytest.approx(5 / 3, abs=1e-5)
+    assert method.penalty(batch(), outputs(other)).item() == pytest.approx(5 / 3, abs=1e-5)
 
 
 def test_methods_are_joined_by_plus():

@@ -315,11 +315,15 @@ def test_closing_while_a_retune_runs_neither_hangs_nor_fails(docked, wait, monke
 
 
 @pytest.mark.usefixtures("improving")
-def test_closing_before_the_decision_leaves_the_record(docked, wait):
+def test_closing_before_the_decision_leaves_the_record_and_the_model(docked, wait):
+    from napari_cam_feedback.models import load_classifier
+
     session, widget = docked
-    run_to_result(session, widget, wait)
+    result = run_to_result(session, widget, wait)
     session.close()
     assert len(list(session.project.folder.glob("runs/*/history.csv"))) == 1
+    (model,) = session.project.folder.glob("runs/*/model.safetensors")
+    assert load_classifier(model, device="cpu").fingerprint() == result.classifier.fingerprint()
 
 
 def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, monkeypatch, files):

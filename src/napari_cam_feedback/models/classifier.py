@@ -67,8 +67,6 @@ class Classifier:
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
-        # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
-        self.module.to(memory_format=torch.channels_last)
         get_layer(self.module, self.target_layer)
 
     @property

@@ -123,6 +123,8 @@ def train_classifier(
     check_fits(classifier, dataset)
     trained = classifier.copy()
     module, device = trained.module, trained.device
+    # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
+    module.to(memory_format=torch.channels_last)
     cache = InputCache(dataset, trained.preprocessing)
     indices = dataset.indices("train")
     indices = indices[dataset.labels[indices] >= 0]
@@ -174,7 +176,7 @@ def train_classifier(
     assert best is not None
     module.load_state_dict(best[2])
     module.zero_grad(set_to_none=True)
-    module.eval().requires_grad_(False)
+    module.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
     trained.info = {
         **trained.info,
         "training": {

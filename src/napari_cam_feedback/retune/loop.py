@@ -205,6 +205,8 @@ class _Run:
         held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
         self.checker = Checker(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
         self.tuned = classifier.copy()
+        # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
+        self.tuned.module.to(memory_format=torch.channels_last)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         large = max(classifier.preprocessing.size) > 96
@@ -376,6 +378,7 @@ class _Run:
 
     def _result(self, status: Status, before: Check, after: Check) -> RetuneResult:
         verdict = judge(before, after, held_out=self.held_out is not self.learnt)
+        self.tuned.module.to(memory_format=torch.contiguous_format)
         self.tuned.__dict__.pop("head", None)
         self.tuned.info = {
             **self.given.info,

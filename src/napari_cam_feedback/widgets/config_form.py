@@ -45,8 +45,8 @@ class _IntBox(_NoStrayWheel, QSpinBox):
     pass
 
 
-class _ChoiceBox(_NoStrayWheel, QComboBox):
-    pass
+class ChoiceBox(_NoStrayWheel, QComboBox):
+    """A combo box that keeps its choice when the dock is scrolled over it."""
 
 
 class _FloatBox(_NoStrayWheel, QDoubleSpinBox):
@@ -106,7 +106,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def _choice_editor(choices: Sequence[Any]) -> _Editor:
-    box = _ChoiceBox()
+    box = ChoiceBox()
     for choice in choices:
         box.addItem(str(getattr(choice, "value", choice)), choice)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

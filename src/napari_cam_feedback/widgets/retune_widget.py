@@ -5,30 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
-from napari_cam_feedback.widgets.comparison import ComparisonLayers, ComparisonTable, PairInspector
+from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.config_form import ConfigForm
-from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.phase import Phase
-from napari_cam_feedback.widgets.plots import StepPlot
+from napari_cam_feedback.widgets.retune_view import RetuneView
 from napari_cam_feedback.widgets.state import session_of
 
 if TYPE_CHECKING:
@@ -85,11 +72,11 @@ class Run:
     comparison: Comparison | None = None
 
 
-class RetuneWidget(QWidget):
+class RetuneWidget(RetuneView):
     """Retunes the current classifier with what was painted, shows how it goes, and lets the person decide."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
+        super().__init__(napari_viewer)
         self._session = session_of(napari_viewer)
         self._run: Run | None = None
         self._deciding = False
@@ -102,7 +89,12 @@ class RetuneWidget(QWidget):
         self._redraw = QTimer(self)
         self._redraw.setInterval(REDRAW_MS)
         self._redraw.timeout.connect(self._show_progress)
-        self._build(napari_viewer)
+        self.method_box.currentTextChanged.connect(self._method_chosen)
+        self.start_button.clicked.connect(self.start)
+        self.stop_button.clicked.connect(self.stop)
+        self.keep_button.clicked.connect(self.keep)
+        self.discard_button.clicked.connect(self.discard)
+        self.side_button.toggled.connect(self._side_toggled)
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
@@ -113,98 +105,7 @@ class RetuneWidget(QWidget):
         self.comparison.described.connect(self.pair_label.setText)
         self._opened()
 
-    # Building ---------------------------------------------------------------------------------------
-
-    def _build(self, viewer: Any) -> None:
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        inside = QWidget()
-        area.setWidget(inside)
-        outer.addWidget(area)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
-
-        self.hint = _sentence()
-        layout.addWidget(self.hint)
-
-        box = QWidget()
-        self._settings_layout = QVBoxLayout(box)
-        self._settings_layout.setContentsMargins(0, 0, 0, 0)
-        self._settings_layout.setSpacing(3)
-        row = QFormLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        self.method_box = QComboBox()
-        self.method_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        row.addRow("Method", self.method_box)
-        self._settings_layout.addLayout(row)
-        self.method_label = _sentence()
-        self._settings_layout.addWidget(self.method_label)
-        self.settings = Fold("Method and settings", box, opened=True)
-        layout.addWidget(self.settings)
-        self.method_box.currentTextChanged.connect(self._method_chosen)
-
-        self.painted_label = _sentence()
-        layout.addWidget(self.painted_label)
-
-        buttons = QHBoxLayout()
-        self.start_button = QPushButton("Start retune")
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Stop now; the best model so far can still be kept")
-        buttons.addWidget(self.start_button, 2)
-        buttons.addWidget(self.stop_button, 1)
-        layout.addLayout(buttons)
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(8)
-        # Not wrapped: a new text of a wrapped label lays out, and paints, the whole dock again.
-        self.progress_label = QLabel()
-        self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.progress_label)
-        self.status = _sentence()
-        layout.addWidget(self.status)
-
-        self.plot = StepPlot(viewer, parent=inside)
-        layout.addWidget(self.plot)
-
-        self.result_box = QWidget()
-        result = QVBoxLayout(self.result_box)
-        result.setContentsMargins(0, 0, 0, 0)
-        result.setSpacing(5)
-        self.verdict_label = _sentence()
-        self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
-        result.addWidget(self.verdict_label)
-        decide = QHBoxLayout()
-        self.keep_button = QPushButton("Keep")
-        self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
-        self.discard_button = QPushButton("Discard")
-        self.discard_button.setToolTip("Go on with the model as it was; only the record of the run is saved")
-        decide.addWidget(self.keep_button)
-        decide.addWidget(self.discard_button)
-        result.addLayout(decide)
-        self.side_button = QPushButton("CAM before and after, side by side")
-        self.side_button.setCheckable(True)
-        self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
-        result.addWidget(self.side_button)
-        self.pair_label = _sentence()
-        result.addWidget(self.pair_label)
-        self.table_label = _sentence()
-        result.addWidget(self.table_label)
-        self.table = ComparisonTable()
-        result.addWidget(self.table)
-        layout.addWidget(self.result_box)
-        layout.addStretch(1)
-
-        self.start_button.clicked.connect(self.start)
-        self.stop_button.clicked.connect(self.stop)
-        self.keep_button.clicked.connect(self.keep)
-        self.discard_button.clicked.connect(self.discard)
-        self.side_button.toggled.connect(self._side_toggled)
+    # Settings --------------------------------------------------------------------------------------
 
     def _build_form(self) -> None:
         """Make the settings, which only torch's own modules can tell; a project is open, so torch is loaded."""
@@ -213,7 +114,7 @@ class RetuneWidget(QWidget):
         from napari_cam_feedback.retune import RetuneConfig, method_names
 
         self.form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
-        self._settings_layout.addWidget(self.form)
+        self.settings_layout.addWidget(self.form)
         self.method_box.addItems(list(method_names()))
 
     def _method_chosen(self, name: str) -> None:
@@ -242,6 +143,7 @@ class RetuneWidget(QWidget):
     def _opened(self) -> None:
         if self._run is not None and self._run.project is not self._session.project:
             self._session.jobs.stop(JOB)
+            self._save_undecided()
             self._forget()
         if self._run is None:
             self._say("")
@@ -443,7 +345,7 @@ class RetuneWidget(QWidget):
             self._say(_ended(result, seconds))
         colour = _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
         self.verdict_label.setText(
-            f"<b style='color:{colour}; font-size: 13pt'>{result.verdict.name.capitalize()}</b><br>{result.verdict.reason}"
+            f"<b style='color:{colour}; font-size: 13pt'>{result.verdict.name.capitalize()}</b><br>{escape(result.verdict.reason)}"
         )
         self.table.hide()
         self.pair_label.setText("")
@@ -579,11 +481,22 @@ class RetuneWidget(QWidget):
         self._closed = True
         self._hold(False)
         self._stop_drawing()
+        self._save_undecided()
+
+    def _save_undecided(self) -> None:
         run = self._run
         if run is not None and run.result is not None and not self._deciding:
-            # Nobody decided: the record of the run stays, as with one that was discarded.
-            result, comparison = run.result, run.comparison
-            self._session.disk.submit("decide", lambda: run.project.discard(result, comparison))
+            self._session.disk.submit(f"undecided {id(run)}", lambda: _write_undecided(run))
+
+
+def _write_undecided(run: Run) -> None:
+    """Write the record of a run that nobody decided on, as of a discarded one, and its model, which must not be lost."""
+    from napari_cam_feedback.models import save_classifier
+
+    assert run.result is not None
+    folder = run.project.discard(run.result, run.comparison)
+    if run.result.selected_iteration > 0:
+        save_classifier(run.result.classifier, folder / "model.safetensors")
 
 
 def time_left(seconds: float) -> str:
@@ -599,10 +512,3 @@ def _ended(result: RetuneResult, seconds: float) -> str:
     last = result.history[-1]["iteration"] if result.history else 0
     how = {"done": "Done", "stopped": "Stopped", "rolled back": "Given up"}[result.status]
     return f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}."
-
-
-def _sentence() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label

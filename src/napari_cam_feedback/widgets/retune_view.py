@@ -1,0 +1,124 @@
+"""What the *Retune* dock is made of, from top to bottom; what its parts do is in `retune_widget`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cam_feedback.widgets.comparison import ComparisonTable
+from napari_cam_feedback.widgets.config_form import ChoiceBox
+from napari_cam_feedback.widgets.fold import Fold
+from napari_cam_feedback.widgets.plots import StepPlot
+
+if TYPE_CHECKING:
+    import napari
+
+
+class RetuneView(QWidget):
+    """Hint, settings, what is painted, start and stop, progress, plot, and the result with its decision."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inside = QWidget()
+        area.setWidget(inside)
+        outer.addWidget(area)
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(5)
+
+        self.hint = sentence_label()
+        layout.addWidget(self.hint)
+
+        box = QWidget()
+        self.settings_layout = QVBoxLayout(box)
+        self.settings_layout.setContentsMargins(0, 0, 0, 0)
+        self.settings_layout.setSpacing(3)
+        row = QFormLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        self.method_box = ChoiceBox()
+        self.method_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        row.addRow("Method", self.method_box)
+        self.settings_layout.addLayout(row)
+        self.method_label = sentence_label()
+        self.settings_layout.addWidget(self.method_label)
+        self.settings = Fold("Method and settings", box, opened=True)
+        layout.addWidget(self.settings)
+
+        self.painted_label = sentence_label()
+        layout.addWidget(self.painted_label)
+
+        buttons = QHBoxLayout()
+        self.start_button = QPushButton("Start retune")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Stop now; the best model so far can still be kept")
+        buttons.addWidget(self.start_button, 2)
+        buttons.addWidget(self.stop_button, 1)
+        layout.addLayout(buttons)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(8)
+        # Not wrapped: a new text of a wrapped label lays out, and paints, the whole dock again.
+        self.progress_label = QLabel()
+        self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.progress_label)
+        self.status = sentence_label()
+        layout.addWidget(self.status)
+
+        self.plot = StepPlot(viewer, parent=inside)
+        layout.addWidget(self.plot)
+
+        self.result_box = QWidget()
+        result = QVBoxLayout(self.result_box)
+        result.setContentsMargins(0, 0, 0, 0)
+        result.setSpacing(5)
+        self.verdict_label = sentence_label()
+        self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
+        result.addWidget(self.verdict_label)
+        decide = QHBoxLayout()
+        self.keep_button = QPushButton("Keep")
+        self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
+        self.discard_button = QPushButton("Discard")
+        self.discard_button.setToolTip("Go on with the model as it was; only the record of the run is saved")
+        decide.addWidget(self.keep_button)
+        decide.addWidget(self.discard_button)
+        result.addLayout(decide)
+        self.side_button = QPushButton("CAM before and after, side by side")
+        self.side_button.setCheckable(True)
+        self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
+        result.addWidget(self.side_button)
+        self.pair_label = sentence_label()
+        result.addWidget(self.pair_label)
+        self.table_label = sentence_label()
+        result.addWidget(self.table_label)
+        self.table = ComparisonTable()
+        result.addWidget(self.table)
+        layout.addWidget(self.result_box)
+        layout.addStretch(1)
+
+
+def sentence_label() -> QLabel:
+    """Return a label for sentences: wrapped, and to be copied."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label

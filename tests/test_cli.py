@@ -1,0 +1,230 @@
+"""The commands, as a person or a script runs them: files, figures, exit status, and the one line on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from core_builders import stripes
+from PIL import Image
+
+from napari_cam_feedback.cli import main
+from napari_cam_feedback.data import open_dataset
+from napari_cam_feedback.models import load_classifier
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stripes as a folder of class folders with known masks."""
+    folder = tmp_path_factory.mktemp("stripes")
+    dataset = stripes({"train": 40, "val": 10, "test": 10})
+    for index in range(len(dataset)):
+        item = dataset.item(index)
+        relative = Path(item.split) / dataset.class_names[item.label] / f"{index:03}.png"
+        for where, pixels in (
+            (folder / relative, dataset.read(index)),
+            (folder / "masks" / relative, dataset.known_mask(index)),
+        ):
+            where.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8) * (255 if pixels.dtype == bool else 1)).save(where)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "m.safetensors"
+    assert main(["train", str(data), "--out", str(file), "--epochs", "2", "--batch-size", "16"]) == 0
+    return file
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must end with status 2, one line on stderr and no traceback; return the line."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("napari-cam-feedback: ")
+    return lines[0]
+
+
+def test_train_writes_a_model_that_knows_its_classes_and_says_what_it_came_to(data, tmp_path):
+    file, said = tmp_path / "m.safetensors", tmp_path / "m.json"
+    assert main(["train", str(data), "--out", str(file), "--epochs", "1", "--seed", "3", "--json", str(said)]) == 0
+    classifier = load_classifier(file)
+    assert classifier.class_names == open_dataset(data).class_names
+    assert classifier.arch == "small-gap"
+    assert json.loads(said.read_text())["config"]["seed"] == 3
+
+
+def test_train_makes_the_residual_network_of_the_thesis_with_64_filters(data, tmp_path):
+    file = tmp_path / "r.safetensors"
+    assert (
+        main(["train", str(data), "--arch", "residual-vgg", "--size", "32", "32", "--out", str(file), "--epochs", "1"]) == 0
+    )
+    assert dict((info.name, info.shape) for info in load_classifier(file).layers)["features"] == (64, 2, 2)
+
+
+def test_predict_writes_a_row_an_image_with_probabilities_that_add_up(data, model, tmp_path):
+    file = tmp_path / "p.csv"
+    assert main(["predict", str(model), str(data), "--split", "test", "--out", str(file)]) == 0
+    rows = list(csv.DictReader(file.open()))
+    assert len(rows) == 10
+    names = open_dataset(data).class_names
+    for row in rows:
+        chances = [float(row[f"p_{name}"]) for name in names]
+        assert sum(chances) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == names[int(np.argmax(chances))]
+        assert row["key"].startswith("test/")
+
+
+def test_explain_writes_maps_in_image_pixels_with_keys_and_targets(data, model, tmp_path):
+    file = tmp_path / "maps.npz"
+    arguments = ["explain", str(model), str(data), "--method", "gradcam", "--target", "true", "--out", str(file)]
+    assert main(arguments) == 0
+    with np.load(file, allow_pickle=False) as found:
+        assert found["maps"].shape == (10, 16, 16)
+        assert found["maps"].dtype == np.float32
+        dataset = open_dataset(data)
+        expected = [dataset.labels[dataset.index_of(str(key))] for key in found["keys"]]
+        assert found["targets"].tolist() == [int(label) for label in expected]
+
+
+def test_explain_into_a_folder_writes_one_tiff_an_image(data, model, tmp_path):
+    assert main(["explain", str(model), str(data), "--split", "val", "--out", str(tmp_path / "maps")]) == 0
+    files = sorted((tmp_path / "maps").rglob("*.tif"))
+    assert len(files) == 10
+    assert tifffile.imread(files[0]).dtype == np.float32
+
+
+def test_evaluate_writes_the_json_of_the_contract(data, model, tmp_path):
+    file = tmp_path / "e.json"
+    assert main(["evaluate", str(model), str(data), "--json", str(file)]) == 0
+    test = json.loads(file.read_text())["splits"]["test"]
+    assert set(test) >= {"n", "accuracy", "per_class", "confusion", "right_reasons"}
+    assert test["n"] == 10 == sum(map(sum, test["confusion"]))
+    assert all(set(row) == {"precision", "recall", "f1", "support"} for row in test["per_class"].values())
+    assert set(test["right_reasons"]) >= {"mask_share", "flip_rate", "masked_accuracy"}
+
+
+def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, model, tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]
+    settings = ["--set", "iterations=6", "--set", "check_every=3", "--set", "batch_size=8"]
+    assert main([*base, *settings, "--method", "actdiff", "--seed", "5", "--out", str(first)]) == 0
+    assert {p.name for p in first.iterdir()} >= {"model.safetensors", "config.json", "history.csv", "result.json"}
+    assert len(list(csv.DictReader((first / "history.csv").open()))) == 7
+    assert json.loads((first / "config.json").read_text())["method"] == "actdiff"
+    assert main([*base, "--config", str(first / "config.json"), "--out", str(second)]) == 0
+    assert (
+        load_classifier(first / "model.safetensors").fingerprint()
+        == load_classifier(second / "model.safetensors").fingerprint()
+    )
+    result = json.loads((first / "result.json").read_text())
+    assert result["verdict"]["name"] in {"fixed", "improved", "no effect", "looks fixed but is not", "harmed"}
+    assert result["comparison"]["rows"]
+
+
+def test_a_broken_image_is_named_and_left_out_and_stops_nothing(data, model, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    broken = next((copy / "test").rglob("*.png"))
+    broken.write_bytes(b"no image")
+    assert main(["evaluate", str(model), str(copy), "--json", str(tmp_path / "e.json")]) == 0
+    assert broken.name in capsys.readouterr().err
+    assert json.loads((tmp_path / "e.json").read_text())["splits"]["test"]["n"] == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "nowhere.safetensors", "{data}"], "There is no model file"),
+        (["evaluate", "{model}", "nowhere"], "nowhere"),
+        (["evaluate", "{model}", "{empty}"], "class"),
+        (["evaluate", "{model}", "{data}", "--masks", "nowhere"], "There is no folder nowhere"),
+        (["evaluate", "{model}", "{data}", "--masks", "{empty}"], "None of the masks"),
+        (["evaluate", "{model}", "{data}", "--split", "tset"], "tset"),
+        (["evaluate", "{model}", "{data}", "--device", "tpu"], "There is no device 'tpu'"),
+        (["explain", "{model}", "{data}", "--method", "gradcan", "--out", "x.npz"], "did you mean gradcam"),
+        (["explain", "{model}", "{data}", "--target", "wolf", "--out", "x.npz"], "There is no class 'wolf'"),
+        (["retune", "{model}", "{data}", "--method", "actdif", "--out", "{new}"], "did you mean actdiff"),
+        (["retune", "{model}", "{data}", "--set", "iterations=-3", "--out", "{new}"], "iterations"),
+        (["retune", "{model}", "{data}", "--set", "speed=3", "--out", "{new}"], "There is no setting 'speed'"),
+        (["retune", "{model}", "{data}", "--set", "speed", "--out", "{new}"], "key=value"),
+        (["retune", "{model}", "{data}", "--out", "{data}"], "is not empty"),
+        (["train", "{data}", "--out", "model.onnx"], "must end in .safetensors"),
+        (["train", "{data}", "--arch", "smal-gap", "--out", "{new}.safetensors"], "did you mean small-gap"),
+        (["sample", "tagdigits", "--out", "{new}"], "There is no sample"),
+        (["evaluate", "{model}"], "data"),
+        (["evaluate", "{model}", "{data}", "--sede", "3"], "--sede"),
+        (["look"], "look"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_mend(arguments, said, data, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    places = {"data": data, "model": model, "empty": tmp_path / "empty", "new": tmp_path / "new"}
+    assert said in fails(capsys, *(a.format(**places) for a in arguments))
+
+
+def test_a_model_for_other_classes_is_refused_by_naming_both(data, model, tmp_path, capsys):
+    other = tmp_path / "other"
+    for name in ("cat", "dog"):
+        (other / "test" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(other / "test" / name / "1.png")
+    line = fails(capsys, "evaluate", model, other)
+    assert "cat" in line
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(data, model, tmp_path, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    line = fails(capsys, "predict", model, data, "--out", tmp_path / "p.csv")
+    assert "the disk is full" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_of_every_command_names_seed_device_and_json():
+    for command in ("demo", "sample", "train", "predict", "explain", "retune", "evaluate"):
+        found = subprocess.run(
+            [sys.executable, "-m", "napari_cam_feedback.cli", command, "--help"], capture_output=True, text=True, check=True
+        )
+        for option in ("--seed", "--device", "--json"):
+            assert option in found.stdout, (command, option)
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from napari_cam_feedback.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_demo_runs_the_whole_loop_without_a_display_and_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DISPLAY", "")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "")
+    monkeypatch.setattr("napari_cam_feedback.cli.sys.platform", "linux")
+    folder, said = tmp_path / "demo", tmp_path / "demo.json"
+    assert main(["demo", "tag-digits", "--out", str(folder), "--json", str(said)]) == 0
+    output = capsys.readouterr().out
+    assert "There is no display" in output
+    assert {"report.html", "report.json", "report.csv", "pictures", "project", "run"} <= set(os.listdir(folder))
+    assert len(list((folder / "pictures").rglob("*.png"))) == 12
+    rows = {(r["split"], r["measure"]): r for r in json.loads(said.read_text())["comparison"]["rows"]}
+    lying, clean, flips = rows["test", "accuracy"], rows["test-clean", "accuracy"], rows["test", "flip_rate"]
+    # What the product promises on this sample, with 20 masks.
+    assert lying["before"] <= 0.65
+    assert lying["after"] >= 0.80
+    assert clean["after"] >= clean["before"]
+    assert flips["after"] <= flips["before"] / 2
+    assert "<img" in (folder / "report.html").read_text()
+    # A second demo does not touch the first.
+    assert main(["demo", "tag-digits", "--out", str(folder), "--no-gui"]) == 2
