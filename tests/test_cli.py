@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from core_builders import stripes
 from PIL import Image
 
+from core_builders import stripes
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.models import load_classifier

@@ -179,7 +179,7 @@ class Malice:
 def test_a_malicious_pickle_never_runs(tmp_path, form):
     marker, path = tmp_path / "marker", tmp_path / "m.pt"
     if form == "pickle":
-        path.write_bytes(pickle.dumps(Malice(marker)))
+        path.write_bytes(pickle.dumps(Malice(marker), protocol=2))
     elif form == "nested":
         torch.save({"state_dict": small_gap().module.state_dict(), "args": Malice(marker)}, path)
     else:

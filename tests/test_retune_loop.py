@@ -205,7 +205,6 @@ def test_validation_images_are_never_trained_on(counts):
     assert result.before.n == len(looked - held_out)
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence asks for training images, of which there are enough")
 def test_where_every_validation_image_is_painted_training_images_stand_in_for_them():
     dataset, masks = painted_by_number({"train": 30, "val": 4})
     painted = {key: mask for key, mask in masks.items() if key.startswith("val")}

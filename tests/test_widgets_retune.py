@@ -340,6 +340,18 @@ def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, m
     assert not widget.result_box.isVisibleTo(widget)
 
 
+@pytest.mark.usefixtures("improving")
+def test_another_project_before_the_decision_leaves_the_record_and_the_model(docked, wait, files):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    project = session.project
+    other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
+    session.open(prepare(other, session.classifier))
+    assert widget.run is None
+    wait(lambda: list(project.folder.glob("runs/*/model.safetensors")))
+    assert [version.id for version in project.versions] == ["v001"]
+
+
 def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
     form = ConfigForm(RetuneConfig, common=("iterations",), skip=("method",))
     qtbot.addWidget(form)

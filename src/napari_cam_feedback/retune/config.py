@@ -78,8 +78,10 @@ class RetuneConfig(BaseModel):
         title="PASA: fixed probability",
         description="Do not let PASA change the probability of the true class.",
     )
-    freeze_batch_norm: bool = Field(
-        True, title="Freeze batch norm", description="Keep the statistics of batch norm as they were trained."
+    freeze_batch_norm: bool | None = Field(
+        None,
+        title="Freeze batch norm",
+        description="Keep the statistics of batch norm as they were trained; empty: for pas, pasa and small batches.",
     )
     check_every: int = Field(
         25,

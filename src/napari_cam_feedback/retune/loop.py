@@ -28,6 +28,8 @@ functional = torch.nn.functional
 
 #: Nats that the penalty starts with when nobody chose its strength.
 PENALTY_AT_START = 1.0
+#: Images a step from which on batch norm may learn their statistics.
+LEAST_FOR_BATCH_NORM = 32
 #: Times that a run that went astray is rolled back before it is given up.
 MOST_ROLLBACKS = 3
 
@@ -212,6 +214,11 @@ class _Run:
         large = max(classifier.preprocessing.size) > 96
         self.batch_size = min(config.batch_size or (16 if large else 64), len(self.train_indices))
         self.painted_per_step = config.painted_per_step or max(1, self.batch_size // 4)
+        self.freeze_batch_norm = config.freeze_batch_norm
+        if self.freeze_batch_norm is None:
+            # Few images say little about a channel's mean and deviation.
+            few = self.batch_size + self.painted_per_step < LEAST_FOR_BATCH_NORM
+            self.freeze_batch_norm = few or any(method.freezes_batch_norm for method in self.methods)
         self.strengths: dict[str, float] = {}
         self.history: list[dict[str, Any]] = []
         self.painted_history: list[dict[str, Any]] = []
@@ -222,10 +229,9 @@ class _Run:
         train = train[dataset.labels[train] >= 0]
         # What is learnt from is not judged by, and the other way round; only a few painted images are both.
         learnt, held = set(self.learnt.indices.tolist()), set(self.held_out.indices.tolist())
-        if "val" in dataset.split_names:
-            validation = dataset.indices("val")
-            validation = np.array([i for i in validation if dataset.labels[i] >= 0 and int(i) not in learnt], np.int64)
-        else:
+        validation = dataset.indices("val") if "val" in dataset.split_names else np.empty(0, np.int64)
+        validation = np.array([i for i in validation if dataset.labels[i] >= 0 and int(i) not in learnt], np.int64)
+        if not len(validation):
             free = np.array([i for i in train if int(i) not in learnt], np.int64)
             order = np.random.default_rng(self.config.seed).permutation(free)
             validation = np.sort(order[: max(1, len(train) // 5)])
@@ -303,9 +309,9 @@ class _Run:
 
     def _wake(self) -> None:
         module = self.tuned.module.requires_grad_(True)
-        # Evaluation mode throughout: dropout would blur the penalty, and batch norm keeps its statistics.
+        # Evaluation mode but for batch norm, if that is to learn: dropout would blur the penalty.
         module.eval()
-        if not self.config.freeze_batch_norm:
+        if not self.freeze_batch_norm:
             for layer in module.modules():
                 if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                     layer.train()

@@ -67,8 +67,8 @@ class Method:
 
     name: ClassVar[str]
     description: ClassVar[str]
-    #: Whether `penalty` is weighed by the strength.
-    has_penalty: ClassVar[bool] = True
+    #: Whether batch norm keeps its statistics unless the settings say otherwise.
+    freezes_batch_norm: ClassVar[bool] = False
 
     def __init__(self, config: RetuneConfig, donors: Painted) -> None:
         self.config = config
@@ -92,6 +92,7 @@ class Pas(Method):
 
     name = "pas"
     description = "PAS (Ferrada 2019): penalise every activation under the painted part."
+    freezes_batch_norm = True
 
     def penalty(self, batch: Batch, outputs: Outputs) -> torch.Tensor:
         size = (outputs.activations.shape[2], outputs.activations.shape[3])
@@ -103,6 +104,7 @@ class Pasa(Method):
 
     name = "pasa"
     description = "PASA (Ferrada 2019): PAS that adapts to how sure the model is of the true class."
+    freezes_batch_norm = True
 
     def penalty(self, batch: Batch, outputs: Outputs) -> torch.Tensor:
         size = (outputs.activations.shape[2], outputs.activations.shape[3])
@@ -137,7 +139,6 @@ class Transplant(Method):
 
     name = "transplant"
     description = "Transplant: paste painted patches onto images of any class, so that they tell nothing any more."
-    has_penalty = False
 
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         count = len(batch.inputs)

@@ -343,10 +343,9 @@ class RetuneWidget(RetuneView):
             )
         else:
             self._say(_ended(result, seconds))
-        colour = _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
-        self.verdict_label.setText(
-            f"<b style='color:{colour}; font-size: 13pt'>{result.verdict.name.capitalize()}</b><br>{escape(result.verdict.reason)}"
-        )
+        name, colour = result.verdict.name, _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
+        title = f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b>"
+        self.verdict_label.setText(f"{title}<br>{escape(result.verdict.reason)}")
         self.table.hide()
         self.pair_label.setText("")
         self.table_label.setText("Measuring before and after on all splits…")
