@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +67,7 @@ def test_train_makes_the_residual_network_of_the_thesis_with_64_filters(data, tm
     assert (
         main(["train", str(data), "--arch", "residual-vgg", "--size", "32", "32", "--out", str(file), "--epochs", "1"]) == 0
     )
-    assert dict((info.name, info.shape) for info in load_classifier(file).layers)["features"] == (64, 2, 2)
+    assert {info.name: info.shape for info in load_classifier(file).layers}["features"] == (64, 2, 2)
 
 
 def test_predict_writes_a_row_an_image_with_probabilities_that_add_up(data, model, tmp_path):
@@ -216,7 +215,7 @@ def test_the_demo_runs_the_whole_loop_without_a_display_and_says_so(tmp_path, ca
     assert main(["demo", "tag-digits", "--out", str(folder), "--json", str(said)]) == 0
     output = capsys.readouterr().out
     assert "There is no display" in output
-    assert {"report.html", "report.json", "report.csv", "pictures", "project", "run"} <= set(os.listdir(folder))
+    assert {"report.html", "report.json", "report.csv", "pictures", "project", "run"} <= {p.name for p in folder.iterdir()}
     assert len(list((folder / "pictures").rglob("*.png"))) == 12
     rows = {(r["split"], r["measure"]): r for r in json.loads(said.read_text())["comparison"]["rows"]}
     lying, clean, flips = rows["test", "accuracy"], rows["test-clean", "accuracy"], rows["test", "flip_rate"]
