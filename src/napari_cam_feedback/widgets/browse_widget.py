@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -39,6 +41,19 @@ if TYPE_CHECKING:
 # A split up to this size is predicted without being asked for.
 _PREDICT_UNASKED = 5000
 _CHUNK = 128
+# A class column is at most as wide as this.
+_WIDEST_CLASS = "a class name"
+
+
+class _ElideLeft(QStyledItemDelegate):
+    """Shortens text that does not fit at its beginning."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: Any) -> None:
+        """Set where the text is cut."""
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideLeft
+
+
 _METHODS = (("cam", "CAM"), ("gradcam", "Grad-CAM"))
 
 
@@ -154,7 +169,9 @@ class BrowseWidget(QWidget):
         self.table.setModel(self.model)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideRight)
+        # Of a path the end tells the images apart, of a class name the beginning.
+        self.table.setItemDelegateForColumn(item_table.KEY, _ElideLeft(self.table))
         self.table.setWordWrap(False)
         self.table.setShowGrid(False)
         self.table.setAlternatingRowColors(False)
@@ -223,10 +240,12 @@ class BrowseWidget(QWidget):
         self.target.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.target.setMinimumContentsLength(8)
         self.target.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.method.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.method.setMinimumContentsLength(6)
         self.evidence = _wrapped_label()
         self.evidence.hide()
         chooser = QHBoxLayout()
-        chooser.addWidget(QLabel("Map of"))
+        chooser.addWidget(QLabel("Map"))
         chooser.addWidget(self.target, 1)
         chooser.addWidget(self.method)
         grid.addLayout(buttons, 0, 0)
@@ -285,11 +304,19 @@ class BrowseWidget(QWidget):
             return
         self._choose_split()
         self.model.set_dataset(dataset, session.painted())
+        self._fit_class_columns(dataset.class_names)
         self._fill_methods()
         self._fill_targets(None)
         self._item_changed()
         self._apply_filter()
         self._predict_unasked()
+
+    def _fit_class_columns(self, names: tuple[str, ...]) -> None:
+        advance = self.fontMetrics().horizontalAdvance
+        longest = max((advance(name) for name in names), default=0)
+        for column in (item_table.LABEL, item_table.PREDICTION):
+            width = max(advance(item_table.HEADERS[column]), min(longest, advance(_WIDEST_CLASS)))
+            self.table.setColumnWidth(column, width + 14)
 
     def _choose_split(self) -> None:
         """Begin in the split of the item that is shown first."""
