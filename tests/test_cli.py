@@ -70,6 +70,20 @@ def test_train_makes_the_residual_network_of_the_thesis_with_64_filters(data, tm
     assert {info.name: info.shape for info in load_classifier(file).layers}["features"] == (64, 2, 2)
 
 
+def test_a_split_that_was_made_for_the_training_is_the_one_judged_by(data, tmp_path):
+    unsplit, file = tmp_path / "all", tmp_path / "m.safetensors"
+    for image in (data / "train").rglob("*.png"):
+        (unsplit / image.parent.name).mkdir(parents=True, exist_ok=True)
+        (unsplit / image.parent.name / image.name).write_bytes(image.read_bytes())
+    assert main(["train", str(unsplit), "--out", str(file), "--epochs", "1", "--seed", "3"]) == 0
+    assert main(["predict", str(file), str(unsplit), "--split", "test", "--out", str(tmp_path / "p.csv")]) == 0
+    judged = {row["key"] for row in csv.DictReader((tmp_path / "p.csv").open())}
+    dataset = open_dataset(unsplit, seed=3)
+    assert judged == {dataset.keys[i] for i in dataset.indices("test")}
+    other = open_dataset(unsplit, seed=0)
+    assert judged != {other.keys[i] for i in other.indices("test")}
+
+
 def test_predict_writes_a_row_an_image_with_probabilities_that_add_up(data, model, tmp_path):
     file = tmp_path / "p.csv"
     assert main(["predict", str(model), str(data), "--split", "test", "--out", str(file)]) == 0

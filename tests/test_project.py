@@ -386,3 +386,14 @@ def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
     found = json.loads((tmp_path / "run/result.json").read_text())
     assert found["command"] == "x"
     assert found["comparison"] is None
+
+
+def test_a_reopened_project_has_the_model_s_order_of_classes_and_the_split_it_began_with(data, tmp_path):
+    unsplit = Path(shutil.copytree(data / "train", tmp_path / "work/unsplit"))
+    names = tuple(reversed(open_dataset(unsplit).class_names))
+    dataset = open_dataset(unsplit, seed=5, class_names=names)
+    turned = build_classifier("small-gap", names, default_preprocessing(dataset), seed=7)
+    Project.create(tmp_path / "work/again", dataset, turned)
+    reopened = Project.open(tmp_path / "work/again").dataset
+    assert reopened.class_names == names
+    assert reopened.splits.tolist() == dataset.splits.tolist() != open_dataset(unsplit).splits.tolist()

@@ -150,7 +150,9 @@ def _open(
         layer=layer,
         device=device,
     )
-    return classifier, open_dataset(data, seed=seed, class_names=classifier.class_names)
+    # A split that was made for the training stays, or the model would be judged by images that it learnt from.
+    split_seed = seed if classifier.split_seed is None else classifier.split_seed
+    return classifier, open_dataset(data, seed=split_seed, class_names=classifier.class_names)
 
 
 def _open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:

@@ -21,7 +21,7 @@ from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json, write_json, write_text
-from napari_cam_feedback.models import Classifier, check_fits, load_classifier, save_classifier
+from napari_cam_feedback.models import Classifier, check_fits, load_classifier, read_header, save_classifier
 from napari_cam_feedback.retune import RetuneResult
 
 PROJECT_FILE = "project.json"
@@ -63,6 +63,7 @@ class _State(BaseModel):
     schema_version: int = SCHEMA_VERSION
     program: str = __version__
     dataset: str
+    split_seed: int | None = None
     current: str
     versions: list[Version]
     remembered: dict[str, Any] = Field(default_factory=dict)
@@ -128,7 +129,9 @@ class Project:
         # Relative where it can be, so that a folder with data and project in it can be moved as a whole.
         inside = source.is_relative_to(folder.parent)
         reference = Path(os.path.relpath(source, folder)).as_posix() if inside else str(source)
-        project = cls(folder, dataset, _State(dataset=reference, current=first.id, versions=[first]))
+        project = cls(
+            folder, dataset, _State(dataset=reference, split_seed=dataset.split_seed, current=first.id, versions=[first])
+        )
         project._write()
         return project
 
@@ -162,7 +165,8 @@ class Project:
         except ValidationError as error:
             raise StorageError(f"{folder / PROJECT_FILE} is broken; restore it from a copy.") from error
         if dataset is None:
-            dataset = open_dataset(folder / state.dataset)
+            header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+            dataset = open_dataset(folder / state.dataset, seed=state.split_seed or 0, class_names=header.get("class_names"))
         return cls(folder, dataset, state)
 
     @property

@@ -57,6 +57,8 @@ class Dataset(ABC):
         The splits that there are: train, val, test, then others by name.
     made_split : bool
         True where the split is ours (`splits.stratified_splits`) and not the dataset's own.
+    split_seed : int or None
+        The seed of a split that is ours, so that it can be made again; set by `open_dataset`.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Dataset(ABC):
         self.labels = np.asarray(labels, np.int64)
         self.splits = np.asarray(splits)
         self.made_split = made_split
+        self.split_seed: int | None = None
         self.split_names = order_splits(np.unique(self.splits).tolist())
         for array in (self.labels, self.splits):
             array.setflags(write=False)

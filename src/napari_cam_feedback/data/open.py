@@ -37,6 +37,13 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"{path} does not exist; check the path.")
+    dataset = _open(path, seed, class_names)
+    if dataset.made_split:
+        dataset.split_seed = seed
+    return dataset
+
+
+def _open(path: Path, seed: int, class_names: Sequence[str] | None) -> Dataset:
     if path.is_dir():
         return FolderDataset(path, seed=seed, class_names=class_names)
     suffix = path.suffix.lower()

@@ -5,7 +5,7 @@ from napari_cam_feedback.models.classifier import Classifier, LinearHead, build_
 from napari_cam_feedback.models.devices import DEVICES, pick_device
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.layers import LayerInfo, list_layers
-from napari_cam_feedback.models.storage import load_classifier, save_classifier
+from napari_cam_feedback.models.storage import load_classifier, read_header, save_classifier
 from napari_cam_feedback.models.taps import ActivationTap
 from napari_cam_feedback.models.training import (
     TrainConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "list_layers",
     "load_classifier",
     "pick_device",
+    "read_header",
     "save_classifier",
     "train_classifier",
 ]

@@ -75,6 +75,11 @@ class Classifier:
         return len(self.class_names)
 
     @property
+    def split_seed(self) -> int | None:
+        """Seed of the split that it was trained on, where that was made by us; other data must not be split anew."""
+        return self.info.get("training", {}).get("split_seed")
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.module.parameters()).device

@@ -183,7 +183,7 @@ def train_classifier(
             "config": config.model_dump(),
             "epoch": best[1],
             "images": len(indices),
-            "made_split": dataset.made_split,
+            "split_seed": dataset.split_seed,
         },
     }
     trained.__dict__.pop("head", None)

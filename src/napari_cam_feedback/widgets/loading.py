@@ -102,7 +102,7 @@ def load(source: Source, stop: Stop) -> Steps:
             raise ConfigError("Choose a model file and a dataset first.")
         if not model.is_file():
             raise ModelError(f"There is no model file {model}; choose another.")
-        dataset = _open_dataset(data)
+        dataset = _open_dataset(data, model)
         yield at(2, "Loading the model …")
         project = _project(source, dataset, _load_model(source, model, dataset))
     yield at(3, "Loading the model …")
@@ -116,12 +116,16 @@ def load(source: Source, stop: Stop) -> Steps:
     return opened
 
 
-def _open_dataset(path: Path) -> Dataset:
+def _open_dataset(path: Path, model: Path) -> Dataset:
+    """Open the dataset as the model knows it: its order of classes, and the split that it was trained on."""
     from napari_cam_feedback.data import open_dataset
+    from napari_cam_feedback.models import read_header
 
     if not path.exists():
         raise DataError(f"There is no dataset {path}; choose a folder, a CSV or an NPZ file.")
-    return open_dataset(path)
+    header = (read_header(model) if model.suffix == ".safetensors" else None) or {}
+    seed = header.get("info", {}).get("training", {}).get("split_seed")
+    return open_dataset(path, seed=seed or 0, class_names=header.get("class_names"))
 
 
 def _sample(source: Source, stop: Stop) -> tuple[Path, Path]:
