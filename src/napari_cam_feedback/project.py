@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.data import Dataset, open_dataset
-from napari_cam_feedback.errors import StorageError
+from napari_cam_feedback.errors import ModelError, StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json, write_json, write_text
@@ -165,7 +165,11 @@ class Project:
         except ValidationError as error:
             raise StorageError(f"{folder / PROJECT_FILE} is broken; restore it from a copy.") from error
         if dataset is None:
-            header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is loaded;
+            # until then masks and other versions can be seen.
+            header: dict[str, Any] = {}
+            with suppress(ModelError):
+                header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
             dataset = open_dataset(folder / state.dataset, seed=state.split_seed or 0, class_names=header.get("class_names"))
         return cls(folder, dataset, state)
 

@@ -83,6 +83,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         The file is missing or no safetensors file, its header is broken, or a newer version of the program wrote it.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}; check the path.")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
