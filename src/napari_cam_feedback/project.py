@@ -165,8 +165,8 @@ class Project:
         except ValidationError as error:
             raise StorageError(f"{folder / PROJECT_FILE} is broken; restore it from a copy.") from error
         if dataset is None:
-            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is loaded;
-            # until then masks and other versions can be seen.
+            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is
+            # loaded; until then masks and other versions can be seen.
             header: dict[str, Any] = {}
             with suppress(ModelError):
                 header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
