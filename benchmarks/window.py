@@ -107,6 +107,15 @@ def main() -> None:
             f"next image at 224x224, resnet18, prefetched: median {np.median(moves):.0f} ms, worst {max(moves):.0f} ms "
             f"(image, CAM and mask are set when the call returns)"
         )
+        strokes = []
+        for column in range(20):
+            file = session.masks.path(session.key)
+            session.layers.get("mask").paint((100, 60 + column), 1)
+            start = time.perf_counter()
+            wait(file.exists)
+            strokes.append(1000 * (time.perf_counter() - start))
+            session.step(-1)
+        print(f"a stroke is on disk after: median {np.median(strokes):.0f} ms, worst {max(strokes):.0f} ms")
         data, model = prepare_sample("tag-digits", folder / "tags")
         session_widget.choose_files(model, data, folder / "tags" / "project")
         session_widget.load()

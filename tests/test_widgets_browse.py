@@ -115,7 +115,7 @@ def test_painted_items_are_marked_and_found(browse, wait):
     session.step(1)
     key = session.key
     session.layers.get(MASK).data_setitem((np.array([3]), np.array([3])), 1)
-    wait(lambda: "✓" in column(browse, item_table.PAINTED), 2)
+    wait(lambda: "✓" in column(browse, item_table.PAINTED), 10)
     assert browse.mask_status.text() == "Mask saved."
     browse.only_painted.setChecked(True)
     assert shown_keys(browse) == [key]

@@ -206,7 +206,7 @@ def test_stop_leaves_the_best_so_far_to_keep(docked, wait):
     wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
     widget.stop_button.click()
     assert not widget.stop_button.isEnabled()
-    wait(finished(widget), 2)
+    wait(finished(widget), 10)
     assert widget.run.result.status == "stopped"
     assert widget.keep_button.isEnabled()
     widget.keep_button.click()

@@ -267,7 +267,7 @@ def test_nothing_is_lost_when_a_callback_runs_the_event_loop(qtbot, wait):
     main.post(nested)
     wait(lambda: len(got) == 2)
     main.post(got.append, "later")
-    wait(lambda: len(got) == 3, 2)
+    wait(lambda: len(got) == 3, 10)
     assert got == ["nested", "while emptying", "later"]
 
 
