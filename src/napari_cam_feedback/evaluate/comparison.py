@@ -20,9 +20,9 @@ Progress = Callable[[int, int], None]
 #: Measures of a comparison, whether more is better, and what they are called.
 MEASURES: dict[str, tuple[bool, str]] = {
     "accuracy": (True, "accuracy"),
-    "masked_accuracy": (True, "accuracy with the painted part refilled"),
-    "flip_rate": (False, "flip rate (prediction changes when the painted part is refilled)"),
-    "mask_share": (False, "share of the heatmap inside the painted part"),
+    "masked_accuracy": (True, "accuracy, mask refilled"),
+    "flip_rate": (False, "flip rate"),
+    "mask_share": (False, "heatmap inside mask"),
 }
 
 
