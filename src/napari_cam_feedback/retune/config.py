@@ -40,7 +40,7 @@ class RetuneConfig(BaseModel):
         ge=2,
         le=1024,
         title="Training images a step",
-        description="Images that keep the model accurate; empty: 64, or 16 for inputs larger than 96 pixels.",
+        description="Images that keep the model accurate; empty: 64, 32 for inputs over 48 pixels, 16 over 96.",
     )
     painted_per_step: int | None = Field(
         None,
