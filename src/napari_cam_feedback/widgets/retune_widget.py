@@ -413,6 +413,7 @@ class RetuneWidget(RetuneView):
             # Another version may have been chosen meanwhile; the parent is the one that was retuned.
             if run.project.current.id != run.parent:
                 run.project.select(run.parent)
+            _ = result.classifier.head  # kept from now on, so that the window need not run the network for it
             return run.project.keep(result, comparison)
 
         def kept(version: Version) -> None:
