@@ -248,7 +248,10 @@ def _run_retune(start: Callable[[Callable[[RetuneStep], None]], T]) -> T:
 def _show_result(result: RetuneResult) -> None:
     colour = {"fixed": "green", "improved": "green", "harmed": "red"}.get(result.verdict.name, "yellow")
     out.print(f"[bold {colour}]{result.verdict.name.capitalize()}.[/] {escape(result.verdict.reason)}", highlight=False)
-    out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
+    if result.selected_iteration == 0:
+        out.print(f"No step was better, so the model returned is the one given ({result.status}).", highlight=False)
+    else:
+        out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------
