@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 
 class FeedbackError(Exception):
@@ -15,6 +18,58 @@ class DataError(FeedbackError):
 
 class ModelError(FeedbackError):
     """A model cannot be loaded, does not fit the dataset, or cannot do what was asked."""
+
+
+class ConsentNeeded(ModelError):
+    """Something is done only if the person agrees to it: running their code, or a download.
+
+    Parameters
+    ----------
+    sentence : str
+        What is wrong and which option of the shell gives the consent.
+    kind : str
+        The field of `ModelOptions` that gives it: ``trust`` or ``download``.
+    question : str
+        What a window asks, to be answered by yes or no.
+    """
+
+    def __init__(self, sentence: str, *, kind: Literal["trust", "download"], question: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+        self.question = question
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One way in which weights do not fit an architecture.
+
+    Attributes
+    ----------
+    name : str
+        The weight's name; or what else does not fit, such as "classes".
+    found : str
+        Its shape in the file; empty where the file has none.
+    expected : str
+        Its shape in the architecture; empty where that has none.
+    """
+
+    name: str
+    found: str
+    expected: str
+
+
+class WeightsMismatch(ModelError):
+    """Weights do not fit the architecture that was named for them; the sentence says it, `rows` are the table.
+
+    Attributes
+    ----------
+    rows : tuple of Mismatch
+        Every weight that does not fit, in the architecture's order.
+    """
+
+    def __init__(self, sentence: str, rows: Iterable[Mismatch]) -> None:
+        super().__init__(sentence)
+        self.rows = tuple(rows)
 
 
 class MaskError(FeedbackError):
