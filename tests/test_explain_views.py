@@ -146,9 +146,11 @@ def test_maps_and_filters_have_the_image_s_size_whatever_the_input_s():
     assert found.filter_scores("mask", np.ones((37, 20), bool)) == pytest.approx(found.filter_scores("activation"))
 
 
-def test_an_inspector_keeps_what_it_made_and_forgets_the_oldest():
+def test_an_inspector_keeps_the_latest_within_its_memory():
     dataset = gray_dataset([0, 1, 2], [0, 1, 2])
-    inspector = Inspector(nearest_classifier(), dataset, capacity=2)
+    size = inspect_item(nearest_classifier(), dataset, 0).nbytes
+    assert size >= dataset.read(0).nbytes * 5  # the image in bytes and its map in 4-byte floats, at least
+    inspector = Inspector(nearest_classifier(), dataset, max_bytes=2 * size)
     assert inspector.peek(0, "true", "cam") is None
     first = inspector.get(0, "true", "cam")
     assert inspector.peek(0, "true", "cam") is first
@@ -160,6 +162,14 @@ def test_an_inspector_keeps_what_it_made_and_forgets_the_oldest():
     assert inspector.peek(1, "true", "cam") is None
     assert inspector.peek(0, "true", "cam") is first
     inspector.clear()
+    assert inspector.peek(0, "true", "cam") is None
+
+
+def test_an_inspector_keeps_the_latest_even_if_it_is_larger_than_its_memory():
+    inspector = Inspector(nearest_classifier(), gray_dataset([0, 1], [0, 1]), max_bytes=1)
+    for index in (0, 1):
+        latest = inspector.get(index, "true", "cam")
+        assert inspector.peek(index, "true", "cam") is latest
     assert inspector.peek(0, "true", "cam") is None
 
 

@@ -67,6 +67,11 @@ class Inspection:
     preprocessing: Preprocessing
 
     @property
+    def nbytes(self) -> int:
+        """The memory that its arrays take, in bytes."""
+        return sum(array.nbytes for array in (self.image, self.raw, self.map, self.activations))
+
+    @property
     def evidence(self) -> bool:
         """Whether anything in the image speaks for the class."""
         return has_evidence(self.raw)
@@ -170,7 +175,7 @@ def inspect_item(
 
 
 class Inspector:
-    """Inspections of one classifier and dataset, the latest `capacity` of them kept; for use from several threads.
+    """Inspections of one classifier and dataset, the latest of them kept; for use from several threads.
 
     Parameters
     ----------
@@ -178,14 +183,15 @@ class Inspector:
         What looks.
     dataset : Dataset
         Where the images are.
-    capacity : int
-        How many inspections are kept.
+    max_bytes : int
+        The memory that the inspections kept may take; the latest is kept whatever it takes.
     """
 
-    def __init__(self, classifier: Classifier, dataset: Dataset, *, capacity: int = 64) -> None:
+    def __init__(self, classifier: Classifier, dataset: Dataset, *, max_bytes: int = 512 << 20) -> None:
         self.classifier = classifier
         self.dataset = dataset
-        self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._kept: OrderedDict[tuple[int, Target, str], Inspection] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -203,12 +209,16 @@ class Inspector:
         if found is None:
             found = inspect_item(self.classifier, self.dataset, index, target=target, method=method)
             with self._lock:
-                self._kept[index, target, method] = found
-                while len(self._kept) > self._capacity:
-                    self._kept.popitem(last=False)
+                # Another thread may have been faster.
+                if (index, target, method) not in self._kept:
+                    self._kept[index, target, method] = found
+                    self._bytes += found.nbytes
+                while self._bytes > self._max_bytes and len(self._kept) > 1:
+                    self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return found
 
     def clear(self) -> None:
         """Forget all inspections."""
         with self._lock:
             self._kept.clear()
+            self._bytes = 0
