@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_cam_feedback.data import ArrayDataset, CsvDataset, FolderDataset, open_dataset
+from napari_cam_feedback.data import ArrayDataset, FolderDataset, open_dataset
 from napari_cam_feedback.data.dataset import Item
 from napari_cam_feedback.data.keys import Keys
 from napari_cam_feedback.data.splits import stratified_splits
@@ -149,6 +149,23 @@ def test_class_names_can_be_given_in_the_models_order(folder):
     assert "given twice" in sentence_of(open_dataset, folder, class_names=("cat", "dog", "owl", "cat"))
 
 
+def test_folders_named_by_numbers_are_indices_into_the_names_of_a_model(tmp_path):
+    write(tmp_path, "train/0/a.png", "train/02/a.png", "test/1/a.png")
+    data = open_dataset(tmp_path, class_names=("cat", "dog", "owl"))
+    assert data.class_names == ("cat", "dog", "owl")
+    assert data.labels.tolist() == [0, 2, 1]
+    # Where the model's classes are numbers themselves, or none are given, folders are what they are called.
+    assert open_dataset(tmp_path, class_names=("02", "1", "0")).labels.tolist() == [2, 0, 1]
+    assert open_dataset(tmp_path).class_names == ("0", "02", "1")
+    text = sentence_of(open_dataset, tmp_path, class_names=("cat", "dog"))
+    assert text == (
+        f"{tmp_path} has the class number 02, but the 2 class names given (cat, dog) are numbered 0 to 1; correct the "
+        "number or add the missing names."
+    )
+    write(tmp_path, "train/fox/a.png")
+    assert 'has the class "0", which is not among' in sentence_of(open_dataset, tmp_path, class_names=("cat", "dog", "owl"))
+
+
 def test_known_masks_lie_beside_the_splits(folder):
     assert not open_dataset(folder).has_known_masks
     assert open_dataset(folder).known_mask(0) is None
@@ -215,81 +232,6 @@ def test_labels_and_splits_cannot_be_changed_by_accident(folder):
     data = open_dataset(folder)
     with pytest.raises(ValueError, match="read-only"):
         data.labels[0] = 1
-
-
-# CSV ------------------------------------------------------------------------------------------------------------
-
-
-def write_csv(folder, text, name="labels.csv"):
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_a_csv_with_splits(folder):
-    path = write_csv(
-        folder, 'path,label,split\ntrain/dog/a.png,dog,train\n"val/cat/c.png",cat,val\n./train/../test/dog/z.tif,,test\n'
-    )
-    data = open_dataset(path)
-    assert isinstance(data, CsvDataset)
-    assert list(data.keys) == ["train/dog/a.png", "val/cat/c.png", "test/dog/z.tif"]
-    assert data.class_names == ("cat", "dog")
-    assert data.labels.tolist() == [1, 0, -1]
-    assert data.splits.tolist() == ["train", "val", "test"]
-    assert not data.made_split
-    assert data.read(1).max() == 30
-    assert data.source == path
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv_from_a_spreadsheet(folder, delimiter):
-    lines = ["\ufeffLabel, Path ", "10,train\\cat\\a.jpg", "9,train/cat/b.png", "", "10," + str(folder / "val/cat/c.png")]
-    data = open_dataset(write_csv(folder, "\r\n".join(lines).replace(",", delimiter)))
-    assert list(data.keys) == ["train/cat/a.jpg", "train/cat/b.png", "val/cat/c.png"]
-    assert data.class_names == ("9", "10")  # by number
-    assert data.labels.tolist() == [1, 0, 1]
-    assert data.made_split
-
-
-def test_known_masks_of_a_csv_lie_in_its_folder(folder):
-    write(folder, "masks/val/cat/c.png", value=1)
-    data = open_dataset(write_csv(folder, "path,label\nval/cat/c.png,cat\n"))
-    assert data.known_mask(0).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("file,label\na.png,1\n", 'has no column "path"; its first line must name the columns path, label'),
-        ("path,class\na.png,1\n", 'has no column "label"'),
-        ("", 'has no column "path"'),
-        ("path,label\n", "lists no images"),
-        ("path,label\nval/cat/c.png\n", "Line 2 of {csv} has too few columns"),
-        ("path,label\n,cat\n", "The path in line 2 of {csv} is empty"),
-        ("path,label\nval/cat/c.png,a\nval/cat/c.png,b\n", "val/cat/c.png in line 3 of {csv} is listed twice"),
-        ("path,label\n../c.png,a\n", "The path ../c.png in line 2 of {csv} leaves the CSV's folder"),
-        ("path,label\nval/../../c.png,a\n", "leaves the CSV's folder"),
-        ("path,label\n..\\c.png,a\n", "leaves the CSV's folder"),
-        ("path,label\n/etc/passwd,a\n", "leaves the CSV's folder"),
-        ("path,label\nC:\\c.png,a\n", "leaves the CSV's folder"),
-        ("path,label,split\nval/cat/c.png,a,train\ntrain/cat/a.jpg,a,\n", "Some lines name a split and some do not"),
-        ("path,label\nno.png,a\n", "The image no.png listed in {csv} is not there"),
-    ],
-)
-def test_a_bad_csv_names_its_fault(folder, text, sentence):
-    path = write_csv(folder, text)
-    assert sentence.format(csv=path) in sentence_of(open_dataset, path)
-
-
-def test_a_csv_in_another_encoding_is_refused(folder):
-    (folder / "labels.csv").write_bytes("path,label\nval/cat/c.png,Füchse\n".encode("latin-1"))
-    assert "is not a CSV file in UTF-8" in sentence_of(open_dataset, folder / "labels.csv")
-
-
-def test_one_missing_image_does_not_keep_a_csv_from_opening(folder):
-    data = open_dataset(write_csv(folder, "path,label\nno.png,a\nval/cat/c.png,b\n"))
-    assert "no.png is missing" in sentence_of(data.read, 0)
-    assert data.read(1).shape == (5, 4)
 
 
 # Arrays ---------------------------------------------------------------------------------------------------------
@@ -419,6 +361,13 @@ def test_nan_in_an_array_is_named_by_its_key():
 # Keys and cost ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=[65_536, 2, 1])
+def block(request, monkeypatch):
+    """Keys are packed in blocks; of whatever size, they are the same."""
+    monkeypatch.setattr("napari_cam_feedback.data.keys._BLOCK", request.param)
+
+
+@pytest.mark.usefixtures("block")
 def test_keys_are_a_sequence():
     names = ["b/1.png", "a/ü.png", "", "c"]
     keys = Keys(names)
@@ -427,6 +376,9 @@ def test_keys_are_a_sequence():
     assert keys[-1] == "c"
     assert keys[1:3] == names[1:3]
     assert [keys.find(name) for name in names] == [0, 1, 2, 3]
+    assert keys.ranks.tolist() == [2, 1, 0, 3]
+    assert list(Keys([])) == []
+    assert Keys([]).find("a") is None
     assert keys.find("d") is None
     assert "a/ü.png" in keys
     assert "d" not in keys
@@ -435,6 +387,35 @@ def test_keys_are_a_sequence():
         keys.index("c", 0, 3)
     with pytest.raises(IndexError):
         keys[4]
+
+
+@pytest.mark.usefixtures("block")
+def test_keys_are_searched_whatever_the_case():
+    keys = Keys(["Cat/1.png", "dog/1.PNG", "ÜBER/cat", "", "c", "at"])
+    assert keys.containing("CAT").tolist() == [True, False, True, False, False, False]  # not over two keys: c, at
+    assert keys.containing("über").tolist() == [False, False, True, False, False, False]
+    assert keys.containing(".png").tolist() == [True, True, False, False, False, False]
+    assert keys.containing("").all()
+
+
+@pytest.mark.usefixtures("block")
+def test_the_first_key_that_is_repeated_is_found(monkeypatch):
+    assert Keys(["a", "b", "c"]).first_repeated() is None
+    assert Keys(["a", "b", "c", "b", "a", "b"]).first_repeated() == 3
+    # Also among keys of the same hash.
+    monkeypatch.setattr("napari_cam_feedback.data.keys.hash", lambda key: 0, raising=False)
+    assert Keys(["a", "b", "c"]).first_repeated() is None
+    assert Keys(["a", "b", "c", "b", "a"]).first_repeated() == 3
+    assert Keys(["a", "b", "c"]).find("c") == 2
+
+
+@pytest.mark.usefixtures("block")
+def test_a_key_that_is_no_text_is_named_by_the_error():
+    with pytest.raises(UnicodeEncodeError) as error:
+        Keys(["a", "b\udcff", "c"])
+    assert error.value.object == "b\udcff"
+    with pytest.raises(ValueError, match="NUL"):
+        Keys(["a\0b"])
 
 
 def test_many_keys_take_little_more_than_their_text():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from core_builders import stripes
-from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.data import ArrayDataset, open_dataset
+from napari_cam_feedback.data import images as image_files
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.feedback import KnownMasks, choose_masks, known_masks
 
@@ -69,3 +71,57 @@ def test_known_masks_are_a_mapping_of_what_the_dataset_brought_along():
     assert known.get("no such image") is None
     with pytest.raises(KeyError):
         known["train/00000"]
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """Three classes of 20 images each; of all but the first of each class there is a known mask."""
+    for name in "abc":
+        for n in range(20):
+            for path in (tmp_path / f"train/{name}/{n:02d}.png", tmp_path / f"masks/train/{name}/{n:02d}.png"):
+                if n or "masks" not in path.parts:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(path)
+    return open_dataset(tmp_path)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The masks that were decoded."""
+    paths = []
+
+    def read_mask(path, *args, original=image_files.read_mask):
+        paths.append(path)
+        return original(path, *args)
+
+    monkeypatch.setattr(image_files, "read_mask", read_mask)
+    return paths
+
+
+def test_no_more_masks_are_decoded_than_are_taken(on_disk, decoded):
+    found = known_masks(on_disk, 6)
+    assert classes(on_disk, found) == [0, 0, 1, 1, 2, 2]
+    assert len(decoded) == 6
+    assert len(known_masks(on_disk)) == 57
+    assert len(decoded) == 6 + 57
+
+
+def test_the_same_masks_are_taken_as_if_all_had_been_decoded(on_disk):
+    everything = {key: np.ones((4, 4), bool) for key in KnownMasks(on_disk)}
+    assert len(everything) == 57
+    for count in (1, 7, None):
+        lazily = choose_masks(KnownMasks(on_disk), on_disk, count, seed=5)
+        assert list(lazily) == list(choose_masks(everything, on_disk, count, seed=5))
+
+
+def test_an_empty_mask_does_not_cost_its_class_a_turn(on_disk):
+    empty = on_disk.root / "masks/train/a"
+    for n in range(1, 18):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(empty / f"{n:02d}.png")
+    assert classes(on_disk, known_masks(on_disk, 6)) == [0, 0, 1, 1, 2, 2]
+
+
+def test_which_images_may_have_a_mask_is_told_by_the_files_names(on_disk):
+    assert on_disk.may_have_mask().tolist() == ([False] + [True] * 19) * 3
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(on_disk.root / "masks/train/b/00.png.png")
+    assert on_disk.may_have_mask()[20]

@@ -9,11 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.bitmaps import BitmapDataset
+from napari_cam_feedback.data.cifar import CifarDataset
 from napari_cam_feedback.data.dataset import Dataset, Item
+from napari_cam_feedback.data.export import save_images
 from napari_cam_feedback.data.folder import FolderDataset
-from napari_cam_feedback.data.images import read_image, read_mask
+from napari_cam_feedback.data.images import count_pages, read_image, read_mask, read_page
 from napari_cam_feedback.data.open import open_dataset
 from napari_cam_feedback.data.samples import SAMPLES, SampleInfo, make_sample, sample_data_dir, write_sample
+from napari_cam_feedback.data.stacks import StackDataset
 from napari_cam_feedback.data.table import CsvDataset
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ _NEED_TORCH = {"InputCache": "cache", "Preprocessing": "preprocessing"}
 __all__ = [
     "SAMPLES",
     "ArrayDataset",
+    "BitmapDataset",
+    "CifarDataset",
     "CsvDataset",
     "Dataset",
     "FolderDataset",
@@ -32,11 +38,15 @@ __all__ = [
     "Item",
     "Preprocessing",
     "SampleInfo",
+    "StackDataset",
+    "count_pages",
     "make_sample",
     "open_dataset",
     "read_image",
     "read_mask",
+    "read_page",
     "sample_data_dir",
+    "save_images",
     "write_sample",
 ]
 

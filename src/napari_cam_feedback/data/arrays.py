@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from napari_cam_feedback.data.dataset import Dataset, check_class_names, order_s
 from napari_cam_feedback.data.images import to_supported
 from napari_cam_feedback.data.splits import stratified_splits
 from napari_cam_feedback.errors import DataError, MaskError, describe
+
+# The arrays of an .npz file that are read; it may hold others.
+_WHOLE = ("x", "y", "masks", "classes")
+_PREFIXES = ("x_", "y_", "masks_")
 
 
 class ArrayDataset(Dataset):
@@ -56,7 +61,7 @@ class ArrayDataset(Dataset):
         made_split: bool = False,
     ) -> None:
         names = order_splits(images)
-        self._images = {name: _as_images(np.asarray(images[name]), name) for name in names}
+        self._images = {name: as_images(np.asarray(images[name]), f'The images of split "{name}"') for name in names}
         counts = [len(self._images[name]) for name in names]
         if not sum(counts):
             raise DataError(f"{source or 'The dataset'} has no images; add some to at least one split.")
@@ -127,6 +132,10 @@ def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = N
         splits = ["all"]
     if not splits:
         raise DataError(f"{path} has no images; it must hold arrays named x_train, y_train, x_test, y_test and so on.")
+    for name in splits:
+        # Splits are part of the keys, and those become paths of masks and pictures.
+        if not name or name in (".", "..") or not set(name).isdisjoint("/\\:\0"):
+            raise DataError(f'The array "x_{name}" in {path} names no split; call it x_train, x_val, x_test or the like.')
     images = {name: arrays[f"x_{name}"] for name in splits}
     labels = _with_prefix(arrays, "y_", splits, path)
     masks = _with_prefix(arrays, "masks_", splits, path)
@@ -153,9 +162,17 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         with opened as file:
             arrays = {}
             for name in file.files:
-                arrays[name] = file[name]
+                if name in _WHOLE or name.startswith(_PREFIXES):
+                    arrays[name] = file[name]
+                    if not isinstance(arrays[name], np.ndarray):
+                        raise DataError(f'"{name}" in {path} is no array; save the file again with numpy.savez.')
             return arrays
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except MemoryError as error:
+        raise DataError(
+            f"{path} does not fit into the memory; save the images as files in a folder for each class, which are read one "
+            "at a time."
+        ) from error
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
         if "pickle" in str(error) and name:
             raise DataError(
                 f'"{name}" in {path} holds Python objects, which are not loaded for safety; '
@@ -192,18 +209,31 @@ def _names_and_labels(
     return check_class_names([], given, path), labels
 
 
-def _as_images(x: np.ndarray, split: str) -> np.ndarray:
-    """Return the images as (N, H, W) or (N, H, W, 3), a view where possible."""
+def as_images(x: np.ndarray, what: str) -> np.ndarray:
+    """Return the images as (N, H, W) or (N, H, W, 3), a view.
+
+    Parameters
+    ----------
+    x : ndarray
+        (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, of numbers.
+    what : str
+        Begins the sentence of an error and names what the array holds, in the plural.
+
+    Raises
+    ------
+    DataError
+        The array has another shape or holds no numbers.
+    """
     if x.dtype.kind not in "buif":
-        raise DataError(f'The images of split "{split}" are not numbers; save them as uint8, uint16 or float32.')
+        raise DataError(f"{what} are not numbers; save them as uint8, uint16 or float32.")
     if x.ndim == 4 and x.shape[-1] not in (1, 3, 4) and x.shape[1] in (1, 3, 4):
         x = np.moveaxis(x, 1, -1)
     if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
         x = x[..., 0] if x.shape[-1] == 1 else x[..., :3]
     elif x.ndim != 3:
-        raise DataError(f'The images of split "{split}" have the shape {x.shape}; it must be (N, H, W) or (N, H, W, 3).')
+        raise DataError(f"{what} have the shape {x.shape}; it must be (N, H, W) or (N, H, W, 3).")
     if not all(x.shape[1:3]):
-        raise DataError(f'The images of split "{split}" have no pixels; check how the file was made.')
+        raise DataError(f"{what} have no pixels; check how the file was made.")
     return x
 
 

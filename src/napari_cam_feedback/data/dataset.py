@@ -14,6 +14,8 @@ from napari_cam_feedback.data.keys import Keys
 from napari_cam_feedback.errors import DataError
 
 KNOWN_SPLITS = ("train", "val", "test")
+# Splits for testing begin with this: test, test-clean.
+TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Item:
     label: int | None
     split: str
 
+    @property
+    def learnable(self) -> bool:
+        """Whether a network may learn from it: its label is known, and its split is none for testing."""
+        return self.label is not None and not self.split.startswith(TEST)
+
 
 class Dataset(ABC):
     """Items in a fixed order; a subclass says how one image and its known mask are read.
@@ -47,8 +54,8 @@ class Dataset(ABC):
         The folder or file that it was read from; None if it lives in memory only.
     class_names : tuple of str
         The classes; a label is an index into them.
-    keys : sequence of str
-        The items' keys, without duplicates.
+    keys : Keys
+        The items' keys, a sequence of str without duplicates.
     labels : ndarray of int64, shape (N,)
         The items' labels, -1 where not known.
     splits : ndarray of str, shape (N,)
@@ -73,8 +80,7 @@ class Dataset(ABC):
     ) -> None:
         self.source = source
         self.class_names = tuple(class_names)
-        self._keys = Keys(keys)
-        self.keys: Sequence[str] = self._keys
+        self.keys = keys if isinstance(keys, Keys) else Keys(keys)
         self.labels = np.asarray(labels, np.int64)
         self.splits = np.asarray(splits)
         self.made_split = made_split
@@ -84,7 +90,7 @@ class Dataset(ABC):
             array.setflags(write=False)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(self.indices(name))} {name}" for name in self.split_names)
@@ -104,7 +110,7 @@ class Dataset(ABC):
         DataError
             There is no such item.
         """
-        found = self._keys.find(key)
+        found = self.keys.find(key)
         if found is None:
             raise DataError(f'There is no image "{key}" in {self.source or "this dataset"}; check the name and the split.')
         return found
@@ -124,6 +130,10 @@ class Dataset(ABC):
             hint = f'; did you mean "{close[0]}"?' if close else "; choose one of these."
             raise DataError(f'There is no split "{split}", only {", ".join(self.split_names)}{hint}')
         return np.flatnonzero(self.splits == split).astype(np.int64)
+
+    def learnable(self) -> np.ndarray:
+        """Return the indices of the items that a network may learn from (`Item.learnable`); int64, ascending."""
+        return np.flatnonzero((self.labels >= 0) & ~np.char.startswith(self.splits, TEST)).astype(np.int64)
 
     @abstractmethod
     def read(self, index: int) -> np.ndarray:
@@ -154,6 +164,10 @@ class Dataset(ABC):
         """Whether any irrelevance masks came with the dataset."""
         return False
 
+    def may_have_mask(self) -> np.ndarray:
+        """Return which items may have a known mask, as far as can be told without decoding any; bool (N,)."""
+        return np.full(len(self), self.has_known_masks)
+
 
 def order_splits(names: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct split names: train, val, test first, then the others by name."""
@@ -182,6 +196,33 @@ def check_class_names(found: Iterable[str], class_names: Sequence[str] | None, s
             f"({shorten(names)}); correct the names or the data."
         )
     return names
+
+
+def number_classes(
+    found: Iterable[str], class_names: Sequence[str] | None, source: object
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the class names and the index that stands for each class found in the data.
+
+    Classes found that are all whole numbers, while none of the names given is among them, are indices into those
+    names: so are the folders and labels of many data sets called.
+
+    Raises
+    ------
+    DataError
+        As for `check_class_names`; or an index has no name.
+    """
+    found = sorted(set(found))
+    if class_names and found and all(text.isdecimal() for text in found) and not set(found) & set(class_names):
+        names = check_class_names((), class_names, source)
+        for text in found:
+            if int(text) >= len(names):
+                raise DataError(
+                    f"{source} has the class number {text}, but the {len(names)} class names given ({shorten(names)}) are "
+                    f"numbered 0 to {len(names) - 1}; correct the number or add the missing names."
+                )
+        return names, {text: int(text) for text in found}
+    names = check_class_names(found, class_names, source)
+    return names, {name: i for i, name in enumerate(names)}
 
 
 def shorten(names: Sequence[str], limit: int = 8) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from napari_cam_feedback.data import tiff
 from napari_cam_feedback.errors import DataError, MaskError, describe
 
 SUFFIXES = frozenset(
@@ -28,8 +31,11 @@ SUFFIXES = frozenset(
         ".pnm",
     )
 )
-_TIFF = (".tif", ".tiff")
+# Whatever a file is named, only these are tried: others of Pillow's formats start programs (EPS).
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF")
 _ORIENTATION_TAG = 0x0112
+# How Pillow names the pixels of 16-bit PNGs that it would give as 8 bits.
+_DEEP_COLOUR = ("LA;16B", "RGB;16B", "RGBA;16B")
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -47,8 +53,8 @@ def read_image(path: str | Path) -> np.ndarray:
     Returns
     -------
     ndarray
-        (H, W) gray or (H, W, 3) RGB; uint8 (8 bits and less), uint16 (16-bit gray; TIFF also RGB) or float32
-        (float, and signed or 32-bit whole numbers, as they are).
+        (H, W) gray or (H, W, 3) RGB; uint8 (8 bits and less), uint16 (16 bits; colour in PPM is reduced to 8)
+        or float32 (float, and signed or 32-bit whole numbers, as they are).
 
     Raises
     ------
@@ -56,16 +62,53 @@ def read_image(path: str | Path) -> np.ndarray:
         The file is missing, empty, broken, no image, or has pixels that are not numbers; the sentence names
         it.
     """
+    return _read(Path(path), 0)
+
+
+def count_pages(path: str | Path) -> int:
+    """Return the number of pages of a file: for TIFF the planes of its first series, for other files 1.
+
+    Directories of one size follow each other as pages; of ImageJ hyperstacks and OME-TIFF, each plane (a channel, a
+    slice, a moment) is a page in the file's own order. Reduced copies (pyramids) are no pages, nor are planes
+    that an OME-TIFF keeps in other files.
+
+    Raises
+    ------
+    DataError
+        As for `read_image`, where the file's directories show it.
+    """
     path = Path(path)
-    _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Warnings about odd but readable files tell a person nothing that they could act on.
-            warnings.simplefilter("ignore")
-            image = _read_tiff(path) if path.suffix.lower() in _TIFF else _read_pillow(path)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return to_supported(image, path)
+    with _one_sentence(path):
+        return tiff.count_planes(path) if path.suffix.lower() in tiff.SUFFIXES else 1
+
+
+def read_page(path: str | Path, page: int) -> np.ndarray:
+    """Read one page of a file, as `read_image` reads the first, and nothing of the others.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    page : int
+        The page's number, 0 to `count_pages` - 1.
+
+    Returns
+    -------
+    ndarray
+        (H, W) or (H, W, 3); see `read_image`.
+
+    Raises
+    ------
+    DataError
+        There is no such page; and as for `read_image`.
+    """
+    path = Path(path)
+    # The first page is there in any file, and counting takes longer than reading it.
+    count = 1 if page == 0 else count_pages(path)
+    if not 0 <= page < count:
+        there = f"{count} pages, numbered from 0" if count > 1 else "only one page, number 0"
+        raise DataError(f"{path} has no page {page} but {there}; correct the number or restore the file.")
+    return _read(path, page)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -77,21 +120,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
         As for `read_image`, where the header shows it.
     """
     path = Path(path)
-    _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if path.suffix.lower() in _TIFF:
-                with tifffile.TiffFile(path) as tiff:
-                    page = tiff.pages.first
-                    height, width, turned = page.imagelength, page.imagewidth, _orientation(page) >= 5
-            else:
-                with Image.open(path) as image:
-                    width, height = image.size
-                    turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return (int(width), int(height)) if turned else (int(height), int(width))
+    with _one_sentence(path):
+        if path.suffix.lower() in tiff.SUFFIXES:
+            return tiff.first_size(path)
+        with Image.open(path, formats=_FORMATS) as image:
+            width, height = image.size
+            return (width, height) if image.getexif().get(_ORIENTATION_TAG, 1) >= 5 else (height, width)
 
 
 def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -153,6 +187,21 @@ def to_supported(image: np.ndarray, name: object) -> np.ndarray:
     return image
 
 
+@contextmanager
+def _one_sentence(path: Path) -> Iterator[None]:
+    """While entered, whatever goes wrong with the file becomes a DataError that names it."""
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            # Warnings about odd but readable files tell a person nothing that they could act on.
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
@@ -174,8 +223,28 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is broken or not an image ({' '.join(str(error).split())[:120]}); restore or remove it.")
 
 
-def _read_pillow(path: Path) -> np.ndarray:
-    with Image.open(path) as file:
+def _read(path: Path, page: int) -> np.ndarray:
+    with _one_sentence(path):
+        if path.suffix.lower() in tiff.SUFFIXES:
+            image = tiff.read_plane(path, page, _check_pixels, partial(_read_pillow, path))
+        else:
+            image = _read_pillow(path)
+    return to_supported(image, path)
+
+
+def _check_pixels(pixels: int) -> None:
+    """Refuse what Pillow refuses too: a small file that claims a gigantic image."""
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{pixels} pixels")
+
+
+def _read_pillow(path: Path, page: int = 0) -> np.ndarray:
+    with Image.open(path, formats=_FORMATS) as file:
+        if page:
+            file.seek(page)
+        if file.format == "PNG" and file.tile and file.tile[0].args in _DEEP_COLOUR:
+            orientation = file.getexif().get(_ORIENTATION_TAG, 1)
+            return tiff.turn(_read_deep_png(path), orientation)
         image: Image.Image = ImageOps.exif_transpose(file)
         if image.mode in ("L", "F") or image.mode.startswith("I;16"):
             return np.array(image)
@@ -189,64 +258,18 @@ def _read_pillow(path: Path) -> np.ndarray:
         return rgb[..., 0].copy() if image.mode == "P" and _gray_palette(image) else rgb
 
 
+def _read_deep_png(path: Path) -> np.ndarray:
+    """Read a PNG of 16 bits and several channels, of which Pillow gives 8 bits only; imports torch."""
+    from napari_cam_feedback.torch_loader import torch
+
+    # torchvision needs torch, which must be loaded as above.
+    from torchvision.io import decode_png  # isort: skip
+
+    file = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    image = decode_png(file).numpy()
+    return image[0] if len(image) == 2 else np.moveaxis(image[:3], 0, -1)
+
+
 def _gray_palette(image: Image.Image) -> bool:
     palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     return bool((palette == palette[:, :1]).all())
-
-
-def _read_tiff(path: Path) -> np.ndarray:
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        try:
-            array = _tiff_page(page)
-        except (ValueError, ImportError, NotImplementedError, _NotPlain):
-            # Compressions that tifffile needs imagecodecs for, CMYK, YCbCr: Pillow's libtiff reads those.
-            return _read_pillow(path)
-        return _orient(array, _orientation(page))
-
-
-class _NotPlain(Exception):
-    """The page's colours are none that tifffile gives as gray or RGB."""
-
-
-def _tiff_page(page: tifffile.TiffPage) -> np.ndarray:
-    array = page.asarray()
-    photometric = tifffile.PHOTOMETRIC(page.photometric)
-    if photometric == tifffile.PHOTOMETRIC.PALETTE:
-        # The colour map has 16 bits for each of R, G, B.
-        colours = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
-        rgb = colours[array]
-        return rgb[..., 0] if (colours == colours[:, :1]).all() else rgb
-    if array.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-        array = np.moveaxis(array, 0, -1)
-    if photometric == tifffile.PHOTOMETRIC.RGB:
-        if array.ndim != 3 or array.shape[-1] < 3:
-            raise _NotPlain
-        return array[..., :3]
-    if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
-        raise _NotPlain
-    if array.ndim == 3 and array.shape[-1] in (3, 4):  # RGB from a program that left the colour unsaid
-        return array[..., :3]
-    if array.ndim == 3 and array.shape[-1] in (1, 2):
-        array = array[..., 0]
-    if array.ndim != 2:
-        raise ValueError("not a plane of pixels")
-    if photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
-        array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
-    return array
-
-
-def _orientation(page: tifffile.TiffPage | tifffile.TiffFrame) -> int:
-    tag = page.tags.get("Orientation") if isinstance(page, tifffile.TiffPage) else None
-    return int(tag.value) if tag is not None else 1
-
-
-def _orient(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn the pixels as the TIFF and EXIF tag says (1 to 8; 1 is upright)."""
-    if orientation in (5, 6, 7, 8):
-        array = np.swapaxes(array, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array

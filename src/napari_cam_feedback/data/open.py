@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_cam_feedback.data import bitmaps, cifar, stacks
 from napari_cam_feedback.data.arrays import open_npz
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.data.export import LABELS_NAME
 from napari_cam_feedback.data.folder import FolderDataset
+from napari_cam_feedback.data.images import SUFFIXES
 from napari_cam_feedback.data.table import CsvDataset
 from napari_cam_feedback.errors import DataError
+
+_FORMS = (
+    "a folder, a .csv file or an .npz file, or a TIFF file with several pages; a folder has in it a folder of images for "
+    "each class, or an .npy file for each class, or CIFAR's batches"
+)
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] | None = None) -> Dataset:
@@ -18,8 +28,18 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
     Parameters
     ----------
     path : str or Path
-        A folder with a folder per class, with or without ``train/ val/ test/`` above them (`FolderDataset`);
-        a .csv file (`CsvDataset`); or an .npz file (`arrays.open_npz`).
+        One of
+
+        - a folder with a folder per class, with or without ``train/ val/ test/`` above them (`FolderDataset`);
+        - a .csv or .tsv file with the columns ``path``, ``label`` and, if you like, ``split``; or a folder that has
+          such a file called ``labels.csv`` (`CsvDataset`);
+        - a .tif file with several pages, whose labels are in a .csv file of the same name beside it
+          (`StackDataset`); naming that .csv file does as well;
+        - an .npz file with ``x_<split>`` and ``y_<split>`` (`arrays.open_npz`);
+        - a folder with a file ``<class>.npy`` for each class, as Quick, Draw! gives them, or ``train/ val/ test/``
+          with such files (`BitmapDataset`);
+        - the folder of CIFAR-10's or CIFAR-100's batches for Python, the folder above it, or one of its files
+          (`CifarDataset`).
     seed : int
         Seeds the split that is made where the dataset has none.
     class_names : sequence of str, optional
@@ -44,11 +64,47 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
 
 
 def _open(path: Path, seed: int, class_names: Sequence[str] | None) -> Dataset:
+    batches = cifar.cifar_folder(path)
+    if batches is not None:
+        return cifar.CifarDataset(batches, class_names=class_names)
     if path.is_dir():
-        return FolderDataset(path, seed=seed, class_names=class_names)
+        if _lists_images(path / LABELS_NAME):
+            return CsvDataset(path / LABELS_NAME, seed=seed, class_names=class_names)
+        try:
+            return FolderDataset(path, seed=seed, class_names=class_names)
+        except DataError:
+            # Beside folders of images, .npy files may be anything.
+            if not bitmaps.has_bitmaps(path):
+                raise
+        return bitmaps.BitmapDataset(path, seed=seed, class_names=class_names)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
+        stack = stacks.stack_of(path)
+        if stack is not None:
+            return stacks.StackDataset(stack, seed=seed, class_names=class_names)
         return CsvDataset(path, seed=seed, class_names=class_names)
     if suffix == ".npz":
         return open_npz(path, seed=seed, class_names=class_names)
-    raise DataError(f"{path} is no dataset that can be opened; choose a folder, a .csv file or an .npz file.")
+    if suffix in stacks.SUFFIXES:
+        return stacks.StackDataset(path, seed=seed, class_names=class_names)
+    raise DataError(_why_not(path, suffix))
+
+
+def _lists_images(path: Path) -> bool:
+    """Tell whether a folder's ``labels.csv`` is a list of images, and not something else of that name."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = {name.strip().lower() for name in next(csv.reader([file.readline(10_000)]), [])}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return {"path", "label"} <= header
+
+
+def _why_not(path: Path, suffix: str) -> str:
+    if suffix == bitmaps.SUFFIX:
+        return f"{path} is the file of one class; open its folder {path.parent}, which has one for each class."
+    if suffix in SUFFIXES:
+        return f"{path} is a single image; open the folder that has a folder of images for each class."
+    if suffix in _ARCHIVES:
+        return f"{path} is an archive; unpack it and open the folder that comes out of it."
+    return f"{path} is no dataset that can be opened; choose {_FORMS}."

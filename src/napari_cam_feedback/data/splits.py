@@ -7,7 +7,7 @@ import numpy as np
 VAL_SHARE = TEST_SHARE = 0.15
 
 
-def stratified_splits(labels: np.ndarray, seed: int = 0) -> np.ndarray:
+def stratified_splits(labels: np.ndarray, seed: int = 0, *, files: np.ndarray | None = None) -> np.ndarray:
     """Split each class 70/15/15 into train, val and test.
 
     A class of three images or more is in all three splits; of two, in train and test; a single one is in
@@ -19,6 +19,9 @@ def stratified_splits(labels: np.ndarray, seed: int = 0) -> np.ndarray:
         The items' labels; those without one (-1) are split like a class.
     seed : int
         Seeds the shuffling within each class.
+    files : ndarray of int, shape (N,), optional
+        Which file each item is from. Pages of one file are often so alike that a model tested on one and trained
+        on the others looks better than it is; so files are dealt out whole where a class has three or more.
 
     Returns
     -------
@@ -30,10 +33,22 @@ def stratified_splits(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     for label in np.unique(labels):
         # A generator for each class keeps its split as it is when another class grows.
         rng = np.random.default_rng([seed, int(label) + 1])
-        members = rng.permutation(np.flatnonzero(labels == label))
-        n = len(members)
-        n_test = max(1, round(TEST_SHARE * n)) if n >= 2 else 0
-        n_val = max(1, round(VAL_SHARE * n)) if n >= 3 else 0
-        splits[members[:n_test]] = "test"
-        splits[members[n_test : n_test + n_val]] = "val"
+        members = np.flatnonzero(labels == label)
+        if files is not None:
+            found, number = np.unique(files[members], return_inverse=True)
+            if len(found) >= 3:
+                splits[members] = _deal(len(found), rng)[number]
+                continue
+        splits[members] = _deal(len(members), rng)
+    return splits
+
+
+def _deal(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a split for each of `n` things."""
+    splits = np.full(n, "train", dtype="<U5")
+    order = rng.permutation(n)
+    n_test = max(1, round(TEST_SHARE * n)) if n >= 2 else 0
+    n_val = max(1, round(VAL_SHARE * n)) if n >= 3 else 0
+    splits[order[:n_test]] = "test"
+    splits[order[n_test : n_test + n_val]] = "val"
     return splits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -38,23 +39,36 @@ def choose_masks(
     dict
         Key to (H, W) bool; masks without a masked pixel are left out.
     """
-    rng = np.random.default_rng(seed)
     candidates = np.arange(len(dataset)) if indices is None else indices
-    by_class: dict[int, list[int]] = {}
-    for index in rng.permutation(candidates):
-        if dataset.keys[int(index)] in masks:
-            by_class.setdefault(int(dataset.labels[index]), []).append(int(index))
-    queues = [by_class[label] for label in sorted(by_class)]
+    order = np.random.default_rng(seed).permutation(candidates)
+    order = order[_may_have(masks, dataset, order)]
+    labels = dataset.labels[order]
+    queues = [order[labels == label].tolist() for label in np.unique(labels)]
     found: dict[str, np.ndarray] = {}
     while any(queues) and (count is None or len(found) < count):
-        # Taking turns keeps the classes balanced.
+        # Taking turns keeps the classes balanced. A mask is decoded when its turn comes, so that a few masks of many
+        # cost little.
         for queue in queues:
-            if queue and (count is None or len(found) < count):
-                key = dataset.keys[queue.pop()]
-                mask = masks[key]
-                if mask.any():
-                    found[key] = mask
+            if count is None or len(found) < count:
+                found.update(_next_mask(queue, masks, dataset))
     return found
+
+
+def _may_have(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return which of the items may have a mask, without decoding any; bool (N,)."""
+    if isinstance(masks, KnownMasks):
+        return masks.may_have[indices]
+    return np.fromiter((dataset.keys[index] in masks for index in indices.tolist()), bool, len(indices))
+
+
+def _next_mask(queue: list[int], masks: Mapping[str, np.ndarray], dataset: Dataset) -> dict[str, np.ndarray]:
+    """Take items from the end of the queue up to the first that has a masked pixel; return its key and mask."""
+    while queue:
+        key = dataset.keys[queue.pop()]
+        mask = masks.get(key)
+        if mask is not None and mask.any():
+            return {key: mask}
+    return {}
 
 
 def known_masks(dataset: Dataset, count: int | None = None, *, split: str = "train", seed: int = 0) -> dict[str, np.ndarray]:
@@ -79,6 +93,11 @@ class KnownMasks(Mapping[str, np.ndarray]):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
+    @cached_property
+    def may_have(self) -> np.ndarray:
+        """Which of the dataset's items may have a mask, as far as can be told without decoding; bool (N,)."""
+        return self._dataset.may_have_mask()
+
     def __getitem__(self, key: str) -> np.ndarray:
         mask = self._dataset.known_mask(self._dataset.index_of(key)) if key in self._dataset.keys else None
         if mask is None or not mask.any():
@@ -95,7 +114,7 @@ class KnownMasks(Mapping[str, np.ndarray]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in self._dataset.keys if key in self)
+        return (key for key in map(self._dataset.keys.__getitem__, np.flatnonzero(self.may_have).tolist()) if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

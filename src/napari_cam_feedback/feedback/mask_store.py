@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import MaskError, StorageError, describe
 from napari_cam_feedback.files import atomic_path, read_json, write_json
 
@@ -28,6 +29,8 @@ class MaskStore(Mapping[str, np.ndarray]):
     The mask of item ``train/3/0001.png`` is ``<folder>/train/3/0001.png.png``, white where it is irrelevant. A folder in
     the layout of known masks (``<folder>/train/3/0001.png``) can be read as well.
 
+    Nothing outside of the folder is read or written, also where links in it lead there; the folder itself may be a link.
+
     A mask whose writing failed is kept in memory, counts as painted, and is tried again by `retry`.
 
     Parameters
@@ -38,7 +41,7 @@ class MaskStore(Mapping[str, np.ndarray]):
     Raises
     ------
     StorageError
-        The folder's index cannot be read.
+        The folder's index cannot be read, or is a link out of the folder.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -46,6 +49,9 @@ class MaskStore(Mapping[str, np.ndarray]):
         self._lock = threading.RLock()
         self._unsaved: dict[str, tuple[np.ndarray, str | None]] = {}
         self._index: dict[str, dict[str, Any]] = {}
+        leak = self._leak(self._index_path)
+        if leak is not None:
+            raise StorageError(leak)
         if self._index_path.exists():
             self._index = self._read_index()
         self._files = self._scan()
@@ -53,6 +59,10 @@ class MaskStore(Mapping[str, np.ndarray]):
     @property
     def _index_path(self) -> Path:
         return self.folder / INDEX_NAME
+
+    def _leak(self, path: Path) -> str | None:
+        # Nothing is remembered from one mask to the next: masks are few, and what is written must be safe.
+        return Fence(self.folder).leak(path)
 
     def _read_index(self) -> dict[str, dict[str, Any]]:
         content = read_json(self._index_path)
@@ -116,6 +126,9 @@ class MaskStore(Mapping[str, np.ndarray]):
             found = self._find(key)
             if found is None:
                 raise KeyError(key)
+            leak = self._leak(found)
+        if leak is not None:
+            raise MaskError(leak)
         return read_mask_file(found)
 
     def __iter__(self) -> Iterator[str]:
@@ -157,7 +170,7 @@ class MaskStore(Mapping[str, np.ndarray]):
         MaskError
             The mask is not of the image's size, or the key leads out of the folder.
         StorageError
-            It could not be written; it is kept in memory, see `unsaved`.
+            It could not be written, or a link leads out of the folder; it is kept in memory, see `unsaved`.
         """
         painted = np.asarray(mask) != 0
         if painted.ndim != 2 or (image_size is not None and painted.shape != tuple(image_size)):
@@ -167,6 +180,10 @@ class MaskStore(Mapping[str, np.ndarray]):
         path = self.path(key)
         with self._lock:
             self._unsaved[key] = (painted.copy(), author)
+            # A link in the file's own place is replaced, not followed; one on the way there would be.
+            leak = self._leak(path.parent)
+            if leak is not None:
+                raise StorageError(leak)
             if painted.any():
                 with atomic_path(path) as temporary:
                     Image.fromarray(painted.astype(np.uint8) * 255).save(temporary, format="PNG")

@@ -111,8 +111,7 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
     MaskError
         A mask is not of its image's size.
     """
-    learnable = [i for i in range(len(dataset)) if not str(dataset.splits[i]).startswith("test")]
-    wanted = [i for i in learnable if dataset.labels[i] >= 0 and dataset.keys[i] in masks]
+    wanted = [i for i in dataset.learnable().tolist() if dataset.keys[i] in masks]
     found = {i: masks[dataset.keys[i]] for i in wanted}
     indices = np.array([i for i, mask in found.items() if mask.any()], np.int64)
     parts = list(cache.batches(indices, 64)) if len(indices) else []

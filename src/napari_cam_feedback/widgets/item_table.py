@@ -50,12 +50,19 @@ class ItemTable(QAbstractTableModel):
         self._split: str | None = None
         self._wrong = self._only_painted = False
         self._reset_arrays(0)
-        self.shown = np.zeros(0, np.int64)
+        self._show(np.zeros(0, np.int64))
 
     def _reset_arrays(self, n: int) -> None:
         self.predicted = np.full(n, -1, np.int32)
         self.p_true = np.full(n, np.nan, np.float32)
         self.painted = np.zeros(n, bool)
+        self._hits: dict[str, np.ndarray] = {}
+
+    def _show(self, indices: np.ndarray) -> None:
+        """Let the rows be these items, and note where each item is, so that no step must search for it."""
+        self.shown = indices
+        self._rows = np.full(len(self.painted), -1, np.int32)
+        self._rows[indices] = np.arange(len(indices), dtype=np.int32)
 
     # Content --------------------------------------------------------------------------------------
 
@@ -68,7 +75,7 @@ class ItemTable(QAbstractTableModel):
             for key in painted:
                 if key in dataset.keys:
                     self.painted[dataset.index_of(key)] = True
-        self.shown = self._select()
+        self._show(self._select())
         self.endResetModel()
 
     def set_predictions(self, indices: np.ndarray, probabilities: np.ndarray) -> None:
@@ -87,19 +94,19 @@ class ItemTable(QAbstractTableModel):
         self.predicted[indices] = probabilities.argmax(1)
         known = labels >= 0
         self.p_true[indices[known]] = probabilities[known, labels[known]]
-        self._changed(PREDICTION, PROBABILITY)
+        self._changed(PREDICTION, PROBABILITY, self._rows[indices])
 
     def forget_predictions(self) -> None:
         """Empty the columns that a model fills."""
         self.predicted[:] = -1
         self.p_true[:] = np.nan
-        self._changed(PREDICTION, PROBABILITY)
+        self._changed(PREDICTION, PROBABILITY, self._rows)
 
     def set_painted(self, index: int, painted: bool) -> None:
         """Note that an item has, or no longer has, a mask."""
         if self.painted[index] != painted:
             self.painted[index] = painted
-            self._changed(PAINTED, PAINTED)
+            self._changed(PAINTED, PAINTED, self._rows[index : index + 1])
 
     def wrong(self) -> np.ndarray:
         """Return which items are known to be predicted wrongly, bool (N,)."""
@@ -123,19 +130,21 @@ class ItemTable(QAbstractTableModel):
             Only wrongly predicted items, only items with a mask.
         """
         self._words = tuple(text.lower().split())
+        self._hits = {word: hits for word, hits in self._hits.items() if word in self._words}
         self._split, self._wrong, self._only_painted = split, wrong, painted
         self.refresh()
 
     def refresh(self) -> None:
         """Filter and sort again, after predictions or masks have come in."""
         self.layoutAboutToBeChanged.emit()
-        self.shown = self._select()
+        self._show(self._select())
         self.layoutChanged.emit()
 
     @property
     def depends_on_predictions(self) -> bool:
         """Whether new predictions change the order or the filter."""
-        return self._wrong or bool(self._words) or self._sort[0] in (PREDICTION, PROBABILITY)
+        by_class = any(self._classes_called(word) for word in self._words)
+        return self._wrong or by_class or self._sort[0] in (PREDICTION, PROBABILITY)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; -1 for the dataset's own order."""
@@ -168,18 +177,26 @@ class ItemTable(QAbstractTableModel):
 
     def _matches(self, word: str) -> np.ndarray:
         assert self._dataset is not None
-        dataset = self._dataset
-        hits = np.fromiter((word in key.lower() for key in dataset.keys), bool, len(dataset))
-        classes = [i for i, name in enumerate(dataset.class_names) if word == name.lower()]
-        return hits | np.isin(dataset.labels, classes) | np.isin(self.predicted, classes)
+        if word not in self._hits:
+            # Kept, since the filter is applied again whenever predictions come in.
+            self._hits[word] = self._dataset.keys.containing(word)
+        classes = self._classes_called(word)
+        if not classes:
+            return self._hits[word]
+        return self._hits[word] | np.isin(self._dataset.labels, classes) | np.isin(self.predicted, classes)
+
+    def _classes_called(self, word: str) -> list[int]:
+        names = () if self._dataset is None else self._dataset.class_names
+        return [i for i, name in enumerate(names) if word == name.lower()]
 
     def _values(self, column: int, found: np.ndarray) -> np.ndarray:
         assert self._dataset is not None
         dataset = self._dataset
         if column == KEY:
-            return np.array([dataset.keys[i] for i in found])
+            return dataset.keys.ranks[found]
         if column == SPLIT:
-            return np.array([dataset.split_names.index(name) for name in dataset.splits[found]])
+            names = dataset.splits[found]
+            return np.select([names == name for name in dataset.split_names], range(len(dataset.split_names)))
         if column == LABEL:
             return dataset.labels[found]
         if column == PREDICTION:
@@ -188,14 +205,13 @@ class ItemTable(QAbstractTableModel):
 
     def row_of(self, index: int | None) -> int:
         """Return the row of an item, -1 where it is filtered out."""
-        if index is None:
-            return -1
-        rows = np.flatnonzero(self.shown == index)
-        return int(rows[0]) if len(rows) else -1
+        return int(self._rows[index]) if index is not None and 0 <= index < len(self._rows) else -1
 
-    def _changed(self, first: int, last: int) -> None:
-        if len(self.shown):
-            self.dataChanged.emit(self.index(0, first), self.index(len(self.shown) - 1, last))
+    def _changed(self, first: int, last: int, rows: np.ndarray) -> None:
+        """Tell Qt that columns `first` to `last` are others in these rows, of which -1 are none."""
+        rows = rows[rows >= 0]
+        if len(rows):
+            self.dataChanged.emit(self.index(int(rows.min()), first), self.index(int(rows.max()), last))
 
     # Qt's questions -------------------------------------------------------------------------------
 
