@@ -178,6 +178,7 @@ def test_a_broken_image_is_named_and_left_out_and_stops_nothing(data, model, tmp
         (["sample", "tagdigits", "--out", "{new}"], "There is no sample"),
         (["evaluate", "{model}"], "data"),
         (["evaluate", "{model}", "{data}", "--sede", "3"], "--sede"),
+        (["evaluate", "{model}", "{data}", "--seed", "-1"], "--seed"),
         (["look"], "look"),
     ],
 )
@@ -207,6 +208,14 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(data, model, tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
+def test_too_little_memory_is_said_with_its_remedy(data, model, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("napari_cam_feedback.data.cache.InputCache.batches", full)
+    assert "use a smaller batch, smaller images, or the CPU" in fails(capsys, "evaluate", model, data)
+
+
 def test_help_of_every_command_names_seed_device_and_json():
     for command in ("demo", "sample", "train", "predict", "explain", "retune", "evaluate"):
         found = subprocess.run(
@@ -224,7 +233,7 @@ def test_help_needs_no_torch():
 def test_the_demo_runs_the_whole_loop_without_a_display_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DISPLAY", "")
     monkeypatch.setenv("WAYLAND_DISPLAY", "")
-    monkeypatch.setattr("napari_cam_feedback.cli.sys.platform", "linux")
+    monkeypatch.setattr("sys.platform", "linux")
     folder, said = tmp_path / "demo", tmp_path / "demo.json"
     assert main(["demo", "tag-digits", "--out", str(folder), "--json", str(said)]) == 0
     output = capsys.readouterr().out

@@ -212,3 +212,51 @@ def test_settings_that_cannot_be_used_are_refused(change, sentence):
 def test_images_that_cannot_be_used_are_refused(image, sentence):
     with pytest.raises(DataError, match=sentence):
         gray(1, 2).input(image)
+
+
+@pytest.mark.parametrize("name", ["ResNet18_Weights", "EfficientNet_B0_Weights"])
+def test_the_input_is_the_one_of_torchvision_s_own_presets(name):
+    from PIL import Image
+    from torchvision import models
+
+    theirs = getattr(models, name).DEFAULT.transforms()
+    ours = rgb(
+        224, 224, crop=True, resize_to=theirs.resize_size[0], interpolation=theirs.interpolation.value,
+        mean=tuple(theirs.mean), std=tuple(theirs.std),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for height, width in [(211, 307), (500, 333), (64, 97)]:
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        difference = ours.input(image) - theirs(Image.fromarray(image))
+        # They round to whole gray values after each of the two axes.
+        assert (difference.abs() * torch.tensor(ours.std)[:, None, None]).max() < 2 / 255
+
+
+def test_bicubic_overshoots_are_clipped():
+    image = np.zeros((4, 8), np.uint8)
+    image[:, 4:] = 255
+    cubic, linear = gray(16, 32, interpolation="bicubic").input(image), gray(16, 32).input(image)
+    assert (float(cubic.min()), float(cubic.max())) == (0, 1)
+    assert not torch.equal(cubic, linear)
+
+
+def test_bgr_puts_blue_first_and_mean_and_std_are_in_that_order():
+    p = rgb(1, 1, channel_order="bgr", mean=(0.1, 0.2, 0.3), std=(1, 0.5, 0.25))
+    image = np.array([[[255, 51, 0]]], np.uint8)
+    np.testing.assert_allclose(p.input(image).ravel(), [-0.1, 0, 2.8], atol=1e-6)
+    np.testing.assert_allclose(p.unnormalised(p.input(image)[None]).ravel(), [1, 0.2, 0], atol=1e-6)
+    np.testing.assert_allclose(p.low.ravel(), [-0.1, -0.4, -1.2], rtol=1e-6)
+    np.testing.assert_allclose(p.high.ravel(), [0.9, 1.6, 2.8], rtol=1e-6)
+    np.testing.assert_array_equal(p.input(np.array([[51]], np.uint8)), p.input(np.array([[[51, 51, 51]]], np.uint8)))
+
+
+def test_the_order_of_channels_does_not_matter_to_gray_inputs():
+    image = np.array([[[255, 51, 0]]], np.uint8)
+    p = gray(1, 1, channel_order="bgr")
+    np.testing.assert_array_equal(p.input(image), gray(1, 1).input(image))
+    np.testing.assert_array_equal(p.unnormalised(p.input(image)), p.input(image))
+
+
+def test_the_summary_names_what_is_not_usual():
+    p = rgb(28, 28, channel_order="bgr", interpolation="bicubic", crop=True)
+    assert p.summary == "28x28 BGR, mean 0 0 0, std 1 1 1, centre crop, bicubic"

@@ -224,14 +224,32 @@ def test_broken_images_are_left_out_and_named_and_images_without_a_label_do_not_
 def test_nothing_to_measure_gives_a_sentence():
     images = np.zeros((2, 4, 4), np.uint8)
     names = ("low", "mid", "high")
+    broken = SomeBroken({"test": images}, {"test": [1, 1]}, names)
+    with pytest.raises(DataError, match=r"Nothing can be measured on this dataset: test/00000 is broken; restore"):
+        evaluate(nearest_classifier(), broken)
     with pytest.raises(DataError, match=r"Nothing can be measured on the split test: test/00000 is broken; restore"):
-        evaluate(nearest_classifier(), SomeBroken({"test": images}, {"test": [1, 1]}, names))
-    with pytest.raises(DataError, match=r"Nothing can be measured on the split test: its images have no labels"):
+        evaluate(nearest_classifier(), broken, splits=["test"])
+    with pytest.raises(DataError, match=r"Nothing can be measured on this dataset: its images have no labels"):
         evaluate(nearest_classifier(), ArrayDataset({"test": images}, None, names))
     with pytest.raises(DataError, match=r'no split "tset"'):
         evaluate(nearest_classifier(), gray_dataset(TRUTH, SHOWN), splits=["tset"])
     with pytest.raises(ModelError, match="The model knows 2 classes"):
         evaluate(small_gap(("a", "b")), gray_dataset(TRUTH, SHOWN))
+
+
+@pytest.mark.parametrize("first", ["train", "test"])
+def test_a_split_without_labels_or_readable_images_does_not_stop_the_others(first):
+    images = {
+        "train": np.zeros((2, 4, 4), np.uint8),
+        "val": np.zeros((2, 4, 4), np.uint8),
+        "test": np.zeros((2, 4, 4), np.uint8),
+    }
+    labels = {"train": [-1, -1], "val": [1, 1], "test": [0, 0]}  # SomeBroken cannot read the label 1
+    if first == "test":
+        labels["train"], labels["test"] = labels["test"], labels["train"]
+    found = evaluate(nearest_classifier(), SomeBroken(images, labels, ("low", "mid", "high")))
+    assert set(found.splits) == {"test" if first == "train" else "train"}
+    assert set(found.skipped) == {"val/00000", "val/00001"}
 
 
 def test_predictions_by_hand_and_as_csv(tmp_path):

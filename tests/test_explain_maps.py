@@ -61,12 +61,12 @@ def test_cam_and_gradcam_by_hand():
     assert torch.equal(cam.logits, LOGITS)
     assert torch.equal(cam.classes, both)
     assert torch.equal(cam.activations, torch.cat([X, -X], 1))
-    assert torch.equal(cam.weights, torch.tensor([[[1.0, 2.0], [3.0, -1.0]]]))
+    assert torch.equal(cam.contributions, torch.tensor([[[2.5, -5.0], [7.5, 2.5]]]))  # W times the means 2.5 and -2.5
     assert torch.equal(cam.maps, torch.stack([CAM_A[0], CAM_B[0]])[None])
     gradcam = get_method("gradcam")(classifier, X, both)
     # d logit_c / d a_d = W[c, d] / 4 at each of the four places, and so is its mean.
     assert torch.equal(gradcam.logits, LOGITS)
-    assert torch.equal(gradcam.weights, torch.tensor([[[0.25, 0.5], [0.75, -0.25]]]))
+    assert torch.equal(gradcam.contributions, cam.contributions / 4)
     assert torch.equal(gradcam.maps, torch.stack([CAM_A[0] / 4, CAM_B[0] / 4])[None])
     assert torch.equal(gradcam.activations, cam.activations)
 
@@ -110,7 +110,7 @@ def test_with_a_linear_head_gradcam_is_cam_over_the_number_of_places(arch):
     gradcam = get_method("gradcam")(classifier, images(4, 1, 32), classes)
     places = cam.maps.shape[2] * cam.maps.shape[3]
     assert torch.allclose(gradcam.maps, cam.maps / places, rtol=1e-5, atol=1e-7)
-    assert torch.allclose(gradcam.weights, cam.weights / places, rtol=1e-5, atol=1e-9)
+    assert torch.allclose(gradcam.contributions, cam.contributions / places, rtol=1e-5, atol=1e-9)
     assert torch.equal(gradcam.logits, cam.logits)
 
 

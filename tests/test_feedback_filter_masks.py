@@ -9,8 +9,8 @@ from core_builders import hand_classifier, stop_after
 from napari_cam_feedback.data import ArrayDataset, Preprocessing, make_sample, sample_data_dir
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.errors import ConfigError, DataError
-from napari_cam_feedback.explain.filter_stats import activation_under_masks, top_images
 from napari_cam_feedback.explain.features import features_of
+from napari_cam_feedback.explain.filter_stats import activation_under_masks, top_images
 from napari_cam_feedback.feedback import MaskStore, known_masks
 from napari_cam_feedback.feedback.filter_masks import FilterMask, filter_masks, save_filter_masks, split_threshold
 from napari_cam_feedback.models import Classifier, load_classifier
@@ -25,7 +25,7 @@ def dataset(*images: np.ndarray) -> ArrayDataset:
 def test_the_default_is_what_is_above_the_seventieth_percentile_of_the_image_s_own_map():
     data = dataset(RAMP, RAMP * 10)
     found = list(filter_masks(hand_classifier(2, 5), data, [0, 1], 0))
-    # Of 16 is the value at which seven tenths of the gaps between the ten pixels lie below.
+    # The values are 10 to 19; seven tenths of the way from the first to the last in their order lies 16.
     for mask in found:
         assert mask.mask.tolist() == [[False] * 5, [False, False, True, True, True]]
         assert mask.mask.dtype == bool

@@ -101,7 +101,7 @@ def test_it_is_on_the_disk_before_it_is_put_in_place(tmp_path, monkeypatch):
 
 def test_a_folder_in_the_way_and_a_file_for_a_folder_give_a_sentence(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match=r"Could not write .*folder: .*; name a file"):
+    with pytest.raises(StorageError, match=r"folder is a folder, not a file; name a file"):
         write_text(tmp_path / "folder", "x")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match=r"Could not write .*file: a file of that name is in the way"):

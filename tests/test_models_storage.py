@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from core_builders import same_weights, small_disk, small_gap
 from napari_cam_feedback.data import Preprocessing
-from napari_cam_feedback.errors import ModelError, StorageError, describe
+from napari_cam_feedback.errors import Mismatch, ModelError, StorageError, WeightsMismatch, describe
 from napari_cam_feedback.models import build_classifier, load_classifier, save_classifier
 from napari_cam_feedback.torch_loader import torch
 
@@ -42,7 +42,7 @@ def test_a_classifier_comes_back_exactly(tmp_path):
     assert again.preprocessing == preprocessing
     assert again.target_layer == "features.0"
     assert again.arch == "small-gap"
-    assert again.info == {"training": {"epoch": 3, "note": "ü"}}
+    assert again.info == {"training": {"epoch": 3, "note": "ü"}, "class_names_from": "header"}
     images = torch.rand(2, 1, 16, 20)
     assert torch.equal(classifier.logits(images), again.logits(images))
 
@@ -60,6 +60,7 @@ def test_other_programs_can_read_weights_and_header(tmp_path):
         "class_names": ["a", "b", "c"],
         "preprocessing": classifier.preprocessing.model_dump(mode="json"),
         "target_layer": "features",
+        "grid": None,
         "info": {},
     }
 
@@ -107,8 +108,15 @@ def test_a_torchvision_state_dict_loads_with_imagenet_s_preprocessing(tmp_path):
 
 def test_what_a_file_does_not_say_is_asked_for(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module.state_dict())
-    with pytest.raises(ModelError, match=r"m\.pt does not say its architecture; name it, for example --arch torchvision"):
+    with pytest.raises(
+        ModelError, match=r"m\.pt does not say its architecture; its weights fit small-gap, so say --arch small-gap\.$"
+    ):
         load_classifier(path)
+    other = foreign(tmp_path / "n.pt", {"a.weight": torch.zeros(2, 2)})
+    with pytest.raises(
+        ModelError, match=r"n\.pt does not say its architecture; name it, for example --arch torchvision:resnet18\.$"
+    ):
+        load_classifier(other)
     with pytest.raises(ModelError, match=r"m\.pt does not say its class names \(it has 3 outputs\); give them in a file"):
         load_classifier(path, arch="small-gap")
 
@@ -140,16 +148,24 @@ def test_an_unknown_architecture_gives_the_nearest_names(tmp_path):
 def test_another_number_of_classes_gives_a_sentence(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module.state_dict())
     with pytest.raises(
-        ModelError,
-        match=r"The weights in m\.pt do not fit small-gap \(wrong shape: head\.weight \(3, 64\) instead of \(2, 64\), "
-        r"head\.bias \(3,\) instead of \(2,\)\); check the architecture and the number of classes\.",
-    ):
+        WeightsMismatch,
+        match=r"^m\.pt has 3 outputs and there are 2 class names \(a, b\); name each output, in their order, with --classes",
+    ) as caught:
         load(path, class_names=("a", "b"))
+    assert caught.value.rows == (
+        Mismatch("classes", "3", "2"),
+        Mismatch("head.weight", "3x64", "2x64"),
+        Mismatch("head.bias", "3", "2"),
+    )
 
 
 def test_weights_of_another_architecture_give_a_sentence(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module.state_dict())
-    with pytest.raises(ModelError, match=r"do not fit residual-vgg \(missing: .* and \d+ more; not expected: .*check the"):
+    with pytest.raises(
+        WeightsMismatch,
+        match=r"^The weights in m\.pt do not fit residual-vgg \(\d+ missing, first features\.0\.first\.0\.weight; "
+        r"\d+ not expected, first features\.0\.0\.weight\); they fit small-gap, which you can name with --arch\.$",
+    ):
         load(path, arch="residual-vgg")
 
 
@@ -185,7 +201,9 @@ def test_a_malicious_pickle_never_runs(tmp_path, form):
     else:
         torch.save(Malice(marker), path, _use_new_zipfile_serialization=form == "torch")
     with pytest.raises(
-        ModelError, match=r"m\.pt is not a plain state dict, or is cut short; save it with torch\.save\(model\.state_dict"
+        ModelError,
+        match=r"^m\.pt holds Python objects \(\w+\), a whole model for example, whose loading could run code, "
+        r"so it was not opened; save it with torch\.save\(model\.state_dict\(\), …\) and load that\.$",
     ):
         load(path)
     assert not marker.exists()
@@ -196,7 +214,7 @@ def test_a_malicious_pickle_never_runs(tmp_path, form):
 
 def test_a_whole_pickled_network_is_not_unpickled(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module)
-    with pytest.raises(ModelError, match=r"is not a plain state dict"):
+    with pytest.raises(ModelError, match=r"m\.pt holds Python objects \(napari_cam_feedback\.models\.networks\.SmallGap\)"):
         load(path)
 
 

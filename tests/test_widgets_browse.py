@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
 
-from napari_cam_feedback.widgets import item_table, shortcuts
+from napari_cam_feedback.widgets import item_table, predict_bar, shortcuts
+from napari_cam_feedback.widgets.broken_view import BrokenImages
 from napari_cam_feedback.widgets.browse_widget import BrowseWidget
+from napari_cam_feedback.widgets.item_order import ItemOrder
 from napari_cam_feedback.widgets.item_table import ItemTable
 from napari_cam_feedback.widgets.layers import CAM, IMAGE, MASK, find_layers, role_of
 from napari_cam_feedback.widgets.state import prepare, session_of
@@ -40,11 +42,11 @@ def column(widget, number):
 
 
 def show_all(widget):
-    widget.filter_split.setCurrentIndex(widget.filter_split.findText("all (27)"))
+    widget.filter.split_box.setCurrentIndex(widget.filter.split_box.findText("all (27)"))
 
 
 def test_the_table_is_filled_with_predictions_in_the_background(browse, project, wait):
-    assert browse.filter_split.currentData() == "train"
+    assert browse.filter.split == "train"
     assert shown_keys(browse) == [key for key in project.dataset.keys if key.startswith("train/")]
     assert all(column(browse, item_table.PREDICTION))
     show_all(browse)
@@ -62,22 +64,22 @@ def test_moving_follows_the_order_and_the_filter_of_the_table(browse, wait):
     show_all(browse)
     wait(lambda: not session.jobs.running())
     browse.table.sortByColumn(item_table.PROBABILITY, Qt.SortOrder.AscendingOrder)
-    browse.filter_text.setText("DOG")
-    browse._apply_filter()
+    browse.filter.text.setText("DOG")
+    browse.filter.apply()
     keys = shown_keys(browse)
     assert len(keys) > 5
     values = [float(browse.model.p_true[session.dataset.index_of(key)]) for key in keys]
     assert values == sorted(values)
     session.go_to(session.dataset.index_of(keys[2]))
-    browse.next.click()
+    browse.item.next.click()
     assert session.key == keys[3]
-    browse.previous.click()
-    browse.previous.click()
+    browse.item.previous.click()
+    browse.item.previous.click()
     assert session.key == keys[1]
     assert browse.table.currentIndex().row() == 1
     session.step(-5)
     assert session.key == keys[0]
-    browse.previous.click()
+    browse.item.previous.click()
     assert session.key == keys[0]
 
 
@@ -98,15 +100,15 @@ def test_wrong_only_shows_what_the_model_gets_wrong(browse, project, wait):
     wait(lambda: not browse._session.jobs.running())
     wrong = np.flatnonzero(browse.model.predicted != project.dataset.labels)
     assert 0 < len(wrong) < 27
-    browse.only_wrong.setChecked(True)
+    browse.filter.wrong.setChecked(True)
     assert shown_keys(browse) == [project.dataset.keys[i] for i in wrong]
-    assert browse.count.text() == f"{len(wrong)} of 27"
+    assert browse.filter.count.text() == f"{len(wrong)} of 27"
 
 
 def test_a_chosen_row_is_shown_and_a_chosen_split_starts_at_its_first_item(browse, project):
     browse.table.selectRow(5)
     assert browse._session.key == shown_keys(browse)[5]
-    browse.filter_split.setCurrentIndex(browse.filter_split.findData("test"))
+    browse.filter.split_box.setCurrentIndex(browse.filter.split_box.findData("test"))
     assert browse._session.key == "test/cat/00.png"
 
 
@@ -117,12 +119,12 @@ def test_painted_items_are_marked_and_found(browse, wait):
     session.layers.get(MASK).data_setitem((np.array([3]), np.array([3])), 1)
     wait(lambda: "✓" in column(browse, item_table.PAINTED), 10)
     assert browse.mask_status.text() == "Mask saved."
-    browse.only_painted.setChecked(True)
+    browse.filter.painted.setChecked(True)
     assert shown_keys(browse) == [key]
     browse.clear.click()
     wait(lambda: shown_keys(browse) == [], 3)
     # The table is empty, the item still shown: nothing to step to, nothing breaks.
-    browse.next.click()
+    browse.item.next.click()
     assert session.key == key
 
 
@@ -163,9 +165,9 @@ def test_an_item_that_was_not_computed_ahead_shows_its_image_at_once_and_its_map
     session.go_to(last)
     assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(last))
     assert not session.layers.get(CAM).data.any()
-    assert "predicting" in browse.item_label.text()
+    assert "predicting" in browse.item.item_label.text()
     wait(lambda: session.inspection is not None)
-    assert "predicted:" in browse.item_label.text()
+    assert "predicted:" in browse.item.item_label.text()
 
 
 def test_moving_on_before_the_map_has_come_shows_the_right_one(browse, wait):
@@ -181,45 +183,45 @@ def test_the_class_of_the_map_can_be_chosen_and_shows_probabilities(browse, wait
     session = browse._session
     p = session.inspection.probabilities
     names = session.class_names
-    texts = [browse.target.itemText(i) for i in range(browse.target.count())]
+    texts = [browse.item.target.itemText(i) for i in range(browse.item.target.count())]
     label = session.inspection.label
     assert texts[0] == f"predicted: {names[p.argmax()]} ({p.max():.2f})"
     assert texts[1] == f"true: {names[label]} ({p[label]:.2f})"
     assert texts[2:] == [f"{name} ({value:.2f})" for name, value in zip(names, p, strict=True)]
-    browse.target.setCurrentIndex(4)
-    browse.target.activated.emit(4)
+    browse.item.target.setCurrentIndex(4)
+    browse.item.target.activated.emit(4)
     assert session.target == 2
     wait(lambda: session.inspection is not None and session.inspection.target == 2)
     session.step(1)
     wait(lambda: session.inspection is not None)
     assert session.inspection.target == 2
-    assert browse.target.currentData() == 2
+    assert browse.item.target.currentData() == 2
 
 
 def test_gradcam_and_cam_can_be_chosen(browse, wait):
     session = browse._session
-    assert [browse.method.itemData(i) for i in range(browse.method.count())] == ["cam", "gradcam"]
+    assert [browse.item.method.itemData(i) for i in range(browse.item.method.count())] == ["cam", "gradcam"]
     assert session.method == "cam"
-    browse.method.setCurrentIndex(1)
-    browse.method.activated.emit(1)
+    browse.item.method.setCurrentIndex(1)
+    browse.item.method.activated.emit(1)
     wait(lambda: session.inspection is not None and session.inspection.method == "gradcam")
 
 
 def test_no_positive_evidence_is_said_in_words(browse, project, wait):
     session = browse._session
-    assert browse.evidence.isHidden()
+    assert browse.item.evidence.isHidden()
     classifier = project.classifier(device="cpu")
     # Activations are not negative, so a class with negative weights only has nothing that speaks for it.
     classifier.head.weight[2] = -classifier.head.weight[2].abs()
     session.set_classifier(classifier)
     session.set_view(target=2)
     wait(lambda: session.inspection is not None and not session.inspection.evidence)
-    assert browse.evidence.text() == "No positive evidence: nothing in this image speaks for “eel”."
-    assert not browse.evidence.isHidden()
+    assert browse.item.evidence.text() == "No positive evidence: nothing in this image speaks for “eel”."
+    assert not browse.item.evidence.isHidden()
     assert not session.layers.get(CAM).data.any()
     session.set_view(target=session.inspection.predicted)
     wait(lambda: session.inspection is not None)
-    assert browse.evidence.isHidden() == session.inspection.evidence
+    assert browse.item.evidence.isHidden() == session.inspection.evidence
 
 
 def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wait):
@@ -312,7 +314,7 @@ def test_the_last_item_class_and_method_are_remembered(browse, project, wait):
     session.open(prepare(again, again.classifier(device="cpu")))
     assert session.key == "val/dog/01.png"
     assert (session.target, session.method) == (1, "gradcam")
-    assert browse.filter_split.currentData() == "val"
+    assert browse.filter.split == "val"
 
 
 def test_a_new_version_is_predicted_afresh(browse, project, wait):
@@ -333,39 +335,110 @@ def test_a_new_version_is_predicted_afresh(browse, project, wait):
 
 
 def test_stopping_the_predictions_keeps_those_that_are_there(browse, project, wait, monkeypatch):
-    from napari_cam_feedback.widgets import browse_widget
-
-    monkeypatch.setattr(browse_widget, "_CHUNK", 1)
-    real = browse_widget.predict_in_chunks
+    monkeypatch.setattr(predict_bar, "_CHUNK", 1)
+    real = predict_bar.predict_in_chunks
 
     def slow(*args):
         for found in real(*args):
             time.sleep(0.02)
             yield found
 
-    monkeypatch.setattr(browse_widget, "predict_in_chunks", slow)
+    monkeypatch.setattr(predict_bar, "predict_in_chunks", slow)
     browse.model.forget_predictions()
-    browse.predict_button.click()
+    browse.predicting.button.click()
     wait(lambda: (browse.model.predicted >= 0).sum() >= 2)
-    browse.predict_stop.click()
+    browse.predicting.stop_button.click()
     wait(lambda: not browse._session.jobs.running())
     assert 2 <= (browse.model.predicted >= 0).sum() < 12
-    assert browse.predict_button.isEnabled()
+    assert browse.predicting.button.isEnabled()
 
 
 def test_a_failure_while_predicting_is_shown(browse, wait, monkeypatch):
-    from napari_cam_feedback.widgets import browse_widget
-
     def fail(*args):
         yield from ()
         raise RuntimeError("CUDA error: out of cheese")
 
-    monkeypatch.setattr(browse_widget, "predict_in_chunks", fail)
+    monkeypatch.setattr(predict_bar, "predict_in_chunks", fail)
     browse.model.forget_predictions()
-    browse.predict_button.click()
+    browse.predicting.button.click()
     wait(lambda: not browse.notice.isHidden())
     assert "out of cheese" in browse.notice.text()
-    assert browse.predict_button.isEnabled()
+    assert browse.predicting.button.isEnabled()
+
+
+def test_images_that_cannot_be_read_are_listed_once_and_nobody_is_interrupted(browse, project, wait, monkeypatch):
+    from napari.utils import notifications
+
+    notified = []
+    monkeypatch.setattr(notifications, "show_warning", notified.append)
+    broken = [key for key in project.dataset.keys if key.startswith("test/dog/")]
+    for key in broken[:2]:
+        (project.dataset.source / key).write_bytes(b"no image")
+    (project.dataset.source / broken[2]).unlink()
+    monkeypatch.setattr(predict_bar, "_CHUNK", 1)
+    session, view = browse._session, browse.predicting.broken
+    assert view.isHidden()
+    show_all(browse)
+    wait(lambda: not session.jobs.running())
+    assert notified == []
+    assert view.line.text() == "3 images cannot be read."
+    assert not view.isHidden()
+    assert view.list.isHidden()
+    assert browse.notice.isHidden()
+    view.button.click()
+    rows = [view.list.item(i).text() for i in range(view.list.count())]
+    assert [key in row for key, row in zip(broken, rows, strict=True)] == [True] * 3
+    assert "is broken or not an image" in rows[0]
+    assert "is missing" in rows[2]
+    # The whole path is no help in a narrow dock.
+    assert not any(str(project.dataset.source) in row for row in rows)
+    # Predicting again tells of none of them twice; one that is mended leaves the list.
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(project.dataset.source / broken[0])
+    browse.predicting.button.click()
+    wait(lambda: not session.jobs.running())
+    assert view.line.text() == "2 images cannot be read."
+    # A row leads to the image, whose sentence is shown as that of any image that cannot be read.
+    view.list.itemClicked.emit(view.list.item(0))
+    assert session.key == broken[1]
+    assert broken[1] in browse.notice.text()
+    assert not browse.paint.isEnabled()
+
+
+def test_one_broken_image_is_one(qtbot):
+    view = BrokenImages()
+    qtbot.addWidget(view)
+    view.add({"a.png": "/data/set/a.png is empty (0 bytes); restore or remove it."})
+    assert view.line.text() == "1 image cannot be read."
+    view.button.click()
+    assert view.list.item(0).text() == "a.png is empty (0 bytes); restore or remove it."
+    view.clear()
+    assert view.isHidden()
+    view.add({f"{i}.png": "The drive is gone; plug it in." for i in range(1500)})
+    view.button.click()
+    assert view.list.count() == 1001
+    assert view.list.item(1000).text() == "and 500 more"
+    assert view.list.item(0).text() == "0.png: The drive is gone; plug it in."
+
+
+def test_a_step_takes_no_longer_with_a_million_items():
+    """What a step asks of the order is one look into a table, made once for each order."""
+    n = 1_000_000
+    indices = np.random.default_rng(0).permutation(n)
+    order = ItemOrder(indices, n)
+    order.move_to(5)
+    assert order.indices[order.position] == 5
+    start, index = time.perf_counter(), 5
+    for _ in range(1000):
+        index = order.step(index, 1)
+        order.move_to(index)
+        assert len(list(order.neighbours(2, 1))) >= 2
+    assert time.perf_counter() - start < 0.2
+    assert index == indices[min(int(np.flatnonzero(indices == 5)[0]) + 1000, n - 1)]
+    # Filtered out, it keeps its place, and the next one is the one that moved up.
+    after = order.step(index, 1)
+    order.set(indices[indices != index])
+    assert order.place_of(index) == -1
+    assert order.step(index, 1) == after
 
 
 def test_nothing_open_says_what_to_do(make_napari_viewer):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
+from qtpy.QtWidgets import QPushButton
 
 from napari_cam_feedback.widgets import loading, session_widget
 from napari_cam_feedback.widgets.layers import CAM, IMAGE, MASK
@@ -29,6 +31,14 @@ def widget(make_napari_viewer_proxy, files):
     session_of(viewer).close()
 
 
+def _plain(html):
+    return re.sub(r"<[^>]*>", " ", html.replace("&#8203;", "")).replace("&#x27;", "'")
+
+
+def _button(widget, text):
+    return next(button for button in widget.findChildren(QPushButton) if button.text() == text)
+
+
 def load(widget, wait):
     widget.load_button.click()
     wait(lambda: not widget._session.jobs.running("load"))
@@ -37,22 +47,29 @@ def load(widget, wait):
 
 def test_a_model_and_its_images_are_loaded_and_summed_up(widget, files, wait):
     session = widget._session
-    assert widget.open_group.isHidden()
+    assert widget.open_view.isHidden()
     widget.choose_files(files.model, files.data, files.project)
     assert load(widget, wait) == ""
     assert session.index == 0
     wait(lambda: session.inspection is not None)
     assert {layer.name for layer in session.viewer.layers} == {"image", "CAM", "irrelevant"}
-    assert not widget.open_group.isHidden()
-    text = widget.summary.text()
-    for part in ("small-gap", "16x16 gray", "3: cat, dog, eel", "train 12, val 6, test 9", "0 painted"):
-        assert part in text
-    assert "Browse" in widget.next_step.text()
-    assert widget.version.currentText().startswith("v001")
+    assert not widget.open_view.isHidden()
+    text = widget.open_view.summary.text()
+    for part in (
+        "small-gap",
+        "16x16 gray, whole image stretched; values: whole range; mean 0.5; std 0.5",
+        "3: cat, dog, eel (from the model's file)",
+        "features (64 filters, 4x4)",
+        "train 12, val 6, test 9",
+        "0 painted",
+    ):
+        assert part in _plain(text)
+    assert "Browse" in widget.open_view.next_step.text()
+    assert widget.open_view.version.currentText().startswith("v001")
     layers = session.classifier.layers
-    assert widget.layer.count() == len(layers) > 1
-    assert widget.layer.currentData() == session.classifier.target_layer
-    assert f"{layers[-1].shape[0]} filters" in widget.layer.itemText(len(layers) - 1)
+    assert widget.open_view.layer.count() == len(layers) > 1
+    assert widget.open_view.layer.currentData() == session.classifier.target_layer
+    assert f"{layers[-1].shape[0]} filters" in widget.open_view.layer.itemText(len(layers) - 1)
 
 
 def test_the_window_stays_alive_and_shows_progress_while_loading(widget, files, wait, monkeypatch):
@@ -171,9 +188,11 @@ def test_bad_input_is_one_sentence_in_the_window(widget, files, wait, spoil):
     assert widget.load_button.isEnabled()
 
 
-def test_nothing_chosen_says_what_to_choose(widget, wait):
-    widget.kind.setCurrentIndex(1)
-    assert "Choose a model file and a dataset" in load(widget, wait)
+def test_nothing_chosen_says_what_to_choose(widget, files, wait):
+    widget.choice.kind.setCurrentIndex(widget.choice.kind.findData("files"))
+    assert load(widget, wait) == "Choose a model file first, or write torchvision:NAME in its place."
+    widget.choice.model.set_path(files.model)
+    assert load(widget, wait) == "Choose the images first: a folder, or a file that lists or holds them."
 
 
 def test_plain_weights_ask_for_their_architecture_and_then_open(widget, files, wait):
@@ -183,9 +202,14 @@ def test_plain_weights_ask_for_their_architecture_and_then_open(widget, files, w
     plain = files.model.with_name("plain.pt")
     torch.save(load_classifier(files.model, device="cpu").module.state_dict(), plain)
     widget.choose_files(plain, files.data, files.project)
-    assert "Plain weights" in load(widget, wait)
-    widget.arch.setCurrentText("small-gap")
-    widget.input_size.setValue(16)
+    assert load(widget, wait) == (
+        "plain.pt does not say its architecture; its weights fit small-gap, so say “Architecture” small-gap."
+    )
+    # The form unfolds at the field that the sentence names.
+    assert widget.choice.form.opened
+    assert widget.choice.form.arch.combo.hasFocus() or not widget.isActiveWindow()
+    widget.choice.form.arch.edit.setText("small-gap")
+    widget.choice.form.input_size.setText("16")
     assert load(widget, wait) == ""
     assert widget._session.class_names == ("cat", "dog", "eel")
 
@@ -198,7 +222,7 @@ def test_a_project_is_opened_again_with_its_masks(widget, files, wait):
     session.layers.get(MASK).data_setitem((np.array([2, 3]), np.array([2, 3])), 1)
     painted = session.current_mask()
     session.autosave.flush()
-    wait(lambda: "1 painted" in widget.summary.text())
+    wait(lambda: "1 painted" in widget.open_view.summary.text())
     # The same model and images again, and the project by its folder: both give back what was painted.
     for choose in (
         lambda: widget.choose_files(files.model, files.data, files.project),
@@ -235,16 +259,16 @@ def test_another_target_layer_can_be_chosen_and_is_remembered(widget, files, wai
     wait(lambda: session.inspection is not None)
     shape = session.inspection.raw.shape
     row = next(i for i, info in enumerate(session.classifier.layers) if info.shape[1:] != shape)
-    widget.layer.setCurrentIndex(row)
-    widget.layer.activated.emit(row)
-    name = widget.layer.itemData(row)
+    widget.open_view.layer.setCurrentIndex(row)
+    widget.open_view.layer.activated.emit(row)
+    name = widget.open_view.layer.itemData(row)
     wait(lambda: session.classifier.target_layer == name)
     wait(lambda: session.inspection is not None)
     assert session.inspection.raw.shape != shape
     widget.choose_project(files.project)
     load(widget, wait)
     assert session.classifier.target_layer == name
-    assert widget.layer.currentData() == name
+    assert widget.open_view.layer.currentData() == name
 
 
 def test_the_project_folder_is_suggested_shown_and_can_be_changed(widget, files, tmp_path):
@@ -252,15 +276,15 @@ def test_the_project_folder_is_suggested_shown_and_can_be_changed(widget, files,
 
     home = Path.home() / "napari-cam-feedback"
     widget.choose_sample("symbols")
-    assert widget.project.path == home / "symbols"
-    widget.kind.setCurrentIndex(1)
-    widget.model.set_path(files.model)
-    widget.data.set_path(files.data)
-    assert widget.project.path == home / "data-model"
-    widget.project.edit.setText(str(tmp_path / "mine"))
-    widget.project.edit.textEdited.emit("")
-    widget.data.set_path(tmp_path / "elsewhere")
-    assert widget.source().project == tmp_path / "mine"
+    assert widget.choice.project.path == home / "symbols"
+    widget.choice.kind.setCurrentIndex(1)
+    widget.choice.model.set_path(files.model)
+    widget.choice.data.set_path(files.data)
+    assert widget.choice.project.path == home / "data-model"
+    widget.choice.project.edit.setText(str(tmp_path / "mine"))
+    widget.choice.project.edit.textEdited.emit("")
+    widget.choice.data.set_path(tmp_path / "elsewhere")
+    assert widget.choice.source().project == tmp_path / "mine"
 
 
 def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, files, wait, monkeypatch):
@@ -324,9 +348,9 @@ def test_the_buttons_open_the_other_docks(make_napari_viewer, files, project, wa
     widget = open_dock(viewer, "Session")
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    widget._open("Browse")
+    _button(widget.open_view, "Open Browse").click()
     assert len(viewer.window.dock_widgets) == 2
-    widget._open("Browse")
+    _button(widget.open_view, "Open Browse").click()
     assert len(viewer.window.dock_widgets) == 2
     browse = open_dock(viewer, "Browse")
     wait(lambda: session.inspection is not None and not session.jobs.running())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 from napari.utils import progress
@@ -11,8 +13,10 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.widgets.main_thread import MainThread
 from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
-from napari_cam_feedback.widgets.workers import Jobs, MainThread, Progress, SerialWorker, Stopped
+from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.workers import Jobs, Progress, Stopped
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -97,6 +101,29 @@ def test_a_failure_without_a_callback_is_told_by_the_signal(jobs, wait):
     jobs.start("fail", work)
     wait(lambda: told)
     assert told == [("fail", "No.")]
+
+
+def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
+    """A network that a failed load had in its hands must be freed, though somebody shows the error for long."""
+
+    class Network:
+        pass
+
+    alive: list[weakref.ref] = []
+    told = []
+
+    def work(stop):
+        network = Network()
+        alive.append(weakref.ref(network))
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise DataError("No.") from cause
+
+    jobs.start("fail", work, on_error=told.append, on_failed=lambda sentence: told.append(sentence))
+    wait(lambda: told and jobs.phase("fail").phase is Phase.FAILED)
+    assert [type(error) for error in told] == [DataError]
+    wait(lambda: gc.collect() is not None and alive[0]() is None, 5)
 
 
 def test_a_fault_in_a_callback_is_told_too(jobs, wait):

@@ -30,6 +30,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The file could not be written; the sentence says why.
     """
     path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, not a file; name a file.")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -190,10 +190,20 @@ class Project:
                 return version
         raise StorageError(f"The project has no version {name}; it has {', '.join(v.id for v in self.versions)}.")
 
-    def classifier(self, version: str | None = None, *, device: str = "auto") -> Classifier:
-        """Load a version, by default the current one; raises what `load_classifier` raises."""
+    def classifier(self, version: str | None = None, *, device: str = "auto", trust: bool = False) -> Classifier:
+        """Load a version, by default the current one; raises what `load_classifier` raises.
+
+        Parameters
+        ----------
+        version : str, optional
+            Its id.
+        device : str
+            Where to put it.
+        trust : bool
+            The person agrees that the code runs that makes the network, where a file of theirs does.
+        """
         chosen = self.current if version is None else self.version(version)
-        return load_classifier(self.folder / "versions" / f"{chosen.id}.safetensors", device=device)
+        return load_classifier(self.folder / "versions" / f"{chosen.id}.safetensors", device=device, trust=trust)
 
     def select(self, version: str) -> None:
         """Make a version the current one; raises StorageError if there is none."""

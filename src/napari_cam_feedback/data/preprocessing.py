@@ -20,8 +20,8 @@ class Preprocessing(BaseModel):
     """How an image becomes the network's input, and how masks and maps follow the same geometry.
 
     The whole image is stretched to `size`; or, with `crop`, scaled until its shorter side has `resize_to`
-    pixels and cut out at the centre. Scaling is bilinear, with antialiasing when it makes the image smaller.
-    An image that has the size already is not resampled.
+    pixels and cut out at the centre. Scaling is antialiased when it makes the image smaller, as Pillow's and
+    torchvision's is. An image that has the size already is not resampled.
 
     Attributes
     ----------
@@ -29,12 +29,17 @@ class Preprocessing(BaseModel):
         The input's (height, width) in pixels.
     channels : 1 or 3
         The input's channels; gray images are repeated into RGB, RGB images become gray (ITU-R BT.601).
+    channel_order : str
+        ``rgb``, or ``bgr`` for networks that were trained on images as OpenCV reads them.
     mean, std : tuple of float
-        Subtracted from and divided into each channel, in units of the value range (0 to 1).
+        Subtracted from and divided into each channel of the input, in the input's order (blue first for ``bgr``), in
+        units of the value range (0 to 1).
     crop : bool
         Scale and cut out the centre, instead of stretching.
     resize_to : int or None
         With `crop`: the shorter side before the cut; None for the smallest that covers `size`.
+    interpolation : str
+        ``bilinear`` or ``bicubic`` (whose overshoots are clipped to the value range).
     value_range : tuple of float or None
         The pixel values that become 0 and 1; values outside are clipped. None: 0 to 255 for uint8, 0 to 65535
         for uint16, 0 to 1 for float.
@@ -44,10 +49,12 @@ class Preprocessing(BaseModel):
 
     size: tuple[Pixels, Pixels]
     channels: Literal[1, 3] = 3
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: bool = False
     resize_to: Pixels | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     value_range: tuple[float, float] | None = None
 
     @model_validator(mode="after")
@@ -64,8 +71,11 @@ class Preprocessing(BaseModel):
             raise ValueError("resize_to is for crop; leave it out")
         if self.resize_to is not None and self.resize_to < max(self.size):
             raise ValueError("resize_to must not be smaller than size")
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError("value_range must rise")
+        if self.value_range is not None:
+            if not np.isfinite(self.value_range).all():
+                raise ValueError("value_range must be finite numbers")
+            if not self.value_range[0] < self.value_range[1]:
+                raise ValueError("value_range must rise")
         return self
 
     def input(self, image: np.ndarray) -> torch.Tensor:
@@ -79,6 +89,7 @@ class Preprocessing(BaseModel):
         Returns
         -------
         Tensor, float32, shape (channels, height, width)
+            Its channels in `channel_order`.
 
         Raises
         ------
@@ -88,10 +99,8 @@ class Preprocessing(BaseModel):
         x = self._channels(self._unit(image))
         scaled, (top, left) = self._geometry((x.shape[1], x.shape[2]))
         if scaled != tuple(x.shape[1:]):
-            x = torch.nn.functional.interpolate(x[None], size=scaled, mode="bilinear", align_corners=False, antialias=True)[
-                0
-            ]
-        x = x[:, top : top + self.size[0], left : left + self.size[1]]
+            x = self._scaled(x, scaled)
+        x = self._ordered(x[:, top : top + self.size[0], left : left + self.size[1]], 0)
         return ((x - _column(self.mean)) / _column(self.std)).contiguous()
 
     def mask(self, mask: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -139,8 +148,8 @@ class Preprocessing(BaseModel):
         return rows @ maps @ columns.T
 
     def unnormalised(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return inputs (..., C, h, w) with the normalisation undone: 0 to 1 for the value range."""
-        return inputs * _column(self.std).to(inputs) + _column(self.mean).to(inputs)
+        """Return inputs (..., C, h, w) as pictures: normalisation undone (0 to 1 for the value range), channels RGB."""
+        return self._ordered(inputs * _column(self.std).to(inputs) + _column(self.mean).to(inputs), -3)
 
     @property
     def low(self) -> torch.Tensor:
@@ -156,12 +165,14 @@ class Preprocessing(BaseModel):
     def summary(self) -> str:
         """One line for people, such as "28x28 gray, mean 0.5, std 0.5" (height x width)."""
         parts = [
-            f"{self.size[0]}x{self.size[1]} {'gray' if self.channels == 1 else 'RGB'}",
+            f"{self.size[0]}x{self.size[1]} {'gray' if self.channels == 1 else self.channel_order.upper()}",
             "mean " + " ".join(f"{v:g}" for v in self.mean),
             "std " + " ".join(f"{v:g}" for v in self.std),
         ]
         if self.crop:
             parts.append("centre crop" + (f" from {self.resize_to}" if self.resize_to else ""))
+        if self.interpolation != "bilinear":
+            parts.append(self.interpolation)
         if self.value_range:
             parts.append(f"values {self.value_range[0]:g} to {self.value_range[1]:g}")
         return ", ".join(parts)
@@ -205,6 +216,20 @@ class Preprocessing(BaseModel):
                 "set the value range of the preprocessing."
             )
         return x.clamp_(0, 1)
+
+    def _scaled(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return (C, H, W) resampled to `size`."""
+        mode = self.interpolation
+        # Pillow, with which networks are mostly trained, clips bicubic overshoots along rows before it goes down columns.
+        for step in [(x.shape[1], size[1]), size] if mode == "bicubic" else [size]:
+            x = torch.nn.functional.interpolate(x[None], size=step, mode=mode, align_corners=False, antialias=True)[0]
+            if mode == "bicubic":
+                x = x.clamp_(0, 1)
+        return x
+
+    def _ordered(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Exchange red and blue where the network wants it so."""
+        return x.flip(axis) if self.channel_order == "bgr" and self.channels == 3 else x
 
     def _channels(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[0] == self.channels:

@@ -103,7 +103,7 @@ def evaluate(
     masks : mapping, optional
         Key to (H, W) bool of what is irrelevant; by default the masks that the dataset brings along.
     splits : sequence of str, optional
-        By default all.
+        By default all that can be measured: those with labelled images that can be read.
     cache : InputCache, optional
         Inputs read before.
     seed : int
@@ -118,7 +118,7 @@ def evaluate(
     Raises
     ------
     DataError
-        There is no such split, or no labelled image of it can be read.
+        There is no such split, or no labelled image of it (without `splits`: of any) can be read.
     ModelError
         The classifier is for other classes.
     """
@@ -132,8 +132,11 @@ def evaluate(
             break
         labelled = found.labels >= 0
         if not labelled.any():
+            if splits is None and (results or number + 1 < len(names)):
+                continue
+            which = f"the split {name}" if splits else "this dataset"
             first = next(iter(found.skipped.values()), "its images have no labels.")
-            raise DataError(f"Nothing can be measured on the split {name}: {first}")
+            raise DataError(f"Nothing can be measured on {which}: {first}")
         truth, predicted = found.labels[labelled], found.predicted[labelled]
         classes = np.arange(classifier.num_classes)
         precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0.0)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.explain.inspect import Inspection, inspect_item
-from napari_cam_feedback.explain.maps import default_method
+from napari_cam_feedback.explain.methods import default_method
 from napari_cam_feedback.explain.targets import Target
 from napari_cam_feedback.explain.views import cam_display
 from napari_cam_feedback.models.classifier import Classifier

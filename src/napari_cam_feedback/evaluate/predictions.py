@@ -106,7 +106,7 @@ def predict(
         done.append(picked)
         found.append(classifier.logits(inputs).float().softmax(1).cpu().numpy())
         if progress is not None:
-            progress(sum(len(part) for part in done), len(indices))
+            progress(min(sum(len(part) for part in done) + len(cache.skipped), len(indices)), len(indices))
         if stop is not None and stop():
             break
     read = np.concatenate(done) if done else np.empty(0, np.int64)

@@ -12,7 +12,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluate.fills import MEASURING_FILLS, get_fill
-from napari_cam_feedback.explain.maps import default_method, get_method
+from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch

@@ -8,7 +8,8 @@ from napari_cam_feedback.explain.inspect import (
     inspect_item,
 )
 from napari_cam_feedback.explain.layer_masks import masks_at_layer
-from napari_cam_feedback.explain.maps import METHODS, AttributionMethod, MapBatch, default_method, get_method
+from napari_cam_feedback.explain.maps import AttributionMethod, MapBatch
+from napari_cam_feedback.explain.methods import METHODS, default_method, get_method
 from napari_cam_feedback.explain.split_maps import Explanations, ItemMap, explain, iterate_maps
 from napari_cam_feedback.explain.targets import Target, class_index, resolve_target
 from napari_cam_feedback.explain.views import cam_display, has_evidence, mass_inside, unit_range

@@ -13,7 +13,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.explain.layer_masks import masks_at_layer
-from napari_cam_feedback.explain.maps import get_method
+from napari_cam_feedback.explain.methods import get_method
 from napari_cam_feedback.explain.targets import Target, resolve_target
 from napari_cam_feedback.explain.views import has_evidence
 from napari_cam_feedback.models.classifier import Classifier
@@ -48,8 +48,8 @@ class Inspection:
     activations : ndarray
         (F, h, w) float32.
     contributions : ndarray
-        (F,) float32: weight of filter d for the class times its mean activation. With a linear head after global average
-        pooling their sum plus the bias is the logit.
+        (F,) float32: the mean over places of each filter's part of the map (`MapBatch`). With CAM their sum plus the bias
+        is the logit.
     """
 
     index: int
@@ -156,7 +156,7 @@ def inspect_item(
     raw = found.maps[0, 0].float().cpu()
     activations = found.activations[0].float().cpu()
     probabilities = found.logits[0].float().softmax(0).cpu().numpy()
-    contributions = found.weights[0, 0].float().cpu() * activations.mean((1, 2))
+    contributions = found.contributions[0, 0].float().cpu()
     return Inspection(
         index=index,
         key=item.key,

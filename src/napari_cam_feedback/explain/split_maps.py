@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import tifffile
@@ -12,7 +12,7 @@ import tifffile
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.explain.maps import default_method, get_method
+from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.targets import Target, resolve_target
 from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier, check_fits
@@ -81,10 +81,33 @@ class Explanations:
             )
 
     def save_folder(self, folder: str | Path) -> None:
-        """Write one float32 TIFF per item, ``<folder>/<key>.tif``."""
-        for key, signed in zip(self.keys, self.maps, strict=True):
-            with atomic_path(Path(folder) / f"{key}.tif") as temporary:
+        """Write one float32 TIFF per item, ``<folder>/<key>.tif``.
+
+        Raises
+        ------
+        DataError
+            A key, or a link in the folder, leads out of the folder; nothing is written then.
+        StorageError
+            A file cannot be written.
+        """
+        places = [_place(Path(folder), key) for key in self.keys]
+        for place, signed in zip(places, self.maps, strict=True):
+            with atomic_path(place) as temporary:
                 tifffile.imwrite(temporary, signed)
+
+
+def _place(folder: Path, key: str) -> Path:
+    """Return the file of an item's map; refuse one that would lie outside the folder."""
+    # A project moves between systems, so a key must stay inside however its slashes are read.
+    for path in (PurePosixPath(key), PureWindowsPath(key)):
+        if path.anchor or ".." in path.parts or not path.parts or "\0" in key:
+            raise DataError(f"The map of {key!r} would be written outside {folder}; rename that image in the dataset.")
+    place = folder / f"{key}.tif"
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{place.parent} leads out of {folder} by a link; remove the link or choose another folder as --out."
+        )
+    return place
 
 
 def iterate_maps(

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.errors import MaskError
+from napari_cam_feedback.errors import DataError, MaskError
 
 
 def choose_masks(
@@ -99,7 +99,11 @@ class KnownMasks(Mapping[str, np.ndarray]):
         return self._dataset.may_have_mask()
 
     def __getitem__(self, key: str) -> np.ndarray:
-        mask = self._dataset.known_mask(self._dataset.index_of(key)) if key in self._dataset.keys else None
+        try:
+            mask = self._dataset.known_mask(self._dataset.index_of(key)) if key in self._dataset.keys else None
+        except DataError:
+            # The image itself cannot be read; whoever reads it says so.
+            raise KeyError(key) from None
         if mask is None or not mask.any():
             raise KeyError(key)
         return mask

@@ -12,8 +12,9 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.architectures import build_module
-from napari_cam_feedback.models.layers import LayerInfo, default_layer, list_layers
-from napari_cam_feedback.models.taps import ActivationTap, get_layer
+from napari_cam_feedback.models.layers import LayerInfo, choose_layer, list_layers
+from napari_cam_feedback.models.layouts import Grid, Layout
+from napari_cam_feedback.models.taps import ActivationTap, copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -56,6 +57,8 @@ class Classifier:
         Name from which `build_module` makes the module again.
     info : dict
         How this classifier came to be; plain JSON values.
+    grid : tuple of int or None
+        (rows, columns) of the target layer's tokens where the person has set it; else it is told from the patches.
     """
 
     module: torch.nn.Module
@@ -64,9 +67,13 @@ class Classifier:
     target_layer: str
     arch: str
     info: dict[str, Any] = field(default_factory=dict)
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
+        if self.grid is not None:
+            # JSON has lists only.
+            self.grid = (int(self.grid[0]), int(self.grid[1]))
         get_layer(self.module, self.target_layer)
 
     @property
@@ -77,7 +84,8 @@ class Classifier:
     @property
     def split_seed(self) -> int | None:
         """Seed of the split that it was trained on, where that was made by us; other data must not be split anew."""
-        return self.info.get("training", {}).get("split_seed")
+        training = self.info.get("training")
+        return training.get("split_seed") if isinstance(training, dict) else None
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +95,21 @@ class Classifier:
     @cached_property
     def layers(self) -> list[LayerInfo]:
         """Layers that can be the target layer, with shapes."""
-        return list_layers(self.module, self.preprocessing.channels, self.preprocessing.size)
+        return list_layers(self.module, self.preprocessing.channels, self.preprocessing.size, self.grid)
+
+    @property
+    def layout(self) -> Layout:
+        """How the target layer lays out its activations.
+
+        Raises
+        ------
+        ModelError
+            It puts out no activations of places.
+        """
+        found = next((info.layout for info in self.layers if info.name == self.target_layer), None)
+        if found is None:
+            raise ModelError(f"Layer {self.target_layer!r} does not put out maps; choose one of the listed layers.")
+        return found
 
     @cached_property
     def head(self) -> LinearHead | None:
@@ -119,30 +141,72 @@ class Classifier:
         with torch.inference_mode():
             return self.module(inputs.to(self.device, non_blocking=True))
 
+    def tap(self, *, cut: bool = False) -> ActivationTap:
+        """Return a tap, to be entered, that keeps the target layer's activations (N, F, h, w); see `ActivationTap`."""
+        return ActivationTap(self.module, self.target_layer, cut=cut, size=self.preprocessing.size, grid=self.grid)
+
     def forward_with_activations(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, K) logits and (N, F, h, w) target-layer activations, without a graph."""
-        with torch.inference_mode(), ActivationTap(self.module, self.target_layer) as tap:
+        with torch.inference_mode(), self.tap() as tap:
             logits = self.module(inputs.to(self.device, non_blocking=True))
             return logits, tap.take()
 
-    def with_layer(self, name: str) -> Classifier:
+    def logits_from(self, activations: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Return the logits if the target layer put out other activations, without a graph.
+
+        Parameters
+        ----------
+        activations : Tensor
+            (M, F, h, w), M variants of what the layer puts out for the image.
+        image : Tensor
+            (1, C, h, w) input; what goes past the layer comes from it.
+
+        Returns
+        -------
+        Tensor
+            (M, K).
+        """
+        tap = ActivationTap(self.module, self.target_layer, size=self.preprocessing.size, grid=self.grid, put=activations)
+        image = image.to(self.device)
+        with torch.inference_mode(), tap:
+            try:
+                # What lies below the layer is computed once, and the batch grows at the layer.
+                logits = self.module(image)
+                if len(logits) == len(activations):
+                    return logits
+            except RuntimeError:
+                pass
+            # Networks that remember the batch's size, or join another branch to the layer's output.
+            return self.module(image.expand(len(activations), -1, -1, -1))
+
+    def with_layer(self, name: str, grid: Grid | None = None) -> Classifier:
         """Return the same classifier with another target layer; the module is shared.
+
+        Parameters
+        ----------
+        name : str
+            Dotted name of the layer.
+        grid : tuple of int, optional
+            (rows, columns) of its tokens; by default the grid set before where that fits, else told from the patches.
 
         Raises
         ------
         ModelError
-            The model has no such layer, or its activations are not two-dimensional.
+            The model has no such layer, its activations are not of places, or its tokens do not fit the grid.
         """
-        layer = get_layer(self.module, name)
-        if name not in {info.name for info in self.layers}:
-            raise ModelError(
-                f"Layer {name!r} ({type(layer).__name__}) does not put out maps; choose one of the listed layers."
-            )
-        return replace(self, target_layer=name)
+        module, channels, size = self.module, self.preprocessing.channels, self.preprocessing.size
+        if grid is not None:
+            choose_layer(module, channels, size, layer=name, grid=grid)
+            return replace(self, target_layer=name, grid=grid)
+        found = next((info for info in self.layers if info.name == name), None)
+        if found is None:
+            found = choose_layer(module, channels, size, layer=name)
+        fits = self.grid is not None and found.layout.grid == self.grid
+        return replace(self, target_layer=name, grid=self.grid if fits else None)
 
     def copy(self) -> Classifier:
         """Return a classifier with a module of its own."""
-        return replace(self, module=copy.deepcopy(self.module), info=copy.deepcopy(self.info))
+        return replace(self, module=copy_module(self.module), info=copy.deepcopy(self.info))
 
     def to(self, device: torch.device | str) -> Classifier:
         """Move the module to `device` (in place) and return the classifier."""
@@ -151,8 +215,8 @@ class Classifier:
         return self
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 hex digest of weights, target layer and preprocessing; what caches are kept by."""
-        digest = hashlib.sha256(f"{self.arch}|{self.target_layer}|{self.preprocessing!r}".encode())
+        """Return a SHA-256 hex digest of weights, target layer, grid and preprocessing; what caches are kept by."""
+        digest = hashlib.sha256(f"{self.arch}|{self.target_layer}|{self.grid}|{self.preprocessing!r}".encode())
         for name, tensor in self.module.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -165,6 +229,8 @@ def build_classifier(
     preprocessing: Preprocessing,
     *,
     target_layer: str | None = None,
+    grid: Grid | None = None,
+    trust: bool = False,
     seed: int = 0,
 ) -> Classifier:
     """Make a classifier with random weights.
@@ -172,13 +238,17 @@ def build_classifier(
     Parameters
     ----------
     arch : str
-        ``small-gap``, ``residual-vgg`` or ``torchvision:NAME``.
+        A name that `build_module` knows.
     class_names : tuple of str
         At least two.
     preprocessing : Preprocessing
         Size and channels of the input among it.
     target_layer : str, optional
-        By default the last layer with two-dimensional activations.
+        By default the last layer with maps, or the last of a vision transformer whose patches matter.
+    grid : tuple of int, optional
+        (rows, columns) of the target layer's tokens; by default told from the patches.
+    trust : bool
+        The person agrees that the code of a file that makes the network runs.
     seed : int
         Of the weights; torch's own generator is left as it was.
 
@@ -186,14 +256,16 @@ def build_classifier(
     ------
     ModelError
         Unknown architecture, fewer than two classes, an input that the network cannot take, no layer to explain.
+    ConsentNeeded
+        Code makes the network, and `trust` is not given.
     """
     if len(class_names) < 2:
         raise ModelError(f"A classifier needs at least two classes, not {len(class_names)}; add images of another class.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = build_module(arch, len(class_names), preprocessing.channels)
-    layer = target_layer or default_layer(list_layers(module, preprocessing.channels, preprocessing.size))
-    return Classifier(module, tuple(class_names), preprocessing, layer, arch)
+        module = build_module(arch, len(class_names), preprocessing.channels, preprocessing.size, trust=trust)
+    found = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target_layer, grid=grid)
+    return Classifier(module, tuple(class_names), preprocessing, found.name, arch, grid=grid)
 
 
 def check_fits(classifier: Classifier, dataset: Dataset) -> None:

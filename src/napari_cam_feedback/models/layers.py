@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import copy
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, has_aspect
+from napari_cam_feedback.models.taps import copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+# Two images, so that layers that cut images into windows are told from those that put out one row for each image.
+_BATCH = 2
+#: Token layers after the last maps from which on a network counts as a transformer: fewer are a flattening or two.
+_LEAST_TOKEN_LAYERS = 4
+#: Token layers that are asked first, from the last on, whether what they say of places reaches the logits.
+_FIRST_ASKED = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +34,25 @@ class LayerInfo:
         Dotted name in the module.
     shape : tuple of int
         (F, h, w) for one image of the model's input size.
+    layout : Layout
+        How the layer itself lays them out.
     """
 
     name: str
     shape: tuple[int, int, int]
+    layout: Layout
+
+    @property
+    def kind(self) -> str:
+        """``maps``, ``channels_last`` or ``tokens``."""
+        return self.layout.kind
 
 
-def list_layers(module: nn.Module, channels: int, size: tuple[int, int]) -> list[LayerInfo]:
-    """List the layers with (N, F, h, w) activations larger than 1x1, in the order in which they finish.
+def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: Grid | None = None) -> list[LayerInfo]:
+    """List the layers with activations of more than one place, in the order in which they finish.
 
-    One forward pass of a copy on the ``meta`` device tells the shapes, without arithmetic or memory.
+    One forward pass of a copy on the ``meta`` device tells the shapes, without arithmetic or memory. Networks that
+    cannot run there (exported programs, for one) are run once with black images.
 
     Parameters
     ----------
@@ -42,49 +62,243 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int]) -> list
         Channels of its input.
     size : tuple of int
         Height and width of its input.
+    grid : tuple of int, optional
+        (rows, columns) of tokens, where the person has set it; layers that it does not fit are read by patches.
 
     Raises
     ------
     ModelError
         The network cannot take such an input.
     """
-    found: dict[str, LayerInfo] = {}
-    ghost = copy.deepcopy(module).to("meta").eval()
-    names = {child: name for name, child in ghost.named_modules() if name}
+    outputs = _output_shapes(module, channels, size)
+    layers = []
+    for name, shape in outputs.items():
+        layout = _layout(shape, size, grid)
+        if layout is not None and layout.rows * layout.columns > 1:
+            layers.append(LayerInfo(name, layout.shape, layout))
+    tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
+    if len(tokens) < _LEAST_TOKEN_LAYERS:
+        return layers
+    return [info for info in layers if info.kind == "tokens" or not _is_attention(info.layout, set(tokens), size)]
 
-    def note(child: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.ndim == 4 and not isinstance(child, _POOLS):
-            filters, height, width = output.shape[1:]
-            if height * width > 1:
-                name = names[child]
-                # A module that runs twice counts where it finished last.
-                found.pop(name, None)
-                found[name] = LayerInfo(name, (filters, height, width))
 
-    for child in names:
-        child.register_forward_hook(note)
+def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout | None:
+    for tried in dict.fromkeys((grid, None)):
+        try:
+            return find_layout(shape, size, tried)
+        except ModelError:
+            continue
+    return None
+
+
+def _is_attention(layout: Layout, tokens: set[int], size: tuple[int, int]) -> bool:
+    """Whether it is the inside of an attention: (N, heads, T, T) or (N, heads, T, F/heads), four axes but no maps."""
+    return not has_aspect(*layout.grid, size) or (layout.rows in tokens and size[0] % layout.rows > 0)
+
+
+def _output_shapes(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the layers put out for a batch, in the order in which they finish."""
     try:
-        with torch.inference_mode():
-            ghost(torch.empty(1, channels, *size, device="meta"))
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        ghost = copy_module(module, "meta").eval()
+        # Networks may make tensors as they run; those are to have no memory either.
+        with torch.inference_mode(), torch.device("meta"):
+            return _watch(ghost, lambda: ghost(torch.empty(_BATCH, channels, *size, device="meta")))
+    except Exception:  # whatever keeps a network from running without memory, it may run with some
+        pass
+    try:
+        with torch.inference_mode(), _evaluating(module):
+            return _watch(module, lambda: module(torch.zeros(_BATCH, channels, *size, device=_device(module))))
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"The model cannot take images of {channels} channels and {size[0]}x{size[1]} pixels ({reason}); "
             "check its size and channels."
         ) from error
-    return list(found.values())
 
 
-def default_layer(layers: list[LayerInfo]) -> str:
-    """Return the layer to explain: the last to finish.
+def _watch(module: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    names = {child: name for name, child in module.named_modules() if name and not isinstance(child, torch.jit.ScriptModule)}
+    thread = threading.get_ident()
+
+    def note(child: nn.Module, _inputs: Any, output: Any) -> None:
+        if threading.get_ident() != thread or not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
+            return
+        if output.ndim in (3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
+            # A module that runs twice counts where it finished last.
+            found.pop(names[child], None)
+            found[names[child]] = tuple(output.shape)
+
+    handles = [child.register_forward_hook(note) for child in names]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _device(module: nn.Module) -> torch.device:
+    first = next(iter([*module.parameters(), *module.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """While entered, the network is in evaluation mode."""
+    training = [child for child in module.modules() if child.training]
+    if training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+def choose_layer(
+    module: nn.Module,
+    channels: int,
+    size: tuple[int, int],
+    *,
+    layer: str | None = None,
+    grid: Grid | None = None,
+) -> LayerInfo:
+    """Return the layer of that name, or the one to explain when nobody chose.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    channels : int
+        Channels of its input.
+    size : tuple of int
+        Height and width of its input.
+    layer : str, optional
+        Dotted name.
+    grid : tuple of int, optional
+        (rows, columns) of the layer's tokens, where the person has set it.
 
     Raises
     ------
     ModelError
-        There is no layer with two-dimensional activations.
+        The network cannot take such an input; there is no such layer, or none to explain; the layer does not put out
+        activations; its tokens do not fit the grid.
+    """
+    layers = list_layers(module, channels, size, grid)
+    if layer is None:
+        layer = default_layer(layers, module, channels, size)
+    found = next((info for info in layers if info.name == layer), None)
+    if found is None:
+        described = type(get_layer(module, layer)).__name__
+        # Tokens that fit no grid are left out of the list; whoever names their layer is told which grids would do.
+        shape = _output_shapes(module, channels, size).get(layer, ())
+        if len(shape) == 3:
+            _find_named(layer, shape, size, grid)
+        raise ModelError(f"Layer {layer!r} ({described}) does not put out maps; choose one of the listed layers.")
+    if grid is not None and found.kind == "tokens" and found.layout.grid != tuple(grid):
+        tokens = found.layout.prefix + math.prod(found.layout.grid)
+        _find_named(layer, (_BATCH, tokens, found.layout.filters), size, grid)
+    return found
+
+
+def _find_named(name: str, shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout:
+    try:
+        return find_layout(shape, size, grid)
+    except ModelError as error:
+        raise ModelError(f"Layer {name!r} {error}") from error
+
+
+def default_layer(
+    layers: list[LayerInfo],
+    module: nn.Module | None = None,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
+
+    After the last attention of a vision transformer only the class token goes on, and what the patches' tokens hold
+    there reaches no logit; the layer before that attention is the last to explain.
+
+    Parameters
+    ----------
+    layers : list of LayerInfo
+        From `list_layers`.
+    module : torch.nn.Module, optional
+        The network; without it the last layer with tokens is taken for a transformer.
+    channels : int
+        Channels of its input.
+    size : tuple of int, optional
+        Height and width of its input.
+
+    Raises
+    ------
+    ModelError
+        There is no layer with activations of places.
     """
     if not layers:
         raise ModelError(
-            "The model has no convolutional layer whose activations could be shown; choose a convolutional network."
+            "The model has no layer whose activations could be shown on the image (neither maps nor tokens on a grid); "
+            "choose a convolutional network or a vision transformer, name a layer with --layer, "
+            "or set the rows and columns of its tokens with --grid."
         )
-    return layers[-1].name
+    last_maps = max((n for n, info in enumerate(layers) if info.kind != "tokens"), default=-1)
+    fallback = layers[last_maps].name
+    # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.
+    after = [info.layout for info in layers[last_maps + 1 :]]
+    layout = next((each for each in reversed(after) if after.count(each) >= _LEAST_TOKEN_LAYERS), None)
+    if layout is None:
+        return fallback
+    stack = [info for info in layers if info.layout == layout]
+    if module is None or size is None:
+        return stack[-1].name
+    for asked in (stack[-_FIRST_ASKED:], stack[:-_FIRST_ASKED]):
+        mattering = _reaching_logits(module, asked, channels, size) if asked else []
+        if mattering:
+            return mattering[-1]
+    return fallback
+
+
+def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, size: tuple[int, int]) -> list[str]:
+    """Names of the layers, in their order, whose activations of places have an influence on the logits.
+
+    Told by one backward pass that starts with NaN: unlike a number, NaN is not lost in a weight of zero, as the heads of
+    untrained networks have, but a place that is not looked at still gets an exact zero.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+    names = {get_layer(module, info.name): info.name for info in layers}
+    thread = threading.get_ident()
+
+    def keep(child: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != thread:
+            return None
+        if not output.requires_grad:
+            # The graph is needed from the first of these layers on.
+            output = output.detach().requires_grad_(True)
+        outputs[names[child]] = output
+        # What follows may change its input in place.
+        return output.clone()
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, channels, *size, generator=generator).to(_device(module))
+    required = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    handles = [child.register_forward_hook(keep) for child in names]
+    try:
+        module.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad(), _evaluating(module):
+            logits = module(image)
+            if not isinstance(logits, torch.Tensor) or not logits.requires_grad:
+                return []
+            seeds = torch.full_like(logits, math.nan)
+            gradients = torch.autograd.grad(logits, list(outputs.values()), seeds, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in required:
+            parameter.requires_grad_(True)
+    reach = set()
+    layouts = {info.name: info.layout for info in layers}
+    for name, gradient in zip(outputs, gradients, strict=True):
+        if gradient is not None and bool(layouts[name].to_maps(gradient).ne(0).any()):
+            reach.add(name)
+    return [info.name for info in layers if info.name in reach]

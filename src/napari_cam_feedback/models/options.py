@@ -18,25 +18,29 @@ class ModelOptions(BaseModel):
     Attributes
     ----------
     arch : str or None
-        Architecture: ``small-gap``, ``residual-vgg``, ``torchvision:NAME``, ``timm:NAME`` or ``file.py:factory``.
+        Architecture: ``small-gap``, ``residual-vgg``, ``torchvision:NAME``, ``timm:NAME`` or ``file.py:factory``. Where
+        nothing else says it, the preprocessing is that of torchvision's or timm's own weights of the network, with which
+        networks that were fine-tuned are mostly used too.
     weights : str or None
         For a model named ``torchvision:NAME`` instead of a file: which of torchvision's weights, by default its best.
     class_names : tuple of str or None
         The classes, in the order of the model's outputs.
     size : tuple of int or None
-        The input's (height, width) in pixels.
+        The input's (height, width) in pixels. Without `crop` or `resize_to`, the image is stretched to it, unless the
+        model's file says that it is cropped.
     crop : bool or None
         Scale the shorter side to `resize_to` pixels and cut out the centre, instead of stretching the image.
     resize_to : int or None
-        With `crop`: the shorter side before the cut.
+        The shorter side before the cut; it means `crop`.
     interpolation : str or None
         ``bilinear`` or ``bicubic``.
     channels : int or None
-        1 (gray) or 3.
+        1 (gray) or 3. Means and deviations that are known for the other number only are averaged or repeated.
     channel_order : str or None
         ``rgb`` or ``bgr``.
     mean, std : tuple of float or None
-        Subtracted from and divided into each channel, in units of the value range (0 to 1).
+        Subtracted from and divided into each channel, in units of the value range (0 to 1). torchvision's GoogLeNet and
+        Inception take 0.5 (so -1 to 1), which is what they make themselves of images that are normalised for ImageNet.
     value_range : tuple of float or None
         The pixel values that become 0 and 1.
     layer : str or None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import threading
+from collections import OrderedDict
 from types import TracebackType
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.models.layouts import Grid, Layout, find_layout
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -41,6 +44,13 @@ class ActivationTap:
     cut : bool
         Make the activations a leaf of the graph and hand a copy on, so that gradients with respect to them need the
         graph of what lies above the layer and nothing below. The parameters must be frozen for that to save anything.
+    size : tuple of int, optional
+        (H, W) of the network's input: what layers that put out (N, T, F) tokens or (N, h, w, F) maps are read by.
+        Without it the layer must put out (N, F, h, w).
+    grid : tuple of int, optional
+        (rows, columns) of the tokens, where the person has set it.
+    put : Tensor, optional
+        (M, F, h, w) activations to go on with instead of the layer's own.
 
     Examples
     --------
@@ -49,10 +59,20 @@ class ActivationTap:
     ...     activations = tap.take()
     """
 
-    def __init__(self, module: torch.nn.Module, layer: str, *, cut: bool = False) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        layer: str,
+        *,
+        cut: bool = False,
+        size: tuple[int, int] | None = None,
+        grid: Grid | None = None,
+        put: torch.Tensor | None = None,
+    ) -> None:
         self.layer = layer
         self._target = get_layer(module, layer)
         self._cut = cut
+        self._size, self._grid, self._put = size, grid, put
         self._output: torch.Tensor | None = None
         self._handle: Any = None
         self._thread: int | None = None
@@ -66,17 +86,31 @@ class ActivationTap:
         self._handle.remove()
         self._output = None
 
+    def _layout(self, output: Any) -> Layout:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+        if self._size is None:
+            if len(shape) != 4:
+                raise ModelError(f"Layer {self.layer!r} does not put out (N, F, h, w) activations; choose another layer.")
+            return Layout("maps", *shape[1:])
+        try:
+            return find_layout(shape, self._size, self._grid)
+        except ModelError as error:
+            raise ModelError(f"Layer {self.layer!r} {error}") from error
+
     def _hook(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
         if threading.get_ident() != self._thread:
             return None
-        if not isinstance(output, torch.Tensor) or output.ndim != 4:
-            raise ModelError(f"Layer {self.layer!r} does not put out (N, F, h, w) activations; choose another layer.")
+        layout = self._layout(output)
+        if self._put is not None:
+            self._output = self._put
+            # One image's output stands for all that is put in its place (tokens before those of the image are kept).
+            return layout.from_maps(self._put, output.expand(len(self._put), *output.shape[1:]))
         if not self._cut:
-            self._output = output
+            self._output = layout.to_maps(output)
             # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
             return output.clone()
-        self._output = output.detach().requires_grad_(True)
-        return self._output.clone()
+        self._output = layout.to_maps(output.detach()).requires_grad_(True)
+        return layout.from_maps(self._output, output)
 
     def take(self) -> torch.Tensor:
         """Return the activations (N, F, h, w) of the last forward pass and forget them.
@@ -93,3 +127,30 @@ class ActivationTap:
             )
         output, self._output = self._output, None
         return output
+
+
+def copy_module(module: torch.nn.Module, device: str | None = None) -> torch.nn.Module:
+    """Return a deep copy of a network, without the taps that other threads may have in it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    device : str, optional
+        ``meta``: parameters and buffers of the copy have shapes and no memory.
+    """
+    memo: dict[int, Any] = {}
+    for child in module.modules():
+        hooks = child._forward_hooks
+        if hooks:
+            kept = [
+                (key, h) for key, h in list(hooks.items()) if not isinstance(getattr(h, "__self__", None), ActivationTap)
+            ]
+            memo[id(hooks)] = OrderedDict(kept)
+    if device is not None:
+        for parameter in module.parameters():
+            empty = torch.empty_like(parameter, device=device)
+            memo[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        for buffer in module.buffers():
+            memo[id(buffer)] = torch.empty_like(buffer, device=device)
+    return copy.deepcopy(module, memo)

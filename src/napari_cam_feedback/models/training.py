@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import DataError, ModelError
+from napari_cam_feedback.errors import ConfigError, DataError, ModelError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.torch_loader import torch
 
@@ -62,20 +62,40 @@ class TrainStep:
     val_accuracy: float | None
 
 
-def default_preprocessing(dataset: Dataset, split: str = "train", sample: int = 200) -> Preprocessing:
+def default_preprocessing(
+    dataset: Dataset, split: str = "train", sample: int = 200, *, value_range: tuple[float, float] | None = None
+) -> Preprocessing:
     """Choose size, channels, mean and standard deviation from some images of a split.
 
     Images up to 96 pixels that are all of one size keep it; others are stretched to 224x224. Mean and standard deviation
-    are over all pixels of at most `sample` evenly spaced images.
+    are over all pixels of at most `sample` evenly spaced images, without those that cannot be read.
+
+    Raises
+    ------
+    DataError
+        There is no such split, or none of these images can be read.
+    ConfigError
+        The value range does not rise.
     """
     indices = dataset.indices(split)
     chosen = indices[np.linspace(0, len(indices) - 1, min(sample, len(indices))).astype(int)]
-    images = [dataset.read(int(i)) for i in chosen]
+    images: list[np.ndarray] = []
+    reason = "there is none."
+    for index in chosen:
+        try:
+            image = dataset.read(int(index))
+            _plain((1, 1), 3, value_range).input(image)
+        except DataError as error:
+            reason = str(error) if not images else reason
+            continue
+        images.append(image)
+    if not images:
+        raise DataError(f"No training image could be read: {reason}")
     shapes = {image.shape[:2] for image in images}
     height, width = max(shapes)
     size = (height, width) if len(shapes) == 1 and max(height, width) <= 96 else (224, 224)
     channels: Literal[1, 3] = 1 if all(image.ndim == 2 for image in images) else 3
-    plain = Preprocessing(size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+    plain = _plain(size, channels, value_range)
     pixels = torch.stack([plain.input(image) for image in images])
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)).clamp_min(1e-3)
     return plain.model_copy(
@@ -86,11 +106,20 @@ def default_preprocessing(dataset: Dataset, split: str = "train", sample: int = 
     )
 
 
+def _plain(size: tuple[int, int], channels: Literal[1, 3], value_range: tuple[float, float] | None) -> Preprocessing:
+    zeros, ones = (0.0,) * channels, (1.0,) * channels
+    try:
+        return Preprocessing(size=size, channels=channels, mean=zeros, std=ones, value_range=value_range)
+    except ValidationError as error:
+        raise ConfigError(f"The value range cannot be {value_range}; give two numbers, the lower one first.") from error
+
+
 def train_classifier(
     classifier: Classifier,
     dataset: Dataset,
     config: TrainConfig | None = None,
     *,
+    cache: InputCache | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[TrainStep, None, Classifier]:
     """Train a copy of `classifier` on the split ``train``; yields after each epoch.
@@ -103,6 +132,8 @@ def train_classifier(
         With a split ``train``; a split ``val`` chooses the best epoch.
     config : TrainConfig, optional
         Settings.
+    cache : InputCache, optional
+        Inputs read before; its ``skipped`` tells which images could not be read.
     stop : callable, optional
         Asked before each step; True ends the training with the best epoch so far.
 
@@ -125,7 +156,7 @@ def train_classifier(
     module, device = trained.module, trained.device
     # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
     module.to(memory_format=torch.channels_last)
-    cache = InputCache(dataset, trained.preprocessing)
+    cache = cache or InputCache(dataset, trained.preprocessing)
     indices = dataset.indices("train")
     indices = indices[dataset.labels[indices] >= 0]
     if len(indices) < 2:

@@ -15,7 +15,6 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
-from napari_cam_feedback.models.taps import ActivationTap
 from napari_cam_feedback.retune.checks import Check, Checker
 from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.methods import Batch, Method, Outputs, make_methods
@@ -91,6 +90,8 @@ class RetuneResult:
         One row a step: iteration, loss terms, and validation measures where it looked.
     painted_history : list of dict
         Probability of the true class of each painted image where it looked: iteration, key, probability.
+    skipped : dict
+        Key and sentence for each image that could not be read.
     """
 
     classifier: Classifier
@@ -104,6 +105,7 @@ class RetuneResult:
     held_out_keys: tuple[str, ...]
     history: list[dict[str, Any]] = field(repr=False)
     painted_history: list[dict[str, Any]] = field(repr=False)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of everything but weights and history."""
@@ -115,6 +117,7 @@ class RetuneResult:
             "after": self.after.to_json(),
             "painted": list(self.painted_keys),
             "held_out": list(self.held_out_keys),
+            "skipped": self.skipped,
         }
 
 
@@ -333,7 +336,7 @@ class _Run:
         extras = [method.extra_inputs(batch, self.generator) for method in self.methods]
         stacked = torch.cat([batch.inputs, batch.painted.inputs, *(e for e in extras if e is not None)])
         self._wake()
-        with torch.enable_grad(), ActivationTap(self.tuned.module, self.tuned.target_layer) as tap:
+        with torch.enable_grad(), self.tuned.tap() as tap:
             logits = self.tuned.module(stacked.to(device))
             activations = tap.take()
             batch = _to(batch, device)
@@ -407,6 +410,7 @@ class _Run:
             held_out_keys=self.held_out.keys,
             history=self.history,
             painted_history=self.painted_history,
+            skipped=dict(self.cache.skipped),
         )
 
 

@@ -26,8 +26,8 @@ from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.filter_table import COLUMNS, GRID, ORDERS, OVER, FilterTable, Ranking, rank
 from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.layers import CAM, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.state import session_of
-from napari_cam_feedback.widgets.workers import SerialWorker
 
 if TYPE_CHECKING:
     import napari

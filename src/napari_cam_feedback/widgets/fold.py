@@ -29,7 +29,8 @@ class Fold(QWidget):
         self.button.setText(title)
         self.button.setCheckable(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        # A long title must not make the dock wider than it is.
+        self.button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         # The theme would draw an open fold as a pressed button.
         self.button.setStyleSheet(
             "QToolButton, QToolButton:checked, QToolButton:hover"

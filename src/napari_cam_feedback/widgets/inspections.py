@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.workers import MainThread
+from napari_cam_feedback.widgets.main_thread import MainThread
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explain import Inspection, Inspector

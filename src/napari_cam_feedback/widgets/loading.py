@@ -5,59 +5,29 @@ Everything here runs in a worker thread and knows no Qt. Torch is loaded by the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_cam_feedback.errors import ConfigError, DataError, ModelError, StorageError
-from napari_cam_feedback.widgets.state import Opened, prepare
+from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
+from napari_cam_feedback.widgets.consents import Consents, asking, subject_of
+from napari_cam_feedback.widgets.layer_images import LayerImages
+from napari_cam_feedback.widgets.opened import Opened, prepare
+from napari_cam_feedback.widgets.sources import Source
 from napari_cam_feedback.widgets.workers import Progress, Stopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.models.options import ModelOptions
     from napari_cam_feedback.project import Project
 
 Steps = Generator[Progress, None, Opened]
 Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What to open, as the person chose it.
-
-    Attributes
-    ----------
-    kind : str
-        ``sample``, ``files`` or ``project``.
-    project : Path
-        Folder of the project: made, or opened again where it is there.
-    sample : str
-        Name of the sample, for ``sample``.
-    model, data : Path, optional
-        Model file and dataset, for ``files``.
-    arch : str, optional
-        Architecture of a file that holds plain weights.
-    size : tuple of int, optional
-        Input height and width of such a file.
-    device : str
-        As `pick_device` takes it.
-    """
-
-    kind: str
-    project: Path
-    sample: str = ""
-    model: Path | None = None
-    data: Path | None = None
-    arch: str | None = None
-    size: tuple[int, int] | None = None
-    device: str = "auto"
-
-
-def home() -> Path:
-    """Return the folder in which projects are put unless the person names another."""
-    return Path.home() / "napari-cam-feedback"
+#: Folder in a project that holds copies of the viewer's layers.
+IMAGES = "images"
 
 
 def load(source: Source, stop: Stop) -> Steps:
@@ -77,6 +47,8 @@ def load(source: Source, stop: Stop) -> Steps:
     ------
     Stopped
         `stop` said so.
+    Question
+        The person must agree to something first.
     FeedbackError
         Something cannot be opened; the sentence says what to do.
     """
@@ -92,40 +64,37 @@ def load(source: Source, stop: Stop) -> Steps:
     assert napari_cam_feedback.torch_loader.torch is not None
     from napari_cam_feedback.project import Project
 
-    yield at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
     again = Project.exists(source.project)
     if source.kind == "project" or (source.kind == "sample" and again):
+        yield at(1, "Reading the images' names …")
         project = Project.open(source.project)
     else:
-        data, model = _sample(source, stop) if source.kind == "sample" else (source.data, source.model)
-        if data is None or model is None:
-            raise ConfigError("Choose a model file and a dataset first.")
-        if not model.is_file():
-            raise ModelError(f"There is no model file {model}; choose another.")
-        dataset = _open_dataset(data, model)
-        yield at(2, "Loading the model …")
-        project = _project(source, dataset, _load_model(source, model, dataset))
+        yield at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
+        model, data = _model_and_data(source, stop)
+        with _removed_on_failure(data if source.kind == "layers" else None):
+            yield at(2, "Loading the model …")
+            classifier, dataset = open_model_and_data(model, data, source)
+            project = _project(source, dataset, classifier)
     yield at(3, "Loading the model …")
-    classifier = project.classifier(device=source.device)
-    layer = project.remembered.get("layer")
-    if isinstance(layer, str) and layer in {info.name for info in classifier.layers}:
-        classifier = classifier.with_layer(layer)
+    classifier = _with_remembered_layer(project, load_version(project, None, source.device, source.consents))
     yield at(4, "Looking at the model …")
     opened = prepare(project, classifier)
     yield at(5, "Done.")
     return opened
 
 
-def _open_dataset(path: Path, model: Path) -> Dataset:
-    """Open the dataset as the model knows it: its order of classes, and the split that it was trained on."""
-    from napari_cam_feedback.data import open_dataset
-    from napari_cam_feedback.models import read_header
-
-    if not path.exists():
-        raise DataError(f"There is no dataset {path}; choose a folder, a CSV or an NPZ file.")
-    header = (read_header(model) if model.suffix == ".safetensors" else None) or {}
-    seed = header.get("info", {}).get("training", {}).get("split_seed")
-    return open_dataset(path, seed=seed or 0, class_names=header.get("class_names"))
+def _model_and_data(source: Source, stop: Stop) -> tuple[Path | str, Path]:
+    """Return model and dataset, made first where there are none yet."""
+    if source.kind == "sample":
+        data, model = _sample(source, stop)
+        return model, data
+    if source.model is None:
+        raise ConfigError("Choose a model file first, or write torchvision:NAME in its place.")
+    if source.kind == "layers":
+        return source.model, _write_layers(source, stop)
+    if source.data is None:
+        raise ConfigError("Choose the images first: a folder, or a file that lists or holds them.")
+    return source.model, source.data
 
 
 def _sample(source: Source, stop: Stop) -> tuple[Path, Path]:
@@ -139,21 +108,92 @@ def _sample(source: Source, stop: Stop) -> tuple[Path, Path]:
     return prepare_sample(source.sample, source.project, on_epoch=on_epoch)
 
 
-def _load_model(source: Source, path: Path, dataset: Dataset) -> Classifier:
-    from napari_cam_feedback.models import load_classifier
-    from napari_cam_feedback.models.storage import read_header
+def _write_layers(source: Source, stop: Stop) -> Path:
+    """Write the chosen layers as image files into the project's folder; return the CSV that lists them.
 
-    header = (read_header(path) if path.suffix == ".safetensors" else None) or {}
-    if not header.get("arch") and source.arch is None:
-        raise ModelError(f"{path.name} holds plain weights; name their architecture under “Plain weights”.")
-    return load_classifier(
-        path,
-        arch=None if header.get("arch") else source.arch,
-        # Plain weights do not name their classes; the dataset does, in the order of training by custom.
-        class_names=None if header.get("class_names") else dataset.class_names,
-        size=None if header.get("preprocessing") else source.size,
-        device=source.device,
-    )
+    Raises
+    ------
+    DataError, StorageError
+        Nothing is chosen, a layer cannot be read, or the folder holds something already.
+    """
+    from napari_cam_feedback.data.export import LABELS_NAME, save_images
+    from napari_cam_feedback.project import Project
+
+    def on_read(_: int) -> None:
+        if stop():
+            raise Stopped
+
+    images = LayerImages(source.layers, on_read)
+    if Project.exists(source.project):
+        raise StorageError(
+            f"{source.project} holds a project already; choose another project folder for these layers, or open that one "
+            "as an existing project."
+        )
+    return save_images(source.project / IMAGES, images, labels=images.labels, names=images.names) / LABELS_NAME
+
+
+@contextmanager
+def _removed_on_failure(table: Path | None) -> Iterator[None]:
+    """Remove copies that were just made and have no project, which would be in the way of the next try."""
+    try:
+        yield
+    except BaseException:
+        if table is not None:
+            shutil.rmtree(table.parent, ignore_errors=True)
+        raise
+
+
+def open_model_and_data(model: Path | str, data: Path, source: Source) -> tuple[Classifier, Dataset]:
+    """Open both as the person's settings say; raises `Question` where something must be agreed to first."""
+    from napari_cam_feedback.models.opening import open_pair
+
+    options = _options(source.settings)
+    subject = subject_of(model, options.arch or _arch_of(model))
+    given = {kind: True for kind in ("trust", "download") if source.consents.given(kind, subject)}
+    with asking(subject):
+        return open_pair(model, data, options.model_copy(update=given), device=source.device)
+
+
+def _options(settings: dict[str, Any]) -> ModelOptions:
+    from napari_cam_feedback.models.class_names import read_class_names
+    from napari_cam_feedback.models.options import make_options
+
+    values = dict(settings)
+    if "class_names" in values:
+        values["class_names"] = read_class_names(values["class_names"])
+    return make_options(None, **values)
+
+
+def _arch_of(model: Path | str) -> str | None:
+    """Return the architecture that a file of ours names, None for other models."""
+    from napari_cam_feedback.models import read_header
+
+    if isinstance(model, str) or model.suffix != ".safetensors":
+        return None
+    try:
+        return (read_header(model) or {}).get("arch")
+    except FeedbackError:
+        return None  # said when it is loaded
+
+
+def load_version(project: Project, version: str | None, device: str, consents: Consents) -> Classifier:
+    """Load a version of a project, by default the current one; raises `Question` where its code may not run yet."""
+    name = project.current.id if version is None else version
+    weights = project.folder / "versions" / f"{name}.safetensors"
+    subject = subject_of(weights, _arch_of(weights))
+    with asking(subject):
+        return project.classifier(name, device=device, trust=consents.given("trust", subject))
+
+
+def _with_remembered_layer(project: Project, classifier: Classifier) -> Classifier:
+    remembered = project.remembered
+    layer, grid = remembered.get("layer"), remembered.get("grid")
+    if not isinstance(layer, str) or layer not in {info.name for info in classifier.layers}:
+        return classifier
+    try:
+        return classifier.with_layer(layer, grid=tuple(grid) if grid else None)
+    except FeedbackError:
+        return classifier
 
 
 def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Project:
@@ -168,10 +208,10 @@ def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Projec
         and project.dataset.source is not None
         and project.dataset.source.resolve() == dataset.source.resolve()
     )
-    first = project.classifier(project.versions[0].id, device="cpu")
+    first = load_version(project, project.versions[0].id, "cpu", source.consents)
     if not same_data or first.to("cpu").fingerprint() != classifier.copy().to("cpu").fingerprint():
         raise StorageError(
-            f"{source.project} holds a project with another model or other images; choose another project "
+            f"{source.project} holds a project with another model, other settings or other images; choose another project "
             "folder, or open that one as an existing project."
         )
     return project

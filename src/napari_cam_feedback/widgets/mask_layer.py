@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.workers import SerialWorker
+from napari_cam_feedback.widgets.serial_worker import SerialWorker
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import MaskStore

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +14,14 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.widgets.consents import Consents
 from napari_cam_feedback.widgets.inspections import InspectionLoader
+from napari_cam_feedback.widgets.item_order import ItemOrder
 from napari_cam_feedback.widgets.layers import MASK, ItemLayers
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
-from napari_cam_feedback.widgets.workers import Jobs, SerialWorker
+from napari_cam_feedback.widgets.opened import Opened, prepare
+from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.workers import Jobs
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -35,52 +37,6 @@ AHEAD = 2
 # Larger images are read in the background, so that the window does not wait for the decoder.
 _READ_AT_ONCE_PIXELS = 1_000_000
 _REMEMBER_MS = 1000
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a worker has made ready for `Session.open`.
-
-    Attributes
-    ----------
-    project : Project
-        Dataset, masks and versions.
-    classifier : Classifier
-        Of the project's current version.
-    inspector : Inspector
-        Of that classifier and dataset.
-    default_method : str
-        ``cam`` where the classifier has a linear head, else ``gradcam``.
-    painted : frozenset of str
-        Keys of the items that have a mask.
-    """
-
-    project: Project
-    classifier: Classifier
-    inspector: Inspector
-    default_method: str
-    painted: frozenset[str]
-
-
-def prepare(project: Project, classifier: Classifier) -> Opened:
-    """Make everything ready that `Session.open` needs; for a worker, since it runs the network."""
-    from napari_cam_feedback.explain import Inspector
-
-    method = "cam" if classifier.head is not None else "gradcam"
-    painted = frozenset(painted_items(project.dataset, project.masks))
-    return Opened(project, classifier, Inspector(classifier, project.dataset), method, painted)
-
-
-def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:
-    """Return the keys of the items that have a mask, among `masks`, the keys of a `MaskStore`."""
-    found: set[str] = set()
-    others: set[str] = set()
-    for key in masks:
-        (found if key in dataset.keys else others).add(key)
-    if others:
-        # A folder of masks in the layout of known masks leaves out the image's suffix.
-        found |= {key for key in dataset.keys if PurePosixPath(key).with_suffix("").as_posix() in others}
-    return found
 
 
 class Session(QObject):
@@ -126,8 +82,8 @@ class Session(QObject):
         Of the mask layer.
     layers : ItemLayers
         The image, CAM and mask layers.
-    order : ndarray of int64
-        The items in the table's present order and filter, which `step` follows.
+    consents : Consents
+        What the person has agreed to in this window.
     """
 
     opened = Signal()
@@ -151,9 +107,9 @@ class Session(QObject):
         self.method = "cam"
         self.inspection: Inspection | None = None
         self.item_error: str | None = None
-        self.order: np.ndarray = np.zeros(0, np.int64)
-        self._position = 0
+        self._order = ItemOrder(np.zeros(0, np.int64), 0)
         self._direction = 1
+        self.consents = Consents()
         self._closed = False
         self._unremembered = False
         self._window: QWidget | None = None
@@ -222,9 +178,8 @@ class Session(QObject):
         self._remember_now()
         self._loader.use(opened.inspector)
         self.project, self.classifier, self.inspector = opened.project, opened.classifier, opened.inspector
-        self.order = self.project.dataset.indices()
-        self._position = 0
         self.index, self.inspection, self.item_error = None, None, None
+        self._order = ItemOrder(self.project.dataset.indices(), len(self.project.dataset))
         remembered = dict(self.project.remembered)
         self.target = self._valid_target(remembered.get("target", "predicted"))
         self.method = self._valid_method(remembered.get("method"), opened.default_method)
@@ -270,12 +225,15 @@ class Session(QObject):
 
     # Where we are ---------------------------------------------------------------------------------
 
+    @property
+    def order(self) -> np.ndarray:
+        """The items in the table's present order and filter, int64, which `step` follows."""
+        return self._order.indices
+
     def set_order(self, indices: Sequence[int] | np.ndarray) -> None:
         """Take over the table's present order and filter."""
-        self.order = np.asarray(indices, np.int64)
-        place = np.flatnonzero(self.order == self.index)
-        if place.size:
-            self._position = int(place[0])
+        self._order.set(np.asarray(indices, np.int64))
+        self._order.move_to(self.index)
 
     def step(self, by: int) -> None:
         """Go to the next (+1) or previous (-1) item of the table; stays at the ends.
@@ -283,12 +241,8 @@ class Session(QObject):
         When the current item has dropped out of the filter, the next one is the one that moved up to its
         place.
         """
-        if not len(self.order):
-            return
         self._direction = 1 if by >= 0 else -1
-        inside = self._position < len(self.order) and self.order[self._position] == self.index
-        place = self._position + by if inside or by < 0 else self._position + by - 1
-        self.go_to(int(self.order[min(max(place, 0), len(self.order) - 1)]))
+        self.go_to(self._order.step(self.index, by))
 
     def go_to(self, index: int | None) -> None:
         """Show another item. Its image and mask are there on return; the CAM too if it was computed ahead."""
@@ -296,7 +250,7 @@ class Session(QObject):
             return
         self.autosave.collect()
         self.index = int(index)
-        self.set_order(self.order)
+        self._order.move_to(self.index)
         self.inspection = self._peek()
         self.item_error = None
         self._show_item()
@@ -337,12 +291,8 @@ class Session(QObject):
             return
         if self.inspection is None:
             self.inspection = self._peek()
-        wishes = [self._request(self.index)]
-        for distance in range(1, AHEAD + 1):
-            for side in (self._direction, -self._direction):
-                place = self._position + side * distance
-                if 0 <= place < len(self.order):
-                    wishes.append(self._request(int(self.order[place])))
+        neighbours = self._order.neighbours(AHEAD, self._direction)
+        wishes = [self._request(self.index), *map(self._request, neighbours)]
         if self.inspection is not None:
             self._show_inspection(self.inspection)
         self._loader.request(wishes)

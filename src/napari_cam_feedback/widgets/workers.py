@@ -10,22 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.activity import calm_activity_sign
+from napari_cam_feedback.widgets.activity import ActivityBar
+from napari_cam_feedback.widgets.main_thread import MainThread
 from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
 
 logger = logging.getLogger(__name__)
 
-# The event loop must stay smooth, so a flood of steps is handled in slices of this length.
-_SLICE_SECONDS = 0.015
-_BAR_SECONDS = 0.1
 _JOIN_SECONDS = 15.0
 
 
@@ -50,97 +47,10 @@ class Progress:
     text: str = ""
 
 
-class MainThread(QObject):
-    """A queue through which other threads have functions called on the main thread, in order."""
-
-    _wake = Signal()
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._queue: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._awake = False
-        self._emptying = False
-        self._closed = False
-        self._wake.connect(self._empty, Qt.ConnectionType.QueuedConnection)
-        # A real timer between two slices: events posted by events come before all others, and would starve them.
-        self._next_slice = QTimer(self)
-        self._next_slice.setSingleShot(True)
-        self._next_slice.setInterval(1)
-        self._next_slice.timeout.connect(self._empty)
-
-    def post(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have ``function(*args)`` called on the main thread soon; may be called from any thread."""
-        if self._closed:
-            return
-        self._queue.append((function, args))
-        if self._awake:
-            return
-        self._awake = True
-        try:
-            self._wake.emit()
-        except RuntimeError:  # the Qt object is gone: the window was closed meanwhile
-            self._closed = True
-
-    def close(self) -> None:
-        """Call nothing any more."""
-        self._closed = True
-        self._next_slice.stop()
-        self._queue.clear()
-
-    def _empty(self) -> None:
-        # napari's progress bar runs the event loop inside, so this may be entered again; order must hold.
-        if self._emptying:
-            return
-        self._emptying = True
-        until = time.perf_counter() + _SLICE_SECONDS
-        try:
-            while self._queue and not self._closed and time.perf_counter() < until:
-                function, args = self._queue.popleft()
-                function(*args)
-        finally:
-            self._emptying = False
-            # First this, then the look at the queue: what is put in between the two is either seen or wakes us.
-            self._awake = False
-            if self._queue and not self._closed:
-                self._next_slice.start()
-
-
-class _Silent:
-    """A file that keeps nothing: napari's progress would otherwise print to the terminal."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-
-class _Bar:
-    """A bar in napari's activity dock; used on the main thread only, moved at most ten times a second."""
-
-    def __init__(self, text: str, total: int) -> None:
-        from napari.utils import progress
-
-        self._bar: Any = progress(total=total, desc=text, file=_Silent())
-        self._last = 0.0
-        calm_activity_sign()
-
-    def move(self, done: int, total: int, text: str = "") -> None:
-        now = time.perf_counter()
-        if self._bar is None or (now - self._last < _BAR_SECONDS and done < total):
-            return
-        self._last = now
-        if total and self._bar.total != total:
-            self._bar.total = total
-        if text:
-            self._bar.set_description(text)
-        if self._bar is not None and done > self._bar.n:
-            self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            bar.close()
+def _without_frames(error: BaseException) -> BaseException:
+    """Cut off the tracebacks, which would keep alive all that the thread had in its hands, such as a network."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 class Job:
@@ -166,10 +76,11 @@ class Job:
         # A detached job was replaced, or its window closed: nobody wants to hear from it.
         self.detached = False
         self.over = False
-        self.bar: _Bar | None = None
+        self.bar: ActivityBar | None = None
         self.on_step: Callable[[Any], None] | None = None
         self.on_done: Callable[[Any], None] | None = None
         self.on_failed: Callable[[str], None] | None = None
+        self.on_error: Callable[[BaseException], None] | None = None
         self.on_stopped: Callable[[], None] | None = None
         self.progress: Callable[[Any], tuple[int, int]] | None = None
         self.total = 0
@@ -221,6 +132,7 @@ class Jobs(QObject):
         on_step: Callable[[Any], None] | None = None,
         on_done: Callable[[Any], None] | None = None,
         on_failed: Callable[[str], None] | None = None,
+        on_error: Callable[[BaseException], None] | None = None,
         on_stopped: Callable[[], None] | None = None,
         description: str = "",
         total: int = 0,
@@ -230,7 +142,7 @@ class Jobs(QObject):
     ) -> Job:
         """Run `work` in a thread of its own.
 
-        All callbacks are called on the main thread, in order. Exactly one of `on_done`, `on_failed`,
+        All callbacks are called on the main thread, in order. Exactly one of `on_done`, `on_failed` (or `on_error`),
         `on_stopped` ends the job, after the phase has changed.
 
         Parameters
@@ -245,6 +157,8 @@ class Jobs(QObject):
             Work that was asked to stop returns what it has, or raises `Stopped`.
         on_step, on_done, on_failed, on_stopped : callable, optional
             Take the step, the result, the sentence, nothing. Without `on_failed` the signal `failed` tells.
+        on_error : callable, optional
+            Instead of `on_failed`: takes the exception, for whoever has a question to ask or a table to show.
         description : str
             What the activity dock says.
         total : int
@@ -270,10 +184,11 @@ class Jobs(QObject):
                 raise RuntimeError(f"{name} is already running")
             self._detach(name)
         job = Job(name, description or name, precious=precious)
-        job.on_step, job.on_done, job.on_failed, job.on_stopped = on_step, on_done, on_failed, on_stopped
+        job.on_step, job.on_done, job.on_stopped = on_step, on_done, on_stopped
+        job.on_failed, job.on_error = on_failed, on_error
         job.progress, job.total = progress, total
         self._jobs[name] = job
-        job.bar = _Bar(job.description, total)
+        job.bar = ActivityBar(job.description, total)
         machine.to(Phase.RUNNING)
         self.changed.emit(name)
         # Daemons, since the interpreter joins other threads before anything could tell them to stop; `shutdown` joins.
@@ -319,7 +234,7 @@ class Jobs(QObject):
         except BaseException as error:
             # The person gets the sentence; the traceback is for whoever reads the log.
             logger.info("job %s failed", job.name, exc_info=True)
-            post(self._finish, job, "failed", describe(error))
+            post(self._finish, job, "failed", _without_frames(error))
         else:
             post(self._finish, job, "done", result)
         finally:
@@ -392,12 +307,15 @@ class Jobs(QObject):
             self.changed.emit(job.name)
             self._call(job, job.on_done, value)
 
-    def _tell(self, job: Job, sentence: str) -> None:
-        if job.on_failed is None:
-            self.failed.emit(job.name, sentence)
-            return
+    def _tell(self, job: Job, error: BaseException) -> None:
+        sentence = describe(error)
         try:
-            job.on_failed(sentence)
+            if job.on_error is not None:
+                job.on_error(error)
+            elif job.on_failed is not None:
+                job.on_failed(sentence)
+            else:
+                self.failed.emit(job.name, sentence)
         except Exception:
             logger.exception("on_failed of job %s", job.name)
             self.failed.emit(job.name, sentence)
@@ -412,80 +330,3 @@ class Jobs(QObject):
             logger.exception("a callback of job %s", job.name)
             job.stop_event.set()
             self.failed.emit(job.name, describe(error))
-
-
-class SerialWorker:
-    """One thread that does small tasks in order; the latest of a name replaces one still waiting.
-
-    Writing masks to disk is such work: it must not hold up the window, and must be finished before the window
-    closes.
-
-    Parameters
-    ----------
-    main : MainThread
-        Through which results come back.
-    name : str
-        Of the thread.
-    """
-
-    def __init__(self, main: MainThread, name: str) -> None:
-        self._main = main
-        self._name = name
-        self._tasks: dict[str, tuple[Callable[[], Any], Callable[[Any, Exception | None], None] | None]] = {}
-        self._condition = threading.Condition()
-        self._busy = False
-        self._closed = False
-        self._thread: threading.Thread | None = None
-
-    def submit(
-        self,
-        name: str,
-        task: Callable[[], Any],
-        then: Callable[[Any, Exception | None], None] | None = None,
-    ) -> None:
-        """Have `task` done in the thread; `then` gets (result, None) or (None, error) on the main thread."""
-        with self._condition:
-            if self._closed:
-                raise RuntimeError(f"{self._name} is closed")
-            self._tasks.pop(name, None)
-            self._tasks[name] = (task, then)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            self._condition.notify_all()
-
-    def wait(self, seconds: float = _JOIN_SECONDS) -> bool:
-        """Wait until all tasks are done; returns whether they are."""
-        with self._condition:
-            return self._condition.wait_for(lambda: not self._tasks and not self._busy, seconds)
-
-    def close(self, seconds: float = _JOIN_SECONDS) -> bool:
-        """Finish what is waiting, end the thread and join it; returns whether it ended in time."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(seconds)
-        return not thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                self._busy = False
-                self._condition.notify_all()
-                self._condition.wait_for(lambda: self._tasks or self._closed)
-                if not self._tasks:
-                    return
-                name = next(iter(self._tasks))
-                task, then = self._tasks.pop(name)
-                self._busy = True
-            result: Any = None
-            failure: Exception | None = None
-            try:
-                result = task()
-            except Exception as error:
-                failure = error
-            if then is not None:
-                self._main.post(then, result, failure)

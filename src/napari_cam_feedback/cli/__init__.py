@@ -1,0 +1,65 @@
+"""The commands: everything the windows do, without a window.
+
+Exit status 0: done. 2: bad input, said in one line on stderr. 1: a fault of ours. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import typer
+
+from napari_cam_feedback.cli import demo, evaluate, explain, predict, retune, train
+from napari_cam_feedback.cli.app import PROGRAM, app, err, out
+from napari_cam_feedback.cli.show import show_mismatch
+from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
+
+DEBUG_VARIABLE = "NAPARI_CAM_FEEDBACK_DEBUG"
+
+# In the order in which the help lists them.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "sample": demo.write_a_sample,
+    "train": train.train,
+    "predict": predict.predict,
+    "explain": explain.explain,
+    "retune": retune.retune,
+    "evaluate": evaluate.evaluate,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        return int(status or 0)
+    except FeedbackError as error:
+        if isinstance(error, WeightsMismatch):
+            show_mismatch(error.rows)
+        return _fail(describe(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("Stopped.", 130)
+    except Exception as error:
+        # Errors of usage come from typer's own copy of click, whose classes have no public name.
+        if hasattr(error, "format_message"):
+            message = str(error.format_message())
+            if type(error).__name__ == "NoArgsIsHelpError":
+                out.print(message, markup=False, highlight=False)
+                return 2
+            return _fail(f"{message.rstrip('.')}; see {PROGRAM} --help.", 2)
+        sentence = describe(error)
+        if not sentence.startswith("Unexpected"):
+            # Of the disk or the memory, and with its remedy.
+            return _fail(sentence, 2)
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        return _fail(f"{sentence} Set {DEBUG_VARIABLE}=1 to see where.", 1)
+
+
+def _fail(sentence: str, status: int) -> int:
+    err.print(f"{PROGRAM}: {' '.join(sentence.split())}", markup=False, highlight=False)
+    return status

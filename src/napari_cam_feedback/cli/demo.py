@@ -1,0 +1,104 @@
+"""``demo``: the whole loop on a sample; ``sample``: only its files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_cam_feedback.cli.app import out
+from napari_cam_feedback.cli.options import Device, Json, Seed
+from napari_cam_feedback.cli.show import (
+    progress,
+    retune_progress,
+    show_comparison,
+    show_evaluation,
+    show_result,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.models import Classifier
+
+
+def demo(
+    sample: Annotated[str, typer.Argument(help="tag-digits or symbols.")] = "tag-digits",
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write to; else a new one in demo-output.", show_default=False),
+    ] = None,
+    gui: Annotated[bool, typer.Option("--gui/--no-gui", help="Open napari on the result.")] = True,
+    masks: Annotated[int, typer.Option(min=1, help="Images whose known masks stand in for the expert's.")] = 20,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json_file: Json = None,
+) -> None:
+    """Run the whole loop on a sample: look, paint (known masks), retune, compare; then open napari."""
+    from napari_cam_feedback.demo import run_demo
+    from napari_cam_feedback.evaluate import evaluate
+
+    folder = out_dir or _new_folder(Path("demo-output"), sample)
+    out.print(f"The sample {sample} hides a shortcut: look whether the model uses it.", markup=False)
+
+    def look(classifier: Classifier, dataset: Dataset) -> None:
+        show_evaluation("Before the retune (the split test lies about the class)", evaluate(classifier, dataset, seed=seed))
+        out.print(f"\nRetuning with the known masks of {masks} images …", highlight=False)
+
+    with progress("measuring before") as bar:
+        done = run_demo(sample, folder, masks=masks, seed=seed, device=device, on_ready=look, on_step=retune_progress(bar))
+    show_result(done.result)
+    show_comparison(done.comparison)
+    out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
+    write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})
+    if not gui:
+        return
+    if not _has_display():
+        out.print("There is no display, so napari is not opened; open the report in a browser instead.")
+        return
+    _open_window(done.project.folder)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    number, folder = 1, parent / name
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def _has_display() -> bool:
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open_window(project: Path) -> None:
+    try:
+        from napari_cam_feedback.widgets.launch import open_project_window
+    except ImportError:
+        out.print("napari has no Qt here (pip install 'napari-cam-feedback[all]'), so no window is opened.", markup=False)
+        return
+    out.print("Opening napari; close its window to end.")
+    open_project_window(project)
+
+
+def write_a_sample(
+    sample: Annotated[str, typer.Argument(help="tag-digits or symbols.", show_default=False)],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)],
+    seed: Seed = 0,
+    device: Device = "auto",
+    json_file: Json = None,
+) -> None:
+    """Write a sample: DIR/data with its masks, and DIR/model.safetensors."""
+    from napari_cam_feedback.demo import prepare_sample
+
+    with progress("writing the sample") as bar:
+        data, model = prepare_sample(
+            sample, out_dir, seed=seed, on_epoch=lambda step: bar(step.epoch, step.epochs, "training")
+        )
+    out.print(f"Data: {data}\nModel: {model}", markup=False, highlight=False)
+    write_json(json_file, {"data": str(data), "model": str(model)})

@@ -1,0 +1,46 @@
+"""``evaluate``: how good a model is, and whether for the right reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
+from napari_cam_feedback.cli.options import Data, Device, Json, Masks, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.show import progress, show_evaluation, write_json
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.models.options import ModelOptions
+
+
+@takes_model_options()
+def evaluate(
+    model: Model,
+    data: Data,
+    options: ModelOptions,
+    masks: Masks = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; else all that have labels.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json_file: Json = None,
+) -> None:
+    """Measure accuracy, per class, confusion, and right reasons on every split."""
+    from napari_cam_feedback.evaluate import evaluate as evaluate_splits
+
+    opened = open_model_and_data(model, data, options, device=device, seed=seed)
+    store = open_masks(masks, opened.dataset)
+    with progress("evaluating", opened.assumed) as bar:
+        found = evaluate_splits(
+            opened.classifier,
+            opened.dataset,
+            masks=store,
+            splits=split or None,
+            seed=seed,
+            progress=bar,
+        )
+    show_evaluation(Path(model).name, found)
+    write_json(json_file, found.to_json())

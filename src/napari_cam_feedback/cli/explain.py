@@ -1,0 +1,44 @@
+"""``explain``: the attribution maps of a split as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_cam_feedback.cli.app import out
+from napari_cam_feedback.cli.opening import open_model_and_data
+from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.show import progress, show_skipped, write_json
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.models.options import ModelOptions
+
+
+@takes_model_options()
+def explain(
+    model: Model,
+    data: Data,
+    options: ModelOptions,
+    out_path: Annotated[Path, typer.Option("--out", help=".npz file, or folder for one TIFF an image.", show_default=False)],
+    method: Annotated[str | None, typer.Option(help="cam or gradcam; by default cam where the model allows it.")] = None,
+    target: Annotated[str, typer.Option(help="true, predicted, or a class.")] = "predicted",
+    split: Annotated[str, typer.Option(help="Whose images.")] = "test",
+    seed: Seed = 0,
+    device: Device = "auto",
+    json_file: Json = None,
+) -> None:
+    """Write the signed attribution map of every image of a split."""
+    from napari_cam_feedback.explain import explain as explain_split
+
+    opened = open_model_and_data(model, data, options, device=device, seed=seed)
+    with progress("explaining", opened.assumed) as bar:
+        found = explain_split(opened.classifier, opened.dataset, method=method, target=target, split=split, progress=bar)
+        if out_path.suffix == ".npz":
+            found.save_npz(out_path)
+        else:
+            found.save_folder(out_path)
+    show_skipped(found.skipped)
+    out.print(f"{len(found.keys)} maps in {out_path}.", markup=False, highlight=False)
+    write_json(json_file, {"n": len(found.keys), "out": str(out_path), "skipped": found.skipped})

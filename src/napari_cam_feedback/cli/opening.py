@@ -1,0 +1,89 @@
+"""Opening what a command works on: the model with its dataset, and masks; and what had to be assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cam_feedback.errors import DataError
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.models.options import ModelOptions
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and the dataset it is to work on.
+
+    Attributes
+    ----------
+    classifier, dataset
+        With the same classes in the same order.
+    assumed : str or None
+        One sentence for people, where neither the model's file nor the person said everything.
+    """
+
+    classifier: Classifier
+    dataset: Dataset
+    assumed: str | None
+
+
+def open_model_and_data(model: str, data: Path, options: ModelOptions, *, device: str, seed: int) -> Opened:
+    """Open a model and a dataset as the person described them.
+
+    Raises
+    ------
+    ModelError, DataError, ConfigError
+        One of them cannot be opened, or they do not fit each other.
+    """
+    from napari_cam_feedback.models.opening import open_pair
+
+    classifier, dataset = open_pair(model, data, options, device=device, seed=seed)
+    return Opened(classifier, dataset, _assumed(model, options, classifier, dataset))
+
+
+def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset: Dataset) -> str | None:
+    from napari_cam_feedback.models.loading import open_source
+
+    source = open_source(model, options)
+    parts = []
+    if not (options.class_names or source.class_names):
+        names = classifier.class_names
+        some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        order = "its folders in alphabetical order" if dataset.source and dataset.source.is_dir() else "in its order"
+        parts.append(f"the dataset's classes, {order} ({some}; else --classes)")
+    said = {"size", "mean", "std"} <= options.preprocessing.keys()
+    if not (said or source.pretrained or source.header.get("preprocessing")):
+        parts.append(f"the preprocessing {classifier.preprocessing.summary} (else --size, --mean, --std, …)")
+    if not (options.layer or source.header.get("target_layer")):
+        parts.append(f"the target layer {classifier.target_layer} (else --layer)")
+    if dataset.made_split and classifier.split_seed is None:
+        parts.append(f"a split drawn with seed {dataset.split_seed} (else --seed)")
+    return f"Assumed, since it was not said: {'; '.join(parts)}." if parts else None
+
+
+def open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:
+    """Open the masks in a folder; None where none was named.
+
+    Raises
+    ------
+    DataError
+        There is no such folder, or none of its masks belongs to an image of the dataset.
+    """
+    from napari_cam_feedback.feedback import MaskStore
+
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; name the folder that holds the masks.")
+    store = MaskStore(folder)
+    if not any(key in store for key in dataset.keys):
+        raise DataError(
+            f"None of the masks in {folder} belongs to an image of the dataset; "
+            "a mask's path is that of its image, as train/cat/1.png.png for train/cat/1.png."
+        )
+    return store

@@ -1,0 +1,155 @@
+"""What the commands show: progress and remarks on stderr, tables on stdout, JSON in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from napari_cam_feedback.cli.app import err, out
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.errors import Mismatch
+    from napari_cam_feedback.evaluate import Comparison, Evaluation
+    from napari_cam_feedback.retune import RetuneResult, RetuneStep
+
+#: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
+MOST_SKIPPED = 5
+MOST_MISMATCHES = 12
+
+
+def remark(sentence: str | None) -> None:
+    """Say something beside the result, on stderr."""
+    if sentence:
+        err.print(sentence, markup=False, highlight=False)
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write the result where the person named a file for it."""
+    from napari_cam_feedback.files import write_json as write
+
+    if path is not None:
+        write(path, value)
+
+
+class Bar:
+    """One line of progress on stderr; called with (done, total)."""
+
+    def __init__(self, progress: Progress, description: str, first: str | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(description, total=None)
+        self._first = first
+
+    def __call__(self, done: int, total: int | None, description: str | None = None) -> None:
+        self.begin()
+        self._progress.update(self._task, completed=done, total=total, description=description)
+
+    def begin(self) -> None:
+        """Say the first remark, now that the work has begun; bad input is thus said in one line, alone."""
+        first, self._first = self._first, None
+        remark(first)
+
+
+@contextmanager
+def progress(description: str, first: str | None = None) -> Iterator[Bar]:
+    """Show progress while something is done; `first` is a remark to be made once that has begun."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # In a log, a bar that moves is only noise.
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        bar = Bar(shown, description, first)
+        yield bar
+        bar.begin()
+
+
+def retune_progress(bar: Bar) -> Callable[[RetuneStep], None]:
+    """Return what shows the steps of a retune on a bar."""
+
+    def show(step: RetuneStep) -> None:
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in step.losses.items() if name != "total")
+        bar(step.iteration, step.iterations, f"retuning  {terms}")
+        remark(step.message)
+
+    return show
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 3) -> None:
+    """Print a table; its last `numbers` columns are ranged right."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < len(columns) - numbers or number == 0 else "right")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    out.print(table)
+
+
+def show_mismatch(rows: Sequence[Mismatch]) -> None:
+    """Print which weights do not fit, the first few of them."""
+    shown = [[row.name, row.found or "–", row.expected or "–"] for row in rows[:MOST_MISMATCHES]]
+    show_table("Weights that do not fit", ["name", "in the file", "in the architecture"], shown, numbers=0)
+    if len(rows) > MOST_MISMATCHES:
+        out.print(f"and {len(rows) - MOST_MISMATCHES} more", highlight=False)
+
+
+def show_evaluation(title: str, evaluation: Evaluation) -> None:
+    """Print the measures of each split, and which images were left out."""
+    from napari_cam_feedback.evaluate import show
+
+    rows = []
+    for name, result in evaluation.splits.items():
+        reasons = result.right_reasons
+        rows.append(
+            [
+                name,
+                str(result.n),
+                show(result.accuracy),
+                show(reasons.masked_accuracy if reasons else None),
+                show(reasons.flip_rate if reasons else None),
+                show(reasons.mask_share if reasons else None),
+            ]
+        )
+    columns = ["split", "images", "accuracy", "accuracy, mask refilled", "flip rate", "heatmap inside mask"]
+    show_table(escape(title), columns, rows)
+    show_skipped(evaluation.skipped)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print each measure before and after."""
+    from napari_cam_feedback.evaluate import MEASURES, show
+
+    rows = []
+    for row in comparison.rows:
+        mark = {True: "better", False: "worse", None: ""}[row.better]
+        rows.append(
+            [
+                row.split,
+                MEASURES[row.measure][1],
+                show(row.before),
+                show(row.after),
+                f"{show(row.change, signed=True)} {mark}",
+            ]
+        )
+    show_table("Before and after", ["split", "measure", "before", "after", "change"], rows)
+
+
+def show_result(result: RetuneResult) -> None:
+    """Print the verdict on a retune and which iteration's model it returned."""
+    colour = {"fixed": "green", "improved": "green", "harmed": "red"}.get(result.verdict.name, "yellow")
+    out.print(f"[bold {colour}]{result.verdict.name.capitalize()}.[/] {escape(result.verdict.reason)}", highlight=False)
+    if result.selected_iteration == 0:
+        out.print(f"No step was better, so the model returned is the one given ({result.status}).", highlight=False)
+    else:
+        out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
+
+
+def show_skipped(skipped: Mapping[str, str]) -> None:
+    """Say on stderr which images were left out because they cannot be read: the first few, then how many."""
+    for key, sentence in list(skipped.items())[:MOST_SKIPPED]:
+        remark(f"left out: {key}: {' '.join(sentence.split())}")
+    more = len(skipped) - MOST_SKIPPED
+    if more > 0:
+        remark(f"left out: {more} more {'image' if more == 1 else 'images'} that cannot be read")

@@ -1,0 +1,205 @@
+"""A network made by a function of the person's own Python file; that runs the file's code, so they are asked first."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from napari_cam_feedback.errors import ConsentNeeded, ModelError
+from napari_cam_feedback.torch_loader import torch
+
+nn = torch.nn
+# What such functions call the number of channels of the image.
+_CHANNELS = ("channels", "in_channels", "in_chans")
+# Of the names under which the files' modules are kept.
+_PREFIX = "_napari_cam_feedback_"
+# The search path of modules is one for the whole process.
+_lock = threading.RLock()
+
+
+def parse_factory(arch: str) -> tuple[Path, str] | None:
+    r"""Return file and function of ``FILE.py:FUNCTION``, None where `arch` is nothing of that kind.
+
+    Examples
+    --------
+    >>> parse_factory("nets/mine.py:make")
+    (PosixPath('nets/mine.py'), 'make')
+    >>> parse_factory("torchvision:resnet18") is None
+    True
+
+    Raises
+    ------
+    ModelError
+        A Python file is named and no function of it.
+    """
+    # From the right, since C:\nets\mine.py:make has two colons.
+    file, _, function = arch.rpartition(":")
+    if file.endswith(".py") and function.isidentifier():
+        return Path(file), function
+    if arch.endswith((".py", ".py:")) or file.endswith(".py"):
+        name = arch if arch.endswith(".py") else file
+        raise ModelError(f"{arch} names no function that makes the network; write it as {Path(name).name}:FUNCTION.")
+    return None
+
+
+def build_from_factory(
+    file: Path | str, function: str, *, num_classes: int, channels: int, trust: bool = False
+) -> nn.Module:
+    """Run a Python file and return the network that its function (or class) makes.
+
+    The function is given, by keyword, what it takes of ``num_classes`` and ``channels`` (also called ``in_channels`` or
+    ``in_chans``). The file may import others of its folder.
+
+    Parameters
+    ----------
+    file : path
+        The Python file.
+    function : str
+        Name of a function that returns a `torch.nn.Module`, of a class that is one, or of a module made already.
+    num_classes, channels : int
+        Number of outputs, channels of the input.
+    trust : bool
+        The person agrees that the file's code runs.
+
+    Raises
+    ------
+    ConsentNeeded
+        `trust` is not given; nothing of the file has run.
+    ModelError
+        The file is missing, has no such function, needs other arguments, raises an exception, or makes no network.
+    """
+    path = Path(file).expanduser().absolute()
+    if not path.is_file():
+        raise ModelError(f"There is no Python file {path}; check the path before the colon of --arch.")
+    if not trust:
+        raise ConsentNeeded(
+            f"{path.name} makes the network by running its code, which may do whatever you may do; "
+            "add --trust if you trust that file.",
+            kind="trust",
+            question=f"This model's network is made by the Python file {path}. Opening the model runs that file's code, "
+            "which may do whatever you may do on this computer, such as reading and deleting files. "
+            "Do you trust it and want to run it?",
+        )
+    with _lock, _folder_on_path(path.parent):
+        made = getattr(_run(path), function, None)
+        if made is None:
+            raise ModelError(_no_such(path, function))
+        if not isinstance(made, nn.Module):
+            made = _call(made, path, function, num_classes, channels)
+    if not isinstance(made, nn.Module):
+        what = "nothing" if made is None else f"something of type {type(made).__name__}"
+        raise ModelError(f"{function} of {path.name} returns {what}; let it return the network, a torch.nn.Module.")
+    return made
+
+
+def _module_name(path: Path) -> str:
+    return f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+
+
+def _run(path: Path) -> ModuleType:
+    name = _module_name(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and type hints look their module up by its name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ModelError(f"{path.name} cannot be run: {_what(error, path)}; mend it and load the model again.") from error
+    return module
+
+
+def _call(made: Any, path: Path, function: str, num_classes: int, channels: int) -> Any:
+    if not callable(made):
+        raise ModelError(
+            f"{function} of {path.name} is of type {type(made).__name__} and no function; "
+            "name a function that returns the network."
+        )
+    try:
+        parameters = inspect.signature(made).parameters
+    except (ValueError, TypeError):
+        parameters = inspect.signature(lambda: None).parameters
+    positional = (inspect.Parameter.POSITIONAL_ONLY,)
+    known = {"num_classes": num_classes, **dict.fromkeys(_CHANNELS, channels)}
+    given = {key: value for key, value in known.items() if key in parameters and parameters[key].kind not in positional}
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    others = [
+        key
+        for key, parameter in parameters.items()
+        if key not in given and parameter.default is inspect.Parameter.empty and parameter.kind not in variable
+    ]
+    if others:
+        defaults = "it a default" if len(others) == 1 else "them defaults"
+        raise ModelError(
+            f"{function} of {path.name} needs {' and '.join(others)}, which the program does not know; give {defaults}, "
+            "or write a function that needs nothing but num_classes and channels."
+        )
+    try:
+        return made(**given)
+    except (Exception, SystemExit) as error:
+        called = ", ".join(f"{key}={value}" for key, value in given.items())
+        raise ModelError(
+            f"{function}({called}) of {path.name} failed: {_what(error, path)}; mend it and load the model again."
+        ) from error
+
+
+def _what(error: BaseException, path: Path) -> str:
+    """The exception's type and message, and the last line of the person's file on the way to it."""
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:300]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
+
+
+def _no_such(path: Path, function: str) -> str:
+    module = sys.modules[_module_name(path)]
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+    near = difflib.get_close_matches(function, names, n=3)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif names:
+        hint = f"it has {', '.join(names[:8])}."
+    else:
+        hint = "write a function that returns the network."
+    return f"{path.name} has no function {function!r}; {hint}"
+
+
+@contextmanager
+def _folder_on_path(folder: Path) -> Iterator[None]:
+    """While entered, modules of that folder can be imported; afterwards they are forgotten, so that edits are seen.
+
+    Nothing is written beside the person's files.
+    """
+    before = set(sys.modules)
+    writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writing
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file and Path(file).is_relative_to(folder) and not name.startswith(_PREFIX):
+                del sys.modules[name]

@@ -1,0 +1,70 @@
+"""Small pieces that the docks are built of: wrapping labels, forms, narrow buttons, single-shot timers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QWidget
+
+#: Orange that is readable on napari's dark and on its light theme.
+WARNING_STYLE = "color: #e07b00;"
+QUIET_STYLE = "color: gray;"
+
+
+def wrapped_label(text: str = "", style: str = "") -> QLabel:
+    """Return a label whose text wraps and can be copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    if style:
+        label.setStyleSheet(style)
+    return label
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """Return a form whose fields take all the width that there is, each beside its title."""
+    form = QFormLayout(parent) if parent is not None else QFormLayout()
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    form.setVerticalSpacing(4)
+    return form
+
+
+def show_row(form: QFormLayout, field: QWidget, shown: bool) -> None:
+    """Show or hide a form's field together with its title; Qt's own way is not in every Qt."""
+    field.setVisible(shown)
+    title = form.labelForField(field)
+    if title is not None:
+        title.setVisible(shown)
+
+
+def small_button(text: str, action: Callable[..., Any], tooltip: str = "") -> QPushButton:
+    """Return a button that is no wider than its text."""
+    button = QPushButton(text)
+    button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + 18)
+    button.clicked.connect(action)
+    button.setToolTip(tooltip)
+    return button
+
+
+def narrow(combo: QComboBox, letters: int = 8) -> None:
+    """Keep a combo box from growing with its longest entry."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(letters)
+
+
+def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]) -> QTimer:
+    """Return a timer that calls `function` once, that long after it was last started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(function)
+    return timer
+
+
+def breakable(text: str) -> str:
+    """Let a long path or dotted name break where a reader would break it, and no number; for rich text."""
+    return re.sub(r"[/\\_]|(?<!\d)\.|\.(?!\d)", r"\g<0>&#8203;", text)
