@@ -1,15 +1,16 @@
-"""Print every measurement: ``python -m benchmarks [start] [index] [explain] [window] [retuning]``; by default all."""
+"""Print every measurement, or those named: ``python -m benchmarks [start index explain filters window retuning]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import dataset_index, explaining, retuning, start, window
+from benchmarks import dataset_index, explaining, filters, retuning, start, window
 
 PARTS = {
     "start": start.main,
     "index": dataset_index.main,
     "explain": explaining.main,
+    "filters": filters.main,
     "window": window.main,
     "retuning": retuning.main,
 }

@@ -454,7 +454,7 @@ BAD = {
     "empty folder": (lambda root: root, "has no class folders"),
     "no images": (empty_classes, "put the images of each class into a folder named after the class."),
     "unknown file": (file_of("data.xlsx", b"x"), "choose a folder"),
-    "other classes": (other_classes, 'has the class "askew", which is not among the class names given'),
+    "other classes": (other_classes, 'has the class "askew", which is no class of the model'),
     "CSV without path": (bad_csv("picture,label\na,b\n"), 'has no column "path"'),
     "CSV that is empty": (bad_csv("path,label\n"), "lists no images; add a line for each."),
     "CSV that leads out": (bad_csv("path,label\n../secret.png,along\n"), "leaves the CSV's folder"),

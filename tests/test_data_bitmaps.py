@@ -66,7 +66,7 @@ def test_a_split_is_made_by_the_seed_and_recorded(tmp_path, drawings):
 def test_classes_can_be_in_the_models_order(tmp_path, drawings):
     data = open_dataset(tmp_path, class_names=("dog", "owl", "cat"))
     assert data.labels.tolist() == [2] * 40 + [0] * 20
-    assert 'has the class "cat", which is not among the class names given' in sentence_of(tmp_path, class_names=("dog",))
+    assert 'has the class "cat", which is no class of the model' in sentence_of(tmp_path, class_names=("dog",))
 
 
 def test_folders_are_splits(tmp_path):

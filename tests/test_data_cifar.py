@@ -175,7 +175,7 @@ def test_classes_can_be_in_the_models_order(cifar10):
     folder, batches = cifar10
     data = open_dataset(folder, class_names=("bird", "ship", "airplane", "automobile"))
     assert data.labels.tolist() == [[2, 3, 0][label] for _, labels in batches.values() for label in labels]
-    assert 'has the class "airplane", which is not among the class names given' in sentence_of(folder, class_names=("x",))
+    assert 'has the class "airplane", which is no class of the model' in sentence_of(folder, class_names=("x",))
 
 
 def test_without_the_names_file_the_names_must_be_given(cifar10):

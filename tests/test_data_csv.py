@@ -119,7 +119,7 @@ def test_numbers_are_indices_into_the_names_of_a_model(folder):
     )
     path = write_csv(folder, "path,label\nval/cat/c.png,-1\n")
     assert sentence_of(path, class_names=("owl", "dog")) == (
-        '{csv} has the class "-1", which is not among the class names given (owl, dog); correct the names or the data.'
+        '{csv} has the class "-1", which is no class of the model (owl, dog); correct the names (--classes) or the data.'
     )
 
 
@@ -259,7 +259,7 @@ def test_a_bad_csv_names_its_fault(folder, text, sentence):
 def test_a_class_that_the_model_does_not_know_is_named(folder):
     path = write_csv(folder, "path,label\nval/cat/c.png,cat\n")
     assert sentence_of(path, class_names=("dog", "owl")) == (
-        '{csv} has the class "cat", which is not among the class names given (dog, owl); correct the names or the data.'
+        '{csv} has the class "cat", which is no class of the model (dog, owl); correct the names (--classes) or the data.'
     )
 
 

@@ -145,7 +145,7 @@ def test_class_names_can_be_given_in_the_models_order(folder):
     assert data.class_names == ("owl", "fox", "dog", "cat")
     assert data.labels.tolist() == [3, 3, 2, 3, 2, 0, 2]
     text = sentence_of(open_dataset, folder, class_names=("cat", "dog"))
-    assert 'has the class "owl", which is not among the class names given (cat, dog)' in text
+    assert 'has the class "owl", which is no class of the model (cat, dog)' in text
     assert "given twice" in sentence_of(open_dataset, folder, class_names=("cat", "dog", "owl", "cat"))
 
 

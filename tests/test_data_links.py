@@ -152,8 +152,8 @@ def test_known_masks_are_not_read_through_links_out_of_the_folder(root, elsewher
     place = link(root / name, target)
     data = open_dataset(root)
     sentence = f"{place} is a link to {target}, outside of {root}; {REMEDY}"
-    assert refused(data.known_mask, 0) == sentence
-    assert refused(choose_masks, KnownMasks(data), data) == sentence
+    assert refused(data.known_mask, 0, kind=MaskError) == sentence
+    assert refused(choose_masks, KnownMasks(data), data, kind=MaskError) == sentence
 
 
 def test_folders_known_to_be_inside_are_asked_of_once(root, monkeypatch):

@@ -195,7 +195,7 @@ def test_a_csv_that_is_none_is_named(stack):
 
 def test_a_class_that_the_model_does_not_have_is_named(stack):
     label(stack, "0,cat,train")
-    assert 'stack.csv has the class "cat", which is not among the class names given (dog)' in sentence_of(
+    assert 'stack.csv has the class "cat", which is no class of the model (dog)' in sentence_of(
         stack, class_names=("dog",)
     )
 

@@ -203,9 +203,18 @@ def test_what_is_kept_is_used_for_the_same_weights_layer_and_images_only(tmp_pat
     assert features_of(classifier.with_layer(earlier), noise(), cache=tmp_path).layer == earlier
 
 
+def test_a_file_whose_name_fits_and_whose_content_does_not_is_not_used(tmp_path):
+    classifier = counted()
+    first = features_of(classifier, noise(), cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    for other in ({"classifier": "0" * 64}, {"data": "0" * 64}, {"complete": False}):
+        replace(first, mean=first.mean + 1, **other).save_npz(file)
+        assert np.array_equal(features_of(classifier, noise(), cache=tmp_path).mean, first.mean)
+
+
 def images_on_disk(folder: Path) -> Path:
     for n in range(4):
-        path = folder / "train" / NAMES[n % 3] / f"{n}.png"
+        path = folder / "train" / NAMES[n % 3] / f"{n}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((16, 16), 40 * n, np.uint8)).save(path)
     return folder
@@ -214,9 +223,10 @@ def images_on_disk(folder: Path) -> Path:
 def test_an_image_file_that_was_changed_is_looked_at_again(tmp_path):
     folder = images_on_disk(tmp_path / "data")
     before = features_of(small_gap(), open_dataset(folder), cache=tmp_path / "kept")
-    Image.fromarray(np.full((16, 16), 250, np.uint8)).save(folder / "train/a/0.png")
-    # Of the same size and within the clock's resolution, or a copy with an older time.
-    os.utime(folder / "train/a/0.png", ns=(1, 1))
+    size = (folder / "train/a/0.bmp").stat().st_size
+    Image.fromarray(np.full((16, 16), 250, np.uint8)).save(folder / "train/a/0.bmp")
+    assert (folder / "train/a/0.bmp").stat().st_size == size
+    os.utime(folder / "train/a/0.bmp", ns=(1, 1))  # an older image can be newly there
     after = features_of(small_gap(), open_dataset(folder), cache=tmp_path / "kept")
     assert not np.allclose(before.mean[0], after.mean[0])
     assert np.allclose(before.mean[1:], after.mean[1:])
@@ -228,7 +238,7 @@ def test_the_digest_is_of_files_without_reading_them(tmp_path):
     first = dataset_digest(dataset, dataset.indices("train"))
     assert first == dataset_digest(open_dataset(folder), dataset.indices("train"))
     assert first != dataset_digest(dataset, dataset.indices("train")[1:])
-    (folder / "train/b/1.png").unlink()
+    (folder / "train/b/1.bmp").unlink()
     assert first != dataset_digest(dataset, dataset.indices("train"))
 
 

@@ -198,13 +198,45 @@ def test_the_class_of_the_map_can_be_chosen_and_shows_probabilities(browse, wait
     assert browse.item.target.currentData() == 2
 
 
-def test_gradcam_and_cam_can_be_chosen(browse, wait):
-    session = browse._session
-    assert [browse.item.method.itemData(i) for i in range(browse.item.method.count())] == ["cam", "gradcam"]
-    assert session.method == "cam"
-    browse.item.method.setCurrentIndex(1)
-    browse.item.method.activated.emit(1)
-    wait(lambda: session.inspection is not None and session.inspection.method == "gradcam")
+@pytest.mark.parametrize(
+    "method", ["cam", "gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "scorecam", "ablationcam"]
+)
+def test_every_method_can_be_chosen_and_shows_its_map(browse, wait, method):
+    from napari_cam_feedback.explain import METHODS, cam_display, inspect_item
+
+    session, combo = browse._session, browse.item.method
+    assert [combo.itemData(i) for i in range(combo.count())] == list(METHODS)
+    assert all(combo.itemData(i, Qt.ItemDataRole.ToolTipRole) for i in range(combo.count()))
+    combo.setCurrentIndex(combo.findData(method))
+    combo.activated.emit(combo.currentIndex())
+    wait(lambda: session.inspection is not None and session.inspection.method == method)
+    expected = inspect_item(session.classifier, session.dataset, session.index, target="predicted", method=method)
+    assert np.allclose(session.layers.get("cam").data, cam_display(expected.map), atol=1e-5)
+
+
+def test_a_slow_method_is_broken_off_when_the_person_moves_on(browse, wait, monkeypatch):
+    from napari_cam_feedback.explain.perturbation_methods import ScoreCam
+
+    session, asked, finished = browse._session, [], []
+
+    def weigh(self, classifier, image, activations, logits):
+        asked.append(float(image.sum()))
+        # As slow as a large network: until somebody asks to stop, at the next layer.
+        while session._loader._wanted and len(asked) == 1:
+            classifier.logits(image)
+        finished.append(asked[-1])
+        return activations.mean((0, 2, 3))[:, None].expand(-1, 3)
+
+    monkeypatch.setattr(ScoreCam, "weigh", weigh)
+    session.set_view(method="scorecam")
+    assert browse.item.evidence.text() == (
+        "Computing the map; this method runs the network for every filter, which takes a while …"
+    )
+    wait(lambda: asked)
+    session.step(1)
+    wait(lambda: session.inspection is not None and session.inspection.method == "scorecam")
+    assert len(asked) == 2  # the image left and the image shown, and no neighbour
+    assert len(finished) == 1
 
 
 def test_no_positive_evidence_is_said_in_words(browse, project, wait):

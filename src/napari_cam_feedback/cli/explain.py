@@ -22,7 +22,13 @@ def explain(
     data: Data,
     options: ModelOptions,
     out_path: Annotated[Path, typer.Option("--out", help=".npz file, or folder for one TIFF an image.", show_default=False)],
-    method: Annotated[str | None, typer.Option(help="cam or gradcam; by default cam where the model allows it.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="cam, gradcam, gradcam++, hirescam, layercam, xgradcam, scorecam or ablationcam; "
+            "by default cam where the model allows it, else gradcam."
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="true, predicted, or a class.")] = "predicted",
     split: Annotated[str, typer.Option(help="Whose images.")] = "test",
     seed: Seed = 0,

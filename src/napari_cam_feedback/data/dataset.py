@@ -192,8 +192,8 @@ def check_class_names(found: Iterable[str], class_names: Sequence[str] | None, s
     extra = [name for name in found if name not in names]
     if extra:
         raise DataError(
-            f'{source} has the class "{extra[0]}", which is not among the class names given '
-            f"({shorten(names)}); correct the names or the data."
+            f'{source} has the class "{extra[0]}", which is no class of the model '
+            f"({shorten(names)}); correct the names (--classes) or the data."
         )
     return names
 

@@ -65,6 +65,12 @@ class FileDataset(Dataset):
             raise DataError(leak)
         return path
 
+    def _mask_inside(self, path: Path) -> Path:
+        try:
+            return self._inside(path)
+        except DataError as error:
+            raise MaskError(str(error)) from error
+
     def read(self, index: int) -> np.ndarray:
         """Read the image's file; see `images.read_image`. One that a link puts outside of the root is refused."""
         return images.read_page(self._inside(self.path(index)), max(0, self._page(index)))
@@ -79,9 +85,9 @@ class FileDataset(Dataset):
         Raises
         ------
         MaskError
-            The mask is broken, or not of the image's size or number of pages.
+            The mask is broken, not of the image's size or number of pages, or a link puts it outside of the root.
         DataError
-            A link puts the mask outside of the root.
+            The image is broken.
         """
         if not self.has_known_masks:
             return None
@@ -92,11 +98,11 @@ class FileDataset(Dataset):
         masks = self.root / MASKS
         place = masks / self.keys[index]
         for name in (f"{place.name}.png", *(place.stem + suffix for suffix in (".png", ".tif", ".tiff"))):
-            path = self._inside(place.with_name(name))
+            path = self._mask_inside(place.with_name(name))
             if path.is_file():
                 return images.read_mask(path, self.image_size(index))
         if self._page(index) >= 0:
-            path = self._inside(masks / self._file_key(index))
+            path = self._mask_inside(masks / self._file_key(index))
             if path.is_file():
                 return _page_of_mask(path, self._page(index), self.path(index))
         return None

@@ -1,5 +1,19 @@
 """What the model uses: attribution maps and filters."""
 
+from napari_cam_feedback.explain.accuracy_curve import AccuracyCurve, accuracy_curve
+from napari_cam_feedback.explain.contact_sheet import ContactSheet, contact_sheet
+from napari_cam_feedback.explain.embedding import EMBEDDING_METHODS, Embedding, embed, umap_installed
+from napari_cam_feedback.explain.features import Features, features_of, iterate_features, load_features
+from napari_cam_feedback.explain.filter_changes import FilterChanges, change_histograms, filter_changes
+from napari_cam_feedback.explain.filter_marks import FilterMarks, agreement, load_marks
+from napari_cam_feedback.explain.filter_stats import (
+    activation_under_masks,
+    class_contributions,
+    class_histograms,
+    class_means,
+    top_images,
+)
+from napari_cam_feedback.explain.gallery import Gallery, Tile, gallery
 from napari_cam_feedback.explain.inspect import (
     FILTER_ORDERS,
     FilterOrder,
@@ -10,31 +24,60 @@ from napari_cam_feedback.explain.inspect import (
 from napari_cam_feedback.explain.layer_masks import masks_at_layer
 from napari_cam_feedback.explain.maps import AttributionMethod, MapBatch
 from napari_cam_feedback.explain.methods import METHODS, default_method, get_method
+from napari_cam_feedback.explain.ranking import FilterRanking, rank_filters
 from napari_cam_feedback.explain.split_maps import Explanations, ItemMap, explain, iterate_maps
 from napari_cam_feedback.explain.targets import Target, class_index, resolve_target
 from napari_cam_feedback.explain.views import cam_display, has_evidence, mass_inside, unit_range
 
 __all__ = [
+    "EMBEDDING_METHODS",
     "FILTER_ORDERS",
     "METHODS",
+    "AccuracyCurve",
     "AttributionMethod",
+    "ContactSheet",
+    "Embedding",
     "Explanations",
+    "Features",
+    "FilterChanges",
+    "FilterMarks",
     "FilterOrder",
+    "FilterRanking",
+    "Gallery",
     "Inspection",
     "Inspector",
     "ItemMap",
     "MapBatch",
     "Target",
+    "Tile",
+    "accuracy_curve",
+    "activation_under_masks",
+    "agreement",
     "cam_display",
+    "change_histograms",
+    "class_contributions",
+    "class_histograms",
     "class_index",
+    "class_means",
+    "contact_sheet",
     "default_method",
+    "embed",
     "explain",
+    "features_of",
+    "filter_changes",
+    "gallery",
     "get_method",
     "has_evidence",
     "inspect_item",
+    "iterate_features",
     "iterate_maps",
+    "load_features",
+    "load_marks",
     "masks_at_layer",
     "mass_inside",
+    "rank_filters",
     "resolve_target",
+    "top_images",
+    "umap_installed",
     "unit_range",
 ]

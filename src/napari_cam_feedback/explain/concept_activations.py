@@ -7,18 +7,18 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.explain.concept_config import Pooling
 from napari_cam_feedback.explain.concept_sets import ConceptSet
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 
 functional = torch.nn.functional
-Pooling = Literal["auto", "none", "mean"]
 #: Numbers an image beyond which ``auto`` pools, and the memory that all images of a concept test may take.
 MOST_FEATURES = 1 << 16
 MOST_BYTES = 512 << 20
@@ -123,30 +123,138 @@ class ActivationCache:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
-def masked_inputs(chosen: ConceptSet, cache: InputCache, batch_size: int) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
-    """Yield indices, inputs (n, C, h, w) and the number of images tried so far, blotted out outside of the set's masks.
+def read_inputs(chosen: ConceptSet, cache: InputCache, size: int) -> Iterator[tuple[int, np.ndarray, torch.Tensor]]:
+    """Yield the number of images just tried, the indices and the inputs (n, C, h, w) of up to `size` images at a time.
 
-    Images that cannot be read are left out, as are those on which nothing is painted within the input.
+    Of a painted set the inputs are blotted out outside of the masks. Images that cannot be read are left out (see the cache's
+    `skipped`), as are those on which nothing is painted within the input.
+
+    Parameters
+    ----------
+    chosen : ConceptSet
+        The images.
+    cache : InputCache
+        Of the set's dataset.
+    size : int
+        Images at a time.
     """
-    done = 0
-    for start in range(0, len(chosen.indices), batch_size):
-        part = chosen.indices[start : start + batch_size]
-        done += len(part)
-        for picked, inputs in cache.batches(part, batch_size):
-            if chosen.masks is None:
-                yield picked, inputs, done
-                continue
-            masks = input_masks(chosen, picked)
+    for start in range(0, len(chosen.indices), size):
+        part = chosen.indices[start : start + size]
+        picked, inputs = np.empty(0, np.int64), cache.inputs(())
+        for picked, inputs in cache.batches(part, size):  # noqa: B007 - there is one, or none
+            pass
+        if chosen.masks is not None and len(picked):
+            masks = input_masks(chosen, picked, cache.preprocessing)
             seen = masks.flatten(1).any(1)
-            if seen.any():
-                yield picked[seen.numpy()], blot(inputs[seen], masks[seen]), done
+            picked, inputs = picked[seen.numpy()], blot(inputs[seen], masks[seen])
+        yield len(part), picked, inputs
 
 
-def input_masks(chosen: ConceptSet, indices: np.ndarray) -> torch.Tensor:
-    """Return the masks of some of a painted set's images; filled in by `concepts` with the input's geometry."""
-    raise NotImplementedError
+def input_masks(chosen: ConceptSet, indices: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return the masks of some of a painted set's images in the input's pixels, (n, h, w) bool."""
+    assert chosen.masks is not None
+    return torch.stack([preprocessing.mask(chosen.masks[chosen.dataset.keys[int(index)]]) for index in indices])
 
 
 def blot(inputs: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Return inputs (N, C, h, w) with everything outside of masks (N, h, w) set to zero, the preprocessing's mean colour."""
     return torch.where(masks[:, None], inputs, 0.0)
+
+
+def activation_rows(
+    classifier: Classifier, inputs: torch.Tensor, grid: Grid, fingerprint: str, cache: ActivationCache | None
+) -> np.ndarray:
+    """Return the target layer's activations for some inputs as rows (n, D) float32, from the cache where it has them.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With the layer as its target layer.
+    inputs : Tensor
+        (n, C, h, w).
+    grid : Grid
+        How they are pooled.
+    fingerprint : str
+        The classifier's `fingerprint`.
+    cache : ActivationCache or None
+        Where they are looked for and kept.
+    """
+    digest = hashlib.sha256(f"{fingerprint}|{grid.side}|{tuple(inputs.shape)}".encode())
+    digest.update(inputs.contiguous().numpy().tobytes())
+    kept = cache.get(digest.digest()) if cache is not None else None
+    if kept is not None:
+        return kept
+    rows = grid.activations(classifier.forward_with_activations(inputs)[1])
+    if cache is not None:
+        cache.put(digest.digest(), rows)
+    return rows
+
+
+def logit_gradients(classifier: Classifier, inputs: torch.Tensor, label: int) -> torch.Tensor:
+    """Return the gradients (N, F, h, w) of a class's logit by the target layer's activations.
+
+    Raises
+    ------
+    ModelError
+        The logit does not depend on the layer.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        with classifier.tap(cut=True) as tap:
+            logits = classifier.module(inputs.to(classifier.device))
+            leaf = tap.take()
+        if not logits.requires_grad:
+            raise ModelError(f"The logits do not depend on layer {classifier.target_layer!r}; choose another layer.")
+        # Images do not see each other in evaluation mode, so one backward pass serves the whole batch.
+        (gradients,) = torch.autograd.grad(logits[:, label].sum(), leaf)
+    return gradients
+
+
+def all_same(gradients: np.ndarray, first: np.ndarray) -> bool:
+    """Tell whether gradients (N, D) are those of the first image (D,), but for rounding."""
+    return bool(np.linalg.norm(gradients - first, axis=1).max() <= _SAME * np.linalg.norm(first))
+
+
+def default_concept_layer(classifier: Classifier) -> str:
+    """Return the layer at which concepts are tested when nobody chose.
+
+    It is the target layer, unless its gradients are the same for every image, as they are where global average pooling and a
+    linear layer follow: scores there can only be 0 or 1. Then it is the last layer before whose gradients do differ, whose
+    activations are of another shape (so not the same stage before its last nonlinearity), and through which everything flows
+    that the network knows of the image (so no branch of a block). All of it is found by numbers, from images of noise.
+    """
+    layers = classifier.layers
+    names = [info.name for info in layers]
+    if classifier.target_layer not in names or _gradients_differ(classifier):
+        return classifier.target_layer
+    place = names.index(classifier.target_layer)
+    for info in reversed(layers[:place]):
+        if info.shape != layers[place].shape:
+            candidate = classifier.with_layer(info.name)
+            if _everything_flows_through(candidate) and _gradients_differ(candidate):
+                return info.name
+    return classifier.target_layer
+
+
+def _noise(classifier: Classifier) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, classifier.preprocessing.channels, *classifier.preprocessing.size)
+    return torch.randn(shape, generator=generator)
+
+
+def _gradients_differ(classifier: Classifier) -> bool:
+    try:
+        gradients = logit_gradients(classifier, _noise(classifier), 0).flatten(1).float().cpu().numpy()
+    except (ModelError, RuntimeError):
+        return False
+    return not all_same(gradients[1:], gradients[0])
+
+
+def _everything_flows_through(classifier: Classifier) -> bool:
+    """Tell whether one image with the layer's activations of another gives the other's logits."""
+    images = _noise(classifier)
+    try:
+        logits, activations = classifier.forward_with_activations(images)
+        found = classifier.logits_from(activations[1:], images[:1])
+    except (ModelError, RuntimeError):
+        return False
+    return bool(torch.allclose(found, logits[1:], rtol=1e-3, atol=1e-4 * float(logits.abs().max())))

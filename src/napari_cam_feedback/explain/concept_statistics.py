@@ -26,6 +26,24 @@ def welch_test(scores: np.ndarray, random_scores: np.ndarray) -> float:
     return float(found.pvalue)
 
 
+def unusual_test(sensitivities: np.ndarray, random_sensitivities: np.ndarray) -> float:
+    """Return the two-sided p value that a concept is one of the random ones (t-test of a single case, Crawford and Howell 1998).
+
+    Parameters
+    ----------
+    sensitivities, random_sensitivities : ndarray
+        (R,) of the concept, of which the mean is taken, and (Q,) of random concepts: mean derivative of the logit over the
+        class's images along each CAV of length 1.
+    """
+    from scipy.stats import t
+
+    count, spread = len(random_sensitivities), random_sensitivities.std(ddof=1)
+    distance = sensitivities.mean() - random_sensitivities.mean()
+    if spread < 1e-12:
+        return 1.0 if abs(distance) < 1e-12 else 0.0
+    return float(2 * t.sf(abs(distance) / (spread * np.sqrt(1 + 1 / count)), count - 1))
+
+
 def correct(p_values: np.ndarray, method: str = "bonferroni") -> np.ndarray:
     """Return p values corrected for their number.
 
@@ -57,6 +75,6 @@ def stronger_than(sensitivities: np.ndarray, random_sensitivities: np.ndarray) -
     Parameters
     ----------
     sensitivities, random_sensitivities : ndarray
-        (R,) and (Q,), mean derivative of the logit over the class's images along each CAV of length 1.
+        (R,) and (Q,), as for `unusual_test`.
     """
     return float((np.abs(random_sensitivities) < abs(sensitivities.mean())).mean())

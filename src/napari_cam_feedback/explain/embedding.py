@@ -85,7 +85,7 @@ def umap_installed() -> bool:
 def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0) -> Embedding:
     """Place images in the plane by their pooled features, so that those which the network holds for alike lie together.
 
-    t-SNE takes about ten seconds for its 3,000 images and cannot be interrupted; PCA takes well under one.
+    t-SNE takes ten to thirty seconds for its 3,000 images and cannot be interrupted; PCA takes about one.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError, MaskError
 from napari_cam_feedback.explain.features import Features, Progress, batch_for
-from napari_cam_feedback.explain.layer_masks import masks_at_layer
 from napari_cam_feedback.explain.gradient_methods import HiResCam
+from napari_cam_feedback.explain.layer_masks import masks_at_layer
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 

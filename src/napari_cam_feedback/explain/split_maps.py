@@ -159,7 +159,7 @@ def explain(
     dataset : Dataset
         Images.
     method : str, optional
-        ``cam`` or ``gradcam``; by default ``cam`` where the model allows it.
+        A key of `METHODS`; by default ``cam`` where the model allows it, else ``gradcam``.
     target : str or int
         ``true``, ``predicted``, a class name or index.
     split : str, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,25 +14,38 @@ class Interrupted(Exception):
     """The person asked to stop."""
 
 
+class Asker:
+    """Asks at each layer whether to stop; the hooks of `interruptible`, which copies of a network leave out."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self._stop = stop
+        self._thread = threading.get_ident()
+
+    def ask(self, *_: Any) -> None:
+        """Raise `Interrupted` if the person wants to stop."""
+        if self._stop():
+            raise Interrupted
+
+    def ran(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        """After a layer: ask, and once more when the backward pass comes to it."""
+        # Another thread may use the network for something that goes on.
+        if threading.get_ident() != self._thread:
+            return
+        self.ask()
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            output.register_hook(self.ask)
+
+
 @contextmanager
 def interruptible(module: torch.nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
-    """While entered, raise `Interrupted` from forward and backward passes of `module` once `stop` says True.
+    """While entered, raise `Interrupted` from this thread's forward and backward passes of `module` once `stop` says True.
 
     A step of a large network on a CPU takes many seconds; its layers take a fraction of one. Only the innermost modules
     ask, so small networks do not slow down.
     """
-
-    def ask(*_: Any) -> None:
-        if stop():
-            raise Interrupted
-
-    def ask_later(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        ask()
-        if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.register_hook(ask)
-
+    asker = Asker(stop)
     leaves = [child for child in module.modules() if next(child.children(), None) is None]
-    handles = [leaf.register_forward_hook(ask_later) for leaf in leaves]
+    handles = [leaf.register_forward_hook(asker.ran) for leaf in leaves]
     try:
         yield
     finally:

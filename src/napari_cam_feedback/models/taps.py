@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.models.interrupt import Asker
 from napari_cam_feedback.models.layouts import Grid, Layout, find_layout
 from napari_cam_feedback.torch_loader import torch
 
@@ -143,9 +144,8 @@ def copy_module(module: torch.nn.Module, device: str | None = None) -> torch.nn.
     for child in module.modules():
         hooks = child._forward_hooks
         if hooks:
-            kept = [
-                (key, h) for key, h in list(hooks.items()) if not isinstance(getattr(h, "__self__", None), ActivationTap)
-            ]
+            passing = (ActivationTap, Asker)
+            kept = [(key, h) for key, h in list(hooks.items()) if not isinstance(getattr(h, "__self__", None), passing)]
             memo[id(hooks)] = OrderedDict(kept)
     if device is not None:
         for parameter in module.parameters():

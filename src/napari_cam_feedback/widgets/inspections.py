@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import describe
@@ -20,7 +21,8 @@ Request = tuple[int, Any, str]
 
 
 class InspectionLoader:
-    """Computes what is asked for, most urgent first; a new list of wishes replaces the old one.
+    """Computes what is asked for, most urgent first; a new list of wishes replaces the old one, and what is computed and not
+    wished for any more is broken off.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ class InspectionLoader:
         self._condition = threading.Condition()
         self._inspector: Inspector | None = None
         self._wishes: list[Request] = []
+        self._wanted: frozenset[Request] = frozenset()
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -47,14 +50,14 @@ class InspectionLoader:
         """Take results from `inspector` from now on; forget what was wished for."""
         with self._condition:
             self._inspector = inspector
-            self._wishes = []
+            self._wishes, self._wanted = [], frozenset()
 
     def request(self, wishes: Sequence[Request]) -> None:
         """Compute these, in this order, instead of what was still waiting."""
         with self._condition:
             if self._closed or self._inspector is None:
                 return
-            self._wishes = list(wishes)
+            self._wishes, self._wanted = list(wishes), frozenset(wishes)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="cam-feedback inspect", daemon=True)
                 self._thread.start()
@@ -64,7 +67,7 @@ class InspectionLoader:
         """End the thread after the request it is at; returns whether it ended in time."""
         with self._condition:
             self._closed = True
-            self._wishes = []
+            self._wishes, self._wanted = [], frozenset()
             self._condition.notify_all()
             thread = self._thread
         if thread is None:
@@ -72,7 +75,12 @@ class InspectionLoader:
         thread.join(seconds)
         return not thread.is_alive()
 
+    def _obsolete(self, request: Request) -> bool:
+        return request not in self._wanted
+
     def _run(self) -> None:
+        from napari_cam_feedback.models import Interrupted, interruptible
+
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._wishes or self._closed)
@@ -84,7 +92,10 @@ class InspectionLoader:
             try:
                 if inspector.peek(*request) is not None:
                     continue
-                inspection, sentence = inspector.get(*request), None
+                with interruptible(inspector.classifier.module, partial(self._obsolete, request)):
+                    inspection, sentence = inspector.get(*request), None
+            except Interrupted:
+                continue
             except BaseException as error:
                 logger.info("inspecting item %s failed", request[0], exc_info=True)
                 inspection, sentence = None, describe(error)

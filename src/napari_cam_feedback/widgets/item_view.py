@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets import shortcuts
@@ -13,8 +13,6 @@ from napari_cam_feedback.widgets.state import Session
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explain import Inspection
-
-_METHODS = (("cam", "CAM"), ("gradcam", "Grad-CAM"))
 
 
 class ItemView(QWidget):
@@ -74,7 +72,12 @@ class ItemView(QWidget):
         with QSignalBlocker(self.method):
             self.method.setCurrentIndex(max(0, self.method.findData(self._session.method)))
         if self._session.inspection is None:
-            self.show_evidence("Computing the map …")
+            slow = (
+                "; this method runs the network for every filter, which takes a while"
+                if self._session.method_is_slow
+                else ""
+            )
+            self.show_evidence(f"Computing the map{slow} …")
 
     def inspected(self, inspection: Inspection) -> None:
         """Show what was computed for the current item."""
@@ -112,12 +115,15 @@ class ItemView(QWidget):
     def fill_methods(self) -> None:
         """Offer the methods that the classifier can do."""
         session = self._session
-        has_head = session.classifier is not None and session.classifier.head is not None
         with QSignalBlocker(self.method):
             self.method.clear()
-            for name, title in _METHODS:
-                if name != "cam" or has_head:
-                    self.method.addItem(title, name)
+            if session.classifier is not None:
+                from napari_cam_feedback.explain import METHODS
+
+                for name, method in METHODS.items():
+                    if name != "cam" or session.classifier.head is not None:
+                        self.method.addItem(method.title, name)
+                        self.method.setItemData(self.method.count() - 1, method.description, Qt.ItemDataRole.ToolTipRole)
             self.method.setCurrentIndex(max(0, self.method.findData(session.method)))
 
     def fill_targets(self, inspection: Inspection | None) -> None:

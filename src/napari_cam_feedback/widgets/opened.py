@@ -41,11 +41,10 @@ class Opened:
 
 def prepare(project: Project, classifier: Classifier) -> Opened:
     """Make everything ready that `Session.open` needs; for a worker, since it runs the network."""
-    from napari_cam_feedback.explain import Inspector
+    from napari_cam_feedback.explain import Inspector, default_method
 
-    method = "cam" if classifier.head is not None else "gradcam"
     painted = frozenset(painted_items(project.dataset, project.masks))
-    return Opened(project, classifier, Inspector(classifier, project.dataset), method, painted)
+    return Opened(project, classifier, Inspector(classifier, project.dataset), default_method(classifier), painted)
 
 
 def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:

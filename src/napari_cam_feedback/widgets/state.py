@@ -192,9 +192,11 @@ class Session(QObject):
         return target if target in ("true", "predicted") else "predicted"
 
     def _valid_method(self, method: Any, default: str) -> str:
+        from napari_cam_feedback.explain import METHODS
+
         # A method that the model cannot do (CAM without a linear head) must not come back from an older
         # project.
-        return method if method in ("cam", "gradcam") and not (method == "cam" and default != "cam") else default
+        return method if method in METHODS and not (method == "cam" and default != "cam") else default
 
     def start_index(self) -> int | None:
         """Return the item to start with: the one that was shown last, else the first."""
@@ -272,6 +274,15 @@ class Session(QObject):
         self._unremembered = True
         self._remember.start()
 
+    @property
+    def method_is_slow(self) -> bool:
+        """Whether the chosen method takes many seconds for an image."""
+        if self.classifier is None:
+            return False
+        from napari_cam_feedback.explain import METHODS
+
+        return METHODS[self.method].slow
+
     def _target_for(self, index: int) -> Any:
         # An item without a label has no true class.
         assert self.dataset is not None
@@ -291,7 +302,8 @@ class Session(QObject):
             return
         if self.inspection is None:
             self.inspection = self._peek()
-        neighbours = self._order.neighbours(AHEAD, self._direction)
+        # Methods that take many seconds for an image are not run for images that nobody may look at.
+        neighbours = () if self.method_is_slow else self._order.neighbours(AHEAD, self._direction)
         wishes = [self._request(self.index), *map(self._request, neighbours)]
         if self.inspection is not None:
             self._show_inspection(self.inspection)
