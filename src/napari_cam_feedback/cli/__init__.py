@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from napari_cam_feedback.cli import demo, evaluate, explain, predict, retune, train
+from napari_cam_feedback.cli import demo, evaluate, explain, filters, masks, predict, retune, train
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
@@ -24,11 +24,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "predict": predict.predict,
     "explain": explain.explain,
+    "filters": filters.filters,
     "retune": retune.retune,
     "evaluate": evaluate.evaluate,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(masks.masks, name="masks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
