@@ -69,20 +69,23 @@ def mismatch_table(rows: tuple[Mismatch, ...]) -> str:
     """Return an HTML table of the first rows that says how many more there are."""
     if not rows:
         return ""
-    head = "<th align='left' width='46%'>name</th><th align='left'>in the file</th><th align='left'>in the architecture</th>"
-    body = "".join(_row(row) for row in rows[:_MOST_ROWS])
+    shown = rows[:_MOST_ROWS]
+    # Beside the shapes a long name would take five lines; above them it takes one or two.
+    stacked = any(len(row.name) > _LONG_NAME for row in shown)
+    first = "" if stacked else "<th align='left' width='46%'>name</th>"
+    head = f"{first}<th align='left'>in the file</th><th align='left'>in the architecture</th>"
+    body = "".join(_row(row, stacked) for row in shown)
     left = len(rows) - _MOST_ROWS
     more = f"<tr><td colspan='3'><i>and {left} more</i></td></tr>" if left > 0 else ""
     return f"<table width='100%' cellpadding='1'><tr>{head}</tr>{body}{more}</table>"
 
 
-def _row(row: Mismatch) -> str:
+def _row(row: Mismatch, stacked: bool) -> str:
     name = breakable(escape(row.name))
     shapes = f"<td>{_shape(row.found)}</td><td>{_shape(row.expected)}</td></tr>"
-    if len(row.name) <= _LONG_NAME:
-        return f"<tr><td>{name}</td>{shapes}"
-    # In a narrow column it would take five lines; above the shapes it takes one or two.
-    return f"<tr><td colspan='3'>{name}</td></tr><tr><td></td>{shapes}"
+    if stacked:
+        return f"<tr><td colspan='2'><b>{name}</b></td></tr><tr>{shapes}"
+    return f"<tr><td>{name}</td>{shapes}"
 
 
 def _shape(text: str) -> str:
