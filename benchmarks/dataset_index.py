@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.memory import peak_bytes
+
 SIZES = (100, 1_000_000)
 _STEPS = 100
 _CLASSES = 100
@@ -45,9 +47,6 @@ def _write(folder: Path, size: int) -> Path:
 
 def _measure(index: Path) -> dict[str, float]:
     """Open the index and step through it; seconds, and megabytes where the name says so."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
     start = time.perf_counter()
     from napari_cam_feedback.data import open_dataset
 
@@ -55,7 +54,7 @@ def _measure(index: Path) -> dict[str, float]:
     start = time.perf_counter()
     dataset = open_dataset(index)
     found["opening"] = time.perf_counter() - start
-    found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    found["peak MB"] = peak_bytes() / 1e6
     assert "torch" not in sys.modules
 
     from qtpy.QtCore import Qt

@@ -6,20 +6,19 @@ Everything but the ratio depends on the machine; what the person is promised is 
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+
+from benchmarks.memory import peak_bytes
 
 IMAGES, FILTERS, CLASSES = 10_000, 2048, 10
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 def _peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return peak_bytes() / (1 << 20)
 
 
 def _apart(work: Callable[[], None]) -> None:

