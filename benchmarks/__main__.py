@@ -1,16 +1,17 @@
-"""Print every measurement, or those named: ``python -m benchmarks [start index explain filters window retuning]``."""
+"""Print all measurements, or: ``python -m benchmarks [start index explain filters concepts window retuning]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import dataset_index, explaining, filters, retuning, start, window
+from benchmarks import concepts, dataset_index, explaining, filters, retuning, start, window
 
 PARTS = {
     "start": start.main,
     "index": dataset_index.main,
     "explain": explaining.main,
     "filters": filters.main,
+    "concepts": concepts.main,
     "window": window.main,
     "retuning": retuning.main,
 }

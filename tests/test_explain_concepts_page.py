@@ -59,5 +59,5 @@ def test_the_example_runs_as_it_stands_and_finds_the_expected_concepts(tmp_path,
     with Image.open(tmp_path / "concepts.png") as chart:
         assert chart.format == "PNG"
     row = painted.row("painted yellow", "yellow")
-    assert row.score > row.random_score
-    assert row.cav_accuracy > 0.9
+    assert (row.score, row.effect) == (1.0, "for")
+    assert row.cav_accuracy > 0.8

@@ -1,6 +1,11 @@
 """What the model uses: attribution maps and filters."""
 
 from napari_cam_feedback.explain.accuracy_curve import AccuracyCurve, accuracy_curve
+from napari_cam_feedback.explain.concept_config import ConceptTestConfig
+from napari_cam_feedback.explain.concept_plots import concept_chart, draw_concepts, save_chart
+from napari_cam_feedback.explain.concept_result import ConceptResult, ConceptRow
+from napari_cam_feedback.explain.concept_sets import ConceptSet, painted_concept, read_concept, read_concepts
+from napari_cam_feedback.explain.concepts import concepts, default_concept_layer
 from napari_cam_feedback.explain.contact_sheet import ContactSheet, contact_sheet
 from napari_cam_feedback.explain.embedding import EMBEDDING_METHODS, Embedding, embed, umap_installed
 from napari_cam_feedback.explain.features import Features, features_of, iterate_features, load_features
@@ -35,6 +40,10 @@ __all__ = [
     "METHODS",
     "AccuracyCurve",
     "AttributionMethod",
+    "ConceptResult",
+    "ConceptRow",
+    "ConceptSet",
+    "ConceptTestConfig",
     "ContactSheet",
     "Embedding",
     "Explanations",
@@ -59,8 +68,12 @@ __all__ = [
     "class_histograms",
     "class_index",
     "class_means",
+    "concept_chart",
+    "concepts",
     "contact_sheet",
+    "default_concept_layer",
     "default_method",
+    "draw_concepts",
     "embed",
     "explain",
     "features_of",
@@ -75,8 +88,12 @@ __all__ = [
     "load_marks",
     "masks_at_layer",
     "mass_inside",
+    "painted_concept",
     "rank_filters",
+    "read_concept",
+    "read_concepts",
     "resolve_target",
+    "save_chart",
     "top_images",
     "umap_installed",
     "unit_range",

@@ -1,8 +1,8 @@
 """Concept activation vectors (Kim et al. 2018): the normal of a linear classifier between two sets of activations.
 
-A classifier with a squared penalty on its weights has a normal within the span of the activations it learnt from. So a layer's
-activations, of which there may be tens of thousands an image, are first turned into coordinates within the span of all images
-at hand, at most one for each image. The classifiers found there are the same, and hundreds of them take seconds.
+A classifier with a squared penalty on its weights has a normal within the span of the activations it learnt from. So a
+layer's activations, of which there may be tens of thousands an image, are first turned into coordinates within the span of
+all images at hand, at most one for each image. The classifiers found there are the same, and hundreds of them take seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Span:
     coordinates : ndarray
         (N, r) float64, r < N. Distances are those of the activations divided by `scale`.
     scale : float
-        Root mean square distance of the activations from their mean, so that a penalty means the same at every layer.
+        Root mean square distance of the random images' activations from their mean: with it, a penalty means the same at
+        every layer.
     """
 
     coordinates: np.ndarray
@@ -51,13 +52,16 @@ class Span:
         return ((vectors @ self._mixing.T).astype(np.float32) @ self._centred).astype(np.float32)
 
 
-def make_span(activations: np.ndarray) -> Span:
+def make_span(activations: np.ndarray, pool: np.ndarray | None = None) -> Span:
     """Turn activations into coordinates of their span.
 
     Parameters
     ----------
     activations : ndarray
         (N, D) float32; it is changed in place, and kept.
+    pool : ndarray, optional
+        Rows that zero and the unit of distance are taken from, so that other rows have no say in what a penalty means; by
+        default all.
 
     Raises
     ------
@@ -65,8 +69,10 @@ def make_span(activations: np.ndarray) -> Span:
         The activations do not differ between the images.
     """
     centred = activations
-    centred -= centred.mean(0, dtype=np.float64).astype(np.float32)
-    scale = float(np.sqrt(np.einsum("nd,nd->n", centred, centred, dtype=np.float64).mean()))
+    reference = slice(None) if pool is None else pool
+    centred -= centred[reference].mean(0, dtype=np.float64).astype(np.float32)
+    squares = np.einsum("nd,nd->n", centred, centred, dtype=np.float64)
+    scale = float(np.sqrt(squares[reference].mean()))
     if not scale > 0 or not np.isfinite(scale):
         raise ModelError("The layer puts out the same for every image, or no numbers; choose another layer.")
     centred /= np.float32(scale)

@@ -126,8 +126,8 @@ class ActivationCache:
 def read_inputs(chosen: ConceptSet, cache: InputCache, size: int) -> Iterator[tuple[int, np.ndarray, torch.Tensor]]:
     """Yield the number of images just tried, the indices and the inputs (n, C, h, w) of up to `size` images at a time.
 
-    Of a painted set the inputs are blotted out outside of the masks. Images that cannot be read are left out (see the cache's
-    `skipped`), as are those on which nothing is painted within the input.
+    Of a painted set the inputs are blotted out outside of the masks. Images that cannot be read are left out (see the
+    cache's `skipped`), as are those on which nothing is painted within the input.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ class ConceptRow:
     score_std, random_score, random_std : float
         Its standard deviation over the random sets; mean and standard deviation of random concepts' scores.
     sensitivity : float
-        Mean derivative of the logit along the CAV of length 1, over images and random sets; its unit is logits by activation.
+        Mean derivative of the logit along the CAV of length 1, over images and random sets; logits by activation.
     stronger_than : float
         Share of the random concepts with a smaller absolute sensitivity.
     p, p_corrected : float
@@ -139,9 +139,9 @@ class ConceptResult:
         write_json(path, self.to_json())
 
     def save_npz(self, path: str | Path) -> None:
-        """Write ``cavs/<layer>``, ``concepts``, the rows' ``row_concepts``, ``row_classes`` and ``row_layers``, and all scores.
+        """Write ``cavs/<layer>``, ``concepts``, all scores and sensitivities.
 
-        See the attributes for the shapes.
+        ``row_concepts``, ``row_classes`` and ``row_layers`` say whose they are. See the attributes for the shapes.
         """
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(

@@ -28,8 +28,8 @@ class ConceptSet:
     indices : ndarray
         (N,) int64, which of them.
     masks : mapping of str to ndarray, optional
-        By key, (H, W) bool: where on each image the concept is. Everything else is then blotted out, in the random images too
-        (see `concepts`). Without masks the whole image is the concept.
+        By key, (H, W) bool: where on each image the concept is. Everything else is then blotted out, in the random images
+        too (see `concepts`). Without masks the whole image is the concept.
     """
 
     name: str

@@ -27,7 +27,7 @@ def welch_test(scores: np.ndarray, random_scores: np.ndarray) -> float:
 
 
 def unusual_test(sensitivities: np.ndarray, random_sensitivities: np.ndarray) -> float:
-    """Return the two-sided p value that a concept is one of the random ones (t-test of a single case, Crawford and Howell 1998).
+    """Return the two-sided p value that a concept is one of the random ones (single case, Crawford and Howell 1998).
 
     Parameters
     ----------

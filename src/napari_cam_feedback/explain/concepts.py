@@ -4,10 +4,10 @@ For each of many random sets of images, a linear classifier tells the concept's 
 is the concept activation vector (CAV). The score is the share of the class's images whose logit rises along it, the
 sensitivity the mean derivative of the logit. Random sets that are told from other random sets give those of random concepts.
 
-Two questions are asked, each by a two-sided t-test against the random concepts and corrected for their number. Does the score
-differ from that of random concepts, on average? That is the test of the paper. Its unit is the random set, and so nearly any
-fixed direction differs if only the sets are many: also that of a fixed set of random images. Therefore, is the concept's
-sensitivity unusual among those of random concepts? Its unit is the concept. A concept is significant if both say so.
+Two questions are asked, each by a two-sided t-test against the random concepts and corrected for their number. Does the
+score differ from that of random concepts, on average? That is the test of the paper. Its unit is the random set, and so
+nearly any fixed direction differs if only the sets are many: also that of a fixed set of random images. Therefore: is the
+concept's sensitivity unusual among those of random concepts? Its unit is the concept. It is significant if both say so.
 """
 
 from __future__ import annotations
@@ -18,30 +18,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError, DataError
-from napari_cam_feedback.explain.cav import Cav, Span, fit_cav, make_span
+from napari_cam_feedback.explain.cav import Cav, Span, fit_cav
 from napari_cam_feedback.explain.concept_activations import (
     ActivationCache,
     Grid,
-    activation_rows,
-    all_same,
-    blot,
     choose_grid,
     default_concept_layer,
-    input_masks,
-    logit_gradients,
-    read_inputs,
 )
-from napari_cam_feedback.explain.concept_config import GOOD_IMAGES, LEAST_IMAGES, ConceptTestConfig
+from napari_cam_feedback.explain.concept_config import LEAST_IMAGES, ConceptTestConfig
 from napari_cam_feedback.explain.concept_result import ConceptResult, ConceptRow
 from napari_cam_feedback.explain.concept_sets import ConceptSet
+from napari_cam_feedback.explain.concept_space import Reader, Space
 from napari_cam_feedback.explain.concept_statistics import correct, stronger_than, unusual_test, welch_test
 from napari_cam_feedback.explain.targets import Target, class_index
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.interrupt import Interrupted
-from napari_cam_feedback.torch_loader import torch
 
 Progress = Callable[[int, int], None]
 #: Held-out accuracy below which a layer does not hold the concept.
@@ -64,8 +57,8 @@ def concepts(
 ) -> ConceptResult | None:
     """Test whether classes depend on concepts.
 
-    The images of a painted concept (see `painted_concept`) are blotted out outside of what is painted, with the mean colour of
-    the preprocessing. The random images it is told from are blotted out by the same masks, so that neither the blot nor
+    The images of a painted concept (see `painted_concept`) are blotted out outside of what is painted, with the mean colour
+    of the preprocessing. The random images it is told from are blotted out by the same masks, so that neither the blot nor
     the shape of the mask is what tells them apart.
 
     Parameters
@@ -138,16 +131,6 @@ class _Measured:
     class_images: int
 
 
-@dataclass(frozen=True)
-class _Space:
-    """Images whose activations share a span: concepts, and the random images that they are told from."""
-
-    span: Span
-    rows: dict[str, np.ndarray]
-    pool: np.ndarray
-    pool_labels: np.ndarray
-
-
 class _Test:
     def __init__(
         self,
@@ -162,9 +145,8 @@ class _Test:
         progress: Progress | None,
         stop: Callable[[], bool] | None,
     ) -> None:
-        self.layers, self.config, self.labels, self.cache = layers, config, labels, cache
-        self.progress, self.stop, self.done = progress, stop, 0
-        self.dataset, self.split, self.preprocessing = dataset, split, layers[0].preprocessing
+        self.layers, self.config, self.labels = layers, config, labels
+        self.dataset, self.split = dataset, split
         self.names = layers[0].class_names
         self.concepts = [self._draw(chosen, config.images) for chosen in concept_sets]
         self.shared_pool = random is not None
@@ -178,10 +160,6 @@ class _Test:
             if not len(chosen):
                 where = f'the split "{split}"' if split else "the dataset"
                 raise DataError(f'There are no images of the class "{self.names[label]}" in {where}; choose another.')
-        self.inputs: dict[int, InputCache] = {}
-        self.warnings: list[str] = []
-        channels, (height, width) = self.preprocessing.channels, self.preprocessing.size
-        self.batch = min(64, max(4, 4_000_000 // (channels * height * width)))
         # Concepts of whole images share their random images; each painted one has its own.
         plain = [chosen for chosen in self.concepts if chosen.masks is None]
         self.groups = [plain] if plain else []
@@ -189,7 +167,7 @@ class _Test:
         pools = 1 if self.shared_pool else len(labels)
         fits = pools * (len(self.concepts) * config.runs + len(self.groups) * config.random_runs)
         read = sum(map(len, self.concepts)) + len(self.groups) * (len(self.pool) + sum(map(len, self.class_sets.values())))
-        self.total = len(layers) * (read + fits)
+        self.reader = Reader(layers[0].preprocessing, len(layers) * (read + fits), cache, progress, stop)
 
     def _draw(self, chosen: ConceptSet, most: int) -> ConceptSet:
         if len(chosen) <= most:
@@ -204,18 +182,6 @@ class _Test:
             "random", self.dataset, np.setdiff1d(self.dataset.indices(), np.concatenate([*painted, []])).astype(int)
         )
 
-    def _tick(self, steps: int) -> None:
-        self.done += steps
-        if self.progress is not None:
-            self.progress(self.done, self.total)
-        if self.stop is not None and self.stop():
-            raise Interrupted
-
-    def _cache_of(self, dataset: Dataset) -> InputCache:
-        if id(dataset) not in self.inputs:
-            self.inputs[id(dataset)] = InputCache(dataset, self.preprocessing, max_bytes=128 << 20)
-        return self.inputs[id(dataset)]
-
     def run(self) -> ConceptResult:
         """Test every layer and gather the rows."""
         measured: dict[tuple[str, int, str], _Measured] = {}
@@ -227,8 +193,9 @@ class _Test:
             most = max(sum(map(len, group)) for group in self.groups) + len(self.pool)
             grid = grids[layer] = choose_grid(shape, most, self.config.pooling)
             if grid.side > 1 and self.config.pooling == "auto":
-                self.warnings.append(
-                    f"The activations of layer {layer!r} are averaged over squares of {grid.side}x{grid.side} places, to save memory."
+                self.reader.warn(
+                    f"The activations of layer {layer!r} are averaged over squares of {grid.side}x{grid.side} places, "
+                    "to save memory."
                 )
             lifted: dict[tuple[str, str], np.ndarray] = {}
             for group in self.groups:
@@ -238,58 +205,12 @@ class _Test:
                 cavs[key] = stack.reshape(*stack.shape[:2], *grid.pooled_shape)
         return self._gather(measured, cavs, grids)
 
-    def _read_space(self, classifier: Classifier, grid: Grid, group: list[ConceptSet], fingerprint: str) -> _Space:
-        most = sum(map(len, group)) + len(self.pool)
-        kept = np.empty((most, int(np.prod(grid.pooled_shape))), np.float32)
-        count, rows = 0, {}
-        masks: list[torch.Tensor] = []
-
-        def add(inputs: torch.Tensor) -> None:
-            nonlocal count
-            if len(inputs):
-                kept[count : count + len(inputs)] = activation_rows(classifier, inputs, grid, fingerprint, self.cache)
-                count += len(inputs)
-
-        for chosen in group:
-            start, cache = count, self._cache_of(chosen.dataset)
-            for tried, picked, inputs in read_inputs(chosen, cache, self.batch):
-                add(inputs)
-                if chosen.masks is not None and len(picked):
-                    masks.append(input_masks(chosen, picked, self.preprocessing))
-                self._tick(tried)
-            rows[chosen.name] = np.arange(start, count)
-            self._check_concept(chosen, count - start)
-        start, labels = count, []
-        for tried, picked, inputs in read_inputs(self.pool, self._cache_of(self.pool.dataset), self.batch):
-            if masks:
-                same = torch.cat(masks)
-                inputs = blot(inputs, same[(count - start + torch.arange(len(inputs))) % len(same)])
-            add(inputs)
-            labels.append(self.pool.dataset.labels[picked])
-            self._tick(tried)
-        return _Space(make_span(kept[:count]), rows, np.arange(start, count), np.concatenate(labels))
-
-    def _check_concept(self, chosen: ConceptSet, count: int) -> None:
-        if count < LEAST_IMAGES:
-            raise DataError(
-                f'The concept "{chosen.name}" has {count} images that can be used; '
-                f"at least {LEAST_IMAGES} are needed, better {GOOD_IMAGES} to 100."
-            )
-        if count < GOOD_IMAGES:
-            self._warn(
-                f'The concept "{chosen.name}" has only {count} images; with {GOOD_IMAGES} or more its scores are steadier.'
-            )
-
-    def _warn(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
-
-    def _set_size(self, space: _Space, pool: np.ndarray, label: int | None) -> int:
+    def _set_size(self, space: Space, pool: np.ndarray, label: int | None) -> int:
         if len(pool) < 2 * LEAST_IMAGES:
             what = "random images" if label is None else f'images of other classes than "{self.names[label]}"'
             raise DataError(
-                f"There are {len(pool)} {what} that can be used; at least {2 * LEAST_IMAGES} are needed to draw two sets from, "
-                "better 200 or more."
+                f"There are {len(pool)} {what} that can be used; at least {2 * LEAST_IMAGES} are needed to draw two sets "
+                "from, better 200 or more."
             )
         wanted = self.config.set_size
         if wanted is not None and 2 * wanted > len(pool):
@@ -299,7 +220,7 @@ class _Test:
             )
         size = wanted or min(50, len(pool) // 2, *(len(rows) for rows in space.rows.values()))
         if len(pool) < 4 * size:
-            self._warn(
+            self.reader.warn(
                 f"There are only {len(pool)} random images for sets of {size}, which therefore share many; "
                 f"give {4 * size} or more."
             )
@@ -314,8 +235,10 @@ class _Test:
         lifted: dict[tuple[str, str], np.ndarray],
     ) -> None:
         layer = classifier.target_layer
-        space = self._read_space(classifier, grid, group, classifier.fingerprint())
-        slopes = {label: self._slopes(classifier, grid, space.span, label) for label in self.labels}
+        space = self.reader.read_space(classifier, grid, group, self.pool)
+        slopes = {
+            label: self.reader.slopes(classifier, grid, space.span, label, self.class_sets[label]) for label in self.labels
+        }
         # Random images of the dataset itself are those of the other classes, so they differ from class to class.
         for told_about in [self.labels] if self.shared_pool else [[label] for label in self.labels]:
             label = None if self.shared_pool else told_about[0]
@@ -329,9 +252,9 @@ class _Test:
                 lifted[key, name] = space.span.lift(vectors)
                 accuracy = float(np.mean([cav.accuracy for cav in found]))
                 if accuracy < LEAST_ACCURACY:
-                    self._warn(
-                        f'Layer {layer!r} hardly tells "{name}" from random images (right for {accuracy:.0%} of those held out, '
-                        "50% is chance), so its scores there mean little."
+                    self.reader.warn(
+                        f'Layer {layer!r} hardly tells "{name}" from random images (right for {accuracy:.0%} of those held '
+                        "out, 50% is chance), so its scores there mean little."
                     )
                 for about in told_about:
                     along = slopes[about] @ vectors.T
@@ -345,35 +268,6 @@ class _Test:
                         len(rows),
                         len(slopes[about]),
                     )
-
-    def _slopes(self, classifier: Classifier, grid: Grid, span: Span, label: int) -> np.ndarray:
-        """Return, for each image of a class, the gradient of its logit within the span, (n, r)."""
-        chosen, parts, same = self.class_sets[label], [], True
-        first: np.ndarray | None = None
-        for tried, _, inputs in read_inputs(chosen, self._cache_of(chosen.dataset), self.batch):
-            if len(inputs):
-                gradients = grid.gradients(logit_gradients(classifier, inputs, label))
-                first = gradients[0].copy() if first is None else first
-                same = same and all_same(gradients, first)
-                parts.append(span.project(gradients))
-            self._tick(tried)
-        if not parts:
-            raise DataError(
-                f'No image of the class "{self.names[label]}" can be read; restore them or choose another class.'
-            )
-        slopes = np.concatenate(parts)
-        if same and len(slopes) > 1:
-            earlier = default_concept_layer(classifier)
-            hint = (
-                f"choose an earlier layer, such as {earlier!r}"
-                if earlier != classifier.target_layer
-                else "choose an earlier one"
-            )
-            self._warn(
-                f"At layer {classifier.target_layer!r} the gradient of a class is the same for every image (as where global average "
-                f"pooling and a linear layer follow), so scores can only be 0 or 1; {hint}."
-            )
-        return slopes
 
     def _fits(self, span: Span, pool: np.ndarray, rows: np.ndarray | None, size: int, name: str) -> list[Cav]:
         """Fit a CAV in each run: of a concept's rows, or of random concepts where there are none."""
@@ -390,7 +284,7 @@ class _Test:
             rng = np.random.default_rng([config.seed, 4, zlib.crc32(name.encode()), run])
             coordinates = span.coordinates
             found.append(fit_cav(coordinates[positive], coordinates[negative], config.inverse_penalty, rng))
-            self._tick(1)
+            self.reader.tick(1)
         return found
 
     def _gather(
@@ -418,7 +312,7 @@ class _Test:
             "fingerprints": {c.target_layer: c.fingerprint() for c in self.layers},
         }
         skipped: dict[str, str] = {}
-        for cache in self.inputs.values():
+        for cache in self.reader.inputs.values():
             skipped.update(cache.skipped)
         return ConceptResult(
             rows,
@@ -428,7 +322,7 @@ class _Test:
             np.stack([one.random_sensitivities for one in found]),
             cavs,
             tuple(chosen.name for chosen in self.concepts),
-            self.warnings,
+            self.reader.warnings,
             skipped,
             settings,
         )
