@@ -127,6 +127,17 @@ def test_no_head_is_found_for_a_layer_further_down():
     assert small_gap().with_layer("features.0").head is None
 
 
+def test_a_head_of_zeros_is_none_that_could_be_known():
+    classifier = small_gap().copy()
+    classifier.module.head.weight.zero_()
+    assert classifier.head is None
+    # Nor one whose bias hides that the activations are not the head's input.
+    hidden = small_gap().with_layer("features.5.0").copy()
+    hidden.module.head.bias.fill_(1e3)
+    assert hidden.layout.filters == hidden.module.head.in_features
+    assert hidden.head is None
+
+
 def test_a_head_without_bias_has_zeros():
     classifier = hand_classifier()
     classifier.module.head.bias = None

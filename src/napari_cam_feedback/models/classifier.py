@@ -117,23 +117,28 @@ class Classifier:
 
         It is found by numbers, not by names: for a random batch, weight @ GAP(activation) + bias must be the logits.
         """
-        weights = [
-            (name, layer)
-            for name, layer in self.module.named_modules()
-            if isinstance(layer, torch.nn.Linear) and layer.out_features == self.num_classes
+        parameters = dict(self.module.named_parameters())
+        # By parameters, not by modules: those of an exported program are no `torch.nn.Linear`.
+        names = [
+            name.removesuffix(".weight")
+            for name, weight in parameters.items()
+            if name.endswith(".weight") and weight.ndim == 2 and len(weight) == self.num_classes
         ]
-        if not weights:
+        if not names:
             return None
         generator = torch.Generator().manual_seed(0)
         batch = torch.randn(2, self.preprocessing.channels, *self.preprocessing.size, generator=generator).to(self.device)
         logits, activations = self.forward_with_activations(batch)
         pooled = activations.mean((2, 3))
-        for name, layer in reversed(weights):
-            if layer.in_features != pooled.shape[1]:
-                continue
-            if torch.allclose(layer(pooled), logits, rtol=1e-3, atol=1e-4 * float(logits.abs().max()) + 1e-6):
-                bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(self.num_classes)
-                return LinearHead(name, layer.weight, bias)
+        # Logits that do not depend on the image, as of a head of zeros, would be explained by anything.
+        spread = float((logits[0] - logits[1]).abs().max())
+        for name in reversed(names):
+            weight = parameters[f"{name}.weight"]
+            bias = parameters.get(f"{name}.bias", weight.new_zeros(len(weight)))
+            if spread and weight.shape[1] == pooled.shape[1]:
+                # Without the bias, which may be far larger than what comes from the image.
+                if torch.allclose(pooled @ weight.T, logits - bias, rtol=1e-3, atol=1e-2 * spread):
+                    return LinearHead(name, weight, bias)
         return None
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
