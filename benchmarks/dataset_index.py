@@ -59,6 +59,7 @@ def _measure(index: Path) -> dict[str, float]:
 
     from qtpy.QtCore import Qt
 
+    from napari_cam_feedback.widgets.item_order import ItemOrder
     from napari_cam_feedback.widgets.item_table import KEY, ItemTable
 
     table = ItemTable()
@@ -72,6 +73,7 @@ def _measure(index: Path) -> dict[str, float]:
 
     visited = _visited(len(dataset))
     keys = [dataset.keys[n] for n in visited]
+    order = ItemOrder(table.shown, len(dataset))
     probabilities = np.full((1, _CLASSES), 1 / _CLASSES, np.float32)
     steps: dict[str, Callable[[int], object]] = {
         "read": lambda i: dataset.read(visited[i]),
@@ -79,6 +81,7 @@ def _measure(index: Path) -> dict[str, float]:
         "item": lambda i: dataset.item(visited[i]),
         "keys[i]": lambda i: dataset.keys[visited[i]],
         "index_of": lambda i: dataset.index_of(keys[i]),
+        "ItemOrder.step": lambda i: order.step(visited[i], 1),
         "ItemTable.row_of": lambda i: table.row_of(visited[i]),
         "ItemTable.data, six cells": lambda i: [table.data(table.index(visited[i], column)) for column in range(6)],
         "ItemTable.set_painted": lambda i: table.set_painted(visited[i], not table.painted[visited[i]]),

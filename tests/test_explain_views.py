@@ -256,7 +256,7 @@ def test_maps_of_several_sizes_do_not_fit_one_array_but_a_folder(tmp_path):
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         Image.new("L", size).save(tmp_path / "data" / "test" / name / "0.png")
     found = explain(small_gap(("a", "b")), open_dataset(tmp_path / "data"))
-    with pytest.raises(DataError, match=r"of different sizes, so their maps do not fit one array; give a folder as --out"):
+    with pytest.raises(DataError, match=r"of different sizes, so their maps do not fit one array; write them into a folder"):
         found.save_npz(tmp_path / "maps.npz")
     assert not (tmp_path / "maps.npz").exists()
     found.save_folder(tmp_path / "maps")

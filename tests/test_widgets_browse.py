@@ -459,12 +459,12 @@ def test_a_step_takes_no_longer_with_a_million_items():
     order = ItemOrder(indices, n)
     order.move_to(5)
     assert order.indices[order.position] == 5
-    start, index = time.perf_counter(), 5
+    index, table = 5, order._places
     for _ in range(1000):
         index = order.step(index, 1)
         order.move_to(index)
         assert len(list(order.neighbours(2, 1))) >= 2
-    assert time.perf_counter() - start < 0.2
+    assert order._places is table
     assert index == indices[min(int(np.flatnonzero(indices == 5)[0]) + 1000, n - 1)]
     # Filtered out, it keeps its place, and the next one is the one that moved up.
     after = order.step(index, 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cam_feedback.widgets.filters_widget import FILTER, FiltersWidget
+from napari_cam_feedback.widgets.filter_layers import FILTER
+from napari_cam_feedback.widgets.filters_widget import FiltersWidget
 from napari_cam_feedback.widgets.layers import CAM, IMAGE, MASK, NAMESPACE, find_layers
 from napari_cam_feedback.widgets.state import prepare, session_of
 
@@ -14,14 +15,14 @@ pytest_plugins = ["widget_fixtures"]
 
 @pytest.fixture
 def docked(make_napari_viewer, project, wait):
-    """The widget in a window that is shown, with the first image's ranking."""
+    """The tab on the current image in a window that is shown, with the first image's ranking."""
     viewer = make_napari_viewer(show=True)
     session = session_of(viewer)
     widget = FiltersWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Filters", area="right")
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: widget.ranking is not None)
-    yield session, widget
+    wait(lambda: widget.image.ranking is not None)
+    yield session, widget.image
     session.close()
 
 
@@ -49,8 +50,8 @@ def test_without_a_project_it_says_what_to_do_first(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     widget = FiltersWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Filters", area="right")
-    assert "Session dock" in widget.hint.text()
-    assert not widget.show_button.isEnabled()
+    assert "Session dock" in widget.image.hint.text()
+    assert not widget.image.show_button.isEnabled()
     session_of(viewer).close()
 
 

@@ -65,7 +65,8 @@ def save_class_histograms(
                 lw=1.4 if named else 0.5,
             )
     axes.set(xlabel=f"mean activation of filter {number}", ylabel="images")
-    axes.legend(fontsize=8)
+    if histograms.counts.any():
+        axes.legend(fontsize=8)
     _save(figure, path)
 
 
@@ -94,8 +95,8 @@ def save_embedding(embedding: Embedding, class_names: Sequence[str], path: str |
     if wrong.any():
         axes.scatter(x[wrong], y[wrong], s=2.5 * size, facecolors="none", edgecolors="#cc0000", lw=0.7, label="wrong")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    names = ("", "")
+    axes.set(xticks=[], yticks=[])
     if embedding.explained is not None:
-        names = tuple(f"component {n + 1} ({share:.0%})" for n, share in enumerate(embedding.explained))
-    axes.set(xlabel=names[0], ylabel=names[1], xticks=[], yticks=[])
+        along, up = embedding.explained
+        axes.set(xlabel=f"component 1 ({along:.0%})", ylabel=f"component 2 ({up:.0%})")
     _save(figure, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ Report = Callable[[str, int, int], None]
 MOST_GRADIENT_CLASSES = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FilterSurvey:
     """What there is to know of the filters over a split.
 
@@ -38,8 +39,8 @@ class FilterSurvey:
     validation : Features or None
         Of the validation split, on which the curve was tried; None where there is none.
     contributions : ndarray or None
-        (K, F) float32, to each class's logit over the images of the class, see `class_contributions`; NaN for classes without
-        images. None where they cannot be told.
+        (K, F) float32, to each class's logit over the images of the class, see `class_contributions`; NaN for classes
+        without images. None where they cannot be told.
     ranking : FilterRanking or None
         None where it could not be made, or was stopped.
     curve : AccuracyCurve or None
@@ -55,17 +56,17 @@ class FilterSurvey:
     curve: AccuracyCurve | None = None
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def activation(self) -> np.ndarray:
         """(F,) float64, mean activation over the images."""
         return self.features.mean.mean(0, dtype=np.float64)
 
-    @property
+    @cached_property
     def dead(self) -> np.ndarray:
         """(F,) bool, filters that are silent in every image."""
-        found = self.features
-        least = SILENT * float(np.abs(found.maximum).max(initial=0.0))
-        return (np.abs(found.mean).max(0) <= least) & (np.abs(found.maximum).max(0) <= least)
+        # Where neither mean nor maximum leaves 0 there is nothing below 0 either.
+        sizes = [np.maximum(table.max(0), -table.min(0)) for table in (self.features.mean, self.features.maximum)]
+        return np.maximum(*sizes) <= SILENT * float(sizes[1].max(initial=0.0))
 
     def contribution(self, label: int | None = None) -> np.ndarray | None:
         """Return each filter's contribution to a class, (F,) float32; without a class its largest to any."""

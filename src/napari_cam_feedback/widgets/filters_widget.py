@@ -1,360 +1,66 @@
-"""The *Filters* dock: what the single filters of the target layer see in the current image."""
+"""The *Filters* dock: what the filters of the target layer see in this image, in all images, and in two versions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from qtpy.QtCore import QModelIndex, QSignalBlocker
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
-from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.filter_table import COLUMNS, GRID, ORDERS, OVER, FilterTable, Ranking, rank
-from napari_cam_feedback.widgets.grid import grid_of
-from napari_cam_feedback.widgets.layers import CAM, IMAGE, NAMESPACE, find_layers, tag
-from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.embedding_view import EmbeddingView
+from napari_cam_feedback.widgets.filter_changes_view import ChangesView
+from napari_cam_feedback.widgets.filter_layers import ImageFilters
+from napari_cam_feedback.widgets.filter_overview import FilterOverview
+from napari_cam_feedback.widgets.filter_ranking_view import RankingView
+from napari_cam_feedback.widgets.filter_study import FilterStudy
 from napari_cam_feedback.widgets.state import session_of
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image
-
-FILTER = "filter"
-OWNER = "filters"
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
-_WAIT = "The current image is being looked at…"
 
 
 class FiltersWidget(QWidget):
-    """Ranks the filters of the target layer for the current image and shows them as layers."""
+    """Five tabs: the filters in this image, in all images, how many are needed, what a retune changed, and the map."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._session = session_of(napari_viewer)
-        self._worker = SerialWorker(self._session.jobs.main, "cam-feedback filters")
-        self._ranking: Ranking | None = None
-        self._in_grid = False
-        self._over: int | None = None
-        self._cam_was_visible = False
-        self._stale = True
-        self._closed = False
-        self._build()
-        self._session.opened.connect(self._refresh)
-        self._session.inspected.connect(self._refresh)
-        self._session.item_changed.connect(self._refresh)
-        self._session.version_changed.connect(self._refresh)
-        self._session.mask_changed.connect(self._mask_changed)
-        self._session.closing.connect(self._close)
-        self._refresh()
+        self.setMinimumWidth(330)
+        self.study = FilterStudy(self._session, self)
+        self.image = ImageFilters(self._session)
+        self.overview = FilterOverview(self.study)
+        self.ranking = RankingView(self.study)
+        self.changes = ChangesView(self.study)
+        self.embedding = EmbeddingView(self.study)
+        self.tabs = QTabWidget()
+        for widget, name, tip in (
+            (self.image, "This image", "The filters in the current image, as layers"),
+            (self.overview, "All images", "Every filter over a whole split: galleries, classes, marks, masks"),
+            (self.ranking, "Ranking", "How many filters the model needs, and how far your marks agree with the ranking"),
+            (self.changes, "Versions", "What a retune changed in the filters"),
+            (self.embedding, "Map", "The images, placed by what the filters see"),
+        ):
+            self.tabs.setTabToolTip(self.tabs.addTab(widget, name), tip)
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setDocumentMode(True)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self.tabs)
+        self.overview.detail.bind_keys(self.overview)
+        self.overview.detail.opened.connect(self._open_with_filter)
+        self.embedding.opened.connect(self._session.go_to)
+        self.study.selected.connect(self._selected)
 
-    # Building ------------------------------------------------------------------------------------
+    def _open_with_filter(self, index: int) -> None:
+        """Show an image of a gallery, with the filter over it."""
+        self._session.go_to(index)
+        if self.study.number is not None:
+            self.image.show_filter(self.study.number)
 
-    def _build(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        self.hint = QLabel(_OPEN_FIRST)
-        self.hint.setWordWrap(True)
-        layout.addWidget(self.hint)
-
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        self.order_box = QComboBox()
-        for key, text in ORDERS:
-            self.order_box.addItem(text, key)
-        self.order_box.setToolTip(
-            "Contribution: weight of the filter for the shown class times its mean activation.\n"
-            "Under the mask: which filters look at what you painted as irrelevant."
-        )
-        self.order_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.count_box = QSpinBox()
-        self.count_box.setRange(1, 64)
-        self.count_box.setValue(9)
-        self.count_box.setToolTip("How many filters are laid out as layers")
-        form.addRow("Rank by", self.order_box)
-        form.addRow("Top", self.count_box)
-        layout.addLayout(form)
-
-        buttons = QHBoxLayout()
-        self.show_button = QPushButton("Show as layers")
-        self.show_button.setToolTip("Lay the top filters out beside the image, in napari's grid")
-        self.back_button = QPushButton("Back to the image")
-        self.back_button.setToolTip("Leave the grid and remove its layers")
-        buttons.addWidget(self.show_button)
-        buttons.addWidget(self.back_button)
-        layout.addLayout(buttons)
-
-        self.table = FilterTable()
-        self.view = QTableView()
-        self.view.setModel(self.table)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.view.verticalHeader().setDefaultSectionSize(20)
-        header = self.view.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(len(COLUMNS) - 1, QHeaderView.ResizeMode.ResizeToContents)
-        self.view.setMinimumHeight(120)
-        layout.addWidget(self.view, 1)
-
-        row = QHBoxLayout()
-        self.over_check = QCheckBox("Over the image: filter")
-        self.over_check.setToolTip("Show one filter over the image; select a row above, or type its number")
-        self.number_box = QSpinBox()
-        self.number_box.setRange(0, 0)
-        row.addWidget(self.over_check)
-        row.addWidget(self.number_box)
-        row.addStretch(1)
-        layout.addLayout(row)
-
-        self.order_box.currentIndexChanged.connect(self._refresh)
-        self.count_box.valueChanged.connect(self._refresh)
-        self.show_button.clicked.connect(self.show_as_layers)
-        self.back_button.clicked.connect(self.back)
-        self.view.selectionModel().currentRowChanged.connect(self._row_chosen)
-        self.over_check.toggled.connect(self._over_toggled)
-        self.number_box.valueChanged.connect(self._number_chosen)
-
-    # What to show ----------------------------------------------------------------------------------
-
-    @property
-    def ranking(self) -> Ranking | None:
-        """What the table shows now."""
-        return self._ranking
-
-    def _refresh(self, *_: object) -> None:
-        """Rank anew in the worker, when there is something to see it."""
-        if self._closed:
-            return
-        if self._session.project is None:
-            self._drop()
-        if not self.isVisible() and not self._in_grid and self._over is None:
-            self._stale = True
-            return
-        self._stale = False
-        inspection = self._session.inspection
-        if inspection is None:
-            self._enable()
-            return
-        mask = self._session.current_mask()
-        by, count = self.order_box.currentData(), self.count_box.value()
-        chosen = self.number_box.value() if self.over_check.isChecked() else None
-
-        def then(ranking: Ranking | None, error: Exception | None) -> None:
-            if self._closed or inspection is not self._session.inspection:
-                return
-            if error is not None:
-                self._tell(describe(error))
-            elif ranking is not None:
-                self._show(ranking)
-
-        self._worker.submit("rank", lambda: rank(inspection, by, mask, count, chosen), then)
-
-    def _mask_changed(self, key: str) -> None:
-        if key == self._session.key and self.order_box.currentData() == "mask":
-            self._refresh()
-
-    def _show(self, ranking: Ranking) -> None:
-        self._ranking = ranking
-        count = len(ranking.order)
-        with QSignalBlocker(self.number_box):
-            self.number_box.setRange(0, count - 1)
-        with QSignalBlocker(self.view.selectionModel()):
-            self.table.show(ranking, self.count_box.value())
-        row = self.table.row_of(self.number_box.value()) if self.over_check.isChecked() else None
-        if row is not None:
-            with QSignalBlocker(self.view.selectionModel()):
-                self.view.selectRow(row)
-        name = self._class_name(ranking.inspection.target)
-        self._tell(
-            ranking.note
-            or f"{count} filters; contributions are to class {name}. Select a row to see that filter over the image."
-        )
-        if self._in_grid:
-            self._show_grid()
-        if self._over is not None:
-            self._show_over()
-        self._enable()
-
-    def _class_name(self, number: int) -> str:
-        names = self._session.class_names
-        return names[number] if number < len(names) else str(number)
-
-    def _tell(self, sentence: str) -> None:
-        self.hint.setText(sentence)
-
-    def _enable(self) -> None:
-        ready = self._ranking is not None and self._session.project is not None
-        if self._session.project is None:
-            self._tell(_OPEN_FIRST)
-        elif self._session.item_error is not None:
-            self._tell(self._session.item_error)
-        elif not ready:
-            self._tell(_WAIT)
-        self.show_button.setEnabled(ready and not self._in_grid)
-        self.back_button.setEnabled(self._in_grid)
-        self.over_check.setEnabled(ready)
-        self.number_box.setEnabled(ready)
-
-    def _drop(self) -> None:
-        self.back()
-        self.over_check.setChecked(False)
-        self._ranking = None
-        self.table.show(None, 0)
-        self._enable()
-
-    # The grid ---------------------------------------------------------------------------------------
-
-    def show_as_layers(self) -> None:
-        """Lay the top filters out in napari's grid, after the image."""
-        if self._ranking is None:
-            return
-        self.over_check.setChecked(False)
-        self._in_grid = True
-        self._show_grid()
-        self._enable()
-
-    def back(self) -> None:
-        """Leave the grid and remove its layers."""
-        if self._in_grid:
-            grid_of(self._session).leave()
-
-    def _left(self) -> None:
-        self._in_grid = False
-        self._remove(GRID)
-        self._enable()
-
-    def _show_grid(self) -> None:
-        assert self._ranking is not None
-        ranking, count = self._ranking, self.count_box.value()
-        numbers = ranking.order[:count].tolist()
-        if any(number not in ranking.maps for number in numbers):
-            return  # the ranking for this count is on its way
-        grid = grid_of(self._session)
-        with grid.changes():
-            layers = [
-                self._layer(GRID, place, number, f"{place + 1}. filter {number}") for place, number in enumerate(numbers)
-            ]
-            self._remove(GRID, beyond=len(layers))
-            image = self._session.layers.get(IMAGE)
-            grid.show(OWNER, layers, self._left, keep=[] if image is None else [image])
-
-    # One filter over the image ------------------------------------------------------------------------
-
-    def _row_chosen(self, current: QModelIndex, _: QModelIndex) -> None:
-        if not current.isValid() or self._ranking is None:
-            return
-        with QSignalBlocker(self.number_box):
-            self.number_box.setValue(self.table.number(current.row()))
-        if self.over_check.isChecked():
-            self._number_chosen()
-        else:
-            self.over_check.setChecked(True)
-
-    def _over_toggled(self, on: bool) -> None:
-        cam = self._session.layers.get(CAM)
-        grid_of(self._session).leave()
-        if on:
-            # Two heatmaps on top of each other cannot be read.
-            self._cam_was_visible = cam is not None and cam.visible
-            if cam is not None:
-                cam.visible = False
-            self._over = self.number_box.value()
-            self._refresh()
-        else:
-            self._over = None
-            self._remove(OVER)
-            if cam is not None and self._cam_was_visible:
-                cam.visible = True
-
-    def _number_chosen(self, *_: object) -> None:
-        if not self.over_check.isChecked():
-            self.over_check.setChecked(True)
-            return
-        self._over = self.number_box.value()
-        self._refresh()
-
-    def _show_over(self) -> None:
-        assert self._ranking is not None
-        if self._over is not None and self._over in self._ranking.maps:
-            self._layer(OVER, 0, self._over, f"filter {self._over}")
-
-    # Layers ------------------------------------------------------------------------------------------
-
-    def _layer(self, group: str, place: int, number: int, name: str) -> Image:
-        """Show a filter in the layer of that group and place, made where it is missing."""
-        from napari.layers import Image
-
-        assert self._ranking is not None
-        data, limits = self._ranking.maps[number], self._ranking.limits[group]
-        metadata = tag(FILTER, self._ranking.inspection.key, group=group, place=place, filter=number)
-        for layer in find_layers(self._session.viewer, FILTER):
-            ours = layer.metadata[NAMESPACE]
-            if (ours["group"], ours["place"]) == (group, place):
-                layer.data = data
-                layer.metadata = metadata
-                layer.name = name
-                layer.contrast_limits_range = limits
-                layer.contrast_limits = limits
-                return layer
-        layer = Image(
-            data,
-            name=name,
-            metadata=metadata,
-            contrast_limits=limits,
-            colormap="inferno" if group == GRID else filter_colormap(),
-            blending="translucent_no_depth",
-            opacity=1.0 if group == GRID else 0.8,
-            interpolation2d="linear",
-        )
-        viewer = self._session.viewer
-        cam = self._session.layers.get(CAM)
-        above_cam = viewer.layers.index(cam) + 1 if cam is not None and group == OVER else len(viewer.layers)
-        with grid_of(self._session).changes():
-            viewer.layers.insert(above_cam, layer)
-        return layer
-
-    def _remove(self, group: str, beyond: int = 0) -> None:
-        viewer = self._session.viewer
-        if viewer is None:
-            return
-        ours = [(layer, layer.metadata[NAMESPACE]) for layer in find_layers(viewer, FILTER)]
-        going = [layer for layer, own in ours if own["group"] == group and own["place"] >= beyond]
-        if going:
-            with grid_of(self._session).changes():
-                for layer in going:
-                    viewer.layers.remove(layer)
-
-    # Coming and going ----------------------------------------------------------------------------------
+    def _selected(self, number: int) -> None:
+        # Once a filter is shown over the image, it is the chosen one.
+        if self.image.over_check.isChecked():
+            self.image.show_filter(number)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
         self._session.watch(self)
-        if self._stale:
-            self._refresh()
-
-    def _close(self) -> None:
-        self._closed = True
-        self._worker.close()
-
-
-def filter_colormap() -> Any:
-    """Return inferno that fades in from transparent, so that the image stays visible where the filter is silent."""
-    from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
-
-    positions = np.linspace(0, 1, 64)
-    colours = np.array(AVAILABLE_COLORMAPS["inferno"].map(positions))
-    colours[:, 3] = np.clip(positions / 0.4, 0, 1)
-    return Colormap(colours, name="filter")
