@@ -452,6 +452,15 @@ def test_one_broken_image_is_one(qtbot):
     assert view.list.item(0).text() == "0.png: The drive is gone; plug it in."
 
 
+def test_a_dock_that_is_opened_late_tells_of_the_item_that_is_shown(session, qtbot):
+    assert session.inspection is not None
+    browse = BrowseWidget(session.viewer)
+    qtbot.addWidget(browse)
+    assert "true class" in browse.item.item_label.text()
+    assert "predicted: " in browse.item.item_label.text()
+    assert browse.item.target.itemText(0).startswith("predicted: ")
+
+
 def test_a_step_takes_no_longer_with_a_million_items():
     """What a step asks of the order is one look into a table, made once for each order."""
     n = 1_000_000

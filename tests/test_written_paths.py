@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from core_builders import plain
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.explain import Explanations
+from napari_cam_feedback.explain import Explanations, ItemMap
 
 
 def maps(*keys: str) -> Explanations:
-    return Explanations(list(keys), [0] * len(keys), [np.full((2, 3), n, np.float32) for n in range(len(keys))])
+    values = [np.full((1, 2, 3), n, np.float32) for n in range(len(keys))]
+    return Explanations(
+        [ItemMap(n, key, np.array([0]), ("a",), "cam", values[n], (2, 3), plain(2, 3)) for n, key in enumerate(keys)]
+    )
 
 
 def files(folder: Path) -> list[str]:

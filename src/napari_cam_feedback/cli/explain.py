@@ -29,22 +29,33 @@ def explain(
             "by default cam where the model allows it, else gradcam."
         ),
     ] = None,
-    target: Annotated[str, typer.Option(help="true, predicted, or a class.")] = "predicted",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="true, predicted, or a class; all, or several classes (repeat the option), for a map of each.",
+            show_default="predicted",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Whose images.")] = "test",
     seed: Seed = 0,
     device: Device = "auto",
     json_file: Json = None,
 ) -> None:
     """Write the signed attribution map of every image of a split."""
-    from napari_cam_feedback.explain import explain as explain_split
+    from napari_cam_feedback.explain.map_writing import write_maps
 
+    targets = target or ["predicted"]
     opened = open_model_and_data(model, data, options, device=device, seed=seed)
     with progress("explaining", opened.assumed) as bar:
-        found = explain_split(opened.classifier, opened.dataset, method=method, target=target, split=split, progress=bar)
-        if out_path.suffix == ".npz":
-            found.save_npz(out_path)
-        else:
-            found.save_folder(out_path)
+        found = write_maps(
+            opened.classifier,
+            opened.dataset,
+            out_path,
+            method=method,
+            target=targets if len(targets) > 1 else targets[0],
+            split=split,
+            progress=bar,
+        )
     show_skipped(found.skipped)
-    out.print(f"{len(found.keys)} maps in {out_path}.", markup=False, highlight=False)
-    write_json(json_file, {"n": len(found.keys), "out": str(out_path), "skipped": found.skipped})
+    out.print(f"{found.n} maps in {found.path}.", markup=False, highlight=False)
+    write_json(json_file, {"n": found.n, "out": str(found.path), "skipped": found.skipped})

@@ -1,6 +1,7 @@
 """What the model uses: attribution maps and filters."""
 
 from napari_cam_feedback.explain.accuracy_curve import AccuracyCurve, accuracy_curve
+from napari_cam_feedback.explain.class_maps import ClassInspector, ClassMaps, class_maps
 from napari_cam_feedback.explain.concept_config import ConceptTestConfig
 from napari_cam_feedback.explain.concept_plots import concept_chart, draw_concepts, save_chart
 from napari_cam_feedback.explain.concept_result import ConceptResult, ConceptRow
@@ -18,6 +19,7 @@ from napari_cam_feedback.explain.filter_stats import (
     class_means,
     top_images,
 )
+from napari_cam_feedback.explain.filter_survey import FilterSurvey, survey_filters
 from napari_cam_feedback.explain.gallery import Gallery, Tile, gallery
 from napari_cam_feedback.explain.inspect import (
     FILTER_ORDERS,
@@ -27,12 +29,20 @@ from napari_cam_feedback.explain.inspect import (
     inspect_item,
 )
 from napari_cam_feedback.explain.layer_masks import masks_at_layer
+from napari_cam_feedback.explain.map_writing import MapsWritten, write_maps, writing_maps
 from napari_cam_feedback.explain.maps import AttributionMethod, MapBatch
 from napari_cam_feedback.explain.methods import METHODS, default_method, get_method
 from napari_cam_feedback.explain.ranking import FilterRanking, rank_filters
 from napari_cam_feedback.explain.split_maps import Explanations, ItemMap, explain, iterate_maps
 from napari_cam_feedback.explain.targets import Target, class_index, resolve_target
-from napari_cam_feedback.explain.views import cam_display, has_evidence, mass_inside, unit_range
+from napari_cam_feedback.explain.views import (
+    cam_display,
+    common_display,
+    contour_segments,
+    has_evidence,
+    mass_inside,
+    unit_range,
+)
 
 __all__ = [
     "EMBEDDING_METHODS",
@@ -40,6 +50,8 @@ __all__ = [
     "METHODS",
     "AccuracyCurve",
     "AttributionMethod",
+    "ClassInspector",
+    "ClassMaps",
     "ConceptResult",
     "ConceptRow",
     "ConceptSet",
@@ -52,11 +64,13 @@ __all__ = [
     "FilterMarks",
     "FilterOrder",
     "FilterRanking",
+    "FilterSurvey",
     "Gallery",
     "Inspection",
     "Inspector",
     "ItemMap",
     "MapBatch",
+    "MapsWritten",
     "Target",
     "Tile",
     "accuracy_curve",
@@ -67,10 +81,13 @@ __all__ = [
     "class_contributions",
     "class_histograms",
     "class_index",
+    "class_maps",
     "class_means",
+    "common_display",
     "concept_chart",
     "concepts",
     "contact_sheet",
+    "contour_segments",
     "default_concept_layer",
     "default_method",
     "draw_concepts",
@@ -94,7 +111,10 @@ __all__ = [
     "read_concepts",
     "resolve_target",
     "save_chart",
+    "survey_filters",
     "top_images",
     "umap_installed",
     "unit_range",
+    "write_maps",
+    "writing_maps",
 ]

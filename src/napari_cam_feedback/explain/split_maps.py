@@ -1,113 +1,188 @@
-"""Maps of a whole split, batch by batch, for scripts and files."""
+"""Maps of a whole split, batch by batch: as a stream, or in memory at the layer's size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
+from typing import overload
 
 import numpy as np
-import tifffile
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.explain.map_files import npz_file, tiff_folder
 from napari_cam_feedback.explain.methods import default_method, get_method
-from napari_cam_feedback.explain.targets import Target, resolve_target
-from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.explain.targets import Target, class_index, resolve_target
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.torch_loader import torch
 
 Progress = Callable[[int, int], None]
+#: One class for each image, as `Target` says it; or the same several for all: ``all``, or names and indices.
+Targets = Target | Sequence[Target]
+
+# Maps that a batch may hold: with many classes, fewer images go together.
+_MAPS_AT_ONCE = 640
+# Maps are enlarged within so much memory, in bytes.
+_BLOCK = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ItemMap:
-    """The map of one item.
+    """The map of one item, or its maps for several classes, held at the target layer's size.
 
     Attributes
     ----------
     index, key : int, str
         Which item.
-    target : int
-        Class explained.
-    map : ndarray
-        (H, W) float32, signed, in image pixels.
+    targets : ndarray
+        (T,) int64, classes explained; T = 1 unless several were asked for.
+    class_names : tuple of str
+        Their names.
+    method : str
+        How they were explained.
+    raw : ndarray
+        (T, h, w) float32, signed, at the target layer's size.
+    size : tuple of int
+        (H, W) of the image.
+    preprocessing : Preprocessing
+        Of the classifier; places the maps on the image.
     """
 
     index: int
     key: str
-    target: int
-    map: np.ndarray
+    targets: np.ndarray
+    class_names: tuple[str, ...]
+    method: str
+    raw: np.ndarray
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+
+    @property
+    def target(self) -> int:
+        """The class explained; of several, the first."""
+        return int(self.targets[0])
+
+    @property
+    def map(self) -> np.ndarray:
+        """(H, W) float32, signed, in image pixels; of several classes, the first's."""
+        return self._enlarged(self.raw[:1])[0]
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(T, H, W) float32, signed, in image pixels."""
+        return self._enlarged(self.raw)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield `maps` in parts (t, H, W) of little memory."""
+        step = max(1, _BLOCK // max(1, 4 * self.size[0] * self.size[1]))
+        for start in range(0, len(self.raw), step):
+            yield self._enlarged(self.raw[start : start + step])
+
+    def _enlarged(self, raw: np.ndarray) -> np.ndarray:
+        return self.preprocessing.to_image(torch.from_numpy(raw), self.size).numpy()
+
+
+class ImageMaps(Sequence[np.ndarray]):
+    """Maps in image pixels, each enlarged when it is asked for: (H, W) float32, or (T, H, W) of several classes."""
+
+    def __init__(self, items: Sequence[ItemMap], *, several: bool) -> None:
+        self._items, self._several = items, several
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageMaps: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | ImageMaps:
+        if isinstance(index, slice):
+            return ImageMaps(self._items[index], several=self._several)
+        item = self._items[index]
+        return item.maps if self._several else item.map
 
 
 @dataclass
 class Explanations:
-    """Maps of many items, in the dataset's order.
+    """Maps of many items, in the dataset's order, held at the target layer's size and enlarged when asked for.
 
     Attributes
     ----------
-    keys : list of str
-        Items.
-    targets : list of int
-        Class explained, for each item.
-    maps : list of ndarray
-        (H, W) float32 signed maps in image pixels.
+    items : list of ItemMap
+        What is held.
     skipped : dict
         Key and sentence for each image that could not be read.
+    several : bool
+        Whether each item has the maps of the same several classes.
     """
 
-    keys: list[str] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    maps: list[np.ndarray] = field(default_factory=list)
+    items: list[ItemMap] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    several: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """Items."""
+        return [item.key for item in self.items]
+
+    @property
+    def targets(self) -> list[int]:
+        """Class explained, for each item; or the several classes, the same for all items."""
+        if self.several:
+            return [int(target) for item in self.items[:1] for target in item.targets]
+        return [item.target for item in self.items]
+
+    @property
+    def maps(self) -> ImageMaps:
+        """For each item (H, W) float32, signed, in image pixels; or (T, H, W) of several classes."""
+        return ImageMaps(self.items, several=self.several)
 
     def save_npz(self, path: str | Path) -> None:
-        """Write ``maps`` (N, H, W) float32, ``keys`` and ``targets``.
-
-        Raises
-        ------
-        DataError
-            The images are of several sizes; write to a folder then.
-        """
-        if len({m.shape for m in self.maps}) > 1:
-            raise DataError("The images are of different sizes, so their maps do not fit one array; give a folder as --out.")
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                maps=np.stack(self.maps) if self.maps else np.empty((0, 0, 0), np.float32),
-                keys=np.array(self.keys, dtype=np.str_),
-                targets=np.array(self.targets, np.int64),
-            )
+        """Write ``maps``, ``keys`` and ``targets``; see `npz_file`, also for what it raises."""
+        keys = {item.index: item.key for item in self.items}
+        with npz_file(path, len(self.items), keys.__getitem__, several=self.several) as add:
+            for item in self.items:
+                add(item)
 
     def save_folder(self, folder: str | Path) -> None:
-        """Write one float32 TIFF per item, ``<folder>/<key>.tif``.
-
-        Raises
-        ------
-        DataError
-            A key, or a link in the folder, leads out of the folder; nothing is written then.
-        StorageError
-            A file cannot be written.
-        """
-        places = [_place(Path(folder), key) for key in self.keys]
-        for place, signed in zip(places, self.maps, strict=True):
-            with atomic_path(place) as temporary:
-                tifffile.imwrite(temporary, signed)
+        """Write one float32 TIFF per item, ``<folder>/<key>.tif``; see `tiff_folder`, also for what it raises."""
+        with tiff_folder(folder, self.keys) as add:
+            for item in self.items:
+                add(item)
 
 
-def _place(folder: Path, key: str) -> Path:
-    """Return the file of an item's map; refuse one that would lie outside the folder."""
-    # A project moves between systems, so a key must stay inside however its slashes are read.
-    for path in (PurePosixPath(key), PureWindowsPath(key)):
-        if path.anchor or ".." in path.parts or not path.parts or "\0" in key:
-            raise DataError(f"The map of {key!r} would be written outside {folder}; rename that image in the dataset.")
-    place = folder / f"{key}.tif"
-    if not place.parent.resolve().is_relative_to(folder.resolve()):
-        raise DataError(
-            f"{place.parent} leads out of {folder} by a link; remove the link or choose another folder as --out."
-        )
-    return place
+def are_several(target: Targets) -> bool:
+    """Tell whether each image is to get the maps of the same several classes."""
+    return target == "all" or not isinstance(target, str | int)
+
+
+def resolve_targets(target: Targets, class_names: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """Return the classes to explain for each of N images, (N, T) int64, -1 where it is the predicted one.
+
+    Parameters
+    ----------
+    target : str, int or sequence
+        As `resolve_target` takes it; or ``"all"``; or several class names or indices.
+    class_names : sequence of str
+        The K classes.
+    labels : ndarray
+        (N,) int64.
+
+    Raises
+    ------
+    ConfigError
+        There is no such class.
+    """
+    if target == "all":
+        chosen = np.arange(len(class_names))
+    elif isinstance(target, str | int):
+        return resolve_target(target, class_names, labels)[:, None]
+    else:
+        chosen = np.array([class_index(each, class_names) for each in target], np.int64)
+    return np.broadcast_to(chosen, (len(labels), len(chosen)))
 
 
 def iterate_maps(
@@ -116,24 +191,33 @@ def iterate_maps(
     indices: np.ndarray,
     *,
     method: str | None = None,
-    target: Target = "predicted",
+    target: Targets = "predicted",
     batch_size: int = 64,
     cache: InputCache | None = None,
 ) -> Iterator[list[ItemMap]]:
-    """Yield the maps of a batch of items at a time; memory does not grow with their number."""
-    explainer = get_method(method or default_method(classifier))
+    """Yield the maps of a batch of items at a time; memory does not grow with their number.
+
+    With many classes a batch has fewer than `batch_size` items.
+    """
+    method = method or default_method(classifier)
+    explainer = get_method(method)
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
-    preprocessing = classifier.preprocessing
-    for picked, inputs in cache.batches(indices, batch_size):
-        classes = resolve_target(target, classifier.class_names, dataset.labels[picked])
-        found = explainer(classifier, inputs, torch.from_numpy(classes)[:, None])
-        maps = found.maps[:, 0].float().cpu()
+    names = classifier.class_names
+    count = resolve_targets(target, names, np.zeros(1, np.int64)).shape[1]
+    for picked, inputs in cache.batches(indices, max(1, min(batch_size, _MAPS_AT_ONCE // max(1, count)))):
+        classes = resolve_targets(target, names, dataset.labels[picked])
+        found = explainer(classifier, inputs, torch.from_numpy(classes.copy()))
+        raw, explained = found.maps.float().cpu().numpy(), found.classes.cpu().numpy()
         yield [
             ItemMap(
                 int(index),
                 dataset.keys[int(index)],
-                int(found.classes[n, 0]),
-                preprocessing.to_image(maps[n], dataset.image_size(int(index))).numpy(),
+                explained[n],
+                tuple(names[int(k)] for k in explained[n]),
+                method,
+                raw[n],
+                dataset.image_size(int(index)),
+                classifier.preprocessing,
             )
             for n, index in enumerate(picked)
         ]
@@ -144,13 +228,17 @@ def explain(
     dataset: Dataset,
     *,
     method: str | None = None,
-    target: Target = "predicted",
+    target: Targets = "predicted",
     split: str | None = "test",
     batch_size: int = 64,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Explanations:
     """Make the attribution map of every image of a split.
+
+    The maps are held at the target layer's size, which is little, and enlarged when they are read. For more images than
+    that suits, `write_maps` puts them into files, and `iterate_maps` gives them batch by batch; both within memory that
+    does not grow with the number of images.
 
     Parameters
     ----------
@@ -160,8 +248,8 @@ def explain(
         Images.
     method : str, optional
         A key of `METHODS`; by default ``cam`` where the model allows it, else ``gradcam``.
-    target : str or int
-        ``true``, ``predicted``, a class name or index.
+    target : str, int or sequence
+        ``true``, ``predicted``, a class name or index; or ``all`` or several classes, for a map of each.
     split : str, optional
         None for all.
     batch_size : int
@@ -181,17 +269,19 @@ def explain(
     check_fits(classifier, dataset)
     indices = dataset.indices(split)
     cache = InputCache(dataset, classifier.preprocessing, max_bytes=0)
-    result = Explanations(skipped=cache.skipped)
+    result = Explanations(skipped=cache.skipped, several=are_several(target))
     batches = iterate_maps(classifier, dataset, indices, method=method, target=target, batch_size=batch_size, cache=cache)
     for batch in batches:
-        for item in batch:
-            result.keys.append(item.key)
-            result.targets.append(item.target)
-            result.maps.append(item.map)
+        result.items += batch
         if progress is not None:
-            progress(len(result.keys) + len(result.skipped), len(indices))
+            progress(len(result.items) + len(result.skipped), len(indices))
         if stop is not None and stop():
             break
-    if len(indices) and not result.keys:
-        raise DataError(f"No image of the split {split} could be read: {next(iter(result.skipped.values()), '')}")
+    check_any(len(result.items), indices, split, cache)
     return result
+
+
+def check_any(done: int, indices: np.ndarray, split: str | None, cache: InputCache) -> None:
+    """Raise DataError where there are images and none could be read."""
+    if len(indices) and not done:
+        raise DataError(f"No image of the split {split} could be read: {next(iter(cache.skipped.values()), '')}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Maps are smooth, so a contour needs no more than this many pixels along the longer side.
+_CONTOUR_LONGEST = 512
+
 
 def has_evidence(raw: np.ndarray) -> bool:
     """Tell whether a signed map has any positive part; if not, nothing in the image speaks for the class."""
@@ -25,6 +28,45 @@ def cam_display(signed: np.ndarray) -> np.ndarray:
     A map with no positive part becomes zeros, not noise stretched to full contrast.
     """
     return unit_range(np.maximum(np.asarray(signed, np.float32), 0))
+
+
+def common_display(signed: np.ndarray) -> np.ndarray:
+    """Turn several signed maps (T, H, W) into what is shown side by side: positive parts over the largest value of all.
+
+    Returns
+    -------
+    ndarray
+        (T, H, W) float32 in 0..1; a map of little evidence stays faint beside one of much.
+    """
+    positive = np.maximum(np.asarray(signed, np.float32), 0)
+    largest = float(positive.max(initial=0.0))
+    return positive / np.float32(largest) if largest > np.finfo(np.float32).tiny else np.zeros_like(positive)
+
+
+def contour_segments(shown: np.ndarray, level: float) -> np.ndarray:
+    """Return the line around where a map is at least `level`, as pieces.
+
+    Parameters
+    ----------
+    shown : ndarray
+        (H, W) float, for example of `cam_display`.
+    level : float
+        In the map's values, above 0.
+
+    Returns
+    -------
+    ndarray
+        (n, 2, 2) float32: for each piece where it starts and the way to its end, both (row, column) in pixels, whose
+        centres are whole numbers. Lines are closed along the image's edge.
+    """
+    from skimage.measure import find_contours
+
+    step = -(-max(shown.shape) // _CONTOUR_LONGEST)
+    # Nothing lies outside the image, so a region that reaches its edge ends there.
+    coarse = np.pad(np.asarray(shown, np.float32)[::step, ::step], 1)
+    lines = [step * (line - 1) for line in find_contours(coarse, level)] if float(coarse.max()) >= level else []
+    pieces = [np.stack([line[:-1], np.diff(line, axis=0)], axis=1) for line in lines]
+    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros((0, 2, 2), np.float32)
 
 
 def mass_inside(signed: np.ndarray, mask: np.ndarray) -> float | None:

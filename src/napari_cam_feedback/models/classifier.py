@@ -135,10 +135,11 @@ class Classifier:
         for name in reversed(names):
             weight = parameters[f"{name}.weight"]
             bias = parameters.get(f"{name}.bias", weight.new_zeros(len(weight)))
-            if spread and weight.shape[1] == pooled.shape[1]:
-                # Without the bias, which may be far larger than what comes from the image.
-                if torch.allclose(pooled @ weight.T, logits - bias, rtol=1e-3, atol=1e-2 * spread):
-                    return LinearHead(name, weight, bias)
+            if not spread or weight.shape[1] != pooled.shape[1]:
+                continue
+            # Without the bias, which may be far larger than what comes from the image.
+            if torch.allclose(pooled @ weight.T, logits - bias, rtol=1e-3, atol=1e-2 * spread):
+                return LinearHead(name, weight, bias)
         return None
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,11 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets import item_table, shortcuts
 from napari_cam_feedback.widgets.docks import open_dock
+from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.item_filter import ItemFilter
 from napari_cam_feedback.widgets.item_table import ItemTable
 from napari_cam_feedback.widgets.item_view import ItemView
+from napari_cam_feedback.widgets.map_writer import MapWriter
 from napari_cam_feedback.widgets.parts import QUIET_STYLE, WARNING_STYLE, single_shot, wrapped_label
 from napari_cam_feedback.widgets.predict_bar import PredictBar
 from napari_cam_feedback.widgets.state import Session, session_of
@@ -100,6 +102,12 @@ class BrowseWidget(QWidget):
         self.item = ItemView(self._session)
         column.addWidget(self.item)
         column.addLayout(self._build_mask())
+        self.writer = MapWriter(self._session)
+        self.writer_fold = Fold("Write the maps of a split", self.writer)
+        column.addWidget(self.writer_fold)
+        # On a small screen there is room for one of the two beside the table.
+        for fold, other in ((self.writer_fold, self.item.display_fold), (self.item.display_fold, self.writer_fold)):
+            fold.toggled.connect(lambda opened, other=other: other.set_opened(False) if opened else None)
         self.notice = wrapped_label(style=WARNING_STYLE)
         self.notice.setObjectName("notice")
         self.notice.hide()
@@ -194,6 +202,8 @@ class BrowseWidget(QWidget):
         self.item.fill_methods()
         self.item.fill_targets(None)
         self._item_changed()
+        if session.inspection is not None:  # the dock is opened after the item
+            self.item.inspected(session.inspection)
         self._apply_filter()
         self.predicting.predict_unasked()
 

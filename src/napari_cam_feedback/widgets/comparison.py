@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.inspections import InspectionLoader
-from napari_cam_feedback.widgets.layers import IMAGE, cam_colormap, find_layer, tag
+from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, IMAGE, find_layer, tag
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -28,7 +28,7 @@ OWNER = "comparison"
 #: The difference of two maps in 0..1 is shown with at least this range on either side.
 LEAST_LIMIT = 0.3
 #: Names of the comparison layers, which are their roles too.
-LAYER_NAMES = ("CAM before", "CAM after", "CAM difference")
+LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
 
 #: Short names of measures; the long ones are tooltips.
 SHORT_NAMES = {
@@ -145,7 +145,7 @@ class Pair:
 class PairInspector:
     """Pairs of inspections, the class being the one that the classifier *before* is asked about.
 
-    It has the `peek` and `get` of an `Inspector`, so that the same loader can drive it.
+    It has the `classifier`, `peek` and `get` of an `Inspector`, so that the same loader can drive it.
 
     Parameters
     ----------
@@ -155,6 +155,8 @@ class PairInspector:
 
     def __init__(self, before: Inspector, after: Inspector, capacity: int = 16) -> None:
         self.before, self.after = before, after
+        # Whose forward passes the loader may break off; the other's maps are mostly there already.
+        self.classifier = after.classifier
         self._capacity = capacity
         self._kept: OrderedDict[tuple[int, Any, str], Pair] = OrderedDict()
         self._given: Inspection | None = None
@@ -229,7 +231,7 @@ class ComparisonLayers(QObject):
             return
         if self._loader is None:
             self._loader = InspectionLoader(self._session.jobs.main, self._arrived)
-        # The loader only needs an inspector's peek and get.
+        # The loader only needs an inspector's classifier, peek and get.
         self._loader.use(pairs)  # type: ignore[arg-type]
         if self._session.inspection is not None:
             self._follow(self._session.inspection)
@@ -321,7 +323,7 @@ class ComparisonLayers(QObject):
             data,
             name=name,
             metadata=tag(name, key),
-            colormap=difference_colormap() if difference else cam_colormap(),
+            colormap=difference_colormap() if difference else self._session.layers.look.colours(),
             contrast_limits=limits,
             blending="translucent_no_depth",
             interpolation2d="linear",

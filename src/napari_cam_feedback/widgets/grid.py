@@ -38,6 +38,7 @@ class LayerGrid:
         self._on_leave: Callable[[], None] | None = None
         self._hidden: list[Layer] = []
         self._named: list[Layer] = []
+        self._to_name: list[Layer] = []
         self._before: tuple[int, tuple[int, int], float, bool] | None = None
         self._switching = False
         self._changing = False
@@ -72,11 +73,30 @@ class LayerGrid:
                 # The brush stays on the mask.
                 if selected is not None and selected in viewer.layers:
                     viewer.layers.selection.active = selected
+            self._write_names()
         finally:
             self._changing = False
+            self._to_name = []
             release_objects()
 
-    def show(self, owner: str, layers: Sequence[Layer], on_leave: Callable[[], None], *, keep: Sequence[Layer] = ()) -> None:
+    def _write_names(self) -> None:
+        # Only now that the cells are there: napari would put a name into a cell of the old grid that it then takes for
+        # the new one.
+        for layer in self._to_name:
+            if layer in self._viewer.layers and not layer.name_overlay.visible:
+                layer.name_overlay.visible = True
+                self._named.append(layer)
+
+    def show(
+        self,
+        owner: str,
+        layers: Sequence[Layer],
+        on_leave: Callable[[], None],
+        *,
+        keep: Sequence[Layer] = (),
+        stride: int = 1,
+        named: Sequence[Layer] | None = None,
+    ) -> None:
         """Lay out `layers` in their order after those of `keep`, and hide the others.
 
         Parameters
@@ -84,11 +104,16 @@ class LayerGrid:
         owner : str
             Who asks; another owner's layout is left first.
         layers : sequence of Layer
-            They are moved to the end of the viewer's list, the first to come first.
+            They are moved to the end of the viewer's list, the first to come first; with a stride to its beginning, so
+            that cells stay together whatever other layers there are.
         on_leave : callable
             Called once when the grid is left, by whatever way.
         keep : sequence of Layer
-            Other layers that get a cell, where they stand in the list.
+            Other layers that get a cell, where they stand in the list; only without a stride.
+        stride : int
+            How many layers share a cell, from the bottom up.
+        named : sequence of Layer, optional
+            Those whose name is written into their cell; by default all.
         """
         if self._owner not in (None, owner):
             self.leave()
@@ -107,13 +132,14 @@ class LayerGrid:
                     if layer.visible and not _among(layer, shown):
                         layer.visible = False
                         self._hidden.append(layer)
-                self._move_to_end(viewer.layers, layers)
+                if stride == 1:
+                    self._move_to_end(viewer.layers, layers)
+                else:
+                    self._move_to_start(viewer.layers, layers)
                 for layer in shown:
                     layer.visible = True
-                    if not layer.name_overlay.visible:
-                        layer.name_overlay.visible = True
-                        self._named.append(layer)
-                grid.stride, grid.shape, grid.spacing = 1, (-1, -1), _SPACING_PIXELS
+                self._to_name = list(shown if named is None else named)
+                grid.stride, grid.shape, grid.spacing = stride, (-1, -1), _SPACING_PIXELS
                 grid.enabled = True
         finally:
             self._switching = False
@@ -151,6 +177,12 @@ class LayerGrid:
         for layer in layers:
             if stack[-1] is not layer:
                 stack.move(stack.index(layer), len(stack))
+
+    @staticmethod
+    def _move_to_start(stack: Any, layers: Sequence[Layer]) -> None:
+        for place, layer in enumerate(layers):
+            if stack[place] is not layer:
+                stack.move(stack.index(layer), place)
 
     def _on_enabled(self, event: Any) -> None:
         # The person pressed napari's own grid button.

@@ -8,6 +8,9 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets import shortcuts
+from napari_cam_feedback.widgets.fold import Fold
+from napari_cam_feedback.widgets.map_class_row import ClassRow
+from napari_cam_feedback.widgets.map_display import MapDisplay
 from napari_cam_feedback.widgets.parts import narrow, wrapped_label
 from napari_cam_feedback.widgets.state import Session
 
@@ -58,6 +61,11 @@ class ItemView(QWidget):
         column.addWidget(self.item_label)
         column.addLayout(chooser)
         column.addWidget(self.evidence)
+        self.classes = ClassRow(session)
+        column.addWidget(self.classes)
+        self.display = MapDisplay(session)
+        self.display_fold = Fold("How the map is drawn", self.display)
+        column.addWidget(self.display_fold)
 
     def item_changed(self) -> None:
         """Show another item, of which nothing is computed yet."""

@@ -1,4 +1,4 @@
-"""Our layers in the viewer: their names, their looks, and showing one item in the same three of them."""
+"""Our layers in the viewer: their names, their looks, and showing one item in the same few of them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cam_feedback.widgets.map_look import MapLook
+
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 #: Key in ``layer.metadata`` by which our layers are told from the person's own; holds {"role": …, "key": …}.
 NAMESPACE = "napari_cam_feedback"
 
-IMAGE, CAM, MASK = "image", "cam", "mask"
+IMAGE, CAM, CONTOUR, MASK = "image", "cam", "contour", "mask"
 #: What the layers are called in the layer list.
-NAMES = {IMAGE: "image", CAM: "CAM", MASK: "irrelevant"}
+NAMES = {IMAGE: "image", CAM: "CAM", CONTOUR: "CAM contour", MASK: "irrelevant"}
 #: From the bottom to the top of the layer list.
-ROLES = (IMAGE, CAM, MASK)
+ROLES = (IMAGE, CAM, CONTOUR, MASK)
+#: Maps in cells of the grid: of one class among several, and before and after a retune.
+CLASS_MAP, CAM_BEFORE, CAM_AFTER = "class map", "CAM before", "CAM after"
 
 #: Magenta occurs neither in gray images nor in the CAM's colours.
 MASK_COLOUR = (1.0, 0.0, 1.0, 1.0)
+#: Of the contour's line, as a share of the image's longer side.
+CONTOUR_WIDTH = 1 / 250
+#: Light blue is seen on dark and on light images, and is not the mask's.
+CONTOUR_COLOUR = "#00e5ff"
 
 
 def tag(role: str, key: str | None = None, **more: Any) -> dict[str, Any]:
@@ -43,17 +51,6 @@ def find_layer(viewer: Any, role: str) -> Layer | None:
     """Return our topmost layer of that role, or None."""
     found = find_layers(viewer, role)
     return found[-1] if found else None
-
-
-def cam_colormap() -> Any:
-    """Return turbo that fades in from transparent: the image stays visible where there is no evidence."""
-    from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
-
-    positions = np.linspace(0, 1, 64)
-    # Not to its very end, which is so dark a red that the strongest evidence would look like none.
-    colours = np.array(AVAILABLE_COLORMAPS["turbo"].map(0.93 * positions))
-    colours[:, 3] = np.clip(positions / 0.35, 0, 1)
-    return Colormap(colours, name="CAM")
 
 
 def mask_colormap() -> Any:
@@ -97,7 +94,7 @@ def brush_size(size: tuple[int, int]) -> int:
 
 
 class ItemLayers:
-    """The three layers of the current item: image, CAM and mask.
+    """The layers of the current item: image, CAM and mask, and the CAM's contour where it is wanted.
 
     Moving replaces their data, which is much faster than new layers and keeps what the person set (opacity,
     colours, visibility, brush). A layer that was deleted is made again.
@@ -106,10 +103,16 @@ class ItemLayers:
     ----------
     viewer : napari.Viewer
         Held weakly.
+
+    Attributes
+    ----------
+    look : MapLook
+        How maps are drawn; change it with `set_look`.
     """
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
+        self.look = MapLook()
         self._size: tuple[int, int] | None = None
         self._limits: tuple[float, float] | None = None
 
@@ -155,8 +158,8 @@ class ItemLayers:
             layer = Image(
                 shown,
                 name=NAMES[CAM],
-                colormap=cam_colormap(),
-                opacity=0.5,
+                colormap=self.look.colours(),
+                opacity=self.look.opacity,
                 blending="translucent_no_depth",
                 interpolation2d="linear",
                 contrast_limits=(0, 1),
@@ -166,7 +169,66 @@ class ItemLayers:
         else:
             layer.data = shown
             layer.metadata = tag(CAM, key)
+        self._show_contour(shown, key)
         return layer
+
+    def set_look(self, look: MapLook) -> None:
+        """Draw maps so from now on, those that are shown too."""
+        before, self.look = self.look, look
+        viewer = self.viewer
+        if viewer is None:
+            return
+        for layer in viewer.layers:
+            role = role_of(layer)
+            if role in (CAM, CLASS_MAP) and look.opacity != before.opacity:
+                layer.opacity = look.opacity
+            if role in (CAM, CLASS_MAP, CAM_BEFORE, CAM_AFTER) and look.colormap != before.colormap:
+                layer.colormap = look.colours()
+        cam = self.get(CAM)
+        if look.contour != before.contour and cam is not None:
+            self._show_contour(cam.data, cam.metadata[NAMESPACE]["key"])
+
+    def _show_contour(self, shown: np.ndarray, key: str | None) -> None:
+        """Draw the line around where a map reaches the chosen share of its maximum, or remove it where none is wanted."""
+        layer = self.get(CONTOUR)
+        if self.look.contour is None:
+            if layer is not None:
+                self.viewer.layers.remove(layer)
+            return
+        from napari_cam_feedback.explain.views import contour_segments
+
+        # Shown maps reach from 0 to 1, so the share of the maximum is the level.
+        pieces = contour_segments(shown, self.look.contour / 100)
+        width = max(shown.shape) * CONTOUR_WIDTH
+        if layer is None:
+            from napari.layers import Vectors
+
+            layer = Vectors(
+                pieces,
+                name=NAMES[CONTOUR],
+                ndim=2,
+                vector_style="line",
+                edge_color=CONTOUR_COLOUR,
+                edge_width=width,
+                metadata=tag(CONTOUR, key),
+            )
+            self._insert(layer, CONTOUR)
+            cam = self.get(CAM)
+            layer.visible = cam is None or cam.visible
+        else:
+            layer.data = pieces
+            layer.edge_width = width
+            layer.metadata = tag(CONTOUR, key)
+
+    def clear(self) -> None:
+        """Show nothing in the layers that there are."""
+        for role in (MASK, CAM, IMAGE):
+            layer = self.get(role)
+            if layer is not None:
+                layer.data = np.zeros_like(layer.data)
+        cam = self.get(CAM)
+        if cam is not None:
+            self._show_contour(cam.data, None)
 
     def show_mask(self, mask: np.ndarray, key: str | None) -> Labels:
         """Show a mask, (H, W) bool; undo starts afresh, so that it cannot reach into another item's mask."""

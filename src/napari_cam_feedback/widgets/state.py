@@ -17,7 +17,8 @@ from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.consents import Consents
 from napari_cam_feedback.widgets.inspections import InspectionLoader
 from napari_cam_feedback.widgets.item_order import ItemOrder
-from napari_cam_feedback.widgets.layers import MASK, ItemLayers
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, ItemLayers
+from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
@@ -183,6 +184,7 @@ class Session(QObject):
         remembered = dict(self.project.remembered)
         self.target = self._valid_target(remembered.get("target", "predicted"))
         self.method = self._valid_method(remembered.get("method"), opened.default_method)
+        self.layers.set_look(MapLook.from_remembered(remembered.get("map_look")))
         self.opened.emit()
         self.go_to(self.start_index())
 
@@ -390,10 +392,7 @@ class Session(QObject):
         """Show nothing of an image that cannot be read, and take no strokes for it."""
         self.item_error = sentence
         self.autosave.detach()
-        for role in (MASK, "cam", "image"):
-            layer = self.layers.get(role)
-            if layer is not None:
-                layer.data = np.zeros_like(layer.data)
+        self.layers.clear()
         self.notify(sentence, "error")
 
     def notify(self, text: str, level: str = "info") -> None:
@@ -448,9 +447,11 @@ class Session(QObject):
 
     def toggle_cam(self) -> None:
         """Hide or show the CAM."""
-        layer = self.layers.get("cam")
+        layer, contour = self.layers.get(CAM), self.layers.get(CONTOUR)
         if layer is not None:
             layer.visible = not layer.visible
+            if contour is not None:
+                contour.visible = layer.visible
 
     def swap_class(self) -> None:
         """Change between the map of the true and that of the predicted class."""

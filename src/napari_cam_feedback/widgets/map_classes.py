@@ -1,0 +1,258 @@
+"""The maps of several classes side by side, each over the image, in napari's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_feedback.widgets.grid import grid_of
+from napari_cam_feedback.widgets.inspections import InspectionLoader
+from napari_cam_feedback.widgets.layers import CLASS_MAP, IMAGE, NAMESPACE, find_layers, shown_image, tag
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+    from napari_cam_feedback.explain import Inspection
+    from napari_cam_feedback.explain.class_maps import Classes, ClassInspector, ClassMaps
+    from napari_cam_feedback.widgets.state import Session
+
+OWNER = "classes"
+CLASS_IMAGE = "class image"
+#: So that they can be compared, whatever the person changes changes for all.
+_LINKED = ("contrast_limits", "gamma", "colormap", "opacity")
+
+
+class ClassLayers(QObject):
+    """A cell of the grid for each class: the image and over it the class's map, all maps on one scale.
+
+    They follow the person from image to image until they are hidden, or the grid is left in another way.
+
+    Signals
+    -------
+    shown : bool
+        Whether they are in the viewer now.
+    described : str
+        A sentence where the maps could not be made, an empty one where they are there.
+    """
+
+    shown = Signal(bool)
+    described = Signal(str)
+
+    def __init__(self, session: Session, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._classes: Classes = 4
+        self._inspector: ClassInspector | None = None
+        self._loader: InspectionLoader | None = None
+        self._wanted: tuple[int, Classes, str] | None = None
+        self._on = False
+        self._size: tuple[int, int, int, int] | None = None
+        session.inspected.connect(self._follow)
+        session.item_changed.connect(self._item_changed)
+        session.version_changed.connect(self._forget)
+        session.opened.connect(self._opened)
+        session.closing.connect(self.close)
+
+    @property
+    def on(self) -> bool:
+        """Whether the layers are shown, or about to be."""
+        return self._on
+
+    def choose(self, classes: Classes) -> None:
+        """Show so many of the most probable classes, or those of these indices."""
+        self._classes = classes
+        if self._on and self._session.inspection is not None:
+            self._follow(self._session.inspection)
+
+    def show(self) -> None:
+        """Show the layers, now or as soon as they are computed."""
+        if self._on or self._session.classifier is None:
+            return
+        self._on = True
+        self.shown.emit(True)
+        if self._session.inspection is not None:
+            self._follow(self._session.inspection)
+
+    def hide(self) -> None:
+        """Remove the layers and give the viewer back as it was."""
+        if not self._on:
+            return
+        grid = grid_of(self._session)
+        if grid.owner == OWNER:
+            grid.leave()
+        else:
+            self._left()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._on = False
+        self._inspector = None
+        if self._loader is not None:
+            self._loader.close()
+
+    # Following ------------------------------------------------------------------------------------
+
+    def _opened(self) -> None:
+        self.hide()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Look through another classifier; what the old one is at is of no use any more."""
+        self._inspector = None
+        self._wanted = None
+        if self._loader is not None:
+            self._loader.use(None)
+
+    def _item_changed(self) -> None:
+        """Show the next image at once, without maps until they are there; nothing of one that cannot be read."""
+        self._wanted = None
+        if not self._on or self._session.inspection is not None:
+            return
+        image = self._session.layers.get(IMAGE)
+        key = self._session.key
+        for layer in find_layers(self._session.viewer, CLASS_MAP):
+            layer.data = np.zeros_like(layer.data)
+            layer.name = f"{layer.metadata[NAMESPACE]['place'] + 1}. …"
+        for layer in find_layers(self._session.viewer, CLASS_IMAGE):
+            # An image of another kind or size comes with its maps.
+            same = image is not None and image.metadata[NAMESPACE]["key"] == key and image.data.shape == layer.data.shape
+            layer.data = image.data if same else np.zeros_like(layer.data)
+
+    def _follow(self, inspection: Inspection) -> None:
+        session = self._session
+        if not self._on or session.classifier is None or session.dataset is None:
+            return
+        if self._inspector is None:
+            from napari_cam_feedback.explain.class_maps import ClassInspector
+
+            self._inspector = ClassInspector(session.classifier, session.dataset)
+            if self._loader is None:
+                self._loader = InspectionLoader(session.jobs.main, self._arrived)
+            # The loader only needs an inspector's classifier, peek and get.
+            self._loader.use(self._inspector)  # type: ignore[arg-type]
+        assert self._loader is not None
+        self._inspector.note(inspection)
+        request = (inspection.index, self._classes, inspection.method)
+        self._wanted = request
+        found = self._inspector.peek(*request)
+        if found is not None:
+            self._show(found)
+        else:
+            self._loader.request([request])
+
+    def _arrived(self, request: Any, maps: Any, sentence: str | None) -> None:
+        if request != self._wanted or not self._on:
+            return
+        if maps is not None:
+            self._show(maps)
+        elif sentence is not None:
+            self.described.emit(sentence)
+
+    # Layers ---------------------------------------------------------------------------------------
+
+    def _show(self, maps: ClassMaps) -> None:
+        grid = grid_of(self._session)
+        with grid.changes():
+            self._remove(beyond=len(maps.classes))
+            cells: list[tuple[Image, Image]] = []
+            image, limits = shown_image(maps.image)
+            for place in range(len(maps.classes)):
+                below = self._image(place, image, limits, maps)
+                cells.append((below, self._map(place, maps)))
+            grid.show(
+                OWNER,
+                [layer for cell in cells for layer in cell],
+                self._left,
+                stride=2,
+                named=[above for _, above in cells],
+            )
+        self._link([above for _, above in cells])
+        # Cells that are new, or that show an image of another size, are fitted to it; else the person's zoom stays.
+        size = (image.shape[0], image.shape[1], maps.step, len(cells))
+        if self._size not in (None, size):
+            self._session.viewer.reset_view()
+        self._size = size
+        self.described.emit("")
+
+    def _find(self, role: str, place: int) -> Any:
+        for layer in find_layers(self._session.viewer, role):
+            if layer.metadata[NAMESPACE]["place"] == place:
+                return layer
+        return None
+
+    def _image(self, place: int, image: np.ndarray, limits: tuple[float, float], maps: ClassMaps) -> Image:
+        from napari.layers import Image
+
+        metadata = tag(CLASS_IMAGE, maps.key, place=place)
+        layer = self._find(CLASS_IMAGE, place)
+        if layer is not None and bool(layer.rgb) != (image.ndim == 3):
+            self._session.viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            layer = Image(image, name=f"image {place + 1}", rgb=image.ndim == 3, metadata=metadata, contrast_limits=limits)
+            self._session.viewer.layers.append(layer)
+        else:
+            layer.data = image
+            layer.metadata = metadata
+            if image.ndim == 2:
+                layer.contrast_limits_range = limits
+                layer.contrast_limits = limits
+        layer.scale = (maps.step, maps.step)
+        return layer
+
+    def _map(self, place: int, maps: ClassMaps) -> Image:
+        from napari.layers import Image
+
+        look = self._session.layers.look
+        metadata = tag(CLASS_MAP, maps.key, place=place)
+        layer = self._find(CLASS_MAP, place)
+        if layer is None:
+            layer = Image(
+                maps.shown[place],
+                colormap=look.colours(),
+                opacity=look.opacity,
+                contrast_limits=(0, 1),
+                blending="translucent_no_depth",
+                interpolation2d="linear",
+                metadata=metadata,
+            )
+            self._session.viewer.layers.append(layer)
+        else:
+            layer.data = maps.shown[place]
+            layer.metadata = metadata
+        layer.scale = (maps.step, maps.step)
+        # With its place, since napari wants every name once.
+        layer.name = f"{place + 1}. {describe_class(maps, place, self._session.class_names)}"
+        return layer
+
+    def _link(self, layers: Sequence[Layer]) -> None:
+        if len(layers) > 1:
+            stack = self._session.viewer.layers
+            stack.unlink_layers(layers, _LINKED)
+            stack.link_layers(layers, _LINKED)
+
+    def _remove(self, beyond: int = 0) -> None:
+        viewer = self._session.viewer
+        if viewer is None:
+            return
+        for role in (CLASS_IMAGE, CLASS_MAP):
+            for layer in find_layers(viewer, role):
+                if layer.metadata[NAMESPACE]["place"] >= beyond:
+                    viewer.layers.remove(layer)
+
+    def _left(self) -> None:
+        self._on = False
+        self._wanted = self._size = None
+        with grid_of(self._session).changes():
+            self._remove()
+        self.shown.emit(False)
+
+
+def describe_class(maps: ClassMaps, place: int, class_names: Sequence[str]) -> str:
+    """Return a class, its probability, and that nothing speaks for it where that is so."""
+    number = int(maps.classes[place])
+    nothing = "" if maps.evidence[place] else ", no positive evidence"
+    return f"{class_names[number]} ({maps.probabilities[number]:.2f}){nothing}"
