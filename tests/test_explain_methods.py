@@ -177,7 +177,8 @@ def test_contributions_add_up_to_the_map_s_mean(method):
     assert torch.allclose(ours.contributions.sum(2), ours.maps.mean((2, 3)), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# CAM's head is found by numbers, and a dead layer has none to show.
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "cam"])
 def test_a_dead_layer_gives_maps_of_zeros_not_of_nothing(method):
     classifier = small_gap().copy()
     with torch.no_grad():
