@@ -163,7 +163,9 @@ def test_folders_named_by_numbers_are_indices_into_the_names_of_a_model(tmp_path
         "number or add the missing names."
     )
     write(tmp_path, "train/fox/a.png")
-    assert 'has the class "0", which is no class of the model' in sentence_of(open_dataset, tmp_path, class_names=("cat", "dog", "owl"))
+    assert 'has the class "0", which is no class of the model' in sentence_of(
+        open_dataset, tmp_path, class_names=("cat", "dog", "owl")
+    )
 
 
 def test_known_masks_lie_beside_the_splits(folder):

@@ -195,9 +195,7 @@ def test_a_csv_that_is_none_is_named(stack):
 
 def test_a_class_that_the_model_does_not_have_is_named(stack):
     label(stack, "0,cat,train")
-    assert 'stack.csv has the class "cat", which is no class of the model (dog)' in sentence_of(
-        stack, class_names=("dog",)
-    )
+    assert 'stack.csv has the class "cat", which is no class of the model (dog)' in sentence_of(stack, class_names=("dog",))
 
 
 def test_a_broken_stack_is_named(stack):

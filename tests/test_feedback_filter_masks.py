@@ -116,7 +116,7 @@ def test_masks_are_made_with_progress_and_stop_when_asked():
 
 def test_the_threshold_of_a_large_split_is_taken_from_a_seeded_part(monkeypatch):
     monkeypatch.setattr(sys.modules["napari_cam_feedback.feedback.filter_masks"], "THRESHOLD_IMAGES", 10)
-    monkeypatch.setattr("napari_cam_feedback.feedback.filter_masks.THRESHOLD_PIXELS", 4)
+    monkeypatch.setattr(sys.modules["napari_cam_feedback.feedback.filter_masks"], "THRESHOLD_PIXELS", 4)
     data = dataset(*[RAMP + n for n in range(40)])
     found = {seed: split_threshold(hand_classifier(2, 5), data, 0, 50, seed=seed) for seed in range(6)}
     assert found[0] == split_threshold(hand_classifier(2, 5), data, 0, 50, seed=0)

@@ -73,9 +73,7 @@ def test_another_number_of_folders_than_outputs_gives_both(tmp_path):
 
 def test_folders_of_other_classes_than_the_model_s_give_a_sentence(tmp_path):
     save_classifier(small_gap(("a", "b", "d")), tmp_path / "m.safetensors")
-    with pytest.raises(
-        DataError, match=r'has the class "c", which is no class of the model \(a, b, d\); correct the'
-    ):
+    with pytest.raises(DataError, match=r'has the class "c", which is no class of the model \(a, b, d\); correct the'):
         open_pair(tmp_path / "m.safetensors", images(tmp_path / "data"), device="cpu")
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from napari_cam_feedback.cli import demo, evaluate, explain, filters, masks, predict, retune, train
+from napari_cam_feedback.cli import concepts, demo, evaluate, explain, filters, masks, predict, retune, train
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
 
 DEBUG_VARIABLE = "NAPARI_CAM_FEEDBACK_DEBUG"
 
+INTERRUPTED = 130
 # In the order in which the help lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "explain": explain.explain,
     "filters": filters.filters,
+    "concepts": concepts.concepts,
     "retune": retune.retune,
     "evaluate": evaluate.evaluate,
 }
@@ -38,13 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
-        return int(status or 0)
+        # Typer turns Ctrl-C into this status.
+        return _fail("Stopped.", INTERRUPTED) if status == INTERRUPTED else int(status or 0)
     except FeedbackError as error:
         if isinstance(error, WeightsMismatch):
             show_mismatch(error.rows)
         return _fail(describe(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("Stopped.", 130)
+        return _fail("Stopped.", INTERRUPTED)
     except Exception as error:
         # Errors of usage come from typer's own copy of click, whose classes have no public name.
         if hasattr(error, "format_message"):
