@@ -13,6 +13,7 @@ import typer
 from napari_cam_feedback.cli import concepts, demo, evaluate, explain, filters, masks, predict, retune, train
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
+from napari_cam_feedback.cli.stopping import Stopped
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
 
 DEBUG_VARIABLE = "NAPARI_CAM_FEEDBACK_DEBUG"
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, WeightsMismatch):
             show_mismatch(error.rows)
         return _fail(describe(error), 2)
+    except Stopped:
+        return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Stopped.", INTERRUPTED)
     except Exception as error:

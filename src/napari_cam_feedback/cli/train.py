@@ -11,7 +11,7 @@ import typer
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, remark, show_skipped, write_json
-from napari_cam_feedback.cli.stopping import stop_on_interrupt
+from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def train(
     show_skipped(cache.skipped)
     if last is None:
         remark("Stopped before the first epoch was done; nothing was written.")
-        raise typer.Exit(130)
+        raise Stopped
     save_classifier(classifier, out_file)
     best = classifier.info["training"]["epoch"]
     said = f"; stopped after epoch {last.epoch}" if stopped else ""
@@ -85,7 +85,7 @@ def train(
     done = {"model": str(out_file), "epoch": best, "last": asdict(last), "config": config.model_dump()}
     write_json(json_file, {**done, "skipped": cache.skipped})
     if stopped:
-        raise typer.Exit(130)
+        raise Stopped
 
 
 def _train_config(**settings: Any) -> TrainConfig:
