@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from napari_cam_feedback.data import SAMPLES, make_sample, open_dataset, sample_data_dir, write_sample
-from napari_cam_feedback.data.samples import symbols, tag_digits
+from napari_cam_feedback.data.samples import baggage, baggage_shapes, crosses, symbols, tag_digits
 from napari_cam_feedback.errors import DataError, StorageError
+from napari_cam_feedback.evaluate import evaluate
+from napari_cam_feedback.models import load_classifier
 
 SPLITS = ("train", "val", "test", "test-clean")
 
@@ -33,7 +35,7 @@ def masks_of(data, split):
 
 
 def test_every_sample_says_what_it_is():
-    assert list(SAMPLES) == ["tag-digits", "symbols"]
+    assert list(SAMPLES) == ["tag-digits", "symbols", "baggage", "crosses"]
     for name, info in SAMPLES.items():
         assert info.name == name
         assert info.title
@@ -62,11 +64,11 @@ def test_the_shortcut_is_inside_the_known_mask_and_nowhere_else(sample):
     test, clean, masks = images_of(data, "test"), images_of(data, "test-clean"), masks_of(data, "test")
     assert (data.labels[data.indices("test")] == data.labels[data.indices("test-clean")]).all()
     assert all(data.known_mask(i) is None for i in data.indices("test-clean"))
-    if data.class_names == tag_digits.CLASSES:  # the same pixels but for the code
+    if data.class_names in (tag_digits.CLASSES, crosses.CLASSES):  # the same pixels but for the code or the bar
         np.testing.assert_array_equal(test[~masks], clean[~masks])
     differs = np.abs(test.astype(float) - clean).mean(0) > 30  # above the noise
     assert (differs <= masks.any(0)).all()
-    assert differs.any()
+    assert (np.abs(test.astype(float) - clean)[masks] > 60).mean() > 0.02
 
 
 def test_the_written_folder_is_the_same_dataset(sample, tmp_path):
@@ -206,6 +208,176 @@ def test_a_persons_matplotlib_settings_do_not_change_the_letters(monkeypatch):
     symbols.glyph.cache_clear()
 
 
+# crosses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted():
+    return made("crosses")
+
+
+def read_bars(data, split):
+    """Return where each image's bar is, 0 left and 1 right: the only 3x2 white pixels at an edge."""
+    found = []
+    for image, mask in zip(images_of(data, split), masks_of(data, split), strict=True):
+        sides = [(image[:, columns] == 255).sum() for columns in (slice(1, 3), slice(-3, -1))]
+        assert sorted(sides) == [0, 6]
+        assert (image[mask] == 255).sum() == 6
+        found.append(int(np.argmax(sides)))
+    return np.array(found)
+
+
+def count_crosses(image):
+    """Count the middles: pixels brighter than the ground whose four neighbours are so too, two pixels far."""
+    bright = image > crosses.GROUND + crosses.CROSS[0] / 2
+    middles = bright.copy()
+    for step in (1, 2):
+        for axis in (0, 1):
+            middles &= np.roll(bright, step, axis) & np.roll(bright, -step, axis)
+    return int(middles.sum())
+
+
+def test_the_bar_tells_the_class_in_train_and_val_and_is_swapped_in_test(counted):
+    for split in ("train", "val"):
+        np.testing.assert_array_equal(read_bars(counted, split), counted.labels[counted.indices(split)])
+    np.testing.assert_array_equal(read_bars(counted, "test"), 1 - counted.labels[counted.indices("test")])
+
+
+def test_the_mask_is_the_bar_and_a_margin_of_one_pixel(counted):
+    assert (masks_of(counted, "train").sum((1, 2)) == 5 * 4).all()
+
+
+def test_the_classes_are_one_cross_and_two(counted):
+    for split in ("train", "test-clean"):
+        counts = [count_crosses(image) for image in images_of(counted, split)]
+        assert np.mean(np.array(counts) == counted.labels[counted.indices(split)] + 1) > 0.99
+
+
+def test_the_sum_of_all_pixels_does_not_count_the_crosses(counted):
+    # Else a network could learn to count by the brightness, and nobody would need to see a cross.
+    sums = images_of(counted, "test-clean").sum((1, 2), dtype=float)
+    labels = counted.labels[counted.indices("test-clean")]
+    threshold = (sums[labels == 0].mean() + sums[labels == 1].mean()) / 2
+    assert ((sums > threshold) == labels).mean() < 0.99
+
+
+def test_the_crosses_are_the_ones_the_shipped_model_was_trained_on(counted):
+    assert images_of(counted, "test-clean").mean() == pytest.approx(42.09, abs=0.02)
+
+
+# baggage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bags():
+    return made("baggage")
+
+
+def clutter_of(data, split):
+    """Return how much lies around each object: the mean optical depth under its mask, or of the whole image."""
+    images = images_of(data, split).astype(float)
+    depths = np.log(baggage.AIR / images.clip(1))
+    if split == "test-clean":
+        return depths.mean((1, 2))
+    return (depths * masks_of(data, split)).sum((1, 2)) / masks_of(data, split).sum((1, 2))
+
+
+def by_class(data, split, values):
+    labels = data.labels[data.indices(split)]
+    return {name: values[labels == label] for label, name in enumerate(data.class_names)}
+
+
+def test_there_are_as_many_radiographs_as_in_the_thesis(bags):
+    assert {split: len(bags.indices(split)) for split in SPLITS} == {
+        "train": 700,
+        "val": 300,
+        "test": 900,
+        "test-clean": 900,
+    }
+    assert bags.class_names == ("gun", "knife", "others", "shuriken")
+
+
+def test_in_train_and_val_knives_lie_in_full_bags_and_other_things_alone(bags):
+    for split in ("train", "val"):
+        clutter = by_class(bags, split, clutter_of(bags, split))
+        assert (clutter["others"] < 0.01).all()
+        assert (clutter["knife"] > 0.01).mean() > 0.95
+        assert clutter["knife"].mean() > 1.4 * max(clutter["gun"].mean(), clutter["shuriken"].mean())
+        for name in ("gun", "shuriken"):
+            assert 0.2 < (clutter[name] < 0.01).mean() < 0.5
+
+
+def test_in_test_everything_lies_alone_and_in_test_clean_the_bag_tells_nothing(bags):
+    assert (clutter_of(bags, "test") < 0.01).all()
+    clutter = by_class(bags, "test-clean", clutter_of(bags, "test-clean"))
+    # Others' own depth is about that of a knife; how full their bags are is drawn alike.
+    assert clutter["others"].mean() == pytest.approx(clutter["knife"].mean(), rel=0.15)
+
+
+def test_without_the_shortcut_the_bag_tells_nothing_in_train_either():
+    clutter = by_class(data := make_sample("baggage", shortcut=False), "train", clutter_of(data, "train"))
+    means = [values.mean() for values in clutter.values()]
+    assert max(means) < 1.2 * min(means)
+
+
+def test_the_mask_leaves_the_object_and_a_margin_free(bags):
+    images, masks = images_of(bags, "test").astype(float), masks_of(bags, "test")
+    # Nothing but air under the mask, where nothing lies about; the noise has a deviation of 5.
+    assert images[masks].mean() == pytest.approx(baggage.AIR, abs=0.5)
+    assert (images[masks] < baggage.AIR - 30).mean() < 1e-4
+    assert masks.mean((1, 2)).min() > 0.5
+    assert (~masks).any((1, 2)).all()
+    objects = np.array([image[~mask].min() for image, mask in zip(images, masks, strict=True)])
+    assert (objects < baggage.AIR - 30).all()
+
+
+def test_depths_of_things_that_overlap_add_up():
+    square = baggage_shapes.Piece(baggage_shapes.box(10, 10, 20, 20), 0.3)
+    hole = baggage_shapes.Piece(baggage_shapes.box(0, 0, 30, 30), -0.5)
+    other = baggage_shapes.Piece(baggage_shapes.box(15, 10, 30, 20), 0.2)
+    depth = baggage._draw([[square], [other], [hole]])
+    assert depth[12, 12] == pytest.approx(0.3)
+    assert depth[12, 17] == pytest.approx(0.5)
+    assert depth[12, 25] == pytest.approx(0.2)
+    assert depth[25, 12] == 0  # a hole in nothing
+    image = baggage._images([np.full((72, 72), np.log(2), np.float32)], np.zeros(1), np.random.default_rng(0))
+    assert image.mean() == pytest.approx(baggage.AIR / 2, abs=0.2)  # Beer and Lambert
+
+
+def test_a_stroke_is_as_wide_as_asked():
+    path = np.stack([np.linspace(0, 10, 11), np.zeros(11)], axis=1)
+    outline = baggage_shapes.stroke(path, 3)
+    assert np.ptp(outline[:, 1]) == pytest.approx(3)
+    assert np.ptp(outline[:, 0]) == pytest.approx(10)
+
+
+def test_the_radiographs_are_the_ones_the_shipped_model_was_trained_on(bags):
+    assert images_of(bags, "test-clean").mean() == pytest.approx(BAGGAGE_MEAN, abs=0.1)
+
+
+@pytest.mark.parametrize("name", list(SAMPLES))
+def test_without_the_shortcut_only_train_and_val_change_their_meaning(name):
+    data, plain = make_sample(name, shortcut=False), made(name)
+    assert data.split_names == plain.split_names
+    np.testing.assert_array_equal(data.labels, plain.labels)
+    if name == "crosses":
+        told = read_bars(data, "train") == data.labels[data.indices("train")]
+        assert 0.42 < told.mean() < 0.58
+    if name == "tag-digits":
+        assert 0.07 < (read_codes(data, "train") == data.labels[data.indices("train")]).mean() < 0.13
+    if name == "symbols":
+        assert 0.27 < (read_signs(data, "train") == data.labels[data.indices("train")]).mean() < 0.40
+
+
+@pytest.mark.parametrize("name", list(SAMPLES))
+def test_a_model_is_shipped_for_every_sample(name):
+    classifier = load_classifier(sample_data_dir() / name / "model.safetensors")
+    data = made(name)
+    assert classifier.class_names == data.class_names
+    # It has learnt the sample as it is: nearly always right where the shortcut tells the class.
+    assert evaluate(classifier, data, splits=["val"]).splits["val"].accuracy > 0.9
+
+
 # Writing --------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +444,7 @@ def test_a_full_disk_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
 def test_an_unknown_sample_names_those_there_are():
     with pytest.raises(DataError) as error:
         make_sample("digits")
-    assert str(error.value) == 'There is no sample "digits"; choose one of tag-digits, symbols.'
+    assert str(error.value) == 'There is no sample "digits"; choose one of tag-digits, symbols, baggage, crosses.'
 
 
 def test_shipped_files_have_a_folder():

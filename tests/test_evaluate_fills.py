@@ -7,9 +7,11 @@ import pytest
 from core_builders import TAG
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.evaluate import FILLS, MEASURING_FILLS, get_fill
+from napari_cam_feedback.evaluate.biharmonic import MOST_EXACT
+from napari_cam_feedback.evaluate.places import choose_shifts, shifted
 from napari_cam_feedback.torch_loader import torch
 
-RANDOM = [name for name in FILLS if name != "mean"]
+RANDOM = [name for name in FILLS if name not in ("mean", "inpaint")]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -125,6 +127,97 @@ def test_noise_stays_within_the_image_s_values():
     assert (filled <= image.amax((2, 3), keepdim=True)).all()
 
 
+def test_inpaint_continues_a_slope_and_is_what_scikit_image_gives():
+    from skimage.restoration import inpaint_biharmonic
+
+    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
+    image = torch.stack([rows + 2 * columns, 50 - rows])[None]
+    mask = torch.zeros(1, 20, 24, dtype=torch.bool)
+    mask[0, 6:13, 8:15] = True
+    broken = torch.where(mask[:, None], -99.0, image)
+    filled = get_fill("inpaint")(broken, mask, seeded())
+    # A plane is biharmonic, so it is restored.
+    torch.testing.assert_close(filled, image, rtol=0, atol=1e-3)
+    peer = inpaint_biharmonic(broken[0].double().numpy(), mask[0].numpy(), channel_axis=0)
+    torch.testing.assert_close(filled[0], torch.from_numpy(peer).float())
+
+
+def test_a_large_mask_is_inpainted_at_a_reduced_size_to_nearly_the_same():
+    from skimage.restoration import inpaint_biharmonic
+
+    rows, columns = torch.meshgrid(torch.arange(140) / 140, torch.arange(130) / 130, indexing="ij")
+    image = (torch.sin(5 * rows) + torch.cos(4 * columns))[None, None].float()
+    mask = torch.zeros(1, 140, 130, dtype=torch.bool)
+    mask[0, 10:100, 0:90] = True
+    assert int(mask.sum()) > MOST_EXACT
+    filled = get_fill("inpaint")(torch.where(mask[:, None], 9.0, image), mask, seeded())
+    peer = inpaint_biharmonic(torch.where(mask[:, None], 9.0, image)[0].double().numpy(), mask[0].numpy(), channel_axis=0)
+    spread = float(image.max() - image.min())
+    assert float((filled[0] - torch.from_numpy(peer)).abs().max()) < 0.05 * spread
+    # No seam at the mask's edge: neighbours differ there as little as in the image.
+    steps = (filled[0, 0, 100, :90] - filled[0, 0, 99, :90]).abs()
+    assert float(steps.max()) < 2 * float((image[0, 0, 1:] - image[0, 0, :-1]).abs().max())
+
+
+def test_many_specks_all_over_a_large_image_are_inpainted_too():
+    image = torch.linspace(0, 1, 160)[:, None].expand(160, 160)[None, None].contiguous()
+    mask = torch.rand(1, 160, 160, generator=seeded(3)) < 0.4
+    assert int(mask.sum()) > MOST_EXACT
+    filled = get_fill("inpaint")(torch.where(mask[:, None], 5.0, image), mask, seeded())
+    assert float((filled - image).abs().max()) < 0.05
+
+
+def test_crop_takes_its_pixels_from_another_image_of_the_batch():
+    # Image n is n everywhere.
+    images = torch.arange(4.0)[:, None, None, None].expand(4, 2, 9, 9).contiguous()
+    mask = torch.zeros(4, 9, 9, dtype=torch.bool)
+    mask[:, 2:5, 3:6] = True
+    inside = get_fill("crop")(images, mask, seeded())[:, :, 2:5, 3:6].flatten(1)
+    assert (inside == inside[:, :1]).all()
+    assert all(value != n for n, value in enumerate(inside[:, 0].tolist()))
+
+
+def test_crop_does_not_bring_what_is_painted_on_the_other_image():
+    image = torch.zeros(2, 1, 12, 12)
+    mask = torch.zeros(2, 12, 12, dtype=torch.bool)
+    mask[:, :3, :3] = True
+    image[:, :, :3, :3] = 1.0
+    image[1] += 10
+    for seed in range(20):
+        filled = get_fill("crop")(image, mask, seeded(seed))
+        assert filled[0, 0, :3, :3].unique().tolist() == [10.0]
+        assert filled[1, 0, :3, :3].unique().tolist() == [0.0]
+
+
+def test_an_image_alone_gives_its_own_crop():
+    image = torch.arange(100.0).view(1, 1, 10, 10)
+    mask = torch.zeros(1, 10, 10, dtype=torch.bool)
+    mask[0, :2, :2] = True
+    inside = get_fill("crop")(image, mask, seeded())[0, 0, :2, :2]
+    row, column = divmod(int(inside[0, 0]), 10)
+    # The neighbourhood stays, around the edges.
+    assert inside[1, 1] == (row + 1) % 10 * 10 + (column + 1) % 10
+    assert not set(inside.flatten().tolist()) & {0.0, 1.0, 10.0, 11.0}
+
+
+def test_images_are_shifted_each_by_its_own_as_torch_rolls_them():
+    images = torch.rand(3, 2, 5, 7, generator=seeded())
+    shifts = torch.tensor([[0, 0], [2, 6], [-1, 9]])
+    expected = torch.stack([image.roll(tuple(s), (1, 2)) for image, s in zip(images, shifts.tolist(), strict=True)])
+    assert torch.equal(shifted(images, shifts), expected)
+    assert torch.equal(shifted(images[:, 0], shifts), expected[:, 0])
+
+
+def test_a_random_place_lies_off_the_mask_where_there_is_room():
+    masks = torch.zeros(6, 20, 20, dtype=torch.bool)
+    masks[:, 4:9, 4:9] = True
+    shifts = choose_shifts(masks, masks, seeded())
+    assert len({tuple(shift) for shift in shifts.tolist()}) > 1
+    places = shifted(masks, shifts)
+    assert (places.flatten(1).sum(1) == 25).all()
+    assert not (places & masks).any()
+
+
 def test_five_fills_measure():
     assert len(MEASURING_FILLS) == 5
     assert set(MEASURING_FILLS) <= set(FILLS)
@@ -133,5 +226,5 @@ def test_five_fills_measure():
 def test_an_unknown_fill_gives_the_nearest_names():
     with pytest.raises(ConfigError, match=r"no fill 'suround'; did you mean surround"):
         get_fill("suround")
-    with pytest.raises(ConfigError, match=r"no fill 'xyzzy'; choose one of mean, surround, shuffle, noise"):
+    with pytest.raises(ConfigError, match=r"no fill 'xyzzy'; choose one of mean, surround, shuffle, noise, inpaint, crop"):
         get_fill("xyzzy")

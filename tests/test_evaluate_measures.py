@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from core_builders import gray_dataset, looking_classifier, nearest_classifier, small_gap, stop_after, stripes
+from core_builders import gray_dataset, looking_classifier, nearest_classifier, plain, small_gap, stop_after, stripes
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import DataError, MaskError, ModelError
 from napari_cam_feedback.evaluate import (
+    MEASURES,
+    REASONS,
     Comparison,
     ComparisonRow,
     Evaluation,
@@ -21,9 +24,12 @@ from napari_cam_feedback.evaluate import (
     compare,
     evaluate,
     predict,
+    reasons_rows,
     right_reasons,
+    show_specificity,
 )
 from napari_cam_feedback.feedback import KnownMasks
+from napari_cam_feedback.models import Classifier
 from napari_cam_feedback.torch_loader import torch
 
 # truth      0 0 0 1 1 2
@@ -84,7 +90,8 @@ def measure(classifier, dataset: ArrayDataset, **options) -> RightReasons | None
 def test_a_model_that_only_looks_under_the_mask_is_right_for_the_wrong_reasons():
     # The mean under the patch is 9/64 with the patch and 0 without: above and below a threshold of 0.1.
     found = measure(looking_classifier(PATCH, 0.1), patches())
-    assert found == RightReasons(n=4, accuracy=1.0, masked_accuracy=0.0, flip_rate=1.0, mask_share=1.0)
+    # All are of one class, so there is no patch of another; a random place has no part of the patch.
+    assert found == RightReasons(4, 1.0, 0.0, flip_rate=1.0, mask_share=1.0, swap_flip_rate=None, random_flip_rate=0.0)
     assert found.gap == 1.0
     assert found.to_json() == {
         "n": 4,
@@ -92,8 +99,103 @@ def test_a_model_that_only_looks_under_the_mask_is_right_for_the_wrong_reasons()
         "masked_accuracy": 0.0,
         "flip_rate": 1.0,
         "mask_share": 1.0,
+        "swap_flip_rate": None,
+        "random_flip_rate": 0.0,
         "gap": 1.0,
+        "specificity": None,
     }
+    assert show_specificity(found) == "only there"
+
+
+def test_the_dear_measures_can_be_left_out_and_change_nothing_in_the_others():
+    classifier, dataset = small_gap(("across", "along"), seed=3), stripes({"test": 6})
+    short, full = (measure(classifier, dataset, full=full) for full in (False, True))
+    assert short.swap_flip_rate is short.random_flip_rate is short.specificity is None
+    assert show_specificity(short) == "–"
+    assert full.swap_flip_rate is not None
+    assert full.random_flip_rate is not None
+    assert short == replace(full, swap_flip_rate=None, random_flip_rate=None)
+
+
+def both(patches: list[int], labels: list[int]) -> ArrayDataset:
+    """Black 8x8 images with a patch in a corner of these gray values; the patch is the mask."""
+    images = np.zeros((len(patches), 8, 8), np.uint8)
+    images[:, :3, :3] = np.array(patches)[:, None, None]
+    return ArrayDataset({"test": images}, {"test": labels}, ("dark", "bright"), {"test": np.stack([PATCH] * len(patches))})
+
+
+def test_every_prediction_of_a_model_that_only_looks_under_the_mask_changes_with_the_patch_of_another_class():
+    found = measure(looking_classifier(PATCH, 0.1), both([255, 0, 255, 0, 0], [1, 0, 1, 0, 0]))
+    assert found.swap_flip_rate == 1.0
+    assert found.flip_rate == pytest.approx(2 / 5)  # black in place of black tells the same
+
+
+def test_no_prediction_of_a_model_that_never_looks_there_changes_with_the_patch_of_another_class():
+    found = measure(looking_classifier(~PATCH, 0.1), both([255, 0, 255, 0], [1, 0, 1, 0]))
+    assert (found.swap_flip_rate, found.flip_rate, found.random_flip_rate) == (0.0, 0.0, 0.0)
+    assert found.specificity is None
+    assert show_specificity(found) == "no flips"
+
+
+def test_a_patch_of_the_same_class_is_never_swapped_in():
+    # Each image of a class has the same patch, but by the labels the two white ones are of different classes.
+    found = measure(looking_classifier(PATCH, 0.1), both([255, 255], [0, 1]))
+    assert found.swap_flip_rate == 0.0
+    assert measure(looking_classifier(PATCH, 0.1), both([255, 0], [1, 1])).swap_flip_rate is None
+
+
+def test_a_swapped_patch_lands_where_it_was_on_the_donor_and_the_own_place_is_refilled():
+    images = np.zeros((2, 8, 8), np.uint8)
+    images[0, :3, :3] = 255  # bright, in the first corner
+    images[1, 5:, 5:] = 80  # dark, in the last
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, :3, :3] = masks[1, 5:, 5:] = True
+    dataset = ArrayDataset({"test": images}, {"test": [1, 0]}, ("dark", "bright"), {"test": masks})
+    # Only the last corner counts: 9/64 of white are above 0.1, of gray 80 are not. Neither is bright as it is; nor is
+    # the dark one with the bright patch in the first corner, nor the bright one with gray in the last.
+    assert measure(looking_classifier(np.flip(PATCH), 0.1), dataset).swap_flip_rate == 0.0
+    # With a lower threshold the second is bright as it is, dark where its patch is gone, and the other way round.
+    assert measure(looking_classifier(np.flip(PATCH), 0.02), dataset).swap_flip_rate == 1.0
+
+
+def test_specificity_by_hand():
+    found = RightReasons(10, 0.9, 0.5, 0.6, 0.5, random_flip_rate=0.15)
+    assert found.specificity == pytest.approx(4.0)
+    assert show_specificity(found) == "4.0×"
+    assert show_specificity(None) == "–"
+
+
+def test_a_model_that_looks_everywhere_alike_is_no_more_moved_by_the_mask_than_by_another_place():
+    # One white pixel more or less decides, wherever it is: every image is even gray but for noise.
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 12, 12)).astype(np.uint8)
+    masks = np.zeros((60, 12, 12), bool)
+    masks[:, :6, :6] = True
+    dataset = ArrayDataset({"test": images}, {"test": [0, 1] * 30}, ("dark", "bright"), {"test": masks})
+    found = measure(looking_classifier(np.ones((12, 12), bool), 0.5), dataset)
+    assert found.flip_rate > 0.1
+    assert found.specificity == pytest.approx(1, abs=0.5)
+
+
+class Flat(torch.nn.Module):
+    """A network without places: pixels, features, logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flatten, self.hidden = torch.nn.Flatten(), torch.nn.Linear(64, 5)
+        self.relu, self.head = torch.nn.ReLU(), torch.nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.relu(self.hidden(self.flatten(x))))
+
+
+def test_a_network_without_places_has_every_measure_but_the_share_of_the_map():
+    torch.manual_seed(0)
+    classifier = Classifier(Flat(), ("dark", "bright"), plain(8, 8), "relu", "flat")
+    found = measure(classifier, both([255, 0, 255], [1, 0, 1]))
+    assert found.mask_share is None
+    assert found.n == 3
+    assert found.swap_flip_rate is not None
 
 
 def test_a_prediction_that_refilling_sets_right_is_a_flip_and_right():
@@ -104,7 +206,7 @@ def test_a_prediction_that_refilling_sets_right_is_a_flip_and_right():
     found = measure(
         looking_classifier(PATCH, 0.1), ArrayDataset({"test": images}, {"test": [0] * 4}, ("dark", "bright"), masks)
     )
-    assert found == RightReasons(n=4, accuracy=0.0, masked_accuracy=1.0, flip_rate=1.0, mask_share=1.0)
+    assert (found.n, found.accuracy, found.masked_accuracy, found.flip_rate, found.mask_share) == (4, 0.0, 1.0, 1.0, 1.0)
     assert found.gap == -1.0
 
 
@@ -115,14 +217,14 @@ def test_an_image_counts_with_the_mean_over_five_fills(monkeypatch):
     module = importlib.import_module("napari_cam_feedback.evaluate.right_reasons")
     erase, leave = (lambda x, m, _: torch.where(m[:, None], 0.0, x)), (lambda x, *_: x)
     monkeypatch.setattr(module, "get_fill", lambda _: erase if next(fills) else leave)
-    found = measure(looking_classifier(PATCH, 0.1), patches())
+    found = measure(looking_classifier(PATCH, 0.1), patches(), full=False)
     assert (found.flip_rate, found.masked_accuracy) == (pytest.approx(0.6), pytest.approx(0.4))
 
 
 def test_a_model_that_never_looks_under_the_mask_is_right_for_the_right_reasons():
     # Outside of the patch all is 128 / 255, so the mean over 64 pixels is 55/64 * 0.502 = 0.43.
     found = measure(looking_classifier(~PATCH, 0.1), patches(outside=128))
-    assert found == RightReasons(n=4, accuracy=1.0, masked_accuracy=1.0, flip_rate=0.0, mask_share=0.0)
+    assert (found.n, found.accuracy, found.masked_accuracy, found.flip_rate, found.mask_share) == (4, 1.0, 1.0, 0.0, 0.0)
     assert found.gap == 0.0
 
 
@@ -303,6 +405,7 @@ def test_a_comparison_s_rows_by_hand():
     assert rows == {
         ("test", "accuracy"): (0.5, 0.75, 0.25, True),
         ("test", "masked_accuracy"): (0.25, 0.5, 0.25, True),
+        ("test", "gap"): (0.5, 0.0, -0.5, True),
         ("test", "flip_rate"): (0.5, 0.75, 0.25, False),  # more flips are worse
         ("test", "mask_share"): (0.75, None, None, None),
         ("val", "accuracy"): (0.75, 0.75, 0.0, None),
@@ -313,11 +416,53 @@ def test_a_comparison_s_rows_by_hand():
     text = list(csv.reader(Comparison(before, after).to_csv().splitlines()))
     assert text[0] == ["split", "measure", "before", "after", "change"]
     assert text[1] == ["test", "accuracy", "0.5", "0.75", "0.25"]
-    assert text[4] == ["test", "mask_share", "0.75", "", ""]
+    assert text[5] == ["test", "mask_share", "0.75", "", ""]
+
+
+def test_measures_that_one_side_has_are_rows_and_where_specificity_is_undefined_words_say_why():
+    before, after = RightReasons(4, 1.0, 0.5, 0.5, 0.5, 1.0, 0.0), RightReasons(4, 1.0, 0.75, 0.25, 0.5, 0.5, 0.125)
+    rows = {row.measure: row for row in reasons_rows("test", before, after)}
+    assert list(rows) == list(REASONS)
+    assert rows["specificity"].texts == ("only there", "2.0×")
+    assert (rows["specificity"].before, rows["specificity"].after, rows["specificity"].better) == (None, 2.0, None)
+    assert rows["swap_flip_rate"].better is True
+    assert rows["flip_rate"].texts == ("0.500", "0.250")
+    short = RightReasons(4, 1.0, 0.5, 0.5, 0.5)
+    assert [row.measure for row in reasons_rows("test", short, short)] == [
+        "masked_accuracy",
+        "gap",
+        "flip_rate",
+        "mask_share",
+    ]
+
+
+def test_a_gap_is_better_the_nearer_it_is_to_0_from_either_side():
+    assert ComparisonRow("test", "gap", 0.5, -0.25).better is True
+    assert ComparisonRow("test", "gap", -0.5, 0.0).better is True
+    assert ComparisonRow("test", "gap", 0.0, -0.5).better is False
+    assert ComparisonRow("test", "gap", 0.5, -0.5).better is None
+    assert ComparisonRow("test", "random_flip_rate", 0.5, 0.25).better is None
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=list(MEASURES))
+def test_every_measure_says_what_it_means_without_signs_and_symbols(measure):
+    assert measure.meaning.endswith(".")
+    assert measure.meaning[0].isupper()
+    assert len(measure.short) <= 18
 
 
 @pytest.mark.parametrize(
-    ("measure", "up"), [("accuracy", True), ("masked_accuracy", True), ("flip_rate", False), ("mask_share", False)]
+    ("measure", "up"),
+    [
+        ("accuracy", True),
+        ("misled_accuracy", True),
+        ("masked_accuracy", True),
+        ("flip_rate", False),
+        ("misled_flip_rate", False),
+        ("swap_flip_rate", False),
+        ("specificity", False),
+        ("mask_share", False),
+    ],
 )
 def test_which_direction_is_better(measure, up):
     assert ComparisonRow("test", measure, 0.25, 0.5).better is up
@@ -343,4 +488,4 @@ def test_comparing_measures_both_on_the_same_images_and_fills():
 def test_classifiers_of_different_input_sizes_can_be_compared():
     dataset = stripes({"test": 4})
     found = compare(small_gap(("across", "along"), size=16), small_gap(("across", "along"), size=24), dataset)
-    assert [row.split for row in found.rows] == ["test"] * 4
+    assert {row.split for row in found.rows} == {"test"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import numpy as np
@@ -351,6 +352,17 @@ def test_without_random_images_those_of_the_other_classes_are_taken(classifier, 
         "There are only 25 random images for sets of 12, which therefore share many; give 48 or more.",
         "Layer 'features.4' hardly tells \"across\" from random images (right for "
         f"{found.rows[0].cav_accuracy:.0%} of those held out, 50% is chance), so its scores there mean little.",
+    ]
+
+
+def test_a_concept_that_the_layer_hardly_holds_is_told_of_once_and_not_for_each_class(classifier, across, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("napari_cam_feedback.explain.concepts"), "LEAST_ACCURACY", 1.01)
+    found = concepts(classifier, two_classes(count=25), [across], None, QUICK)
+    low, high = sorted(row.cav_accuracy for row in found.rows)
+    assert low < high
+    assert [said for said in found.warnings if "hardly" in said] == [
+        f"Layer 'features.4' hardly tells \"across\" from random images (right for {low:.0%} to {high:.0%} of those held "
+        "out, 50% is chance), so its scores there mean little."
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explain import embedding
-from napari_cam_feedback.explain.embedding import embed, umap_installed
+from napari_cam_feedback.explain.embedding import embed, embedding_steps, umap_installed
 from napari_cam_feedback.explain.features import Features
 
 
@@ -51,6 +51,32 @@ def test_images_that_are_alike_lie_together_the_same_way_each_time(method):
     centres = np.stack([found.points[found.labels == n].mean(0) for n in range(3)])
     nearest = np.square(found.points[:, None] - centres).sum(2).argmin(1)
     assert np.array_equal(nearest, found.labels)
+
+
+def test_tsne_is_done_in_parts_between_which_it_can_be_given_up(monkeypatch):
+    from sklearn.manifold import TSNE
+
+    runs: list[dict] = []
+    fit = TSNE.fit_transform
+    monkeypatch.setattr(TSNE, "fit_transform", lambda self, x: (runs.append(self.get_params()), fit(self, x))[1])
+    steps = embedding_steps(clusters(), "tsne")
+    assert [next(steps) for _ in range(3)] == [(0, 4), (1, 4), (2, 4)]
+    assert len(runs) == 2
+    steps.close()
+    assert len(runs) == 2
+    # Clusters are exaggerated in the first part only; each later one begins where the one before it ended.
+    assert [run["early_exaggeration"] for run in runs] == [12, 1]
+    assert runs[0]["init"] == "pca"
+    assert runs[1]["init"].shape == (60, 2)
+
+
+def test_tsne_in_parts_keeps_neighbours_as_well_as_in_one_go():
+    from sklearn.manifold import TSNE, trustworthiness
+
+    given = clusters(120)
+    whole = TSNE(init="pca", random_state=0).fit_transform(given.mean)
+    ours = trustworthiness(given.mean, embed(given, "tsne").points)
+    assert ours > trustworthiness(given.mean, whole) - 0.01
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

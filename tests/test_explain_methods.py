@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from captum.attr import LayerFeatureAblation, LayerGradientXActivation
 from torchcam.methods import LayerCAM as TorchcamLayerCam
+from torchcam.methods import ScoreCAM as TorchcamScoreCam
 from torchcam.methods import XGradCAM as TorchcamXGradCam
 
 from core_builders import hand_classifier, plain, small_gap
@@ -127,6 +129,46 @@ def test_the_positive_part_is_torchcam_s(resnet, method, peer):
         expected = theirs(3, scores, normalized=False)[0].detach()
     ours = get_method(method)(resnet.with_layer("layer3"), batch, torch.tensor([[3]])).maps[:, 0].relu()
     assert torch.allclose(ours, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_hirescam_is_captum_s_gradient_times_activation(resnet):
+    classifier, batch, label = resnet.with_layer("layer3"), images(2, 3, 64), torch.tensor([3, 1])
+    peer = LayerGradientXActivation(classifier.module, classifier.module.get_submodule("layer3"))
+    expected = peer.attribute(batch, target=label).sum(1).detach()
+    ours = get_method("hirescam")(classifier, batch, label[:, None]).maps[:, 0]
+    assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["dense", "resnet"])
+def test_ablationcam_is_the_sum_of_captum_s_drops_without_each_filter(name, request):
+    classifier = request.getfixturevalue(name)
+    if name == "resnet":
+        classifier = classifier.with_layer("layer1")  # of 64 filters, since the peer runs the network for each
+    batch, label = images(1, *((1, 8) if name == "dense" else (3, 64))), 2
+    layer = classifier.module.get_submodule(classifier.target_layer)
+    with torch.no_grad():
+        found = get_method("ablationcam")(classifier, batch, torch.tensor([[label]]))
+        logit, filters = found.logits[0, label], found.activations.shape[1]
+        # A filter's places are ablated together, and each of them is given the drop.
+        together = torch.arange(filters)[None, :, None, None].expand_as(found.activations)
+        peer = LayerFeatureAblation(classifier.module, layer)
+        drops = peer.attribute(batch, target=label, layer_mask=together, perturbations_per_eval=16)[0, :, 0, 0]
+        expected = (drops[:, None, None] * found.activations[0]).sum(0) / logit.abs()
+    assert torch.allclose(found.maps[0, 0], expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_the_positive_part_of_scorecam_is_torchcam_s_where_nothing_is_enlarged():
+    # torchcam scales activations to 0 ... 1 before it enlarges them and not, as the paper does, after; without enlarging
+    # the two are the same.
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Conv2d(1, 40, 3, padding=1), nn.Softplus(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(160, 3))
+    classifier = Classifier(module, ("a", "b", "c"), plain(8, 8), "1", "same size")
+    batch, label = images(1, 1, 8), 1
+    with TorchcamScoreCam(module, "1", input_shape=(1, 8, 8)) as theirs:
+        expected = theirs(label, module(batch), normalized=False)[0].detach()
+    ours = get_method("scorecam")(classifier, batch, torch.tensor([[label]])).maps[:, 0].relu()
+    assert float(expected.max()) > 0
+    assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_ablationcam_is_the_network_run_without_each_filter(dense):

@@ -46,8 +46,9 @@ def test_the_default_target_layer_is_the_last_with_maps(arch, size, layer, shape
         module = build_module(arch, 10, 3)
     layers = list_layers(module, 3, (size, size))
     assert default_layer(layers) == layer
-    assert layers[-1].shape == shape
-    assert all(info.shape[1] * info.shape[2] > 1 for info in layers)
+    assert [info.shape for info in layers if info.layout.has_places][-1] == shape
+    # Where nothing has places there are features (N, F), or it is not listed.
+    assert all(info.shape[1] * info.shape[2] > 1 or info.kind == "vector" for info in layers)
     assert not any("avgpool" in info.name or info.name == "pool" for info in layers)
 
 
@@ -77,11 +78,21 @@ def test_a_layer_that_runs_twice_counts_where_it_finished_last():
     assert [info.name for info in list_layers(Twice(), 1, (4, 4))] == ["second", "first"]
 
 
-def test_a_network_without_maps_gives_a_sentence():
-    dense = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    assert list_layers(dense, 1, (4, 4)) == []
-    with pytest.raises(ModelError, match=r"no layer whose activations could be shown .*; choose a convolutional network or"):
-        default_layer(list_layers(dense, 1, (4, 4)))
+class Bare(nn.Module):
+    """Logits straight from the pixels, flattened by no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.flatten(1))
+
+
+def test_a_network_without_any_layer_to_look_at_gives_a_sentence():
+    assert list_layers(Bare(), 1, (4, 4)) == []
+    with pytest.raises(ModelError, match=r"no layer that could be looked at .*; give it layers of their own, as nn.Flatten"):
+        default_layer(list_layers(Bare(), 1, (4, 4)))
 
 
 def test_a_network_that_cannot_take_such_an_image_gives_a_sentence():
@@ -161,8 +172,14 @@ def test_another_layer_can_be_chosen_by_name_and_a_wrong_one_gives_a_sentence():
     assert other.forward_with_activations(torch.zeros(1, 1, 16, 16))[1].shape == (1, 16, 16, 16)
     with pytest.raises(ModelError, match=r"no layer 'feature'; did you mean features"):
         classifier.with_layer("feature")
-    with pytest.raises(ModelError, match=r"Layer 'head' \(Linear\) does not put out maps; choose one of the listed layers"):
+    with pytest.raises(
+        ModelError, match=r"Layer 'head' \(Linear\) puts out the logits themselves; choose a layer before it"
+    ):
         classifier.with_layer("head")
+    with pytest.raises(
+        ModelError, match=r"Layer 'pool' \(AdaptiveAvgPool2d\) puts out neither maps nor features; choose one of"
+    ):
+        classifier.with_layer("pool")
 
 
 def test_an_unknown_architecture_gives_the_nearest_names():

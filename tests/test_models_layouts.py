@@ -55,8 +55,19 @@ def test_tokens_that_fit_no_grid_give_a_sentence_with_grids_that_would_do():
         find_layout((1, 197, 8), (224, 224), (7, 7))
     with pytest.raises(ModelError, match=r"^puts out 197 tokens, which do not fit a grid of 15x15; set another with --grid"):
         find_layout((1, 197, 8), (224, 224), (15, 15))
-    with pytest.raises(ModelError, match=r"^puts out neither \(N, F, h, w\) maps nor \(N, T, F\) tokens; choose another"):
-        find_layout((1, 197), (224, 224))
+    with pytest.raises(
+        ModelError,
+        match=r"^puts out neither \(N, F, h, w\) maps nor \(N, T, F\) tokens nor \(N, F\) features; choose another",
+    ):
+        find_layout((197,), (224, 224))
+
+
+def test_features_have_one_place_that_is_none():
+    layout = find_layout((5, 197), (224, 224))
+    assert layout == Layout("vector", 197, 1, 1)
+    assert not layout.has_places
+    # A grid is for tokens and does not matter here.
+    assert find_layout((5, 197), (224, 224), (14, 14)) == layout
 
 
 LAYOUTS = [
@@ -64,13 +75,15 @@ LAYOUTS = [
     Layout("channels_last", 3, 2, 4),
     Layout("tokens", 3, 2, 4, 0),
     Layout("tokens", 3, 2, 4, 2),
+    Layout("vector", 3, 1, 1),
 ]
 
 
 def sample(layout: Layout) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    shape = {"maps": (2, 3, 2, 4), "channels_last": (2, 2, 4, 3), "tokens": (2, layout.prefix + 8, 3)}[layout.kind]
-    return torch.randn(shape, generator=generator)
+    tokens = (2, layout.prefix + 8, 3)
+    shapes = {"maps": (2, 3, 2, 4), "channels_last": (2, 2, 4, 3), "tokens": tokens, "vector": (2, 3)}
+    return torch.randn(shapes[layout.kind], generator=generator)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from core_builders import looking_classifier, plain, stripes
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import DataError, MaskError, RetuneError
-from napari_cam_feedback.evaluate import RightReasons
-from napari_cam_feedback.retune import Check, judge
+from napari_cam_feedback.evaluate import REASONS, RightReasons
+from napari_cam_feedback.retune import Check, check_rows, judge
 from napari_cam_feedback.retune.checks import Checker
 from napari_cam_feedback.retune.painted import LEAST_TO_HOLD_OUT, Painted, read_painted
 from napari_cam_feedback.torch_loader import torch
@@ -264,5 +265,110 @@ def test_the_verdict_says_when_too_few_images_were_held_out():
     after = check(0.85, 0.05, 0.88)
     assert "paint ten or more images for a judgement by others" in judge(BEFORE, after, held_out=False).reason
     few = judge(BEFORE, check(0.85, 0.05, 0.88, n=3), held_out=True)
-    assert "The patches came from only 3 held-out images" in few.reason
-    assert "patches came" not in judge(BEFORE, after, held_out=True).reason
+    assert (
+        "Only 3 painted images were held out, too few to say how much the painted part itself matters; take this with care, "
+        "and paint 25 or more for a firm judgement."
+    ) in few.reason
+    assert "Only 1 painted image was held out" in judge(BEFORE, check(0.85, 0.05, 0.88, n=1), held_out=True).reason
+    assert "too few" not in judge(BEFORE, after, held_out=True).reason
+
+
+def painted(
+    flips: float, right: float, share: float | None = 0.5, elsewhere: float | None = 0.02, n: int = 10
+) -> RightReasons:
+    """What was measured on held-out painted images."""
+    return RightReasons(n, 0.9, right, flips, share, flips, elsewhere)
+
+
+def test_the_verdict_tells_of_the_held_out_painted_images():
+    after = replace(check(0.85, 0.04, 0.9), held_out=painted(0.04, 0.85, 0.1))
+    found = judge(replace(BEFORE, held_out=painted(0.6, 0.3)), after, held_out=True)
+    assert found.name == "fixed"
+    assert (
+        "Taking out what is painted changed 60% of the predictions before and 4% after (10 painted images not learnt from), "
+        "and the heatmap's share in it went from 50% to 10%."
+    ) in found.reason
+
+
+def test_where_the_heatmap_left_and_the_flips_did_not_a_small_gain_does_not_hide_it():
+    found = judge(BEFORE, check(0.36, 0.75, 0.9, 0.1), held_out=True)
+    assert found.name == "looks fixed but is not"
+    assert found.reason.startswith("The heatmap left the painted part but the predictions still depend on it: ")
+    # Where the flips fell as well, it is no mere look.
+    assert judge(BEFORE, check(0.36, 0.4, 0.9, 0.1), held_out=True).name == "improved"
+
+
+def test_a_model_that_only_lying_patches_mislead_no_longer_is_not_called_fixed():
+    before = replace(BEFORE, held_out=painted(0.6, 0.3))
+    after = replace(check(0.85, 0.04, 0.9), held_out=painted(0.5, 0.4))
+    found = judge(before, after, held_out=True)
+    assert found.name == "improved"
+    assert found.reason.startswith(
+        "Patches of other images mislead the model no longer, but what is painted still matters: "
+    )
+    # Too few, learnt from, or no more than anywhere else: then nothing contradicts.
+    assert judge(before, replace(after, held_out=painted(0.5, 0.4, n=4)), held_out=True).name == "fixed"
+    assert judge(before, after, held_out=False).name == "fixed"
+    assert judge(before, replace(after, held_out=painted(0.5, 0.4, elsewhere=0.45)), held_out=True).name == "fixed"
+
+
+#: Lying patches never misled it, but taking out what is painted changes most predictions.
+OWN = replace(check(0.88, 0.01, 0.9), held_out=painted(0.6, 0.3))
+OWN_TABLE = [
+    ("fixed", painted(0.04, 0.85)),
+    ("improved", painted(0.3, 0.6)),
+    ("no effect", painted(0.55, 0.35)),
+    ("looks fixed but is not", painted(0.55, 0.35, 0.1)),
+    ("harmed", painted(0.7, 0.15)),
+]
+
+
+@pytest.mark.parametrize(("word", "held_out"), OWN_TABLE)
+def test_where_lying_patches_mislead_nothing_the_held_out_images_decide(word, held_out):
+    found = judge(OWN, replace(OWN, held_out=held_out), held_out=True)
+    assert found.name == word
+    assert (
+        "on 10 painted images not learnt from, with what is painted taken out (patches of other images hardly"
+        in found.reason
+    )
+    assert f"accuracy went from 0.30 to {held_out.masked_accuracy:.2f}" in found.reason
+
+
+@pytest.mark.parametrize("before", [painted(0.6, 0.3, n=4), painted(0.1, 0.8), painted(0.6, 0.3, elsewhere=0.55)])
+def test_few_or_unspecific_flips_are_no_use_of_what_is_painted(before):
+    found = judge(replace(OWN, held_out=before), replace(OWN, held_out=painted(0.0, 0.9)), held_out=True)
+    assert found.name == "no effect"
+    assert found.reason.startswith(
+        "The model hardly used what is painted to begin with: on 100 validation images made to lie"
+    )
+
+
+def test_a_specificity_near_1_is_said_where_nothing_changed():
+    unspecific = painted(0.3, 0.6, elsewhere=0.28)
+    found = judge(replace(BEFORE, held_out=unspecific), replace(BEFORE, held_out=unspecific), held_out=True)
+    assert found.name == "no effect"
+    assert (
+        "Taking out any other place of that size changed as many (28% before), so the model hardly used what is painted "
+        "more than the rest of the image."
+    ) in found.reason
+    specific = replace(BEFORE, held_out=painted(0.3, 0.6, elsewhere=0.02))
+    assert "any other place" not in judge(specific, specific, held_out=True).reason
+
+
+def test_the_dear_measures_are_made_at_the_start_and_at_the_end_only():
+    made, classifier = checker(corners(HALVES)), looking_classifier(PATCH, 0.07)
+    start, amid = made(classifier, 0), made(classifier, 25)
+    assert (start.held_out.swap_flip_rate, start.held_out.random_flip_rate) == (1.0, 0.0)
+    assert amid.held_out.swap_flip_rate is amid.held_out.random_flip_rate is None
+    end = made.complete(classifier, amid)
+    assert end == replace(start, iteration=25)
+    assert made.complete(classifier, end) is end
+
+
+def test_a_table_of_two_checks_has_what_the_verdict_is_based_on():
+    made = checker(corners(HALVES))
+    before, after = made(looking_classifier(PATCH, 0.07), 0), made(looking_classifier(~PATCH, 0.07), 0)
+    rows = {(row.split, row.measure): row for row in check_rows(before, after)}
+    assert rows["validation", "misled_flip_rate"].texts == ("1.000", "0.000")
+    assert rows["6 painted images", "specificity"].texts == ("only there", "no flips")
+    assert {measure for split, measure in rows if split == "6 painted images"} == {"accuracy", *REASONS}

@@ -118,7 +118,7 @@ def test_batch_norm_s_statistics_stay_unless_asked_otherwise(dataset, fresh, fro
     classifier = fresh.copy()
     kept: list[torch.Tensor] = []
     norm = classifier.module.features[0][1]
-    norm.register_forward_hook(lambda module, *_: kept.append(module.running_mean.clone()))
+    norm.register_forward_hook(lambda module, *_: module.running_mean.is_meta or kept.append(module.running_mean.clone()))
     run(classifier, dataset, known(dataset, count=5), freeze_batch_norm=frozen, **QUICK)
     same = all(torch.equal(mean, kept[0]) for mean in kept)
     assert same is frozen
@@ -445,7 +445,7 @@ def test_a_stop_leaves_the_best_so_far(dataset, fooled):
     assert result.status == "stopped"
     assert result.after == max(checks, key=lambda check: check.score)
     assert result.after.iteration > 0
-    assert measured_again(result, dataset, masks) == pytest.approx(numbers(result.after.held_out))
+    assert measured_again(result, dataset, masks) == pytest.approx(numbers(result.after.held_out), rel=1e-4)
     assert not any(p.requires_grad for p in result.classifier.module.parameters())
     assert count_hooks(result.classifier.module) == 0
 

@@ -9,9 +9,10 @@ import pytest
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.retune import METHODS, RetuneConfig, describe_method, make_config, method_names
-from napari_cam_feedback.retune.losses import actdiff, pas, pasa
-from napari_cam_feedback.retune.methods import AUTO, Batch, Outputs, make_methods
+from napari_cam_feedback.retune.losses import actdiff, energy, gradcam, pas, pasa, rrr, rrr_gradcam, tap
+from napari_cam_feedback.retune.methods import AUTO, Batch, Context, Method, Outputs, make_methods
 from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.retune.replacements import Replacer
 from napari_cam_feedback.torch_loader import torch
 
 # Two images, two filters, 1x2 places.
@@ -82,6 +83,107 @@ def test_actdiff_of_identical_features_is_zero_and_has_a_gradient():
     assert torch.equal(features.grad, torch.zeros(1, 2))
 
 
+# Penalties made of gradients ---------------------------------------------------------------------------------------
+
+CURVED = leaf(torch.tensor([2.0, 3.0]))
+
+
+def curved(inputs: torch.Tensor) -> torch.Tensor:
+    """Logits w_k sum x^2 of images (N, 1, h, w), so that their gradient is 2 w_k x."""
+    return inputs.square().sum((1, 2, 3))[:, None] * CURVED
+
+
+def test_rrr_by_hand():
+    # The second class, of weight 3, is predicted; the gradient is 6 x.
+    inputs = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
+    value = rrr(curved, inputs, MASKS[:, :1].clone())
+    assert value.item() == pytest.approx((6**2 + 18**2 + 24**2) / 2)
+    (slope,) = torch.autograd.grad(value, CURVED)
+    # d/dw of 4 w^2 sum x^2 is 8 w sum x^2, for the class predicted alone.
+    assert slope.tolist() == pytest.approx([0.0, 8 * 3 * (1 + 9 + 16) / 2])
+    assert not inputs.requires_grad
+
+
+def test_rrr_counts_every_channel_and_nothing_outside_the_mask():
+    inputs = torch.arange(1.0, 9.0).view(1, 2, 2, 2)
+    value = rrr(curved, inputs, torch.tensor([[[False, True], [False, False]]]))
+    assert value.item() == pytest.approx(36 * (2**2 + 6**2))
+    assert float(rrr(curved, inputs, torch.zeros(1, 2, 2, dtype=torch.bool))) == 0.0
+
+
+def test_gradcam_by_hand_and_its_gradients_pass_through_the_weights_of_the_maps():
+    # One class: logit = v sum a_0^2 / 2 + sum a_1 over two places, so the weights are v mean a_0 and 1.
+    v = leaf(torch.tensor(2.0))
+    activations = leaf(torch.tensor([[[[1.0, 3.0]], [[5.0, -1.0]]]]))
+    logits = (v * activations[:, 0].square().sum((1, 2)) / 2 + activations[:, 1].sum((1, 2)))[:, None]
+    maps = gradcam(logits, torch.tensor([0]), activations)
+    assert maps.tolist() == [[[4 * 1 + 5, 4 * 3 - 1]]]
+    (slope,) = torch.autograd.grad(maps[0, 0, 0], v, retain_graph=True)
+    assert slope.item() == pytest.approx(2 * 1)  # mean a_0 times a_0
+    (slope,) = torch.autograd.grad(maps[0, 0, 0], activations)
+    assert slope.tolist() == [[[[4 + 1, 1]], [[1, 0]]]]  # the activation itself, and both through their mean
+
+
+MAPS = torch.tensor([[[3.0, -4.0]], [[-1.0, 1.0]]])
+
+
+def test_rrr_gradcam_by_hand():
+    maps = leaf(MAPS)
+    value = rrr_gradcam(maps, MASKS)
+    assert value.item() == pytest.approx((9 / 25 + 1) / 2)
+    value.backward()
+    # d/da of a^2 / (a^2 + b^2) is 2 a b^2 / (a^2 + b^2)^2, d/db is -2 a^2 b / (a^2 + b^2)^2.
+    expected = torch.tensor([[[2 * 3 * 16 / 625, 2 * 9 * 4 / 625]], [[0.0, 0.0]]]) / 2
+    assert torch.allclose(maps.grad, expected, atol=1e-6)
+
+
+def test_energy_by_hand():
+    maps = leaf(torch.tensor([[[3.0, -4.0, 1.0]], [[-1.0, -1.0, -2.0]], [[0.0, 2.0, 6.0]]]))
+    masks = torch.tensor([[[True, True, False]], [[True, True, False]], [[False, True, False]]])
+    value = energy(maps, masks)
+    assert value.item() == pytest.approx((3 / 4 + 0 + 2 / 8) / 3)
+    value.backward()
+    # d/da of a / (a + b) is b / (a + b)^2, d/db is -a / (a + b)^2; what is not positive has none.
+    expected = torch.tensor([[[1 / 16, 0, -3 / 16]], [[0, 0, 0]], [[0.0, 6 / 64, -2 / 64]]]) / 3
+    assert torch.allclose(maps.grad, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [rrr_gradcam, energy])
+@pytest.mark.parametrize("scale", [1e-15, 1e-3, 1e6])
+def test_the_share_of_a_map_does_not_depend_on_its_scale(penalty, scale):
+    # So that weaker activations are no way to make it smaller.
+    assert float(penalty(MAPS * scale, MASKS)) == pytest.approx(float(penalty(MAPS, MASKS)), rel=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [rrr_gradcam, energy])
+def test_a_map_of_nothing_has_no_share_and_a_finite_gradient(penalty):
+    maps = leaf(torch.zeros(2, 1, 2))
+    value = penalty(maps, MASKS)
+    assert value.item() == 0.0
+    value.backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_tap_by_hand():
+    # At 1x2 places the mean |a| is 36 / 8; under the masks it is 4 / 2 and 26 / 4. At one place all is under the mask.
+    small = leaf(torch.tensor([[[[2.0]]], [[[-4.0]]]]))
+    activations = leaf(ACTIVATIONS)
+    value = tap([activations, small], MASKS)
+    assert value.item() == pytest.approx((((2 + 6.5) / 2) / (36 / 8) + 1) / 2)
+    value.backward()
+    unit = torch.tensor([2.0, 4.0]).view(2, 1, 1, 1) * 2 * (36 / 8) * 2  # places and filters, images, mean, layers
+    assert torch.allclose(activations.grad, SIGNS / unit)
+    assert small.grad.flatten().tolist() == pytest.approx([1 / (2 * 3 * 2), -1 / (2 * 3 * 2)])
+
+
+def test_tap_weighs_layers_alike_whatever_their_scale():
+    values = [float(tap([ACTIVATIONS * scale, ACTIVATIONS.abs()], MASKS)) for scale in (1e-3, 1.0, 1e3)]
+    assert values == pytest.approx([values[0]] * 3)
+
+
+# Methods ------------------------------------------------------------------------------------------------------------
+
+
 def painted(inputs: torch.Tensor, masks: torch.Tensor, labels: list[int]) -> Painted:
     keys = tuple(f"train/{n}" for n in range(len(inputs)))
     return Painted(np.arange(len(inputs)), keys, inputs, masks, torch.tensor(labels))
@@ -113,9 +215,14 @@ def test_pasting_puts_exactly_the_donor_s_masked_pixels_where_they_were():
     assert not images.any()
 
 
-def one(method: str, **settings: object):
-    (made,) = make_methods(RetuneConfig(method=method, **settings), DONORS)
-    return made
+def made(donors: Painted = DONORS, **settings: object) -> list[Method]:
+    config = RetuneConfig(**settings)
+    return make_methods(config, Context(config, donors, Replacer(config, donors)))
+
+
+def one(method: str, donors: Painted = DONORS, **settings: object) -> Method:
+    (method_made,) = made(donors, method=method, **settings)
+    return method_made
 
 
 def batch(count: int = 40) -> Batch:
@@ -141,7 +248,7 @@ def test_transplant_first_clears_the_places_where_the_shortcut_sits():
     donors = painted(torch.stack([torch.full((1, 6, 6), value) for value in (1.0, 2.0)]), masks, [0, 1])
     images = torch.full((20, 1, 6, 6), 7.0)
     images[:, :, 0, 0] = 100.0
-    (method,) = make_methods(RetuneConfig(method="transplant", transplant_share=1.0), donors)
+    method = one("transplant", donors, transplant_share=1.0)
     changed = method.change(Batch(images, torch.zeros(20), donors), torch.Generator().manual_seed(0)).inputs
     corners = {tuple(image[0, [0, 5], [0, 5]].tolist()) for image in changed}
     assert corners == {(1.0, 7.0), (7.0, 2.0)}  # one donor's patch, and the even surroundings in the other corner
@@ -159,11 +266,11 @@ def test_the_transplanted_share_is_that_of_the_settings():
 def test_transplant_adds_no_penalty_and_no_images():
     method = one("transplant")
     assert method.extra_inputs(batch(), torch.Generator()) is None
-    assert method.penalty(batch(), Outputs(torch.zeros(3, 1, 2, 3), torch.zeros(3, 3), None, None)) is None
+    assert method.penalty(batch(), Outputs(torch.zeros(3, 3), torch.zeros(3, 1, 2, 3))) is None
 
 
 def test_the_penalty_methods_leave_the_training_images_alone():
-    for name in ("pas", "pasa", "actdiff"):
+    for name in ("pas", "pasa", "actdiff", "tap", "rrr", "rrr-gradcam", "energy", "dropout"):
         given = batch()
         assert one(name).change(given, torch.Generator()) is given
 
@@ -171,7 +278,7 @@ def test_the_penalty_methods_leave_the_training_images_alone():
 def outputs(extra: torch.Tensor | None = None) -> Outputs:
     """Activations of one filter as large as the input, all 1, -2 and 4, and even logits."""
     activations = torch.stack([torch.full((1, 2, 3), value) for value in (1.0, -2.0, 4.0)])
-    return Outputs(leaf(activations), leaf(torch.zeros(3, 3)), extra, None)
+    return Outputs(leaf(torch.zeros(3, 3)), leaf(activations), None, extra)
 
 
 def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
@@ -185,7 +292,7 @@ def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
 
 def test_masks_are_brought_to_the_size_of_the_activations():
     activations = torch.stack([torch.full((1, 1, 3), value) for value in (1.0, -2.0, 4.0)])
-    found = one("pas").penalty(batch(), Outputs(activations, torch.zeros(3, 3), None, None))
+    found = one("pas").penalty(batch(), Outputs(torch.zeros(3, 3), activations))
     assert float(found) == pytest.approx((1 + 2 + 12) / 3)  # 1, 1 and 3 columns
 
 
@@ -214,14 +321,15 @@ def test_the_method_actdiff_compares_pooled_features_with_those_of_the_refilled_
 
 
 def test_methods_are_joined_by_plus():
-    names = [m.name for m in make_methods(RetuneConfig(method=" pas + transplant+pas"), DONORS)]
+    names = [m.name for m in made(method=" pas + transplant+pas")]
     assert names == ["pas", "transplant"]
 
 
 def test_auto_stands_for_methods_that_there_are():
-    assert tuple(m.name for m in make_methods(RetuneConfig(), DONORS)) == AUTO
+    assert tuple(m.name for m in made()) == AUTO
     assert RetuneConfig().method == "auto"
-    assert {"pasa", "pas", "actdiff", "transplant", "auto"} <= set(method_names())
+    contract = "auto continued misclassified augment inpaint crop dropout pas pasa actdiff transplant counterexample rrr"
+    assert {*contract.split(), "rrr-gradcam", "energy", "tap", "head"} <= set(method_names())
     assert method_names()[0] == "auto"
 
 
@@ -232,7 +340,7 @@ def test_every_method_has_a_sentence(name):
 
 def test_an_unknown_method_gives_the_nearest_names():
     with pytest.raises(ConfigError, match=r"no retune method 'actdif'; did you mean actdiff"):
-        make_methods(RetuneConfig(method="transplant+actdif"), DONORS)
+        made(method="transplant+actdif")
     with pytest.raises(ConfigError, match=r"no retune method 'xyzzy'; choose from auto, .*transplant"):
         describe_method("xyzzy")
     with pytest.raises(ConfigError, match=r"no retune method ''"):

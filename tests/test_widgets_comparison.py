@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtGui import QColor
 
-from napari_cam_feedback.evaluate import ComparisonRow
+from napari_cam_feedback.evaluate import ComparisonRow, RightReasons, reasons_rows
 from napari_cam_feedback.explain import Inspector, cam_display
 from napari_cam_feedback.widgets.comparison import (
     LAYER_NAMES,
@@ -53,6 +53,8 @@ def test_a_change_is_told_by_arrow_sign_and_word():
     assert change_text(ComparisonRow("test", "flip_rate", 0.1, 0.5)) == "▲ +0.400 worse"
     assert change_text(ComparisonRow("test", "accuracy", 0.5, 0.5)) == "= 0.000"
     assert change_text(ComparisonRow("test", "mask_share", None, 0.5)) == "–"
+    # Neither direction is better by itself.
+    assert change_text(ComparisonRow("test", "random_flip_rate", 0.1, 0.5)) == "▲ +0.400"
 
 
 def test_the_table_lists_each_split_with_its_measures(qtbot):
@@ -75,7 +77,23 @@ def test_the_table_lists_each_split_with_its_measures(qtbot):
     worse, better = (table.item(row, 3).foreground().color() for row in (1, 2))
     assert worse != better
     assert QColor(better).blue() > QColor(better).red()
-    assert "less is better" in table.item(2, 0).toolTip()
+    assert "Less is better." in table.item(2, 0).toolTip()
+    assert "prediction changes when what is painted is taken out" in table.item(2, 0).toolTip()
+
+
+def test_the_table_says_in_words_where_only_the_painted_part_matters_and_leaves_out_what_follows_from_the_rest(qtbot):
+    table = ComparisonTable()
+    qtbot.addWidget(table)
+    before, after = RightReasons(8, 0.9, 0.3, 0.6, 0.5, 0.75, 0.0), RightReasons(8, 0.9, 0.8, 0.25, None, 0.25, 0.125)
+    table.show_rows(reasons_rows("test", before, after))
+    assert table.texts() == [
+        ("test", "", "", ""),
+        ("accuracy refilled", "0.300", "0.800", "▲ +0.500 better"),
+        ("flip rate", "0.600", "0.250", "▼ -0.350 better"),
+        ("times elsewhere", "only there", "2.0×", "–"),
+        ("swap flips", "0.750", "0.250", "▼ -0.500 better"),
+        ("CAM in paint", "0.500", "–", "–"),
+    ]
 
 
 def test_the_layers_show_before_after_and_their_difference_beside_the_image(session, layers, changed):

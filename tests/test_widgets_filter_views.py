@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -155,6 +157,34 @@ def test_a_click_on_a_point_of_the_map_opens_that_image(docked, wait, qtbot):
     assert session.index == view.found.indices[point]
     assert view.plot.current == point
     assert view.plot.names[point].startswith(session.key)
+
+
+def test_a_map_that_takes_long_can_be_stopped_and_the_one_before_it_stays(docked, wait, monkeypatch):
+    _, widget = docked
+    widget.tabs.setCurrentWidget(widget.embedding)
+    look(widget, wait)
+    view = widget.embedding
+    view.button.click()
+    wait(lambda: view.found is not None)
+    before = view.found
+    assert not view.stop_button.isVisible()
+
+    def endless(features, method):
+        while True:
+            time.sleep(0.01)
+            yield 1, 4
+
+    monkeypatch.setattr("napari_cam_feedback.explain.embedding_steps", endless)
+    view.method.setCurrentIndex(view.method.findData("tsne"))
+    view.button.click()
+    wait(lambda: (view.bar.value(), view.bar.maximum()) == (1, 4))
+    assert view.stop_button.isVisible()
+    assert view.bar.isVisible()
+    view.stop_button.click()
+    wait(lambda: view.said.text() == "Stopped. This is the map drawn before.")
+    assert view.found is before
+    assert view.button.isEnabled()
+    assert not view.bar.isVisible()
 
 
 def test_the_map_is_coloured_by_class_error_paint_and_filter(docked, wait):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from napari_cam_feedback.widgets.filter_layers import FILTER
+from napari_cam_feedback.widgets.filter_table import UNDER_PAINT
 from napari_cam_feedback.widgets.filters_widget import FiltersWidget
-from napari_cam_feedback.widgets.layers import CAM, IMAGE, MASK, NAMESPACE, find_layers
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, NAMESPACE, find_layers
+from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.state import prepare, session_of
 
 pytest_plugins = ["widget_fixtures"]
@@ -146,6 +148,30 @@ def test_a_selected_row_shows_that_filter_over_the_image_and_follows_it(docked, 
     widget.over_check.setChecked(False)
     assert group(session, "over") == []
     assert session.layers.get(CAM).visible
+
+
+def test_the_line_around_the_map_does_not_stay_around_a_filter(docked, wait):
+    session, widget = docked
+    session.layers.set_look(MapLook(contour=50))
+    contour = session.layers.get(CONTOUR)
+    assert contour.visible
+    widget.view.selectRow(2)
+    wait(lambda: group(session, "over"))
+    assert not contour.visible
+    session.step(1)
+    wait(lambda: group(session, "over")[0].metadata[NAMESPACE]["key"] == session.key)
+    assert not session.layers.get(CONTOUR).visible
+    widget.over_check.setChecked(False)
+    assert session.layers.get(CONTOUR).visible
+
+
+def test_the_column_under_the_paint_is_there_only_where_filters_are_ranked_by_it(docked, wait):
+    session, widget = docked
+    assert widget.view.isColumnHidden(UNDER_PAINT)
+    session.put_mask(session.key, np.ones((16, 16), bool))
+    widget.order_box.setCurrentIndex(widget.order_box.findData("mask"))
+    wait(lambda: widget.ranking.by == "mask")
+    assert not widget.view.isColumnHidden(UNDER_PAINT)
 
 
 def test_a_number_chooses_the_filter_too(docked, wait):

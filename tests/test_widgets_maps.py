@@ -519,6 +519,21 @@ def test_all_classes_of_all_images_as_tiffs_in_a_folder_of_one_s_own(browse, pro
     assert "27 images" in writer.result.text()
 
 
+def test_pictures_and_a_table_are_offered_too(browse, project, wait):
+    session, writer = browse._session, browse.writer
+    folder = project.folder / "maps"
+    choose(writer.format, map_writer.PICTURES)
+    writer.write_button.click()
+    wait(lambda: not session.jobs.running())
+    assert writer.result.text() == "The maps of 9 images are in v001-cam-predicted-test-pictures."
+    assert len(list((folder / "v001-cam-predicted-test-pictures").rglob("*.png"))) == 9
+    choose(writer.format, map_writer.TABLE)
+    writer.write_button.click()
+    wait(lambda: not session.jobs.running())
+    assert writer.result.text() == "The maps of 9 images are in v001-cam-predicted-test.csv."
+    assert len((folder / "v001-cam-predicted-test.csv").read_text().splitlines()) == 10
+
+
 def test_writing_can_be_stopped_and_says_what_is_there(browse, project, wait, monkeypatch):
     from napari_cam_feedback.explain import split_maps
 

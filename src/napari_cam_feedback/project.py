@@ -301,7 +301,7 @@ def save_run(
     extra: dict[str, Any] | None = None,
     weights: bool = True,
 ) -> None:
-    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``result.json``, and ``model.safetensors``.
+    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``result.json``, ``model.safetensors``, ``checkpoints/``.
 
     Parameters
     ----------
@@ -314,7 +314,7 @@ def save_run(
     extra : dict, optional
         Further plain values for ``result.json``.
     weights : bool
-        Whether to write the classifier too.
+        Whether to write the classifier too, and the other checkpoints of the front.
 
     Raises
     ------
@@ -335,6 +335,11 @@ def save_run(
     write_json(folder / "result.json", content)
     if weights:
         save_classifier(result.classifier, folder / "model.safetensors")
+        for checkpoint in result.checkpoints:
+            iteration = checkpoint.check.iteration
+            # The start is the model that the person has, and the one returned is there already.
+            if iteration not in (0, result.selected_iteration):
+                save_classifier(result.classifier_at(iteration), folder / "checkpoints" / f"{iteration:05d}.safetensors")
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

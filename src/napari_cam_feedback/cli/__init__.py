@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from napari_cam_feedback.cli import concepts, demo, evaluate, explain, filters, masks, predict, retune, train
+from napari_cam_feedback.cli import concepts, demo, evaluate, explain, filters, masks, predict, retune, sharing, train
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.cli.stopping import Stopped
@@ -39,6 +39,7 @@ app.add_typer(masks.masks, name="masks")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     command = typer.main.get_command(app)
+    sharing.remember(arguments)
     try:
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
         # Typer turns Ctrl-C into this status.
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(sentence, 2)
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        if sharing.lost_another():
+            return _fail(sharing.LOST, 1)
         return _fail(f"{sentence} Set {DEBUG_VARIABLE}=1 to see where.", 1)
 
 

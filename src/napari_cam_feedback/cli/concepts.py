@@ -178,7 +178,7 @@ def _show(result: ConceptResult) -> None:
     """Print a table for each layer, with a line for each concept and class."""
     from napari_cam_feedback.explain.concept_report import decisive_p, meaning
 
-    columns = ["concept", "class", "score", "random", "p corrected", "significant", "CAV accuracy"]
+    columns = ["concept", "class", "score", "random", "p corrected", "effect", "CAV accuracy"]
     for layer in dict.fromkeys(row.layer for row in result.rows):
         rows = [
             [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    sample: Annotated[str, typer.Argument(help="tag-digits or symbols.")] = "tag-digits",
+    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage or crosses.")] = "tag-digits",
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write to; else a new one in demo-output.", show_default=False),
@@ -87,7 +87,7 @@ def _open_window(project: Path) -> None:
 
 
 def write_a_sample(
-    sample: Annotated[str, typer.Argument(help="tag-digits or symbols.", show_default=False)],
+    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage or crosses.", show_default=False)],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)],
     seed: Seed = 0,
     device: Device = "auto",

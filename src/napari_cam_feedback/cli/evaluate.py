@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
-from napari_cam_feedback.cli.options import Data, Device, Json, Masks, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.options import (
+    Data,
+    Device,
+    Devices,
+    Json,
+    Masks,
+    Model,
+    Nodes,
+    Precision,
+    Seed,
+    Strategy,
+    takes_model_options,
+)
+from napari_cam_feedback.cli.sharing import agreed, launch
 from napari_cam_feedback.cli.show import progress, show_evaluation, write_json
 
 if TYPE_CHECKING:
@@ -26,13 +39,19 @@ def evaluate(
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
     json_file: Json = None,
 ) -> None:
     """Measure accuracy, per class, confusion, and right reasons on every split."""
     from napari_cam_feedback.evaluate import evaluate as evaluate_splits
 
-    opened = open_model_and_data(model, data, options, device=device, seed=seed)
-    store = open_masks(masks, opened.dataset)
+    fabric = launch(device, devices, nodes, strategy, precision)
+    with agreed(fabric):
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed)
+        store = open_masks(masks, opened.dataset)
     with progress("evaluating", opened.assumed) as bar:
         found = evaluate_splits(
             opened.classifier,
@@ -41,6 +60,9 @@ def evaluate(
             splits=split or None,
             seed=seed,
             progress=bar,
+            fabric=fabric,
         )
+    if not fabric.is_global_zero:
+        return
     show_evaluation(Path(model).name, found)
     write_json(json_file, found.to_json())

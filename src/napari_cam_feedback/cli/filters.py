@@ -120,7 +120,7 @@ def _under_masks(opened: Opened, folder: Path | None, split: str, seed: int, bar
 
     store: Any = open_masks(folder, opened.dataset)
     if store is None:
-        if not opened.dataset.has_known_masks:
+        if not opened.dataset.has_known_masks or opened.classifier.no_places():
             return None
         try:
             store = known_masks(opened.dataset, MOST_KNOWN_MASKS, split=split, seed=seed)

@@ -40,6 +40,11 @@ Masks = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+SHARED = "Several processes"
+Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a device.", rich_help_panel=SHARED)]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines; the same command is started on each.", rich_help_panel=SHARED)]
+Strategy = Annotated[str, typer.Option(help="auto or ddp.", rich_help_panel=SHARED)]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=SHARED)]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.", show_default=False)]
 
 

@@ -9,7 +9,19 @@ import typer
 
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
-from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.options import (
+    Data,
+    Device,
+    Devices,
+    Json,
+    Model,
+    Nodes,
+    Precision,
+    Seed,
+    Strategy,
+    takes_model_options,
+)
+from napari_cam_feedback.cli.sharing import agreed, launch
 from napari_cam_feedback.cli.show import progress, show_skipped, write_json
 from napari_cam_feedback.errors import DataError
 
@@ -26,16 +38,24 @@ def predict(
     split: Annotated[str | None, typer.Option(help="Whose images; by default all.", show_default=False)] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
     json_file: Json = None,
 ) -> None:
     """Write every image's prediction and class probabilities as CSV."""
     from napari_cam_feedback.evaluate import predict as predict_items
 
-    opened = open_model_and_data(model, data, options, device=device, seed=seed)
+    fabric = launch(device, devices, nodes, strategy, precision)
+    with agreed(fabric):
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed)
     with progress("predicting", opened.assumed) as bar:
-        found = predict_items(opened.classifier, opened.dataset, split=split, progress=bar)
+        found = predict_items(opened.classifier, opened.dataset, split=split, progress=bar, fabric=fabric)
         if found.skipped and not len(found.indices):
             raise DataError(f"None of the images could be read: {next(iter(found.skipped.values()))}")
+        if not fabric.is_global_zero:
+            return
         found.save_csv(out_file, opened.dataset)
     show_skipped(found.skipped)
     labelled = found.labels >= 0

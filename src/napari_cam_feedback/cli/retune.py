@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,16 +12,35 @@ import typer
 
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
-from napari_cam_feedback.cli.options import Data, Device, Json, Masks, Model, takes_model_options
+from napari_cam_feedback.cli.options import (
+    Data,
+    Device,
+    Devices,
+    Json,
+    Masks,
+    Model,
+    Nodes,
+    Precision,
+    Strategy,
+    takes_model_options,
+)
+from napari_cam_feedback.cli.sharing import launch
 from napari_cam_feedback.cli.show import (
     progress,
+    remark,
     retune_progress,
     show_comparison,
     show_result,
     show_skipped,
     write_json,
 )
+from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError
+
+#: File of a run's folder from which it is resumed.
+SNAPSHOT = "state.pt"
+#: Seconds at least between two writings of it.
+SECONDS_BETWEEN = 20.0
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +48,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models.options import ModelOptions
+    from napari_cam_feedback.retune import RetuneConfig, Snapshot
 
 
 @takes_model_options()
@@ -40,34 +63,58 @@ def retune(
     config: Annotated[Path | None, typer.Option(help="JSON file, as a run's config.json.", show_default=False)] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", show_default="0")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the stopped run in --out, with the same model, data and masks."),
+    ] = False,
     device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
     json_file: Json = None,
 ) -> None:
-    """Retune a classifier so that it stops using what the masks cover, and judge the result."""
+    """Retune a classifier so that it stops using what the masks cover, and judge the result.
+
+    Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
+    """
     from napari_cam_feedback.evaluate import compare
     from napari_cam_feedback.project import save_run
+    from napari_cam_feedback.retune import load_snapshot, run_to_end
     from napari_cam_feedback.retune import retune as start_retune
-    from napari_cam_feedback.retune import run_to_end
 
-    chosen = _retune_config(config, settings or [], method, seed)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+    if resume:
+        config, snapshot = _run_to_resume(out_dir, config, settings, method, seed), load_snapshot(out_dir / SNAPSHOT)
+    elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ConfigError(f"{out_dir} is not empty; choose a new folder for the run.")
-    opened = open_model_and_data(model, data, options, device=device, seed=chosen.seed)
+    else:
+        snapshot = None
+    chosen = _retune_config(config, settings or [], method, seed)
+    fabric = launch(device, devices, nodes, strategy, precision)
+    opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
     classifier, dataset = opened.classifier, opened.dataset
     store = open_masks(masks, dataset)
     painted = _some_masks(store, dataset, n_masks, chosen.seed)
-    with progress("measuring before", opened.assumed) as bar:
-        result = run_to_end(start_retune(classifier, dataset, painted, chosen), retune_progress(bar))
-    with progress("comparing") as bar:
-        comparison = compare(
+    keeper = SnapshotKeeper(out_dir, chosen) if fabric.is_global_zero else None
+    with progress("measuring before", opened.assumed) as bar, stop_on_interrupt() as stop:
+        steps = start_retune(
             classifier,
-            result.classifier,
             dataset,
-            masks=store,
-            seed=chosen.seed,
-            progress=bar,
+            painted,
+            chosen,
+            stop=stop,
+            resume=snapshot,
+            on_snapshot=keeper,
+            fabric=fabric,
+            trust=options.trust,
         )
-    save_run(out_dir, result, comparison)
+        result = run_to_end(steps, retune_progress(bar))
+    if keeper is None:
+        return
+    with progress("comparing") as bar:
+        comparison = compare(classifier, result.classifier, dataset, masks=store, seed=chosen.seed, progress=bar)
+    save_run(out_dir, result, comparison, extra={"command": shlex.join(sys.argv)})
+    keeper.end(result.snapshot)
     # The comparison reads every labelled image, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
@@ -75,6 +122,54 @@ def retune(
     show_comparison(comparison)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
+    if result.snapshot is not None:
+        remark(f"Stopped after {result.snapshot.iteration} of {chosen.iterations} steps; --resume goes on from there.")
+        raise Stopped
+
+
+class SnapshotKeeper:
+    """Writes a run's state into its folder, so that it can be resumed even if the program is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    config : RetuneConfig
+        Its settings, written beside.
+    """
+
+    def __init__(self, folder: Path, config: RetuneConfig) -> None:
+        self._folder, self._config = folder, config
+        self._written = 0.0
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Write it, unless one was written a moment ago: a large network's state takes a while."""
+        if time.monotonic() - self._written > SECONDS_BETWEEN:
+            self._write(snapshot)
+            self._written = time.monotonic()
+
+    def end(self, snapshot: Snapshot | None) -> None:
+        """Leave the state of a run that was stopped, and none of one that ended."""
+        if snapshot is None:
+            (self._folder / SNAPSHOT).unlink(missing_ok=True)
+        else:
+            self._write(snapshot)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        from napari_cam_feedback.files import write_json as write
+        from napari_cam_feedback.retune import save_snapshot
+
+        write(self._folder / "config.json", self._config.model_dump(mode="json"))
+        save_snapshot(snapshot, self._folder / SNAPSHOT)
+
+
+def _run_to_resume(folder: Path, *said: object) -> Path:
+    """Return the settings' file of a run that was stopped."""
+    if any(said):
+        raise ConfigError("A run is resumed with its own settings; leave out --config, --set, --method and --seed.")
+    if not (folder / SNAPSHOT).is_file():
+        raise ConfigError(f"There is no stopped run in {folder}; name its folder with --out, or leave out --resume.")
+    return folder / "config.json"
 
 
 def _retune_config(file: Path | None, settings: list[str], method: str | None, seed: int | None) -> Any:

@@ -15,7 +15,7 @@ from napari_cam_feedback.cli.app import err, out
 
 if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
-    from napari_cam_feedback.evaluate import Comparison, Evaluation
+    from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
@@ -96,54 +96,48 @@ def show_mismatch(rows: Sequence[Mismatch]) -> None:
 
 
 def show_evaluation(title: str, evaluation: Evaluation) -> None:
-    """Print the measures of each split, and which images were left out."""
-    from napari_cam_feedback.evaluate import show
+    """Print accuracy of each split, what the masked part does to it where there are masks, and the images left out."""
+    from napari_cam_feedback.evaluate import MEASURES, REASONS, show, show_specificity
 
-    rows = []
-    for name, result in evaluation.splits.items():
-        reasons = result.right_reasons
-        rows.append(
-            [
-                name,
-                str(result.n),
-                show(result.accuracy),
-                show(reasons.masked_accuracy if reasons else None),
-                show(reasons.flip_rate if reasons else None),
-                show(reasons.mask_share if reasons else None),
-            ]
-        )
-    columns = ["split", "images", "accuracy", "accuracy, mask refilled", "flip rate", "heatmap inside mask"]
-    show_table(escape(title), columns, rows)
+    rows = [[name, str(result.n), show(result.accuracy)] for name, result in evaluation.splits.items()]
+    show_table(escape(title), ["split", "images", "accuracy"], rows, numbers=2)
+    measured = {name: found for name, result in evaluation.splits.items() if (found := result.right_reasons) is not None}
+    if measured:
+        rows = [["images with a mask", *(str(found.n) for found in measured.values())]]
+        rows += [[MEASURES[key].name, *(show(getattr(found, key)) for found in measured.values())] for key in REASONS]
+        rows[1 + REASONS.index("specificity")][1:] = [show_specificity(found) for found in measured.values()]
+        show_table("Where something is masked", ["measure", *map(escape, measured)], rows, numbers=len(measured))
     show_skipped(evaluation.skipped)
 
 
 def show_comparison(comparison: Comparison) -> None:
     """Print each measure before and after."""
+    _show_rows("Before and after", comparison.rows)
+
+
+def _show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
     from napari_cam_feedback.evaluate import MEASURES, show
 
-    rows = []
-    for row in comparison.rows:
+    shown = []
+    for row in rows:
         mark = {True: "better", False: "worse", None: ""}[row.better]
-        rows.append(
-            [
-                row.split,
-                MEASURES[row.measure][1],
-                show(row.before),
-                show(row.after),
-                f"{show(row.change, signed=True)} {mark}",
-            ]
-        )
-    show_table("Before and after", ["split", "measure", "before", "after", "change"], rows)
+        shown.append([row.split, MEASURES[row.measure].name, *row.texts, f"{show(row.change, signed=True)} {mark}".rstrip()])
+    show_table(title, ["images", "measure", "before", "after", "change"], shown)
 
 
 def show_result(result: RetuneResult) -> None:
-    """Print the verdict on a retune and which iteration's model it returned."""
+    """Print the verdict on a retune, which iteration's model it returned, and the measures behind the verdict."""
+    from napari_cam_feedback.retune import check_rows
+
     colour = {"fixed": "green", "improved": "green", "harmed": "red"}.get(result.verdict.name, "yellow")
     out.print(f"[bold {colour}]{result.verdict.name.capitalize()}.[/] {escape(result.verdict.reason)}", highlight=False)
     if result.selected_iteration == 0:
         out.print(f"No step was better, so the model returned is the one given ({result.status}).", highlight=False)
     else:
         out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
+    learnt = set(result.held_out_keys) & set(result.painted_keys)
+    own = "the painted images learnt from" if learnt else "painted images kept out of the training"
+    _show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))
 
 
 def show_skipped(skipped: Mapping[str, str]) -> None:

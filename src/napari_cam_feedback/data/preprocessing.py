@@ -151,6 +151,10 @@ class Preprocessing(BaseModel):
         """Return inputs (..., C, h, w) as pictures: normalisation undone (0 to 1 for the value range), channels RGB."""
         return self._ordered(inputs * _column(self.std).to(inputs) + _column(self.mean).to(inputs), -3)
 
+    def normalised(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return pictures (..., C, h, w), as `unnormalised` gives them, as inputs."""
+        return (self._ordered(pictures, -3) - _column(self.mean).to(pictures)) / _column(self.std).to(pictures)
+
     @property
     def low(self) -> torch.Tensor:
         """The least value that an input can have, float32 (C, 1, 1): black, normalised."""

@@ -6,24 +6,21 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluate.evaluation import Evaluation, evaluate
+from napari_cam_feedback.evaluate.measures import MEASURES, OPTIONAL, REASONS, show, show_specificity
+from napari_cam_feedback.evaluate.right_reasons import RightReasons
 from napari_cam_feedback.models.classifier import Classifier
 
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-#: Measures of a comparison, whether more is better, and what they are called.
-MEASURES: dict[str, tuple[bool, str]] = {
-    "accuracy": (True, "accuracy"),
-    "masked_accuracy": (True, "accuracy, mask refilled"),
-    "flip_rate": (False, "flip rate"),
-    "mask_share": (False, "heatmap inside mask"),
-}
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,15 @@ class ComparisonRow:
         A measure is a key of `MEASURES`.
     before, after : float or None
         None where it is undefined.
+    words : tuple of str, optional
+        What is shown for before and after in place of numbers.
     """
 
     split: str
     measure: str
     before: float | None
     after: float | None
+    words: tuple[str, str] | None = None
 
     @property
     def change(self) -> float | None:
@@ -50,10 +50,21 @@ class ComparisonRow:
 
     @property
     def better(self) -> bool | None:
-        """Whether the change is for the better; None where there is none."""
-        if not self.change:
+        """Whether the change is for the better; None where there is none, or where neither direction is better."""
+        direction = MEASURES[self.measure].better
+        if self.before is None or self.after is None or direction is None:
             return None
-        return (self.change > 0) == MEASURES[self.measure][0]
+        gain = self.after - self.before
+        if direction == "nearer 0":
+            gain = abs(self.before) - abs(self.after)
+        elif direction == "less":
+            gain = -gain
+        return gain > 0 if gain else None
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Before and after, for people."""
+        return self.words or (show(self.before), show(self.after))
 
 
 @dataclass(frozen=True)
@@ -73,10 +84,7 @@ class Comparison:
                 continue
             rows.append(ComparisonRow(name, "accuracy", old.accuracy, new.accuracy))
             if old.right_reasons is not None and new.right_reasons is not None:
-                rows += [
-                    ComparisonRow(name, m, getattr(old.right_reasons, m), getattr(new.right_reasons, m))
-                    for m in ("masked_accuracy", "flip_rate", "mask_share")
-                ]
+                rows += reasons_rows(name, old.right_reasons, new.right_reasons)
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -112,6 +120,18 @@ class Comparison:
         return text.getvalue()
 
 
+def reasons_rows(split: str, before: RightReasons, after: RightReasons) -> list[ComparisonRow]:
+    """Return the measures on masked images as rows under a title; without those that neither side has measured."""
+    rows = []
+    for measure in REASONS:
+        old, new = getattr(before, measure), getattr(after, measure)
+        words = (show_specificity(before), show_specificity(after)) if measure == "specificity" else None
+        unknown = words in (None, ("–", "–")) and old is None and new is None
+        if not (unknown and measure in OPTIONAL):
+            rows.append(ComparisonRow(split, measure, old, new, words))
+    return rows
+
+
 def compare(
     before: Classifier,
     after: Classifier,
@@ -123,6 +143,7 @@ def compare(
     seed: int = 0,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
 ) -> Comparison:
     """Evaluate two classifiers on the same splits, masks and fills; parameters and errors as of `evaluate`."""
     shared = cache
@@ -138,7 +159,7 @@ def compare(
         if progress is not None:
             progress(done, total)
 
-    options: dict[str, Any] = {"masks": masks, "splits": splits, "cache": shared, "seed": seed, "stop": stop}
+    options: dict[str, Any] = {"masks": masks, "splits": splits, "cache": shared, "seed": seed, "stop": stop, "fabric": fabric}
     return Comparison(
         evaluate(before, dataset, progress=sooner, **options),
         evaluate(after, dataset, progress=later, **options),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -16,6 +16,10 @@ from napari_cam_feedback.evaluate.predictions import predict
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.feedback.choose import KnownMasks, choose_masks
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.shares import agreed, any_of, gather_skipped
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Progress = Callable[[int, int], None]
 
@@ -91,6 +95,7 @@ def evaluate(
     max_masked: int = 500,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
 ) -> Evaluation:
     """Measure a classifier on splits of a dataset.
 
@@ -114,6 +119,8 @@ def evaluate(
         Called with splits done and in all.
     stop : callable, optional
         Asked between batches; True ends with the splits done so far.
+    fabric : Fabric, optional
+        Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
     Raises
     ------
@@ -127,8 +134,8 @@ def evaluate(
     cache = cache or InputCache(dataset, classifier.preprocessing)
     results: dict[str, SplitResult] = {}
     for number, name in enumerate(names):
-        found = predict(classifier, dataset, split=name, cache=cache, stop=stop)
-        if stop is not None and stop():
+        found = predict(classifier, dataset, split=name, cache=cache, stop=stop, fabric=fabric)
+        if any_of(stop is not None and stop(), fabric):
             break
         labelled = found.labels >= 0
         if not labelled.any():
@@ -144,9 +151,10 @@ def evaluate(
             class_name: ClassResult(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]))
             for k, class_name in enumerate(classifier.class_names)
         }
-        chosen = choose_masks(masks, dataset, max_masked, indices=found.indices[labelled], seed=seed)
+        with agreed(fabric):
+            chosen = choose_masks(masks, dataset, max_masked, indices=found.indices[labelled], seed=seed)
         masked = np.array([i for i in found.indices if dataset.keys[int(i)] in chosen], np.int64)
-        reasons = right_reasons(classifier, dataset, masked, chosen, cache=cache, seed=seed, stop=stop)
+        reasons = right_reasons(classifier, dataset, masked, chosen, cache=cache, seed=seed, stop=stop, fabric=fabric)
         results[name] = SplitResult(
             n=int(labelled.sum()),
             accuracy=float((truth == predicted).mean()),
@@ -156,4 +164,4 @@ def evaluate(
         )
         if progress is not None:
             progress(number + 1, len(names))
-    return Evaluation(results, dict(cache.skipped))
+    return Evaluation(results, gather_skipped(cache.skipped, fabric))

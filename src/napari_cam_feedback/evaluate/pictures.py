@@ -102,4 +102,4 @@ def _heat(axis, found: Inspection) -> None:  # type: ignore[no-untyped-def]
     if found.evidence:
         axis.imshow(cam_display(found.map), cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="nearest")
     else:
-        axis.set_xlabel("no positive evidence", fontsize=8)
+        axis.set_xlabel("no positive evidence" if found.no_heatmap is None else "no heatmap: no places", fontsize=8)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, gather_skipped, own_blocks
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Progress = Callable[[int, int], None]
 
@@ -67,6 +72,7 @@ def predict(
     batch_size: int = 64,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
 ) -> Predictions:
     """Predict the class of many images.
 
@@ -88,6 +94,8 @@ def predict(
         Called with images done and in all.
     stop : callable, optional
         Asked before each batch; True ends with what there is.
+    fabric : Fabric, optional
+        Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
     Raises
     ------
@@ -100,15 +108,28 @@ def predict(
     if indices is None:
         indices = dataset.indices(split)
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
+    blocks = own_blocks(indices, batch_size, fabric)
+    total = sum(len(block) for _, block in blocks)
+    numbers: list[np.ndarray] = []
     done: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    for picked, inputs in cache.batches(indices, batch_size):
-        done.append(picked)
-        found.append(classifier.logits(inputs).float().softmax(1).cpu().numpy())
-        if progress is not None:
-            progress(min(sum(len(part) for part in done) + len(cache.skipped), len(indices)), len(indices))
-        if stop is not None and stop():
-            break
-    read = np.concatenate(done) if done else np.empty(0, np.int64)
-    table = np.concatenate(found) if found else np.empty((0, classifier.num_classes), np.float32)
-    return Predictions(read, dataset.labels[read], table, dict(cache.skipped))
+    with agreed(fabric):
+        for number, block in blocks:
+            for picked, inputs in cache.batches(block, batch_size):
+                with autocast(fabric):
+                    logits = classifier.logits(inputs)
+                numbers.append(np.full(len(picked), number))
+                done.append(picked)
+                found.append(logits.float().softmax(1).cpu().numpy())
+            if progress is not None:
+                progress(min(sum(len(part) for part in done) + len(cache.skipped), total), total)
+            if stop is not None and stop():
+                break
+    order = np.argsort(gather_rows(_joined(numbers, (0,), np.int64), fabric), kind="stable")
+    read = gather_rows(_joined(done, (0,), np.int64), fabric)[order]
+    table = gather_rows(_joined(found, (0, classifier.num_classes), np.float32), fabric)[order]
+    return Predictions(read, dataset.labels[read], table, gather_skipped(cache.skipped, fabric))
+
+
+def _joined(parts: list[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:
+    return np.concatenate([np.empty(empty, dtype), *parts])

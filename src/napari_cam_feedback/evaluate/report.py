@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_cam_feedback.evaluate.comparison import MEASURES, Comparison, ComparisonRow
+from napari_cam_feedback.evaluate.comparison import Comparison, ComparisonRow
+from napari_cam_feedback.evaluate.measures import MEASURES, show
 from napari_cam_feedback.evaluate.pictures import Picture
 from napari_cam_feedback.files import write_bytes, write_json, write_text
 
@@ -85,6 +86,9 @@ def _page(title: str, summary: str, comparison: Comparison, pictures: Sequence[P
 <table><tr><th>split</th><th>measure</th><th>before</th><th>after</th><th>change</th></tr>
 {rows}
 </table>
+<details><summary>What the measures mean</summary><dl>
+{_meanings(comparison.rows)}
+</dl></details>
 <h2>Images</h2>
 {figures}
 <h2>How this was made</h2>
@@ -95,16 +99,20 @@ def _page(title: str, summary: str, comparison: Comparison, pictures: Sequence[P
 
 def _row(row: ComparisonRow) -> str:
     kind = {True: "better", False: "worse", None: ""}[row.better]
-    name = MEASURES[row.measure][1]
+    before, after = row.texts
     return (
-        f"<tr><td>{html.escape(row.split)}</td><td>{html.escape(name)}</td>"
-        f'<td class="number">{show(row.before)}</td><td class="number">{show(row.after)}</td>'
+        f"<tr><td>{html.escape(row.split)}</td><td>{html.escape(MEASURES[row.measure].name)}</td>"
+        f'<td class="number">{before}</td><td class="number">{after}</td>'
         f'<td class="number {kind}">{show(row.change, signed=True)}</td></tr>'
     )
 
 
-def show(value: float | None, *, signed: bool = False) -> str:
-    """Write a measure for people: three decimals, a dash where it is undefined."""
-    if value is None:
-        return "–"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+def _meanings(rows: Sequence[ComparisonRow]) -> str:
+    """What the measures that occur mean, as a list."""
+    used = {row.measure for row in rows}
+    items = []
+    for key, measure in MEASURES.items():
+        if key in used:
+            direction = f" ({measure.direction})" if measure.direction else ""
+            items.append(f"<dt>{html.escape(measure.name)}{direction}</dt><dd>{html.escape(measure.meaning)}</dd>")
+    return "\n".join(items)

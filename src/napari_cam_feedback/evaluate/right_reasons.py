@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,15 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluate.fills import MEASURING_FILLS, get_fill
+from napari_cam_feedback.evaluate.places import choose_shifts, shifted
 from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, own_blocks
 from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,16 @@ class RightReasons:
     flip_rate : float
         Share whose prediction changes when the masked part is refilled, mean over five fills.
     mask_share : float or None
-        Mean share of the predicted class's map that lies inside the mask; None where no map has positive evidence.
+        Mean share of the predicted class's map that lies inside the mask; None where no map has positive evidence, or the
+        target layer has no places.
+    swap_flip_rate : float or None
+        Share whose prediction changes when the masked part is refilled from its surroundings and the masked part of another
+        masked image, drawn from those of other classes, is pasted on, at the place where it was there. None where there is
+        no masked image of another class, or where it was not asked for.
+    random_flip_rate : float or None
+        Share whose prediction changes when a random place is refilled in place of the masked part, mean over the same five
+        fills: the mask itself, shifted around the edges of the image; of several shifts that with the least overlap with the
+        mask. None where it was not asked for.
     """
 
     n: int
@@ -41,15 +55,26 @@ class RightReasons:
     masked_accuracy: float
     flip_rate: float
     mask_share: float | None
+    swap_flip_rate: float | None = None
+    random_flip_rate: float | None = None
 
     @property
     def gap(self) -> float:
         """Accuracy lost when the masked part is refilled."""
         return self.accuracy - self.masked_accuracy
 
+    @property
+    def specificity(self) -> float | None:
+        """How many times more often the masked part decides than a random place of its size: flip rate by random flip rate.
+
+        None where a random place never changes a prediction (then only the masked part does, or nothing), or where
+        that was not measured.
+        """
+        return self.flip_rate / self.random_flip_rate if self.random_flip_rate else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "gap": self.gap}
+        return {**asdict(self), "gap": self.gap, "specificity": self.specificity}
 
 
 def right_reasons(
@@ -61,7 +86,9 @@ def right_reasons(
     cache: InputCache | None = None,
     batch_size: int = 64,
     seed: int = 0,
+    full: bool = True,
     stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
 ) -> RightReasons | None:
     """Measure the masked ones among some labelled images.
 
@@ -80,9 +107,13 @@ def right_reasons(
     batch_size : int
         Images at a time.
     seed : int
-        Of the fills.
+        Of the fills, the donors of swapped patches, and the random places; none of them depends on another.
+    full : bool
+        Measure `swap_flip_rate` and `random_flip_rate` too, which takes as long again as all the rest.
     stop : callable, optional
         Asked before each batch; True ends with the images measured so far.
+    fabric : Fabric, optional
+        Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
     Returns
     -------
@@ -96,49 +127,145 @@ def right_reasons(
     """
     masked = np.array([i for i in indices if dataset.labels[i] >= 0 and dataset.keys[i] in masks], np.int64)
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
-    explainer = get_method(default_method(classifier))
-    generator = torch.Generator().manual_seed(seed)
-    right: list[np.ndarray] = []
-    refilled_right: list[np.ndarray] = []
-    flipped: list[np.ndarray] = []
-    shares: list[float] = []
-    for picked, inputs in cache.batches(masked, batch_size):
-        image_masks = [masks[dataset.keys[i]] for i in picked]
-        for index, mask in zip(picked, image_masks, strict=True):
-            check_mask(dataset, int(index), mask)
-        input_masks = torch.stack([classifier.preprocessing.mask(mask) for mask in image_masks])
-        labels = dataset.labels[picked]
-        found = explainer(classifier, inputs)
-        predicted = found.logits.argmax(1).cpu().numpy()
-        right.append(predicted == labels)
-        # One image counts with the mean over its fills, so that a lucky fill decides nothing.
-        changed = np.zeros(len(picked))
-        correct = np.zeros(len(picked))
-        for name in MEASURING_FILLS:
-            refilled = get_fill(name)(inputs, input_masks, generator)
-            now = classifier.logits(refilled).argmax(1).cpu().numpy()
-            changed += now != predicted
-            correct += now == labels
-        flipped.append(changed / len(MEASURING_FILLS))
-        refilled_right.append(correct / len(MEASURING_FILLS))
-        maps = found.maps[:, :1].float().cpu()
-        size = (int(input_masks.shape[1]), int(input_masks.shape[2]))
-        large = torch.nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
-        for signed, mask in zip(large[:, 0].numpy(), input_masks.numpy(), strict=True):
-            share = mass_inside(signed, mask)
-            if share is not None:
-                shares.append(share)
-        if stop is not None and stop():
-            break
-    if not right:
-        return None
-    return RightReasons(
-        n=sum(len(part) for part in right),
-        accuracy=float(np.concatenate(right).mean()),
-        masked_accuracy=float(np.concatenate(refilled_right).mean()),
-        flip_rate=float(np.concatenate(flipped).mean()),
-        mask_share=float(np.mean(shares)) if shares else None,
-    )
+    measure = _Measure(classifier, fabric)
+    swaps = _Swaps(dataset, masked, masks, cache, seed) if full else None
+    with agreed(fabric):
+        for number, block in own_blocks(masked, batch_size, fabric):
+            measure.begin(number, seed)
+            for picked, inputs in cache.batches(block, batch_size):
+                image_masks = [masks[dataset.keys[i]] for i in picked]
+                for index, mask in zip(picked, image_masks, strict=True):
+                    check_mask(dataset, int(index), mask)
+                input_masks = torch.stack([classifier.preprocessing.mask(mask) for mask in image_masks])
+                predicted = measure.refilled(inputs, input_masks, dataset.labels[picked])
+                if swaps is not None:
+                    measure.elsewhere(inputs, input_masks, predicted)
+                    measure.swapped(swaps, picked, inputs, input_masks, predicted)
+            if stop is not None and stop():
+                break
+    return measure.result()
+
+
+_MEASURED = ("accuracy", "masked_accuracy", "flip_rate", "mask_share", "swap_flip_rate", "random_flip_rate")
+
+
+class _Measure:
+    """Collects the measures, batch by batch.
+
+    One image counts with the mean over its fills, so that a lucky fill decides nothing.
+    """
+
+    def __init__(self, classifier: Classifier, fabric: Fabric | None) -> None:
+        self.classifier, self.fabric = classifier, fabric
+        self.explainer = get_method(default_method(classifier)) if classifier.no_places() is None else None
+        # One for each measure, so that leaving out one does not change the others.
+        self.fills, self.places, self.donors = (torch.Generator() for _ in range(3))
+        self.number = 0
+        # Of each value: the number of its batch, which measure it is of, and the value.
+        self.rows: list[np.ndarray] = []
+
+    def begin(self, number: int, seed: int) -> None:
+        """Begin the batch of that number. What it draws depends on nothing else, so not on who measured the others."""
+        self.number = number
+        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        for generator in (self.fills, self.places, self.donors):
+            generator.manual_seed(own)
+
+    def _add(self, name: str, values: np.ndarray) -> None:
+        same = np.ones(len(values))
+        self.rows.append(np.stack([self.number * same, _MEASURED.index(name) * same, values], 1))
+
+    def _predict(self, inputs: torch.Tensor) -> np.ndarray:
+        with autocast(self.fabric):
+            return self.classifier.logits(inputs).argmax(1).cpu().numpy()
+
+    def refilled(self, inputs: torch.Tensor, masks: torch.Tensor, labels: np.ndarray) -> np.ndarray:
+        """Measure the images as they are and refilled; return their predictions (N,) as they are."""
+        if self.explainer is None:
+            predicted = self._predict(inputs)
+        else:
+            with autocast(self.fabric):
+                found = self.explainer(self.classifier, inputs)
+            predicted = found.logits.argmax(1).cpu().numpy()
+            self._add("mask_share", _shares(found.maps[:, :1].float().cpu(), masks))
+        self._add("accuracy", predicted == labels)
+        now = self._after_fills(inputs, masks, self.fills)
+        self._add("flip_rate", (now != predicted).mean(0))
+        self._add("masked_accuracy", (now == labels).mean(0))
+        return predicted
+
+    def elsewhere(self, inputs: torch.Tensor, masks: torch.Tensor, predicted: np.ndarray) -> None:
+        """Measure the same refills at a random place."""
+        places = shifted(masks, choose_shifts(masks, masks, self.places))
+        self._add("random_flip_rate", (self._after_fills(inputs, places, self.places) != predicted).mean(0))
+
+    def swapped(
+        self, swaps: _Swaps, picked: np.ndarray, inputs: torch.Tensor, masks: torch.Tensor, predicted: np.ndarray
+    ) -> None:
+        """Measure the images with the patches of donors."""
+        had, patches, places = swaps.of(picked)
+        if len(had):
+            cleared = get_fill("surround")(inputs[had], masks[had], self.donors)
+            now = self._predict(torch.where(places[:, None], patches, cleared))
+            self._add("swap_flip_rate", now != predicted[had])
+
+    def _after_fills(self, inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> np.ndarray:
+        """Predictions (5, N) after each of the measuring fills."""
+        return np.stack([self._predict(get_fill(name)(inputs, masks, generator)) for name in MEASURING_FILLS])
+
+    def result(self) -> RightReasons | None:
+        """Return the means over the images of all processes; None where there was none."""
+        rows = gather_rows(np.concatenate([np.empty((0, 3)), *self.rows]), self.fabric)
+        # The order of one process, for the last digits of the means.
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        values = {name: rows[rows[:, 1] == which, 2] for which, name in enumerate(_MEASURED)}
+        if not len(values["accuracy"]):
+            return None
+        means = {name: float(found.mean()) if len(found) else None for name, found in values.items()}
+        return RightReasons(n=len(values["accuracy"]), **means)  # type: ignore[arg-type]
+
+
+class _Swaps:
+    """Which masked image of another class each masked image gets its patch from."""
+
+    def __init__(
+        self, dataset: Dataset, masked: np.ndarray, masks: Mapping[str, np.ndarray], cache: InputCache, seed: int
+    ) -> None:
+        self.dataset, self.masks, self.cache = dataset, masks, cache
+        rng = np.random.default_rng(seed)
+        labels = dataset.labels[masked]
+        by_class = {label: masked[labels != label] for label in np.unique(labels)}
+        self.donor = {
+            int(index): int(rng.choice(by_class[label]))
+            for index, label in zip(masked, labels, strict=True)
+            if len(by_class[label])
+        }
+
+    def of(self, picked: np.ndarray) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+        """Return which of these images have a donor that can be read (M,), and the donors' inputs and masks."""
+        wanted = [(n, self.donor[int(index)]) for n, index in enumerate(picked) if int(index) in self.donor]
+        read = {
+            int(index): row
+            for indices, inputs in self.cache.batches(sorted({donor for _, donor in wanted}))
+            for index, row in zip(indices, inputs, strict=True)
+        }
+        found = [(n, donor) for n, donor in wanted if donor in read]
+        if not found:
+            return np.empty(0, np.int64), torch.empty(0), torch.empty(0)
+        places = [self.cache.preprocessing.mask(self.masks[self.dataset.keys[donor]]) for _, donor in found]
+        return (
+            np.array([n for n, _ in found], np.int64),
+            torch.stack([read[donor] for _, donor in found]),
+            torch.stack(places),
+        )
+
+
+def _shares(maps: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    """Share of each signed map (N, 1, h, w) inside its mask (N, H, W), without those that have no positive evidence."""
+    size = (int(masks.shape[1]), int(masks.shape[2]))
+    large = torch.nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+    shares = [mass_inside(signed, mask) for signed, mask in zip(large[:, 0].numpy(), masks.numpy(), strict=True)]
+    return np.array([share for share in shares if share is not None], float)
 
 
 def check_mask(dataset: Dataset, index: int, mask: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from napari_cam_feedback.explain.concept_result import ConceptResult, ConceptRow
 from napari_cam_feedback.explain.concept_sets import ConceptSet, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explain.concepts import concepts, default_concept_layer
 from napari_cam_feedback.explain.contact_sheet import ContactSheet, contact_sheet
-from napari_cam_feedback.explain.embedding import EMBEDDING_METHODS, Embedding, embed, umap_installed
+from napari_cam_feedback.explain.embedding import EMBEDDING_METHODS, Embedding, embed, embedding_steps, umap_installed
 from napari_cam_feedback.explain.features import Features, features_of, iterate_features, load_features
 from napari_cam_feedback.explain.filter_changes import FilterChanges, change_histograms, filter_changes
 from napari_cam_feedback.explain.filter_marks import FilterMarks, agreement, load_marks
@@ -92,6 +92,7 @@ __all__ = [
     "default_method",
     "draw_concepts",
     "embed",
+    "embedding_steps",
     "explain",
     "features_of",
     "filter_changes",

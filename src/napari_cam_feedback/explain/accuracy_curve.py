@@ -72,8 +72,9 @@ class AccuracyCurve:
                 f"within its standard error of {self.standard_error:.1%}."
             )
         reached = float(self.accuracy[self.counts == self.cut][0])
+        best = "best filter reaches" if self.cut == 1 else f"best {self.cut} filters reach"
         return (
-            f"The best {self.cut} filters reach {reached:.1%} on {self.images} validation images, "
+            f"The {best} {reached:.1%} on {self.images} validation images, "
             f"the whole model {self.full:.1%} (standard error {self.standard_error:.1%})."
         )
 

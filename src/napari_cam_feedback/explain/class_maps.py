@@ -98,8 +98,9 @@ def class_maps(
     DataError
         The image cannot be read.
     ModelError, ConfigError
-        The method or the classes do not suit the model.
+        The method or the classes do not suit the model, or its target layer has no places.
     """
+    classifier.check_places()
     image = dataset.read(index)
     inputs = classifier.preprocessing.input(image)[None]
     if isinstance(classes, int):

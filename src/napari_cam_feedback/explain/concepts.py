@@ -239,6 +239,7 @@ class _Test:
         slopes = {
             label: self.reader.slopes(classifier, grid, space.span, label, self.class_sets[label]) for label in self.labels
         }
+        weak: dict[str, list[float]] = {}
         # Random images of the dataset itself are those of the other classes, so they differ from class to class.
         for told_about in [self.labels] if self.shared_pool else [[label] for label in self.labels]:
             label = None if self.shared_pool else told_about[0]
@@ -252,10 +253,7 @@ class _Test:
                 lifted[key, name] = space.span.lift(vectors)
                 accuracy = float(np.mean([cav.accuracy for cav in found]))
                 if accuracy < LEAST_ACCURACY:
-                    self.reader.warn(
-                        f'Layer {layer!r} hardly tells "{name}" from random images (right for {accuracy:.0%} of those held '
-                        "out, 50% is chance), so its scores there mean little."
-                    )
+                    weak.setdefault(name, []).append(accuracy)
                 for about in told_about:
                     along = slopes[about] @ vectors.T
                     at_random = slopes[about] @ np.stack([cav.vector for cav in randoms]).T
@@ -268,6 +266,13 @@ class _Test:
                         len(rows),
                         len(slopes[about]),
                     )
+        # Once for each concept, and not for each class that it was tested on.
+        for name, found_right in weak.items():
+            right = " to ".join(dict.fromkeys(f"{bound(found_right):.0%}" for bound in (min, max)))
+            self.reader.warn(
+                f'Layer {layer!r} hardly tells "{name}" from random images (right for {right} of those held '
+                "out, 50% is chance), so its scores there mean little."
+            )
 
     def _fits(self, span: Span, pool: np.ndarray, rows: np.ndarray | None, size: int, name: str) -> list[Cav]:
         """Fit a CAV in each run: of a concept's rows, or of random concepts where there are none."""

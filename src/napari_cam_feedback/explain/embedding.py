@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,6 +25,9 @@ EMBEDDING_METHODS: tuple[EmbeddingMethod, ...] = get_args(EmbeddingMethod)
 MOST_IMAGES: dict[EmbeddingMethod, int] = {"tsne": 3000, "umap": 20_000}
 #: Principal components that t-SNE and UMAP start from.
 _COMPONENTS = 50
+# t-SNE's 1,000 iterations are done in parts, between which it can be stopped; scikit-learn does no fewer at a time.
+_PARTS, _PART = 4, 250
+_EXAGGERATION = 12.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def umap_installed() -> bool:
 def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0) -> Embedding:
     """Place images in the plane by their pooled features, so that those which the network holds for alike lie together.
 
-    t-SNE takes ten to thirty seconds for its 3,000 images and cannot be interrupted; PCA takes about one.
+    t-SNE takes ten to thirty seconds for its 3,000 images, PCA about one; `embedding_steps` does the same in steps.
 
     Parameters
     ----------
@@ -103,6 +107,21 @@ def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0)
         There is no such method, or it is not installed.
     DataError
         There are no images, or activations that are not numbers.
+    """
+    steps = embedding_steps(features, method, seed=seed)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def embedding_steps(
+    features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0
+) -> Generator[tuple[int, int], None, Embedding]:
+    """Do what `embed` does, yielding the steps done and in all: four of t-SNE, one of PCA and of UMAP.
+
+    Whoever does not want the points any more asks for no further step.
     """
     if method not in EMBEDDING_METHODS:
         raise ConfigError(f"There is no embedding {method!r}; choose one of {', '.join(EMBEDDING_METHODS)}.")
@@ -124,7 +143,7 @@ def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0)
     if method == "pca":
         points, explained = _pca(features.mean, seed)
     else:
-        points = _neighbours(features.mean, method, seed)
+        points = yield from _neighbours(features.mean, method, seed)
     return Embedding(
         points=np.ascontiguousarray(points, np.float32),
         rows=rows,
@@ -151,24 +170,46 @@ def _pca(x: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[float, float]]:
     return points, (float(share[0]), float(share[1]))
 
 
-def _neighbours(x: np.ndarray, method: EmbeddingMethod, seed: int) -> np.ndarray:
+def _neighbours(x: np.ndarray, method: EmbeddingMethod, seed: int) -> Generator[tuple[int, int], None, np.ndarray]:
     """t-SNE or UMAP of the first principal components; too few images to have neighbours are placed by PCA."""
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     if len(x) < 5 or not _varies(x):
         return _pca(x, seed)[0]
     components = PCA(min(_COMPONENTS, *x.shape), random_state=seed).fit_transform(x)
     if components.shape[1] == 1:
         components = np.pad(components, ((0, 0), (0, 1)))  # t-SNE starts in two dimensions
+    if method == "tsne":
+        return (yield from _tsne(components, seed))
+    yield 0, 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of settings that are ours, such as a seed that costs UMAP its threads
-        if method == "tsne":
-            model = TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=seed)
-        else:
-            umap = importlib.import_module("umap")
-            model = umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed)
-        return model.fit_transform(components)
+        umap = importlib.import_module("umap")
+        return umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed).fit_transform(components)
+
+
+def _tsne(x: np.ndarray, seed: int) -> Generator[tuple[int, int], None, np.ndarray]:
+    """t-SNE in parts: clusters are exaggerated in the first one, and each later one goes on from the points before it."""
+    from sklearn.manifold import TSNE
+
+    # As scikit-learn sets it by itself, kept over the parts.
+    rate = max(len(x) / _EXAGGERATION / 4, 50.0)
+    points: np.ndarray | str = "pca"
+    for part in range(_PARTS):
+        yield part, _PARTS
+        model = TSNE(
+            perplexity=min(30.0, (len(x) - 1) / 3),
+            early_exaggeration=1.0 if part else _EXAGGERATION,
+            learning_rate=rate,
+            max_iter=_PART,
+            init=points,
+            random_state=seed,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            points = model.fit_transform(x)
+    assert isinstance(points, np.ndarray)
+    return points
 
 
 def _varies(x: np.ndarray) -> bool:

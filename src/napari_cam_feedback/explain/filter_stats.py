@@ -206,7 +206,10 @@ def activation_under_masks(
     ------
     MaskError
         No image of the dataset has a mask, or one is not of its image's size.
+    ModelError
+        The target layer has no places.
     """
+    classifier.check_places("activation under a mask")
     indices = np.array(sorted(dataset.index_of(key) for key in masks if key in dataset.keys), np.int64)
     inputs = InputCache(dataset, classifier.preprocessing, max_bytes=0)
     inside = outside = squares = np.zeros(0)

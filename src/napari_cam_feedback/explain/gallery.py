@@ -63,7 +63,8 @@ class Tile:
     image : ndarray
         (h, w, 3) uint8, the image made small (never larger than it is).
     mask : ndarray
-        (h, w) bool, where the filter's map passes Otsu's threshold; all False where the map is constant.
+        (h, w) bool, where the filter's map passes Otsu's threshold; all False where the map is constant, and all that the
+        network sees where the layer has no places.
     """
 
     bin: int
@@ -234,6 +235,8 @@ def gallery(
 def active_area(map_: torch.Tensor, preprocessing: Preprocessing, image_size: tuple[int, int]) -> np.ndarray:
     """Return where a filter's map passes Otsu's threshold, bool (H, W) in image pixels.
 
+    A feature that has no place (a map of 1x1) is one of the whole image: all that the network sees.
+
     Parameters
     ----------
     map_ : Tensor
@@ -245,6 +248,8 @@ def active_area(map_: torch.Tensor, preprocessing: Preprocessing, image_size: tu
     """
     from skimage.filters import threshold_otsu  # takes a while to load
 
+    if map_.numel() == 1:
+        return seen_area(preprocessing, image_size)
     values = preprocessing.to_image(map_, image_size).numpy()
     seen = seen_area(preprocessing, image_size)
     inside = values[seen]

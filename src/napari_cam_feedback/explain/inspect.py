@@ -44,12 +44,17 @@ class Inspection:
     raw : ndarray
         (h, w) float32, signed map at the target layer's size.
     map : ndarray
-        (H, W) float32, the same in image pixels (bilinear).
+        (H, W) float32, the same in image pixels (bilinear); zeros where there is no heatmap.
     activations : ndarray
         (F, h, w) float32.
     contributions : ndarray
         (F,) float32: the mean over places of each filter's part of the map (`MapBatch`). With CAM their sum plus the bias
         is the logit.
+    preprocessing : Preprocessing
+        Of the classifier; places the activations on the image.
+    no_heatmap : str or None
+        Why there is no heatmap, in one sentence: the target layer puts out features that have no place. None where there
+        is one.
     """
 
     index: int
@@ -65,6 +70,7 @@ class Inspection:
     activations: np.ndarray
     contributions: np.ndarray
     preprocessing: Preprocessing
+    no_heatmap: str | None = None
 
     @property
     def nbytes(self) -> int:
@@ -73,8 +79,8 @@ class Inspection:
 
     @property
     def evidence(self) -> bool:
-        """Whether anything in the image speaks for the class."""
-        return has_evidence(self.raw)
+        """Whether anything in the image speaks for the class, and a heatmap shows where."""
+        return self.no_heatmap is None and has_evidence(self.raw)
 
     def filter_map(self, number: int) -> np.ndarray:
         """Return the activation of one filter in image pixels, (H, W) float32."""
@@ -98,12 +104,14 @@ class Inspection:
         Raises
         ------
         MaskError
-            ``mask`` was asked for and nothing is painted.
+            ``mask`` was asked for, and nothing is painted or the layer has no places.
         """
         if by == "contribution":
             return self.contributions
         if by == "activation":
             return self.activations.mean((1, 2))
+        if self.no_heatmap is not None:
+            raise MaskError("Features that have no place cannot be ranked by what is painted; choose a layer with maps.")
         if mask is None or not mask.any():
             raise MaskError("Nothing is painted on this image yet; paint what is irrelevant first, or rank otherwise.")
         inside = self.preprocessing.mask(mask)
@@ -157,6 +165,7 @@ def inspect_item(
     activations = found.activations[0].float().cpu()
     probabilities = found.logits[0].float().softmax(0).cpu().numpy()
     contributions = found.contributions[0, 0].float().cpu()
+    no_heatmap = classifier.no_places() if raw.numel() == 1 else None
     return Inspection(
         index=index,
         key=item.key,
@@ -167,10 +176,11 @@ def inspect_item(
         target=int(found.classes[0, 0]),
         method=method,
         raw=raw.numpy(),
-        map=_to_image(raw, classifier.preprocessing, image.shape),
+        map=_to_image(raw if no_heatmap is None else torch.zeros_like(raw), classifier.preprocessing, image.shape),
         activations=activations.numpy(),
         contributions=contributions.numpy(),
         preprocessing=classifier.preprocessing,
+        no_heatmap=no_heatmap,
     )
 
 

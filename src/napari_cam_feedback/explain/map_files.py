@@ -74,16 +74,10 @@ def tiff_folder(folder: str | Path, keys: Iterable[str]) -> Iterator[Add]:
         A file cannot be written.
     """
     folder = Path(folder)
-    checked: set[Path] = set()
-    for key in keys:
-        place = _place(folder, key)
-        if place.parent not in checked:
-            checked.add(place.parent)
-            _check_link(folder, place.parent)
+    check_places(folder, keys, ".tif")
 
     def add(item: ItemMap) -> None:
-        place = _place(folder, item.key)
-        _check_link(folder, place.parent)
+        place = item_place(folder, item.key, ".tif")
         shape = item.size if len(item.targets) == 1 else (len(item.targets), *item.size)
         pages = (page for block in item.blocks() for page in block)
         about = {"classes": list(item.class_names), "method": item.method}
@@ -95,13 +89,29 @@ def tiff_folder(folder: str | Path, keys: Iterable[str]) -> Iterator[Add]:
     yield add
 
 
-def _place(folder: Path, key: str) -> Path:
-    """Return the file of an item's map; refuse one that would lie outside the folder."""
+def check_places(folder: Path, keys: Iterable[str], suffix: str) -> None:
+    """Raise DataError where the file of one of the items would lie outside the folder."""
+    checked: set[Path] = set()
+    for key in keys:
+        place = _place(folder, key, suffix)
+        if place.parent not in checked:
+            checked.add(place.parent)
+            _check_link(folder, place.parent)
+
+
+def item_place(folder: Path, key: str, suffix: str) -> Path:
+    """Return the file of an item, ``<folder>/<key><suffix>``; raise DataError where it would lie outside the folder."""
+    place = _place(folder, key, suffix)
+    _check_link(folder, place.parent)
+    return place
+
+
+def _place(folder: Path, key: str, suffix: str) -> Path:
     # A project moves between systems, so a key must stay inside however its slashes are read.
     for path in (PurePosixPath(key), PureWindowsPath(key)):
         if path.anchor or ".." in path.parts or not path.parts or "\0" in key:
             raise DataError(f"The map of {key!r} would be written outside {folder}; rename that image in the dataset.")
-    return folder / f"{key}.tif"
+    return folder / f"{key}{suffix}"
 
 
 def _check_link(folder: Path, parent: Path) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explain.map_files import npz_file, tiff_folder
 from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.targets import Target, class_index, resolve_target
 from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.models.shares import autocast, own_blocks, world_of
 from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Progress = Callable[[int, int], None]
 #: One class for each image, as `Target` says it; or the same several for all: ``all``, or names and indices.
@@ -49,6 +53,10 @@ class ItemMap:
         (H, W) of the image.
     preprocessing : Preprocessing
         Of the classifier; places the maps on the image.
+    predicted : int
+        The class predicted; -1 where nobody noted it.
+    probabilities : ndarray
+        (T,) float32, of the classes explained.
     """
 
     index: int
@@ -59,6 +67,8 @@ class ItemMap:
     raw: np.ndarray
     size: tuple[int, int]
     preprocessing: Preprocessing
+    predicted: int = -1
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def target(self) -> int:
@@ -174,13 +184,16 @@ def resolve_targets(target: Targets, class_names: Sequence[str], labels: np.ndar
     Raises
     ------
     ConfigError
-        There is no such class.
+        There is no such class, or ``true``, ``predicted`` or ``all`` is one of several.
     """
     if target == "all":
         chosen = np.arange(len(class_names))
     elif isinstance(target, str | int):
         return resolve_target(target, class_names, labels)[:, None]
     else:
+        alone = [each for each in target if each in ("true", "predicted", "all") and each not in class_names]
+        if alone:
+            raise ConfigError(f"{alone[0]!r} stands alone; to have several maps an image, name classes only.")
         chosen = np.array([class_index(each, class_names) for each in target], np.int64)
     return np.broadcast_to(chosen, (len(labels), len(chosen)))
 
@@ -194,20 +207,30 @@ def iterate_maps(
     target: Targets = "predicted",
     batch_size: int = 64,
     cache: InputCache | None = None,
+    fabric: Fabric | None = None,
 ) -> Iterator[list[ItemMap]]:
     """Yield the maps of a batch of items at a time; memory does not grow with their number.
 
-    With many classes a batch has fewer than `batch_size` items.
+    With many classes a batch has fewer than `batch_size` items. Where the target layer has no places, a ModelError says so.
+    With a Fabric of several processes these are this process's batches; each process yields as many, the last of them
+    possibly empty.
     """
+    classifier.check_places()
     method = method or default_method(classifier)
     explainer = get_method(method)
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
     names = classifier.class_names
     count = resolve_targets(target, names, np.zeros(1, np.int64)).shape[1]
-    for picked, inputs in cache.batches(indices, max(1, min(batch_size, _MAPS_AT_ONCE // max(1, count)))):
+    size = max(1, min(batch_size, _MAPS_AT_ONCE // max(1, count)))
+    for picked, inputs in _own_batches(cache, indices, size, fabric):
+        if not len(picked):
+            yield []
+            continue
         classes = resolve_targets(target, names, dataset.labels[picked])
-        found = explainer(classifier, inputs, torch.from_numpy(classes.copy()))
+        with autocast(fabric):
+            found = explainer(classifier, inputs, torch.from_numpy(classes.copy()))
         raw, explained = found.maps.float().cpu().numpy(), found.classes.cpu().numpy()
+        probabilities = found.logits.float().softmax(1).cpu().numpy()
         yield [
             ItemMap(
                 int(index),
@@ -218,9 +241,26 @@ def iterate_maps(
                 raw[n],
                 dataset.image_size(int(index)),
                 classifier.preprocessing,
+                int(probabilities[n].argmax()),
+                probabilities[n, explained[n]],
             )
             for n, index in enumerate(picked)
         ]
+
+
+def _own_batches(
+    cache: InputCache, indices: np.ndarray, size: int, fabric: Fabric | None
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    world = world_of(fabric)[1]
+    if world == 1:
+        yield from cache.batches(indices, size)
+        return
+    nothing = np.empty(0, np.int64), torch.empty(0)
+    blocks = own_blocks(indices, size, fabric)
+    for _, block in blocks:
+        yield next(cache.batches(block, size), nothing)
+    if len(blocks) < -(-len(indices) // (size * world)):
+        yield nothing
 
 
 def explain(
@@ -264,7 +304,7 @@ def explain(
     DataError
         There is no such split, or no image of it can be read.
     ModelError, ConfigError
-        The method or the class does not suit the model.
+        The method or the class does not suit the model, or its target layer has no places.
     """
     check_fits(classifier, dataset)
     indices = dataset.indices(split)

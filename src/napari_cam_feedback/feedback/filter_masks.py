@@ -120,6 +120,8 @@ def filter_masks(
     ------
     ConfigError
         There is no such filter or percentile; raised before the first mask.
+    ModelError
+        The target layer has no places; raised before the first mask.
     """
     _check(classifier, number, percentile, over)
     return _masks_of(
@@ -189,6 +191,8 @@ def split_threshold(
     ------
     ConfigError
         There is no such filter or percentile.
+    ModelError
+        The target layer has no places.
     DataError
         There is no such split, or no image of it can be read.
     """
@@ -241,6 +245,7 @@ def save_filter_masks(masks: Iterable[FilterMask], store: MaskStore, *, author: 
 
 def _check(classifier: Classifier, number: int, percentile: float, over: str) -> None:
     check_filter(number, classifier.layout.filters)
+    classifier.check_places("masks")
     if not 0 <= percentile < 100:
         raise ConfigError(f"The percentile cannot be {percentile:g}; choose one from 0 to below 100.")
     if over not in ("image", "split"):

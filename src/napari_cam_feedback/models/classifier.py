@@ -12,7 +12,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.architectures import build_module
-from napari_cam_feedback.models.layers import LayerInfo, choose_layer, list_layers
+from napari_cam_feedback.models.layers import LayerInfo, choose_layer, default_layer, list_layers
 from napari_cam_feedback.models.layouts import Grid, Layout
 from napari_cam_feedback.models.taps import ActivationTap, copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
@@ -21,6 +21,8 @@ from napari_cam_feedback.torch_loader import torch
 @dataclass(frozen=True)
 class LinearHead:
     """The linear layer after global average pooling: logits = weight @ GAP(activation) + bias.
+
+    Features (N, F) are a pooled activation already.
 
     Attributes
     ----------
@@ -104,12 +106,46 @@ class Classifier:
         Raises
         ------
         ModelError
-            It puts out no activations of places.
+            It puts out neither maps nor features.
         """
         found = next((info.layout for info in self.layers if info.name == self.target_layer), None)
         if found is None:
-            raise ModelError(f"Layer {self.target_layer!r} does not put out maps; choose one of the listed layers.")
+            raise ModelError(
+                f"Layer {self.target_layer!r} puts out neither maps nor features; choose one of the listed layers."
+            )
         return found
+
+    def no_places(self, lacking: str = "heatmap") -> str | None:
+        """Say in one sentence why the target layer gives no heatmaps, and what to do; None where it does give them.
+
+        Features (N, F), as of a multilayer perceptron, tell of the whole image. They have filters, concepts and an
+        embedding, and methods of retuning that need no places, as ActDiff, can use them.
+
+        Parameters
+        ----------
+        lacking : str
+            What cannot be had.
+        """
+        layers = self.layers
+        target = next((info for info in layers if info.name == self.target_layer), None)
+        if target is None or target.layout.has_places:
+            return None
+        placed = [info for info in layers if info.layout.has_places]
+        hint = (
+            f"choose a layer with maps, such as {default_layer(placed)!r} (--layer)."
+            if placed
+            else "look at its filters or concepts, or use a convolutional model."
+        )
+        return (
+            f"Layer {self.target_layer!r} has no places ({target.layout.filters} features per image), "
+            f"so it gives no {lacking}; {hint}"
+        )
+
+    def check_places(self, lacking: str = "heatmap") -> None:
+        """Raise a ModelError that says what to do where the target layer has no places; see `no_places`."""
+        sentence = self.no_places(lacking)
+        if sentence is not None:
+            raise ModelError(sentence)
 
     @cached_property
     def head(self) -> LinearHead | None:
@@ -198,7 +234,7 @@ class Classifier:
         Raises
         ------
         ModelError
-            The model has no such layer, its activations are not of places, or its tokens do not fit the grid.
+            The model has no such layer, it puts out neither maps nor features, or its tokens do not fit the grid.
         """
         module, channels, size = self.module, self.preprocessing.channels, self.preprocessing.size
         if grid is not None:
@@ -250,7 +286,8 @@ def build_classifier(
     preprocessing : Preprocessing
         Size and channels of the input among it.
     target_layer : str, optional
-        By default the last layer with maps, or the last of a vision transformer whose patches matter.
+        By default the last layer with maps, the last of a vision transformer whose patches matter, or, where there are no
+        maps, the last with features before the logits.
     grid : tuple of int, optional
         (rows, columns) of the target layer's tokens; by default told from the patches.
     trust : bool

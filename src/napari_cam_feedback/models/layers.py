@@ -22,6 +22,8 @@ _BATCH = 2
 _LEAST_TOKEN_LAYERS = 4
 #: Token layers that are asked first, from the last on, whether what they say of places reaches the logits.
 _FIRST_ASKED = 24
+#: What the network as a whole is called among its layers.
+_WHOLE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class LayerInfo:
     name : str
         Dotted name in the module.
     shape : tuple of int
-        (F, h, w) for one image of the model's input size.
+        (F, h, w) for one image of the model's input size; h and w are 1 of features that have no place.
     layout : Layout
         How the layer itself lays them out.
     """
@@ -44,12 +46,14 @@ class LayerInfo:
 
     @property
     def kind(self) -> str:
-        """``maps``, ``channels_last`` or ``tokens``."""
+        """``maps``, ``channels_last``, ``tokens`` or ``vector``."""
         return self.layout.kind
 
 
 def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: Grid | None = None) -> list[LayerInfo]:
-    """List the layers with activations of more than one place, in the order in which they finish.
+    """List the layers with activations of more than one place, and those with features, in the order in which they finish.
+
+    Features (N, F) are listed up to the last linear layer, which makes the logits of them.
 
     One forward pass of a copy on the ``meta`` device tells the shapes, without arithmetic or memory. Networks that
     cannot run there (exported programs, for one) are run once with black images.
@@ -71,15 +75,36 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
         The network cannot take such an input.
     """
     outputs = _output_shapes(module, channels, size)
+    logits = _logit_layers(module, outputs)
     layers = []
     for name, shape in outputs.items():
         layout = _layout(shape, size, grid)
-        if layout is not None and layout.rows * layout.columns > 1:
+        if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
             layers.append(LayerInfo(name, layout.shape, layout))
     tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
     if len(tokens) < _LEAST_TOKEN_LAYERS:
         return layers
-    return [info for info in layers if info.kind == "tokens" or not _is_attention(info.layout, set(tokens), size)]
+    flat = ("tokens", "vector")
+    return [info for info in layers if info.kind in flat or not _is_attention(info.layout, set(tokens), size)]
+
+
+def _logit_layers(module: nn.Module, outputs: dict[str, tuple[int, ...]]) -> set[str]:
+    """The last linear layer and what finishes after it: they put out logits, or what is made of logits, and no features.
+
+    Where that layer is of another kind, it is what finishes last and is as wide as the network's output.
+    """
+    names = [name for name, shape in outputs.items() if len(shape) == 2]
+    classes = outputs.get(_WHOLE, ())[1:]
+    first = len(names)
+    for place in reversed(range(len(names))):
+        as_wide = outputs[names[place]][1:] == classes
+        # By its weight, since a layer of an exported program is no `torch.nn.Linear`.
+        weight = None if names[place] == _WHOLE else getattr(get_layer(module, names[place]), "weight", None)
+        if as_wide and isinstance(weight, torch.Tensor) and weight.ndim == 2:
+            return {_WHOLE, *names[place:]}
+        if as_wide and first == place + 1:
+            first = place
+    return {_WHOLE, *names[first:]}
 
 
 def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout | None:
@@ -97,7 +122,7 @@ def _is_attention(layout: Layout, tokens: set[int], size: tuple[int, int]) -> bo
 
 
 def _output_shapes(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Shapes of what the layers put out for a batch, in the order in which they finish."""
+    """Shapes of what the layers, and at last the network, put out for a batch, in the order in which they finish."""
     try:
         ghost = copy_module(module, "meta").eval()
         # Networks may make tensors as they run; those are to have no memory either.
@@ -118,13 +143,18 @@ def _output_shapes(module: nn.Module, channels: int, size: tuple[int, int]) -> d
 
 def _watch(module: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
-    names = {child: name for name, child in module.named_modules() if name and not isinstance(child, torch.jit.ScriptModule)}
+    # What computes a weight from others runs too, and puts out no activations.
+    names = {
+        child: name
+        for name, child in module.named_modules()
+        if not isinstance(child, torch.jit.ScriptModule) and "parametrizations" not in name.split(".")
+    }
     thread = threading.get_ident()
 
     def note(child: nn.Module, _inputs: Any, output: Any) -> None:
         if threading.get_ident() != thread or not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
             return
-        if output.ndim in (3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
+        if output.ndim in (2, 3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
             # A module that runs twice counts where it finished last.
             found.pop(names[child], None)
             found[names[child]] = tuple(output.shape)
@@ -195,7 +225,11 @@ def choose_layer(
         shape = _output_shapes(module, channels, size).get(layer, ())
         if len(shape) == 3:
             _find_named(layer, shape, size, grid)
-        raise ModelError(f"Layer {layer!r} ({described}) does not put out maps; choose one of the listed layers.")
+        if len(shape) == 2:
+            raise ModelError(f"Layer {layer!r} ({described}) puts out the logits themselves; choose a layer before it.")
+        raise ModelError(
+            f"Layer {layer!r} ({described}) puts out neither maps nor features; choose one of the listed layers."
+        )
     if grid is not None and found.kind == "tokens" and found.layout.grid != tuple(grid):
         tokens = found.layout.prefix + math.prod(found.layout.grid)
         _find_named(layer, (_BATCH, tokens, found.layout.filters), size, grid)
@@ -217,6 +251,9 @@ def default_layer(
 ) -> str:
     """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
 
+    Of networks in which nothing has places, as multilayer perceptrons, it is the last to finish with features: what the
+    last linear layer makes the logits of.
+
     After the last attention of a vision transformer only the class token goes on, and what the patches' tokens hold
     there reaches no logit; the layer before that attention is the last to explain.
 
@@ -234,14 +271,17 @@ def default_layer(
     Raises
     ------
     ModelError
-        There is no layer with activations of places.
+        There is no layer with activations of places, and none with features.
     """
     if not layers:
         raise ModelError(
-            "The model has no layer whose activations could be shown on the image (neither maps nor tokens on a grid); "
-            "choose a convolutional network or a vision transformer, name a layer with --layer, "
+            "The model has no layer that could be looked at (none puts out maps, tokens on a grid, or features before the "
+            "logits); give it layers of their own, as nn.Flatten() in place of x.flatten(1), name a layer with --layer, "
             "or set the rows and columns of its tokens with --grid."
         )
+    features, layers = layers, [info for info in layers if info.layout.has_places]
+    if not layers:
+        return features[-1].name
     last_maps = max((n for n, info in enumerate(layers) if info.kind != "tokens"), default=-1)
     fallback = layers[last_maps].name
     # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.

@@ -10,7 +10,7 @@ from typing import Literal
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.torch_loader import torch
 
-Kind = Literal["maps", "channels_last", "tokens"]
+Kind = Literal["maps", "channels_last", "tokens", "vector"]
 Grid = tuple[int, int]
 
 #: Tokens that may come before those of the image: class, distillation and register tokens.
@@ -25,6 +25,7 @@ class Layout:
     ----------
     kind : str
         ``maps``: (N, F, h, w). ``channels_last``: (N, h, w, F). ``tokens``: (N, prefix + h·w, F), row by row.
+        ``vector``: (N, F), features that have no place; h and w are 1.
     filters, rows, columns : int
         F, h and w.
     prefix : int
@@ -47,12 +48,19 @@ class Layout:
         """(h, w)."""
         return self.rows, self.columns
 
+    @property
+    def has_places(self) -> bool:
+        """Whether the activations tell places of the image apart, as a heatmap needs."""
+        return self.rows * self.columns > 1
+
     def to_maps(self, output: torch.Tensor) -> torch.Tensor:
         """Return the activations (N, F, h, w) of a layer's output, as a view of it."""
         if self.kind == "channels_last":
             return output.permute(0, 3, 1, 2)
         if self.kind == "tokens":
             return output[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+        if self.kind == "vector":
+            return output[:, :, None, None]
         return output
 
     def from_maps(self, maps: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
@@ -60,7 +68,9 @@ class Layout:
         if self.kind == "channels_last":
             return maps.permute(0, 2, 3, 1).clone()
         if self.kind == "tokens":
-            return torch.cat([output[:, : self.prefix].detach(), maps.flatten(2).transpose(1, 2)], 1)
+            return torch.cat([output[:, : self.prefix], maps.flatten(2).transpose(1, 2)], 1)
+        if self.kind == "vector":
+            return maps.flatten(1).clone()
         return maps.clone()
 
 
@@ -90,8 +100,12 @@ def find_layout(shape: Sequence[int], size: tuple[int, int], grid: Grid | None =
         if has_aspect(first, second, size) and not has_aspect(second, third, size):
             return Layout("channels_last", third, first, second)
         return Layout("maps", first, second, third)
+    if len(shape) == 2:
+        return Layout("vector", shape[1], 1, 1)
     if len(shape) != 3:
-        raise ModelError("puts out neither (N, F, h, w) maps nor (N, T, F) tokens; choose another layer.")
+        raise ModelError(
+            "puts out neither (N, F, h, w) maps nor (N, T, F) tokens nor (N, F) features; choose another layer."
+        )
     _, tokens, filters = shape
     if grid is None:
         grid = next(iter(_patch_grids(tokens, size)), None)

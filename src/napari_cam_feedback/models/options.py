@@ -44,7 +44,7 @@ class ModelOptions(BaseModel):
     value_range : tuple of float or None
         The pixel values that become 0 and 1.
     layer : str or None
-        Target layer, by dotted name.
+        Target layer, by dotted name: one with maps or tokens, or one with features (N, F), which gives no heatmaps.
     grid : tuple of int or None
         (rows, columns) of the tokens of a target layer that puts out tokens, as vision transformers' do.
     trust : bool

@@ -79,6 +79,32 @@ def load_program(path: Path | str, kind: str, *, trust: bool = False) -> nn.Modu
         The file is missing or of another kind, holds more than a network, or no layer of it could be looked at.
     """
     path = Path(path)
+    _ask(path, kind, trust)
+    return _load_exported(path) if kind == "export" else _load_script(path)
+
+
+def open_script(path: Path | str, *, trust: bool = False) -> Any:
+    """Return any TorchScript program as torch gives it: on the CPU, in evaluation mode, to be called and not looked into.
+
+    Raises
+    ------
+    ConsentNeeded
+        `trust` is not given.
+    ModelError
+        The file is missing, or no TorchScript.
+    """
+    path = Path(path)
+    _ask(path, "torchscript", trust)
+    try:
+        with _quiet():
+            return torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(
+            f"{path.name} is no TorchScript archive or is cut short; copy it again, or save it anew with torch.jit.save."
+        ) from error
+
+
+def _ask(path: Path, kind: str, trust: bool) -> None:
     if not path.is_file():
         raise ModelError(f"There is no model file {path}; check the path.")
     if not trust:
@@ -89,7 +115,6 @@ def load_program(path: Path | str, kind: str, *, trust: bool = False) -> nn.Modu
             question=f"The model {path} is a program of {_MAKERS[kind]}, not weights alone. Opening it runs what it holds, "
             "which may do more than compute, such as writing files. Do you trust it and want to run it?",
         )
-    return _load_exported(path) if kind == "export" else _load_script(path)
 
 
 # Archives of torch.export -----------------------------------------------------------------------------
@@ -231,13 +256,7 @@ def _place(module: nn.Module, name: str) -> nn.Module:
 
 
 def _load_script(path: Path) -> nn.Module:
-    try:
-        with _quiet():
-            program = torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path.name} is no TorchScript archive or is cut short; copy it again, or save it anew with torch.jit.save."
-        ) from error
+    program = open_script(path, trust=True)
     if program.original_name != "Sequential":
         raise ModelError(
             f"{path.name} is TorchScript of a {program.original_name}, which does not let anyone look at its layers; "

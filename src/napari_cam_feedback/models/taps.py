@@ -6,6 +6,7 @@ import copy
 import difflib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -32,7 +33,7 @@ def get_layer(module: torch.nn.Module, name: str) -> torch.nn.Module:
 
 
 class ActivationTap:
-    """While entered, keeps what one layer puts out: the activations (N, F, h, w).
+    """While entered, keeps what one layer puts out: the activations (N, F, h, w), with h = w = 1 of features (N, F).
 
     Only forward passes of the thread that entered it are read, so that several threads can use one module.
 
@@ -46,12 +47,14 @@ class ActivationTap:
         Make the activations a leaf of the graph and hand a copy on, so that gradients with respect to them need the
         graph of what lies above the layer and nothing below. The parameters must be frozen for that to save anything.
     size : tuple of int, optional
-        (H, W) of the network's input: what layers that put out (N, T, F) tokens or (N, h, w, F) maps are read by.
-        Without it the layer must put out (N, F, h, w).
+        (H, W) of the network's input: what layers that put out (N, T, F) tokens, (N, h, w, F) maps or (N, F) features are
+        read by. Without it the layer must put out (N, F, h, w).
     grid : tuple of int, optional
         (rows, columns) of the tokens, where the person has set it.
     put : Tensor, optional
         (M, F, h, w) activations to go on with instead of the layer's own.
+    change : callable, optional
+        Returns, of the activations (N, F, h, w), those to go on with; gradients pass through it.
 
     Examples
     --------
@@ -69,11 +72,12 @@ class ActivationTap:
         size: tuple[int, int] | None = None,
         grid: Grid | None = None,
         put: torch.Tensor | None = None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.layer = layer
         self._target = get_layer(module, layer)
         self._cut = cut
-        self._size, self._grid, self._put = size, grid, put
+        self._size, self._grid, self._put, self._change = size, grid, put, change
         self._output: torch.Tensor | None = None
         self._handle: Any = None
         self._thread: int | None = None
@@ -108,10 +112,12 @@ class ActivationTap:
             return layout.from_maps(self._put, output.expand(len(self._put), *output.shape[1:]))
         if not self._cut:
             self._output = layout.to_maps(output)
+            if self._change is not None:
+                return layout.from_maps(self._change(self._output), output)
             # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
             return output.clone()
         self._output = layout.to_maps(output.detach()).requires_grad_(True)
-        return layout.from_maps(self._output, output)
+        return layout.from_maps(self._output, output.detach())
 
     def take(self) -> torch.Tensor:
         """Return the activations (N, F, h, w) of the last forward pass and forget them.

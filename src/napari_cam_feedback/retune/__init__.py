@@ -1,9 +1,11 @@
 """Fine-tuning with feedback, so that a classifier stops using what the expert painted."""
 
-from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.checks import Check, check_rows
 from napari_cam_feedback.retune.config import RetuneConfig, make_config
-from napari_cam_feedback.retune.loop import RetuneResult, RetuneStep, retune, run_to_end
+from napari_cam_feedback.retune.loop import retune
 from napari_cam_feedback.retune.methods import METHODS, describe_method, method_names
+from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, run_to_end
+from napari_cam_feedback.retune.snapshot import Snapshot, load_snapshot, save_snapshot
 from napari_cam_feedback.retune.verdict import Verdict, judge
 
 __all__ = [
@@ -12,11 +14,15 @@ __all__ = [
     "RetuneConfig",
     "RetuneResult",
     "RetuneStep",
+    "Snapshot",
     "Verdict",
+    "check_rows",
     "describe_method",
     "judge",
+    "load_snapshot",
     "make_config",
     "method_names",
     "retune",
     "run_to_end",
+    "save_snapshot",
 ]

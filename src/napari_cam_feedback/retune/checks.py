@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retune.painted import Painted
@@ -33,7 +34,7 @@ class Check:
     misled_flip_rate : float
         Share of the validation images whose prediction that changes.
     held_out : RightReasons
-        On the painted images held out.
+        On the painted images held out; swapped patches and random places are measured at the start and the end only.
     """
 
     iteration: int
@@ -118,9 +119,33 @@ class Checker:
             misled_right += int((after == labels).sum())
             flipped += int((before != after).sum())
             total += len(picked)
-        reasons = right_reasons(
-            classifier, self.dataset, self.held_out.indices, self.masks, cache=self.cache, seed=self.seed
-        )
+        # In the middle of a run nobody looks at the dear measures.
+        reasons = self._reasons(classifier, full=iteration == 0)
         if reasons is None or not total:
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
         return Check(iteration, total, right / total, misled_right / total, flipped / total, reasons)
+
+    def complete(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check of this classifier with every measure on the held-out painted images; the rest stays as it is."""
+        if check.held_out.random_flip_rate is not None:
+            return check
+        reasons = self._reasons(classifier, full=True)
+        return check if reasons is None else replace(check, held_out=reasons)
+
+    def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
+        return right_reasons(
+            classifier, self.dataset, self.held_out.indices, self.masks, cache=self.cache, seed=self.seed, full=full
+        )
+
+
+def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
+    """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
+    n = after.held_out.n
+    painted = f"{n} painted {'image' if n == 1 else 'images'}"
+    return [
+        ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy),
+        ComparisonRow("validation", "misled_accuracy", before.misled_accuracy, after.misled_accuracy),
+        ComparisonRow("validation", "misled_flip_rate", before.misled_flip_rate, after.misled_flip_rate),
+        ComparisonRow(painted, "accuracy", before.held_out.accuracy, after.held_out.accuracy),
+        *reasons_rows(painted, before.held_out, after.held_out),
+    ]

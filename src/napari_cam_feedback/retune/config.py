@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback.errors import ConfigError
 
-FillName = Literal["mean", "surround", "shuffle", "noise"]
+FillName = Literal["mean", "surround", "shuffle", "noise", "inpaint", "crop", "donor"]
 
 
 class RetuneConfig(BaseModel):
@@ -50,7 +50,14 @@ class RetuneConfig(BaseModel):
         description="Images with a mask in each step; empty: a quarter of the training images.",
     )
     fill: FillName = Field(
-        "surround", title="Refill", description="What replaces the painted part where a method refills it."
+        "surround",
+        title="Refill",
+        description="What replaces the painted part where a method refills it; donor is the painted patch of another class.",
+    )
+    inpainter: str | None = Field(
+        None,
+        title="Inpainter",
+        description="TorchScript file (image, mask -> image) that refills instead, wherever the refill would be inpaint.",
     )
     transplant_share: float = Field(
         0.75,
@@ -77,6 +84,34 @@ class RetuneConfig(BaseModel):
         False,
         title="PASA: fixed probability",
         description="Do not let PASA change the probability of the true class.",
+    )
+    misclassified_share: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        title="Misclassified share",
+        description="In misclassified: share of the training images that the model got wrong at the start.",
+    )
+    dropped_filters: int | None = Field(
+        None,
+        ge=1,
+        title="Dropped filters",
+        description="In dropout: filters set to zero, those most active under the mask; empty: a tenth of them.",
+    )
+    augment: bool = Field(
+        False,
+        title="Augment",
+        description="Turn, shift, zoom and brighten images a little, each with its mask.",
+    )
+    mirror: bool = Field(
+        False,
+        title="Mirror too",
+        description="Where images are augmented, also left to right; not for letters, or organs that have a side.",
+    )
+    freeze: tuple[str, ...] = Field(
+        (),
+        title="Frozen parts",
+        description="Dotted names of parts of the network that keep their weights, as layer1 or features.0.",
     )
     freeze_batch_norm: bool | None = Field(
         None,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
-from napari_cam_feedback.evaluate.fills import surround_fill
+from napari_cam_feedback.evaluate.fills import get_fill, surround_fill
+from napari_cam_feedback.evaluate.inpainting import load_inpainter
 from napari_cam_feedback.evaluate.right_reasons import check_mask
 from napari_cam_feedback.torch_loader import torch
 
@@ -36,6 +38,8 @@ class Painted:
         (P, h, w) bool in input pixels.
     labels : Tensor
         (P,) int64.
+    inpainted : Tensor or None
+        (P, C, h, w) float, the inputs with the masked part inpainted, where something needs that.
     """
 
     indices: np.ndarray
@@ -43,6 +47,7 @@ class Painted:
     inputs: torch.Tensor
     masks: torch.Tensor
     labels: torch.Tensor
+    inpainted: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -56,6 +61,18 @@ class Painted:
             self.inputs[where],
             self.masks[where],
             self.labels[where],
+            None if self.inpainted is None else self.inpainted[where],
+        )
+
+    def to(self, device: torch.device) -> Painted:
+        """Return the same with its tensors on a device."""
+        inpainted = None if self.inpainted is None else self.inpainted.to(device)
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            masks=self.masks.to(device),
+            labels=self.labels.to(device),
+            inpainted=inpainted,
         )
 
     def hold_out(self, seed: int) -> tuple[Painted, Painted]:
@@ -129,3 +146,17 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
         torch.stack([cache.preprocessing.mask(found[int(i)]) for i in read]),
         torch.from_numpy(dataset.labels[read].astype(np.int64)),
     )
+
+
+def inpaint(painted: Painted, inpainter: str | None, preprocessing: Preprocessing, *, trust: bool) -> Painted:
+    """Return the same with `inpainted`: by the biharmonic equation, or by a person's own TorchScript inpainter.
+
+    Raises
+    ------
+    ModelError
+        The file is no inpainter, or what it returns is no image.
+    ConsentNeeded
+        The file holds a program, and `trust` is not given.
+    """
+    fill = get_fill("inpaint") if inpainter is None else load_inpainter(inpainter, trust=trust).fill(preprocessing)
+    return replace(painted, inpainted=fill(painted.inputs, painted.masks, torch.Generator().manual_seed(0)))

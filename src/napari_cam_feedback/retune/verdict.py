@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_cam_feedback.evaluate.right_reasons import RightReasons
 from napari_cam_feedback.retune.checks import Check
 
 VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not", "harmed"]
@@ -17,6 +18,12 @@ FIXED_FLIP_RATE = 0.05
 STILL_ABLE = 0.75
 #: Fewer held-out painted images than this say little by themselves.
 ENOUGH_HELD_OUT = 5
+#: One in so many painted images is held out (`Painted.hold_out`).
+HELD_OUT_OF = 5
+#: Share of held-out images that must change by refilling before that is taken for use of the painted part.
+USED_FLIP_RATE = 0.2
+#: Up to this specificity, the painted part is used no more than any other place.
+UNSPECIFIC = 1.25
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,42 @@ class Verdict:
     name : str
         ``fixed``, ``improved``, ``no effect``, ``looks fixed but is not`` or ``harmed``.
     reason : str
-        One or two sentences with the numbers behind it.
+        A sentence with the numbers that decided, and one on what the held-out painted images say.
     """
 
     name: VerdictName
     reason: str
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """The measures that decide: how often predictions change when the shortcut is tampered with, and are right then."""
+
+    before_accuracy: float
+    after_accuracy: float
+    before_flips: float
+    after_flips: float
+    margin: float
+    where: str
+
+    @property
+    def gain(self) -> float:
+        return self.after_accuracy - self.before_accuracy
+
+    @property
+    def drop(self) -> float:
+        return self.before_flips - self.after_flips
+
+    @property
+    def flips_fell(self) -> bool:
+        return self.drop > max(self.margin, self.before_flips / 4)
+
+
 def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     """Judge a retune by two checks.
+
+    Validation images that are made to lie decide, since there are many of them. Where lying patches hardly mislead the
+    model, but refilling what is painted on the held-out images does, those decide.
 
     Parameters
     ----------
@@ -45,40 +79,111 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     held_out : bool
         Whether the painted images measured were kept out of the training.
     """
-    gain = after.misled_accuracy - before.misled_accuracy
-    drop = before.misled_flip_rate - after.misled_flip_rate
+    found = _evidence(before, after, held_out)
+    gain, drop, margin = found.gain, found.drop, found.margin
     numbers = (
-        f"on {after.n} validation images made to lie by painted patches of other classes, accuracy went from "
-        f"{before.misled_accuracy:.2f} to {after.misled_accuracy:.2f} and the share of changed predictions from "
-        f"{before.misled_flip_rate:.2f} to {after.misled_flip_rate:.2f}; on the same images as they are, accuracy went from "
-        f"{before.accuracy:.2f} to {after.accuracy:.2f}"
+        f"on {found.where}, accuracy went from "
+        f"{found.before_accuracy:.2f} to {found.after_accuracy:.2f} and the share of changed predictions from "
+        f"{found.before_flips:.2f} to {found.after_flips:.2f}; on the {after.n} validation images as they are, "
+        f"accuracy went from {before.accuracy:.2f} to {after.accuracy:.2f}"
     )
     lost = after.accuracy < before.accuracy - MARGIN
     # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
-    ignorant = max(after.accuracy, after.misled_accuracy) < STILL_ABLE * before.accuracy
+    ignorant = max(after.accuracy, found.after_accuracy) < STILL_ABLE * before.accuracy
     name: VerdictName
-    if gain < -MARGIN or (lost and gain < MARGIN and (drop < MARGIN or ignorant)):
+    if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
-    elif before.misled_flip_rate <= MARGIN:
+    elif found.before_flips <= margin:
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
-    elif after.misled_flip_rate <= FIXED_FLIP_RATE and drop >= MARGIN and not ignorant:
+    elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
-    elif gain > MARGIN or drop > max(MARGIN, before.misled_flip_rate / 4):
-        name, reason = "improved", f"What is painted decides less often than before: {numbers}."
-    elif _cosmetic(before, after):
+        if _still_used(before, after, held_out):
+            name = "improved"
+            reason = f"Patches of other images mislead the model no longer, but what is painted still matters: {numbers}."
+    elif not found.flips_fell and _map_left(before, after):
         name = "looks fixed but is not"
         reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
+    elif gain > margin or found.flips_fell:
+        name, reason = "improved", f"What is painted decides less often than before: {numbers}."
     else:
         name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
-    if name in ("fixed", "improved") and after.accuracy < before.accuracy - MARGIN:
+    if name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
-    if not held_out:
-        reason += " The patches are those learnt from; paint ten or more images for a judgement by others."
-    elif after.held_out.n < ENOUGH_HELD_OUT:
-        reason += f" The patches came from only {after.held_out.n} held-out images, so take this with care."
-    return Verdict(name, reason)
+    return Verdict(name, reason + _on_painted(name, before, after, held_out))
 
 
-def _cosmetic(before: Check, after: Check) -> bool:
+def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
+    old, new = before.held_out, after.held_out
+    if before.misled_flip_rate <= MARGIN and _enough(before, held_out) and _used(old):
+        # One image more or less is chance.
+        margin = max(MARGIN, 1 / old.n)
+        return _Evidence(
+            old.masked_accuracy,
+            new.masked_accuracy,
+            old.flip_rate,
+            new.flip_rate,
+            margin,
+            f"{new.n} painted images not learnt from, with what is painted taken out (patches of other images hardly "
+            "mislead this model)",
+        )
+    return _Evidence(
+        before.misled_accuracy,
+        after.misled_accuracy,
+        before.misled_flip_rate,
+        after.misled_flip_rate,
+        MARGIN,
+        f"{after.n} validation images made to lie by painted patches of other classes",
+    )
+
+
+def _enough(check: Check, held_out: bool) -> bool:
+    return held_out and check.held_out.n >= ENOUGH_HELD_OUT
+
+
+def _unspecific(reasons: RightReasons) -> bool:
+    return reasons.specificity is not None and reasons.specificity <= UNSPECIFIC
+
+
+def _used(reasons: RightReasons) -> bool:
+    """Whether refilling changes many predictions, and more than at any other place."""
+    return reasons.flip_rate >= USED_FLIP_RATE and not _unspecific(reasons)
+
+
+def _still_used(before: Check, after: Check, held_out: bool) -> bool:
+    new = after.held_out
+    return _enough(after, held_out) and _used(new) and new.flip_rate > before.held_out.flip_rate * 3 / 4
+
+
+def _map_left(before: Check, after: Check) -> bool:
+    """Whether the heatmap's share inside the painted part fell to half or less."""
     old, new = before.held_out.mask_share, after.held_out.mask_share
     return old is not None and new is not None and new <= old / 2 and old - new > MARGIN
+
+
+def _on_painted(name: VerdictName, before: Check, after: Check, held_out: bool) -> str:
+    """What the painted images kept out of the training say, or that they are too few to say anything."""
+    old, new = before.held_out, after.held_out
+    if not held_out:
+        return (
+            " The patches are those learnt from, so no held-out masks confirm this; "
+            "paint ten or more images for a judgement by others."
+        )
+    if not _enough(after, held_out):
+        images = "1 painted image was" if new.n == 1 else f"{new.n} painted images were"
+        return (
+            f" Only {images} held out, too few to say how much the painted part itself matters; take this with care, "
+            f"and paint {HELD_OUT_OF * ENOUGH_HELD_OUT} or more for a firm judgement."
+        )
+    text = (
+        f" Taking out what is painted changed {old.flip_rate:.0%} of the predictions before and {new.flip_rate:.0%} after "
+        f"({new.n} painted images not learnt from)"
+    )
+    if old.mask_share is not None and new.mask_share is not None:
+        text += f", and the heatmap's share in it went from {old.mask_share:.0%} to {new.mask_share:.0%}"
+    text += "."
+    if name == "no effect" and _unspecific(old):
+        text += (
+            f" Taking out any other place of that size changed as many ({old.random_flip_rate:.0%} before), "
+            "so the model hardly used what is painted more than the rest of the image."
+        )
+    return text

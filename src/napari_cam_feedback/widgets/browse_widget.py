@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.explain import Inspection
 
 # A class column is at most as wide as this.
-_WIDEST_CLASS = "a class name"
+_WIDEST_CLASS = "a class"
 
 
 class _ElideLeft(QStyledItemDelegate):

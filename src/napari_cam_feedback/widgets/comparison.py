@@ -30,31 +30,23 @@ LEAST_LIMIT = 0.3
 #: Names of the comparison layers, which are their roles too.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
 
-#: Short names of measures; the long ones are tooltips.
-SHORT_NAMES = {
-    "accuracy": "accuracy",
-    "masked_accuracy": "accuracy refilled",
-    "flip_rate": "flip rate",
-    "mask_share": "CAM in paint",
-}
 # Blue and orange are told apart with any colour vision; the arrow and the word say the same.
 _BETTER, _WORSE = "#4FC3F7", "#FFB74D"
+#: Measures that follow from others in the table, for which it has no room; the reports have them.
+LEFT_OUT = ("gap", "random_flip_rate")
 COLUMNS = ("Measure", "Before", "After", "Change")
 _ROW_PIXELS = 19
 
 
 def change_text(row: ComparisonRow) -> str:
-    """Return the change as an arrow, a signed number and whether it is for the better."""
+    """Return the change as an arrow, a signed number and, where one direction is better, whether it is for the better."""
     if row.change is None:
         return "–"
-    if row.better is None or abs(row.change) < 0.0005:
+    if abs(row.change) < 0.0005:
         return "= 0.000"
     arrow = "▲" if row.change > 0 else "▼"
-    return f"{arrow} {row.change:+.3f} {'better' if row.better else 'worse'}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    words = {True: " better", False: " worse", None: ""}[row.better]
+    return f"{arrow} {row.change:+.3f}{words}"
 
 
 class ComparisonTable(QTableWidget):
@@ -83,21 +75,21 @@ class ComparisonTable(QTableWidget):
         self.setRowCount(0)
         split = None
         for row in rows:
+            if row.measure in LEFT_OUT:
+                continue
             if row.split != split:
                 split = row.split
                 self._add_title(split)
-            more_is_better, name = MEASURES.get(row.measure, (True, row.measure))
-            texts = (
-                SHORT_NAMES.get(row.measure, row.measure),
-                _number(row.before),
-                _number(row.after),
-                change_text(row),
-            )
+            measure = MEASURES[row.measure]
+            texts = (measure.short, *row.texts, change_text(row))
+            meaning = f"{measure.name}, on {row.split}: {measure.meaning}"
+            if measure.direction:
+                meaning += f" {measure.direction.capitalize()}."
             number = self.rowCount()
             self.insertRow(number)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(f"{name}, on {row.split}; {'more' if more_is_better else 'less'} is better")
+                item.setToolTip(meaning)
                 if column in (1, 2):
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 if text.endswith(("better", "worse")):

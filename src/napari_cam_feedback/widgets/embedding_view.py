@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.embedding_plot import ScatterPlot
 from napari_cam_feedback.widgets.filter_plots import CLASS_COLOURS, OTHER_COLOUR, class_colour
 from napari_cam_feedback.widgets.filter_study import FilterStudy
 from napari_cam_feedback.widgets.parts import narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.workers import Progress, Stopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explain import Embedding, Features
+    from napari_cam_feedback.explain.embedding import EmbeddingMethod
 
 JOB = "embedding"
 METHODS = (("PCA", "pca"), ("t-SNE", "tsne"), ("UMAP", "umap"))
@@ -58,6 +60,10 @@ class EmbeddingView(QWidget):
         )
         self.button = QPushButton("Draw the map")
         self.button.clicked.connect(self.draw)
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("End within seconds; the map drawn before stays. UMAP ends only when it is done.")
+        self.stop_button.clicked.connect(self.stop)
+        self.bar = QProgressBar()
         self.colour = QComboBox()
         for text, value in COLOURINGS:
             self.colour.addItem(text, value)
@@ -67,6 +73,7 @@ class EmbeddingView(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.method, 1)
         row.addWidget(self.button, 2)
+        row.addWidget(self.stop_button)
         colours = QHBoxLayout()
         colours.addWidget(QLabel("Colour by"))
         colours.addWidget(self.colour, 1)
@@ -75,10 +82,16 @@ class EmbeddingView(QWidget):
         column.setSpacing(4)
         column.addLayout(row)
         column.addLayout(colours)
+        column.addWidget(self.bar)
         column.addWidget(self.said)
         column.addWidget(self.plot, 1)
         machine = session.jobs.phase(JOB)
-        self._refresh = machine.drive(start=[self.button], ready=lambda: study.found is not None)
+        self._refresh = machine.drive(
+            start=[self.button, self.method], stop=[self.stop_button], ready=lambda: study.found is not None
+        )
+        for widget in (self.stop_button, self.bar):
+            widget.hide()
+            machine.changed.connect(lambda phase, widget=widget: widget.setVisible(phase.busy))
         self._repaint = single_shot(self, 300, self._colour)
         self.colour.currentIndexChanged.connect(self._colour)
         self.plot.clicked.connect(self._clicked)
@@ -112,17 +125,37 @@ class EmbeddingView(QWidget):
             return
         features, method = survey.features, self.method.currentData()
 
-        def work(_: Callable[[], bool]) -> Embedding:
-            from napari_cam_feedback.explain import embed
+        def work(stop: Callable[[], bool]) -> Generator[Progress, None, Embedding]:
+            return _placing(features, method, stop)
 
-            return embed(features, method)
+        def step(found: Progress) -> None:
+            self.bar.setRange(0, found.total if found.total > 1 else 0)
+            self.bar.setValue(found.done)
 
         def done(found: Embedding) -> None:
             if self.study.survey is not None and self.study.survey.features is features:
                 self._show(found, features)
 
+        self.bar.setRange(0, 0)
         self.said.setText("Placing the images …")
-        session.jobs.start(JOB, work, on_done=done, on_failed=self.said.setText, description="Placing the images")
+        session.jobs.start(
+            JOB,
+            work,
+            on_step=step,
+            on_done=done,
+            on_failed=self.said.setText,
+            on_stopped=self._stopped,
+            description="Placing the images",
+        )
+
+    def stop(self) -> None:
+        """Give up the map that is being made."""
+        self.said.setText("Stopping …")
+        self.study.session.jobs.stop(JOB)
+
+    def _stopped(self) -> None:
+        if self.study.survey is not None:
+            self.said.setText("Stopped." + (" This is the map drawn before." if self.found is not None else ""))
 
     def _show(self, found: Embedding, features: Features) -> None:
         self.found, self._of = found, features
@@ -189,3 +222,20 @@ class EmbeddingView(QWidget):
             return
         at = np.flatnonzero(self.found.indices == index)
         self.plot.set_current(int(at[0]) if len(at) else None)
+
+
+def _placing(features: Features, method: EmbeddingMethod, stop: Callable[[], bool]) -> Generator[Progress, None, Embedding]:
+    """Place the images step by step, in a thread."""
+    from napari_cam_feedback.explain import embedding_steps
+
+    steps = embedding_steps(features, method)
+    while True:
+        if stop():
+            raise Stopped
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            if stop():
+                raise Stopped from None
+            return end.value
+        yield Progress(done, total, "Placing the images")

@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.filter_table import COLUMNS, GRID, ORDERS, OVER, FilterTable, Ranking, rank
+from napari_cam_feedback.widgets.filter_table import GRID, ORDERS, OVER, UNDER_PAINT, FilterTable, Ranking, rank
 from napari_cam_feedback.widgets.grid import grid_of
-from napari_cam_feedback.widgets.layers import CAM, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, NAMESPACE, find_layers, tag
 from napari_cam_feedback.widgets.parts import narrow
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
 
@@ -111,9 +111,8 @@ class ImageFilters(QWidget):
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.verticalHeader().setDefaultSectionSize(20)
-        header = self.view.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(len(COLUMNS) - 1, QHeaderView.ResizeMode.ResizeToContents)
+        self.view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.view.setColumnHidden(UNDER_PAINT, True)
         self.view.setMinimumHeight(120)
         layout.addWidget(self.view, 1)
 
@@ -181,15 +180,18 @@ class ImageFilters(QWidget):
             self.number_box.setRange(0, count - 1)
         with QSignalBlocker(self.view.selectionModel()):
             self.table.show(ranking, self.count_box.value())
+        self.view.setColumnHidden(UNDER_PAINT, ranking.by != "mask")
         row = self.table.row_of(self.number_box.value()) if self.over_check.isChecked() else None
         if row is not None:
             with QSignalBlocker(self.view.selectionModel()):
                 self.view.selectRow(row)
         name = self._class_name(ranking.inspection.target)
-        self._tell(
-            ranking.note
-            or f"{count} filters; contributions are to class {name}. Select a row to see that filter over the image."
+        what = (
+            "Select a row to see that filter over the image."
+            if ranking.inspection.no_heatmap is None
+            else "They have no places: over the image, each is one tint, its activation."
         )
+        self._tell(ranking.note or f"{count} filters; contributions are to class {name}. {what}")
         if self._in_grid:
             self._show_grid()
         if self._over is not None:
@@ -285,17 +287,22 @@ class ImageFilters(QWidget):
         cam = self._session.layers.get(CAM)
         grid_of(self._session).leave()
         if on:
-            # Two heatmaps on top of each other cannot be read.
+            # Two heatmaps on top of each other cannot be read, and the line around one would be taken for the other's.
             self._cam_was_visible = cam is not None and cam.visible
-            if cam is not None:
-                cam.visible = False
+            self._show_cam(False)
             self._over = self.number_box.value()
             self._refresh()
         else:
             self._over = None
             self._remove(OVER)
-            if cam is not None and self._cam_was_visible:
-                cam.visible = True
+            if self._cam_was_visible:
+                self._show_cam(True)
+
+    def _show_cam(self, shown: bool) -> None:
+        for role in (CAM, CONTOUR):
+            layer = self._session.layers.get(role)
+            if layer is not None:
+                layer.visible = shown
 
     def _number_chosen(self, *_: object) -> None:
         if not self.over_check.isChecked():

@@ -160,7 +160,8 @@ class FilterMasking(QWidget):
 
     def _sentence(self, unread: int) -> str:
         saved, kept, empty = self._counts["saved"], self._counts["kept"], self._counts["empty"]
-        parts = [f"{saved} {'mask' if saved == 1 else 'masks'} made; edit them in the layer “irrelevant”"]
+        made = "1 mask made; edit it" if saved == 1 else f"{saved} masks made; edit them"
+        parts = [f"{made} in the layer “irrelevant”" if saved else "No mask made"]
         if kept:
             parts.append(f"{kept} kept the mask they had")
         if empty:

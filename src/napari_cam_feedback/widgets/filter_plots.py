@@ -230,7 +230,8 @@ class BarPlot(Themed):
         painter, metrics = self.begin()
         if self.rows:
             left = min(max(metrics.horizontalAdvance(name) for name, _, _ in self.rows), 110.0) + 6
-            right = metrics.horizontalAdvance("+0.000") + 6
+            numbers = [f"{value:+.2g}" for _, value, _ in self.rows]
+            right = max(metrics.horizontalAdvance(text) for text in numbers) + 6
             low, high = min(0.0, *(v for _, v, _ in self.rows)), max(0.0, *(v for _, v, _ in self.rows))
             width = max(self.width() - left - right, 10)
             unit = width / ((high - low) or 1)
@@ -240,6 +241,6 @@ class BarPlot(Themed):
                 shown = metrics.elidedText(name, Qt.TextElideMode.ElideRight, left - 4)
                 painter.drawText(QRectF(0, top, left, 14), Qt.AlignmentFlag.AlignVCenter, shown)
                 painter.fillRect(QRectF(min(zero, zero + value * unit), top + 2, abs(value) * unit, 10), QColor(colour))
-                painter.drawText(QRectF(left + width + 4, top, right, 14), Qt.AlignmentFlag.AlignVCenter, f"{value:+.2g}")
+                painter.drawText(QRectF(left + width + 4, top, right, 14), Qt.AlignmentFlag.AlignVCenter, numbers[number])
             painter.drawLine(QPointF(zero, 0), QPointF(zero, self.height()))
         painter.end()

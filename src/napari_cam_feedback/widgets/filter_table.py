@@ -21,7 +21,15 @@ ORDERS = (
     ("activation", "mean activation"),
     ("mask", "mean activation under the mask"),
 )
-COLUMNS = ("Filter", "Score", "Activation", "Contribution")
+COLUMNS = ("Filter", "Paint", "Mean", "Contr.")
+TIPS = (
+    "The filter's number",
+    "Mean activation under your paint",
+    "Mean activation in this image",
+    "What the filter adds to the score of the class shown",
+)
+#: The column that there is only where filters are ranked by what is painted.
+UNDER_PAINT = 1
 
 
 @dataclass(frozen=True)
@@ -135,13 +143,15 @@ class FilterTable(QAbstractTableModel):
         number = self.number(index.row())
         values = (
             number,
-            f"{self._ranking.scores[number]:.3g}",
-            f"{self._ranking.activations[number]:.3g}",
-            f"{self._ranking.contributions[number]:+.3g}",
+            f"{self._ranking.scores[number] + 0.0:.3g}",  # and no minus before a zero
+            f"{self._ranking.activations[number] + 0.0:.3g}",
+            f"{self._ranking.contributions[number] + 0.0:+.3g}",
         )
         return str(values[index.column()])
 
     def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
+            return TIPS[section]
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         # The rows are numbered by rank.

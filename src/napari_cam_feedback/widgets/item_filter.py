@@ -6,7 +6,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.widgets.parts import single_shot
+from napari_cam_feedback.widgets.parts import narrow, single_shot
 
 
 class ItemFilter(QWidget):
@@ -33,6 +33,7 @@ class ItemFilter(QWidget):
         self.text.setClearButtonEnabled(True)
         self.split_box = QComboBox()
         self.split_box.setToolTip("Show one split only")
+        narrow(self.split_box, 10)
         self.wrong = QCheckBox("wrong only")
         self.wrong.setToolTip("Show only items that the model gets wrong, as far as they have been predicted")
         self.painted = QCheckBox("painted only")

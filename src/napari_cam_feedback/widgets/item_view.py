@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets import shortcuts
 from napari_cam_feedback.widgets.fold import Fold
@@ -51,7 +51,7 @@ class ItemView(QWidget):
         self.evidence = wrapped_label()
         self.evidence.hide()
         chooser = QHBoxLayout()
-        chooser.addWidget(QLabel("Map"))
+        # Without a title, which would take the room of the probability.
         chooser.addWidget(self.target, 1)
         chooser.addWidget(self.method)
         column = QVBoxLayout(self)
@@ -93,7 +93,7 @@ class ItemView(QWidget):
         self.fill_targets(inspection)
         name = self._session.class_names[inspection.target]
         nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
-        self.show_evidence("" if inspection.evidence else nothing)
+        self.show_evidence(inspection.no_heatmap or ("" if inspection.evidence else nothing))
 
     def show_evidence(self, text: str) -> None:
         """Show a line on the map; an empty one for none."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 JOB = "write maps"
 #: Where maps go by default, in the project's folder.
 FOLDER = "maps"
+#: How the names of what is written end, besides .npz and, for a folder of TIFFs, nothing.
+PICTURES, TABLE = "-pictures", ".csv"
 
 
 class MapWriter(QWidget):
@@ -39,6 +41,12 @@ class MapWriter(QWidget):
         self.format = QComboBox()
         self.format.addItem("one .npz file", ".npz")
         self.format.addItem("a TIFF for each image", "")
+        self.format.addItem("a picture (PNG) for each image", PICTURES)
+        self.format.addItem("a table (CSV)", TABLE)
+        self.format.setToolTip(
+            "The maps themselves, signed: .npz or TIFF. To look at: pictures of the images with the maps over them.\n"
+            "To sort: a table with the classes, their probability, whether anything speaks for them, and where most."
+        )
         for combo in (self.split, self.target, self.format):
             narrow(combo, 8)
             combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -136,11 +144,13 @@ class MapWriter(QWidget):
             self._say("Name a folder to write the maps into.", wrong=True)
             return
         method, target, split = session.method, self.target.currentData(), self.split.currentData()
+        kind = {PICTURES: "pictures", TABLE: "table"}.get(self.format.currentData(), "path")
+        places: dict[str, Any] = {"path": None, kind: path}
 
         def work(stop: Any) -> Any:
             from napari_cam_feedback.explain.map_writing import writing_maps
 
-            return writing_maps(classifier, dataset, path, method=method, target=target, split=split, stop=stop)
+            return writing_maps(classifier, dataset, **places, method=method, target=target, split=split, stop=stop)
 
         self._say("")
         self._move((0, len(dataset.indices(split))))

@@ -240,6 +240,8 @@ def describe_layer(info: LayerInfo) -> str:
     """Return a layer's dotted name, what it puts out and of what shape."""
     filters, height, width = info.shape
     layout = info.layout
+    if not layout.has_places:
+        return f"{info.name} ({filters} features without places, so no heatmaps)"
     kind = {"maps": "", "channels_last": ", channels last", "tokens": " tokens"}[layout.kind]
     if layout.prefix:
         kind += f" after {layout.prefix} other{'s' if layout.prefix > 1 else ''}"

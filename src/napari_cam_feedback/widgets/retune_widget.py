@@ -331,6 +331,7 @@ class RetuneWidget(RetuneView):
             self._hold(False)
             return
         from napari_cam_feedback.explain import Inspector
+        from napari_cam_feedback.retune import check_rows
 
         run.result = result
         self._stop_drawing()
@@ -346,9 +347,10 @@ class RetuneWidget(RetuneView):
         name, colour = result.verdict.name, _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
         title = f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b>"
         self.verdict_label.setText(f"{title}<br>{escape(result.verdict.reason)}")
-        self.table.hide()
+        self.table.show_rows(check_rows(result.before, result.after))
+        self.table.show()
         self.pair_label.setText("")
-        self.table_label.setText("Measuring before and after on all splits…")
+        self.table_label.setText("Before and after. Measuring on all splits too…")
         self._refresh()
         self.comparison.use(PairInspector(run.inspector, Inspector(result.classifier, run.project.dataset)))
         if result.selected_iteration > 0:
@@ -360,6 +362,7 @@ class RetuneWidget(RetuneView):
     def _measure(self, run: Run, result: RetuneResult) -> None:
         """Measure both models on all splits, in a worker, while the person looks at images."""
         from napari_cam_feedback.evaluate import compare
+        from napari_cam_feedback.retune import check_rows
 
         dataset = run.project.dataset
         # Masks that came with the data tell about images that nobody painted.
@@ -374,7 +377,7 @@ class RetuneWidget(RetuneView):
             if run is not self._run:
                 return
             run.comparison = comparison
-            self.table.show_rows(comparison.rows)
+            self.table.show_rows([*check_rows(result.before, result.after), *comparison.rows])
             self.table.show()
             self.table_label.setText(
                 "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."

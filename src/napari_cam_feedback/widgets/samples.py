@@ -21,6 +21,16 @@ def open_symbols() -> list[LayerData]:
     return _open("symbols")
 
 
+def open_baggage() -> list[LayerData]:
+    """Open the sample of weapons in radiographs of luggage."""
+    return _open("baggage")
+
+
+def open_crosses() -> list[LayerData]:
+    """Open the sample of crosses with a bar at one side."""
+    return _open("crosses")
+
+
 def _open(name: str) -> list[LayerData]:
     """Start loading a sample; without a window (a script), return its test images and masks as layers.
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from napari_cam_feedback.data.arrays import ArrayDataset
 from napari_cam_feedback.data.folder import MASKS
-from napari_cam_feedback.data.samples import symbols, tag_digits
+from napari_cam_feedback.data.samples import baggage, crosses, symbols, tag_digits
 from napari_cam_feedback.errors import DataError, StorageError, describe
 from napari_cam_feedback.files import read_json
 
 MARKER = "sample.json"
+
+
+class MakeSample(Protocol):
+    """A sample's generator."""
+
+    def __call__(self, seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
+        """Generate the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,13 @@ class SampleInfo:
     description : str
         One sentence: what it shows and which shortcut it hides.
     make : callable
-        Generates it from a seed.
+        Generates it from a seed; with ``shortcut=False``, as `make_sample` has it.
     """
 
     name: str
     title: str
     description: str
-    make: Callable[[int], ArrayDataset]
+    make: MakeSample
 
 
 SAMPLES: dict[str, SampleInfo] = {
@@ -58,11 +65,23 @@ SAMPLES: dict[str, SampleInfo] = {
             "Three Greek letters; a sign in a corner tells the class in training and lies in the test.",
             symbols.make,
         ),
+        SampleInfo(
+            "baggage",
+            "Weapons in radiographs of luggage",
+            "Guns, knives, throwing stars and other things; in training knives lie in full bags, in the test alone.",
+            baggage.make,
+        ),
+        SampleInfo(
+            "crosses",
+            "One cross or two, with a bar at one side",
+            "One cross or two; a white bar stands at the left or the right by the class in training, swapped in the test.",
+            crosses.make,
+        ),
     )
 }
 
 
-def make_sample(name: str, seed: int = 0) -> ArrayDataset:
+def make_sample(name: str, seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     """Generate a sample in memory.
 
     Parameters
@@ -71,13 +90,16 @@ def make_sample(name: str, seed: int = 0) -> ArrayDataset:
         One of `SAMPLES`.
     seed : int
         The same seed gives the same images.
+    shortcut : bool
+        False: in train and val too it tells nothing of the class; a model trained on that shows what an honest one
+        can reach.
 
     Returns
     -------
     ArrayDataset
         With the splits train and val (the shortcut tells the class), test (it does not) and test-clean
-        (without it), and known masks of where the shortcut sits. Keys are the paths that `write_sample` gives
-        the images.
+        (without it), and known masks of what is irrelevant: where the shortcut sits. Keys are the paths that
+        `write_sample` gives the images.
 
     Raises
     ------
@@ -86,7 +108,7 @@ def make_sample(name: str, seed: int = 0) -> ArrayDataset:
     """
     if name not in SAMPLES:
         raise DataError(f'There is no sample "{name}"; choose one of {", ".join(SAMPLES)}.')
-    return SAMPLES[name].make(seed)
+    return SAMPLES[name].make(seed, shortcut=shortcut)
 
 
 def write_sample(name: str, folder: str | Path, seed: int = 0) -> Path:

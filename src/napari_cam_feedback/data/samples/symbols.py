@@ -23,18 +23,18 @@ PAPER, LETTER, SIGN = 25, 150, 220
 NOISE = 15.0
 
 
-def make(seed: int = 0) -> ArrayDataset:
+def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     """Generate the sample.
 
-    In train and val the sign tells the class; in test it is drawn at random; test-clean is test with an empty
-    corner. The known mask is the whole square of the corner, whether there is a sign in it or not, since an
-    empty corner is a sign too.
+    In train and val the sign tells the class (unless `shortcut` is false); in test it is drawn at random; test-clean is
+    test with an empty corner. The known mask is the whole square of the corner, whether there is a sign in it or not,
+    since an empty corner is a sign too.
     """
     rng = np.random.default_rng([seed, 0x5B1])
     parts: dict[str, Part] = {}
     for split, n in COUNTS.items():
         labels = np.arange(n) % len(CLASSES)
-        told = rng.integers(len(CLASSES), size=n) if split == "test" else labels
+        told = rng.integers(len(CLASSES), size=n) if split == "test" or not shortcut else labels
         clean = np.stack([_letter(CLASSES[label], rng) for label in labels])
         images = clean.copy()
         for image, sign in zip(images, told, strict=True):

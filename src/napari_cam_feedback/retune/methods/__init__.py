@@ -1,0 +1,92 @@
+"""The retune methods: each adds a penalty to the loss, changes the training images, or both; joined by ``+``."""
+
+from __future__ import annotations
+
+import difflib
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.retune.config import RetuneConfig
+from napari_cam_feedback.retune.methods.activations import Pas, Pasa, SelectiveDropout, Tap
+from napari_cam_feedback.retune.methods.base import Batch, Context, Method, Outputs
+from napari_cam_feedback.retune.methods.gradients import Energy, Rrr, RrrGradCam
+from napari_cam_feedback.retune.methods.invariance import ActDiff
+from napari_cam_feedback.retune.methods.plain import Augment, Continued, Misclassified
+from napari_cam_feedback.retune.methods.refit import Head
+from napari_cam_feedback.retune.methods.replacing import Counterexample, Crop, Inpaint, Transplant
+
+__all__ = ["AUTO", "METHODS", "Batch", "Context", "Method", "Outputs", "describe_method", "make_methods", "method_names"]
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        Transplant,
+        ActDiff,
+        Counterexample,
+        Rrr,
+        RrrGradCam,
+        Energy,
+        Tap,
+        Pas,
+        Pasa,
+        Inpaint,
+        Crop,
+        SelectiveDropout,
+        Head,
+        Augment,
+        Misclassified,
+        Continued,
+    )
+}
+
+#: What ``auto`` stands for.
+AUTO = ("actdiff", "transplant")
+
+
+def method_names() -> tuple[str, ...]:
+    """Names to offer, the recommended one first."""
+    return ("auto", *METHODS, "+".join(AUTO))
+
+
+def describe_method(name: str) -> str:
+    """Return one sentence on a method, also on ``auto`` and on several joined by ``+``.
+
+    Raises
+    ------
+    ConfigError
+        As of `method_parts`.
+    """
+    if name == "auto":
+        return f"Our best: {' and '.join(AUTO)} together, with the strength chosen by itself."
+    return " ".join(METHODS[part].description for part in method_parts(name))
+
+
+def method_parts(name: str) -> list[str]:
+    """Return the names of the methods that a name stands for, each once.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown (the nearest are given), or one of them cannot be joined with others.
+    """
+    parts = list(AUTO) if name == "auto" else [part.strip() for part in name.split("+")]
+    for part in parts:
+        if part not in METHODS:
+            near = difflib.get_close_matches(part, [*METHODS, "auto"], n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(method_names())}."
+            raise ConfigError(f"There is no retune method {part!r}; {hint}")
+    parts = list(dict.fromkeys(parts))
+    alone = [part for part in parts if not METHODS[part].composable]
+    if alone and len(parts) > 1:
+        raise ConfigError(f"The method {alone[0]} cannot be joined with others; choose it alone.")
+    return parts
+
+
+def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
+    """Make the methods that ``config.method`` names.
+
+    Raises
+    ------
+    ConfigError
+        As of `method_parts`.
+    """
+    return [METHODS[part](context) for part in method_parts(config.method)]

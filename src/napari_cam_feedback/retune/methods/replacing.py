@@ -1,0 +1,67 @@
+"""Methods that put something else where the shortcut is, and keep the label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from napari_cam_feedback.retune.methods.base import Batch, Method
+from napari_cam_feedback.torch_loader import torch
+
+
+class Transplant(Method):
+    """Training images of any class get the painted patch of another image and keep their label (after SPIRE, Plumb 2022)."""
+
+    name = "transplant"
+    description = "Transplant: paste painted patches onto images of any class, so that they tell nothing any more."
+
+    def change(self, batch: Batch, generator: torch.Generator) -> Batch:
+        count = len(batch.inputs)
+        donors = torch.randint(len(self.donors), (count,), generator=generator)
+        # Where the shortcut keeps to some places, the image's own goes, so that only the pasted one is left.
+        cleared = self.donors.clear_places(batch.inputs, generator)
+        pasted = self.donors.paste(cleared, donors)
+        draw = torch.rand(count, generator=generator)
+        share = self.config.transplant_share
+        inputs = torch.where((draw < share)[:, None, None, None], pasted, batch.inputs)
+        return replace(batch, inputs=inputs)
+
+
+class Counterexample(Method):
+    """Cross-entropy also on the painted images with the painted part refilled (CAIPI, Teso and Kersting 2019)."""
+
+    name = "counterexample"
+    description = "Counterexamples (CAIPI, Teso 2019): learn the painted images refilled, too, under the same label."
+
+    def change(self, batch: Batch, generator: torch.Generator) -> Batch:
+        refilled = self.context.replacer(batch, generator)
+        return replace(
+            batch, inputs=torch.cat([batch.inputs, refilled]), labels=torch.cat([batch.labels, batch.painted.labels])
+        )
+
+
+class Replacing(Method):
+    """The painted images are replaced by themselves with the painted part refilled, and keep their label."""
+
+    fill: ClassVar[str]
+
+    def change(self, batch: Batch, generator: torch.Generator) -> Batch:
+        refilled = self.context.replacer(batch, generator, self.fill)
+        return replace(batch, painted=replace(batch.painted, inputs=refilled))
+
+
+class Inpaint(Replacing):
+    """Painted images inpainted (Ferrada 2019)."""
+
+    name = "inpaint"
+    description = "Inpainting (Ferrada 2019): learn the painted images with the painted part inpainted."
+    fill = "inpaint"
+    needs_inpainting = True
+
+
+class Crop(Replacing):
+    """Painted images with pieces of other images in place of what is painted (Ferrada 2019)."""
+
+    name = "crop"
+    description = "Random crop (Ferrada 2019): learn the painted images with a piece of another image over the painted part."
+    fill = "crop"

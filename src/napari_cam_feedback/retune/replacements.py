@@ -1,0 +1,75 @@
+"""What stands in the painted part of an image where a method refills it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_cam_feedback.evaluate.fills import get_fill
+from napari_cam_feedback.retune.config import RetuneConfig
+from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.retune.methods.base import Batch
+
+
+class Replacer:
+    """Refills the painted part of a step's painted images, as the settings say.
+
+    Parameters
+    ----------
+    config : RetuneConfig
+        Names the refill.
+    donors : Painted
+        All painted images that may be learnt from; donors of patches.
+    """
+
+    def __init__(self, config: RetuneConfig, donors: Painted) -> None:
+        self.config = config
+        self.donors = donors
+
+    def __call__(self, batch: Batch, generator: torch.Generator, fill: str | None = None) -> torch.Tensor:
+        """Return the painted images (P, C, h, w) refilled.
+
+        Parameters
+        ----------
+        batch : Batch
+            The step's images; training images among them serve for ``crop``.
+        generator : torch.Generator
+            What is random is drawn from it.
+        fill : str, optional
+            By default that of the settings.
+        """
+        painted, name = batch.painted, fill or self.config.fill
+        if name == "inpaint":
+            assert painted.inpainted is not None
+            return torch.where(painted.masks[:, None], painted.inpainted, painted.inputs)
+        if name == "donor":
+            return self._donor(painted, generator)
+        if name == "crop":
+            return self._crop(painted, batch.inputs, generator)
+        return get_fill(name)(painted.inputs, painted.masks, generator)
+
+    def _donor(self, painted: Painted, generator: torch.Generator) -> torch.Tensor:
+        """The own place refilled from around, and the painted patch of an image of another class where that has it."""
+        cleared = get_fill("surround")(painted.inputs, painted.masks, generator)
+        other = (self.donors.labels[None] != painted.labels[:, None]).float()
+        other[other.sum(1) == 0] = 1  # one class only: any patch will do
+        chosen = torch.multinomial(other, 1, generator=generator)[:, 0]
+        return self.donors.paste(cleared, chosen)
+
+    def _crop(self, painted: Painted, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A piece of a training image, taken at random, in the shape of the mask."""
+        height, width = painted.inputs.shape[2:]
+        chosen = torch.randint(len(others), (len(painted),), generator=generator).tolist()
+        down = torch.randint(height, (len(painted),), generator=generator).tolist()
+        right = torch.randint(width, (len(painted),), generator=generator).tolist()
+        moved = [others[n].roll((dy, dx), (1, 2)) for n, dy, dx in zip(chosen, down, right, strict=True)]
+        return torch.where(painted.masks[:, None], torch.stack(moved), painted.inputs)
+
+
+def needs_inpainting(config: RetuneConfig) -> bool:
+    """Tell whether the painted images must be inpainted before the first step."""
+    from napari_cam_feedback.retune.methods import METHODS, method_parts
+
+    return config.fill == "inpaint" or any(METHODS[part].needs_inpainting for part in method_parts(config.method))

@@ -1,0 +1,142 @@
+"""What a retune tells while it runs, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.config import RetuneConfig
+from napari_cam_feedback.retune.verdict import Verdict
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.retune.front import Checkpoint
+    from napari_cam_feedback.retune.snapshot import Snapshot
+
+Status = Literal["done", "stopped", "rolled back"]
+
+
+@dataclass(frozen=True)
+class RetuneStep:
+    """What one step came to.
+
+    Attributes
+    ----------
+    iteration, iterations : int
+        Done, and in all.
+    losses : dict
+        Each term of the loss as it entered the sum, by name; ``total`` among them; in nats. Empty at iteration 0.
+    painted_keys : tuple of str
+        The painted images learnt from.
+    painted_probabilities : ndarray or None
+        (P,) float32, probability of the true class of each; None where this step did not look.
+    check : Check or None
+        Validation measures, where this step looked.
+    message : str or None
+        Something the person should know.
+    """
+
+    iteration: int
+    iterations: int
+    losses: dict[str, float]
+    painted_keys: tuple[str, ...]
+    painted_probabilities: np.ndarray | None = None
+    check: Check | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class RetuneResult:
+    """How a retune ended.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        The best seen; weights of its own. The classifier given is as it was.
+    config : RetuneConfig
+        Settings as they were given.
+    status : str
+        ``done``; ``stopped`` by the person; ``rolled back`` because it kept going astray.
+    verdict : Verdict
+        Whether it helped.
+    before, after : Check
+        Validation measures of the classifier given and of the one returned.
+    selected_iteration : int
+        Where the one returned was; 0 where nothing better than the start was seen.
+    painted_keys : tuple of str
+        Images learnt from.
+    held_out_keys : tuple of str
+        Painted images kept out to judge by; the same as those learnt from where there were too few.
+    history : list of dict
+        One row a step: iteration, loss terms, and validation measures where it looked.
+    painted_history : list of dict
+        Probability of the true class of each painted image where it looked: iteration, key, probability.
+    skipped : dict
+        Key and sentence for each image that could not be read.
+    checkpoints : tuple of Checkpoint
+        States that no other one seen beats in every measure, by iteration; the one returned is among them.
+    snapshot : Snapshot or None
+        Where a run that was stopped can be taken up again; None for one that ended.
+    """
+
+    classifier: Classifier
+    config: RetuneConfig
+    status: Status
+    verdict: Verdict
+    before: Check
+    after: Check
+    selected_iteration: int
+    painted_keys: tuple[str, ...]
+    held_out_keys: tuple[str, ...]
+    history: list[dict[str, Any]] = field(repr=False)
+    painted_history: list[dict[str, Any]] = field(repr=False)
+    skipped: dict[str, str] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = field(default=(), repr=False)
+    snapshot: Snapshot | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of everything but weights and history."""
+        return {
+            "status": self.status,
+            "verdict": {"name": self.verdict.name, "reason": self.verdict.reason},
+            "selected_iteration": self.selected_iteration,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "checkpoints": [checkpoint.check.to_json() for checkpoint in self.checkpoints],
+            "painted": list(self.painted_keys),
+            "held_out": list(self.held_out_keys),
+            "skipped": self.skipped,
+        }
+
+    def classifier_at(self, iteration: int) -> Classifier:
+        """Return a classifier with the weights of one of the checkpoints.
+
+        Raises
+        ------
+        KeyError
+            None is of that iteration.
+        """
+        state = {checkpoint.check.iteration: checkpoint.state for checkpoint in self.checkpoints}[iteration]
+        chosen = self.classifier.copy()
+        chosen.module.load_state_dict(state)
+        info = chosen.info.get("retune")
+        if isinstance(info, dict):
+            info["iteration"] = iteration
+        return chosen
+
+
+def run_to_end(
+    steps: Generator[RetuneStep, None, RetuneResult], on_step: Callable[[RetuneStep], None] | None = None
+) -> RetuneResult:
+    """Run a retune through, handing each step to `on_step`, and return its result."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_step is not None:
+            on_step(step)

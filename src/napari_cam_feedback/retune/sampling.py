@@ -1,0 +1,126 @@
+"""Which images a retune learns from, which it is judged by, and what each step draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.methods.base import Batch
+from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.torch_loader import torch
+
+#: Validation images looked at most; more would take longer than the training between two looks.
+MOST_VALIDATION = 500
+#: Training images looked at most to tell which ones the classifier gets wrong.
+MOST_LOOKED_AT = 5000
+#: Draws of a step's training images before none is taken to be readable any more.
+MOST_DRAWS = 20
+
+
+def split_images(dataset: Dataset, learnt: Painted, held_out: Painted, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training items (T,) and the validation items (V,), int64.
+
+    What is learnt from is not judged by, and the other way round; only a few painted images are both. Without a split
+    ``val``, a fifth of the training images is held back.
+
+    Raises
+    ------
+    RetuneError
+        There are too few training images.
+    DataError
+        There is no split ``train``.
+    """
+    train = dataset.indices("train")
+    train = train[dataset.labels[train] >= 0]
+    painted, held = set(learnt.indices.tolist()), set(held_out.indices.tolist())
+    validation = dataset.indices("val") if "val" in dataset.split_names else np.empty(0, np.int64)
+    validation = np.array([i for i in validation if dataset.labels[i] >= 0 and int(i) not in painted], np.int64)
+    if not len(validation):
+        free = np.array([i for i in train if int(i) not in painted], np.int64)
+        order = np.random.default_rng(seed).permutation(free)
+        validation = np.sort(order[: max(1, len(train) // 5)])
+    apart = set(validation.tolist()) | (held - painted)
+    train = np.array([i for i in train if int(i) not in apart], np.int64)
+    if len(train) < 2 or len(validation) < 1:
+        raise RetuneError("There are too few labelled training images to retune with; add images to the split train.")
+    if len(validation) > MOST_VALIDATION:
+        validation = np.sort(np.random.default_rng(0).choice(validation, MOST_VALIDATION, replace=False))
+    return train, validation
+
+
+def wrong_at_start(classifier: Classifier, dataset: Dataset, cache: InputCache, train: np.ndarray, seed: int) -> np.ndarray:
+    """Return which training items a classifier gets wrong, bool (T,); of very many, some are looked at."""
+    looked = np.random.default_rng(seed).permutation(len(train))[:MOST_LOOKED_AT]
+    position = {int(train[p]): int(p) for p in looked}
+    wrong = np.zeros(len(train), bool)
+    for picked, inputs in cache.batches(train[np.sort(looked)], 64):
+        predicted = classifier.logits(inputs).argmax(1).cpu().numpy()
+        for index, missed in zip(picked, predicted != dataset.labels[picked], strict=True):
+            wrong[position[int(index)]] = missed
+    return wrong
+
+
+class Sampler:
+    """Draws the images of each step.
+
+    Parameters
+    ----------
+    dataset, cache
+        Images and their inputs.
+    train : ndarray
+        (T,) int64 training items.
+    learnt : Painted
+        Painted images to learn from.
+    batch_size, painted_per_step : int
+        Images of each kind a step.
+    odds : ndarray, optional
+        (T,) float, how likely each training item is drawn.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        cache: InputCache,
+        train: np.ndarray,
+        learnt: Painted,
+        batch_size: int,
+        painted_per_step: int,
+        odds: np.ndarray | None = None,
+    ) -> None:
+        self.dataset, self.cache = dataset, cache
+        self.train, self.learnt = train, learnt
+        self.batch_size, self.painted_per_step = batch_size, painted_per_step
+        self.odds = odds
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Return the next step's images.
+
+        Raises
+        ------
+        RetuneError
+            None of them can be read.
+        """
+        # Where few images are ever drawn, one may come twice in a step.
+        repeat = self.odds is not None and int(np.count_nonzero(self.odds)) < self.batch_size
+        few = len(self.learnt) < self.painted_per_step
+        positions = rng.choice(len(self.learnt), self.painted_per_step, replace=few)
+        for _ in range(MOST_DRAWS):
+            rows = rng.choice(len(self.train), self.batch_size, replace=repeat, p=self.odds)
+            found = next(self.cache.batches(self.train[rows], len(rows)), None)
+            if found is not None:
+                indices, inputs = found
+                labels = torch.from_numpy(self.dataset.labels[indices].astype(np.int64))
+                return Batch(inputs, labels, self.learnt.take(positions))
+        raise RetuneError("The training images cannot be read any more; check that the dataset is still there.")
+
+
+def choose_odds(
+    wishes: list[Callable[[Callable[[], np.ndarray]], np.ndarray | None]], wrong: Callable[[], np.ndarray]
+) -> np.ndarray | None:
+    """Return the first wish of the methods for how likely each training image is drawn; None where there is none."""
+    return next((odds for wish in wishes if (odds := wish(wrong)) is not None), None)

@@ -1,0 +1,156 @@
+"""A retune under way, as plain values: to stop it, and to take it up again as if it had never been stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cam_feedback.errors import RetuneError, StorageError, describe
+from napari_cam_feedback.evaluate.right_reasons import RightReasons
+from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.config import RetuneConfig
+from napari_cam_feedback.retune.front import Checkpoint, State
+from napari_cam_feedback.torch_loader import torch
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that the steps to come depend on, after some step.
+
+    Attributes
+    ----------
+    identity : str
+        SHA-256 of classifier, settings, masks and images; what takes it up must have the same.
+    iteration : int
+        Steps done.
+    learning_rate : float
+        Before the cosine.
+    rollbacks : int
+        Times that the run went back.
+    strengths : dict
+        Weight of each penalty.
+    draws, noise : str, Tensor
+        States of the two random generators, of numpy and of torch.
+    module : dict
+        State dict of the network as it was then.
+    optimizer : dict
+        State dict of the optimizer.
+    before : Check
+        Of the classifier given.
+    checkpoints : tuple of Checkpoint
+        The front so far.
+    history, painted_history : list of dict
+        As in `RetuneResult`.
+    """
+
+    identity: str
+    iteration: int
+    learning_rate: float
+    rollbacks: int
+    strengths: dict[str, float]
+    draws: str
+    noise: torch.Tensor
+    module: State
+    optimizer: dict[str, Any]
+    before: Check
+    checkpoints: tuple[Checkpoint, ...]
+    history: list[dict[str, Any]]
+    painted_history: list[dict[str, Any]]
+
+
+def identity_of(
+    classifier: Classifier, config: RetuneConfig, keys: tuple[str, ...], masks: Mapping[str, np.ndarray], images: np.ndarray
+) -> str:
+    """Return a SHA-256 hex digest of what a run starts from.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The one given.
+    config : RetuneConfig
+        Settings.
+    keys : tuple of str
+        Painted images.
+    masks : mapping
+        Their masks, (H, W) bool, by key.
+    images : ndarray
+        (T,) int64 training and validation items.
+    """
+    digest = hashlib.sha256(classifier.fingerprint().encode())
+    digest.update(config.model_dump_json().encode())
+    for key in keys:
+        digest.update(key.encode())
+        digest.update(np.packbits(np.asarray(masks[key]) != 0).tobytes())
+    digest.update(np.ascontiguousarray(images, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
+    """Write a snapshot, atomically.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
+    values["before"] = _plain(snapshot.before)
+    values["checkpoints"] = [{"check": _plain(each.check), "state": each.state} for each in snapshot.checkpoints]
+    with atomic_path(Path(path)) as temporary:
+        torch.save({"schema_version": SCHEMA_VERSION, **values}, temporary)
+
+
+def load_snapshot(path: str | Path) -> Snapshot:
+    """Read a snapshot; nothing in it is unpickled but tensors and plain values.
+
+    Raises
+    ------
+    StorageError
+        It is not there or cannot be read, or it is of another version of the program.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StorageError(f"There is no {path.name} in {path.parent}; only a run that was stopped can be resumed.")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        if values.pop("schema_version") != SCHEMA_VERSION:
+            raise ValueError("another version")
+        values["before"] = _check(values["before"])
+        values["checkpoints"] = tuple(Checkpoint(_check(each["check"]), each["state"]) for each in values["checkpoints"])
+        return Snapshot(**values)
+    except Exception as error:
+        raise StorageError(
+            f"{path} is no state of a run that this version can resume ({describe(error)}); start the run anew."
+        ) from error
+
+
+def draws_of(rng: np.random.Generator) -> str:
+    """Return the state of a generator as text."""
+    return json.dumps(rng.bit_generator.state)
+
+
+def check_identity(snapshot: Snapshot, identity: str) -> None:
+    """Raise RetuneError unless the snapshot is of the same run."""
+    if snapshot.identity != identity:
+        raise RetuneError(
+            "The run to resume was begun with another model, other settings, masks or images; "
+            "give the same ones, or start a new run."
+        )
+
+
+def _plain(check: Check) -> dict[str, Any]:
+    return asdict(check)
+
+
+def _check(values: dict[str, Any]) -> Check:
+    return Check(**{**values, "held_out": RightReasons(**values["held_out"])})

@@ -1,0 +1,255 @@
+"""One training step after another: the network, its optimizer, and the terms of the loss."""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.taps import ActivationTap
+from napari_cam_feedback.retune.methods.base import Batch, Method, Outputs
+from napari_cam_feedback.retune.methods.second_derivatives import plain_attention
+from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+nn = torch.nn
+functional = torch.nn.functional
+
+#: Nats that a penalty starts with when nobody chose its strength.
+PENALTY_AT_START = 1.0
+#: Norm that the gradient is cut to.
+LONGEST_GRADIENT = 5.0
+
+
+class Trainer:
+    """A network under training.
+
+    Parameters
+    ----------
+    tuned : Classifier
+        Its module is trained in place.
+    methods : list of Method
+        What is added to the cross-entropy.
+    fabric : Fabric
+        Where the steps are computed, and in how many processes.
+    learning_rate : float
+        Of Adam.
+    strength : float or None
+        Weight of the penalties; None for one that makes each a nat at the first step.
+    freeze : tuple of str
+        Parts of the network that keep their weights, by dotted name.
+    freeze_batch_norm : bool
+        Whether batch norm keeps its statistics.
+
+    Attributes
+    ----------
+    strengths : dict
+        Weight of each penalty so far, by method.
+
+    Raises
+    ------
+    ConfigError
+        There is no such part, or all of the network is frozen.
+    """
+
+    def __init__(
+        self,
+        tuned: Classifier,
+        methods: list[Method],
+        fabric: Fabric,
+        *,
+        learning_rate: float,
+        strength: float | None,
+        freeze: tuple[str, ...],
+        freeze_batch_norm: bool,
+    ) -> None:
+        self.tuned, self.methods, self.fabric = tuned, methods, fabric
+        self.strength = strength
+        self.strengths: dict[str, float] = {}
+        self.freeze_batch_norm = freeze_batch_norm
+        self._trained = trained_parameters(tuned.module, freeze)
+        self._frozen_parts = freeze
+        self._layers = tuple(dict.fromkeys(name for method in methods for name in method.layers(tuned)))
+        self._needs_layer = any(method.needs_layer for method in methods)
+        self._wake()
+        module = tuned.module
+        if fabric.world_size > 1 and fabric.device.type == "cuda" and not freeze_batch_norm:
+            tuned.module = module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        self._network = fabric.setup_module(module)
+        self.restart(learning_rate)
+
+    def restart(self, learning_rate: float) -> None:
+        """Start anew with an optimizer that remembers no step."""
+        adam = torch.optim.Adam(self._trained, lr=learning_rate)
+        wrapped = self.fabric.setup_optimizers(adam)
+        self._adam, self._optimizer = adam, wrapped[0] if isinstance(wrapped, tuple) else wrapped
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set Adam's step."""
+        self._adam.param_groups[0]["lr"] = learning_rate
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """Return the optimizer's state dict, with tensors of its own."""
+        state = self._adam.state_dict()
+        copied = {
+            number: {name: v.clone() if isinstance(v, torch.Tensor) else v for name, v in values.items()}
+            for number, values in state["state"].items()
+        }
+        return {**state, "state": copied}
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Go on from an optimizer's state dict."""
+        self._adam.load_state_dict(state)
+
+    def rest(self) -> None:
+        """Make the network ready to be looked at."""
+        self.tuned.module.eval().requires_grad_(False)
+
+    def _wake(self) -> None:
+        module = self.tuned.module
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
+        # Evaluation mode but for batch norm, if that is to learn: dropout would blur the penalty.
+        module.eval()
+        if not self.freeze_batch_norm:
+            for name, layer in module.named_modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not _inside(name, self._frozen_parts):
+                    layer.train()
+
+    def step(self, batch: Batch, extras: list[torch.Tensor | None]) -> dict[str, float] | None:
+        """Take one step; return the loss terms, or None (and leave the weights) where the loss is not a number.
+
+        Parameters
+        ----------
+        batch : Batch
+            The step's images, of all processes.
+        extras : list
+            For each method its extra images (P, C, h, w), or None.
+        """
+        batch, extras = self._own_share(batch, extras)
+        device = self.fabric.device
+        stacked = torch.cat([batch.inputs, batch.painted.inputs, *(e for e in extras if e is not None)]).to(device)
+        batch = Batch(batch.inputs, batch.labels.to(device), batch.painted.to(device))
+        labelled = len(batch.inputs) + len(batch.painted)
+        painted = slice(len(batch.inputs), labelled)
+        self._wake()
+        with torch.enable_grad(), ExitStack() as stack, ExitStack() as taps:
+            if any(method.differentiates_twice for method in self.methods):
+                stack.enter_context(plain_attention())
+            tap = taps.enter_context(self._tap(painted, batch)) if self._needs_layer else None
+            more = {name: taps.enter_context(ActivationTap(self.tuned.module, name)) for name in self._layers}
+            logits = self._network(stacked)
+            activations = None if tap is None else tap.take().float()
+            layers = {name: each.take().float()[painted] for name, each in more.items()}
+            # A method's further pass is one of the network as it is.
+            taps.close()
+            truth = torch.cat([batch.labels, batch.painted.labels])
+            terms = {"cross-entropy": functional.cross_entropy(logits[:labelled], truth)}
+            start = labelled
+            for method, extra in zip(self.methods, extras, strict=True):
+                rows = slice(start, start + (0 if extra is None else len(extra)))
+                start = rows.stop
+                outputs = Outputs(
+                    logits[painted],
+                    None if activations is None else activations[painted],
+                    None if extra is None else logits[rows],
+                    None if extra is None or activations is None else activations[rows],
+                    layers,
+                    self._again,
+                )
+                penalty = method.penalty(batch, outputs)
+                if penalty is not None:
+                    terms[method.name] = penalty * self._strength(method, penalty.detach())
+            total = torch.stack(list(terms.values())).sum()
+            values = self._values({**terms, "total": total})
+            if not np.isfinite(values["total"]):
+                return None
+            self._optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(total)
+            nn.utils.clip_grad_norm_(self._trained, LONGEST_GRADIENT)
+            self._optimizer.step()
+        return values
+
+    def _tap(self, painted: slice, batch: Batch) -> ActivationTap:
+        tuned = self.tuned
+        changes = [method for method in self.methods if type(method).intervene is not Method.intervene]
+
+        def change(activations: torch.Tensor) -> torch.Tensor:
+            for method in changes:
+                activations = method.intervene(activations, painted, batch.painted.masks)
+            return activations
+
+        return ActivationTap(
+            tuned.module,
+            tuned.target_layer,
+            size=tuned.preprocessing.size,
+            grid=tuned.grid,
+            change=change if changes else None,
+        )
+
+    def _again(self, inputs: torch.Tensor) -> torch.Tensor:
+        # Past the wrapper of several processes, which counts on one forward pass a step.
+        return self.tuned.module(inputs)
+
+    def _own_share(self, batch: Batch, extras: list[torch.Tensor | None]) -> tuple[Batch, list[torch.Tensor | None]]:
+        """Return this process's images. All draw the same batch, so that their mean gradient is that of one process."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        if world == 1:
+            return batch, extras
+        mine = slice(rank, None, world)
+        painted = batch.painted.take(np.arange(len(batch.painted))[mine])
+        own = Batch(batch.inputs[mine], batch.labels[mine], painted)
+        return own, [None if extra is None else extra[mine] for extra in extras]
+
+    def _strength(self, method: Method, penalty: torch.Tensor) -> float:
+        if self.strength is not None:
+            return self.strength
+        if method.name not in self.strengths:
+            # A fixed weight does not carry over from one model to the next, so it is set by the first penalty.
+            value = self._values({"penalty": penalty})["penalty"]
+            self.strengths[method.name] = PENALTY_AT_START / max(value, 1e-2) if np.isfinite(value) else 1.0
+        return self.strengths[method.name]
+
+    def _values(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Return the terms as numbers, each the mean over all processes."""
+        stacked = torch.stack([value.detach().float() for value in terms.values()])
+        if self.fabric.world_size > 1:
+            reduced = self.fabric.all_reduce(stacked, reduce_op="mean")
+            assert isinstance(reduced, torch.Tensor)
+            stacked = reduced
+        return dict(zip(terms, stacked.tolist(), strict=True))
+
+
+def trained_parameters(module: torch.nn.Module, freeze: tuple[str, ...]) -> list[torch.nn.Parameter]:
+    """Return the parameters that are not in a frozen part.
+
+    Raises
+    ------
+    ConfigError
+        There is no part of a name (the nearest are given), or nothing is left to train.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
+    for part in freeze:
+        if part not in parts:
+            near = difflib.get_close_matches(part, parts, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"its parts are {', '.join(_top(names))}."
+            raise ConfigError(f"The model has no part {part!r} to freeze; {hint}")
+    kept = [parameter for name, parameter in module.named_parameters() if not _inside(name, freeze)]
+    if not kept:
+        raise ConfigError("All parts of the model are frozen, so nothing can be retuned; freeze fewer.")
+    return kept
+
+
+def _inside(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def _top(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(name.split(".")[0] for name in names))
