@@ -1,22 +1,33 @@
-"""Print all measurements, or: ``python -m benchmarks [start index explain filters concepts window retuning]``."""
+"""Print all measurements, or some: ``python -m benchmarks [PART ...]``; of one part, options may follow (``--help``)."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from benchmarks import concepts, dataset_index, explaining, filters, retuning, start, window
+from benchmarks import concepts, dataset_index, explaining, filters, start, window
+from benchmarks.retuning import cost, goals, masks, methods_table
 
-PARTS = {
+PARTS: dict[str, Callable[..., None]] = {
     "start": start.main,
     "index": dataset_index.main,
     "explain": explaining.main,
     "filters": filters.main,
     "concepts": concepts.main,
     "window": window.main,
-    "retuning": retuning.main,
+    "retuning": goals.main,
+    "cost": cost.main,
+    "masks": masks.main,
+    "methods": methods_table.main,
 }
+#: Those that take options.
+OPEN = ("retuning", "cost", "masks", "methods")
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
-        print(f"== {name}", flush=True)
-        PARTS[name]()
+    first, *rest = sys.argv[1:] or [""]
+    if first in OPEN and rest and rest[0] not in PARTS:
+        PARTS[first](rest)
+    else:
+        for name in sys.argv[1:] or PARTS:
+            print(f"== {name}", flush=True)
+            PARTS[name]()

@@ -167,39 +167,6 @@ def test_many_specks_all_over_a_large_image_are_inpainted_too():
     assert float((filled - image).abs().max()) < 0.05
 
 
-def test_crop_takes_its_pixels_from_another_image_of_the_batch():
-    # Image n is n everywhere.
-    images = torch.arange(4.0)[:, None, None, None].expand(4, 2, 9, 9).contiguous()
-    mask = torch.zeros(4, 9, 9, dtype=torch.bool)
-    mask[:, 2:5, 3:6] = True
-    inside = get_fill("crop")(images, mask, seeded())[:, :, 2:5, 3:6].flatten(1)
-    assert (inside == inside[:, :1]).all()
-    assert all(value != n for n, value in enumerate(inside[:, 0].tolist()))
-
-
-def test_crop_does_not_bring_what_is_painted_on_the_other_image():
-    image = torch.zeros(2, 1, 12, 12)
-    mask = torch.zeros(2, 12, 12, dtype=torch.bool)
-    mask[:, :3, :3] = True
-    image[:, :, :3, :3] = 1.0
-    image[1] += 10
-    for seed in range(20):
-        filled = get_fill("crop")(image, mask, seeded(seed))
-        assert filled[0, 0, :3, :3].unique().tolist() == [10.0]
-        assert filled[1, 0, :3, :3].unique().tolist() == [0.0]
-
-
-def test_an_image_alone_gives_its_own_crop():
-    image = torch.arange(100.0).view(1, 1, 10, 10)
-    mask = torch.zeros(1, 10, 10, dtype=torch.bool)
-    mask[0, :2, :2] = True
-    inside = get_fill("crop")(image, mask, seeded())[0, 0, :2, :2]
-    row, column = divmod(int(inside[0, 0]), 10)
-    # The neighbourhood stays, around the edges.
-    assert inside[1, 1] == (row + 1) % 10 * 10 + (column + 1) % 10
-    assert not set(inside.flatten().tolist()) & {0.0, 1.0, 10.0, 11.0}
-
-
 def test_images_are_shifted_each_by_its_own_as_torch_rolls_them():
     images = torch.rand(3, 2, 5, 7, generator=seeded())
     shifts = torch.tensor([[0, 0], [2, 6], [-1, 9]])
@@ -226,5 +193,5 @@ def test_five_fills_measure():
 def test_an_unknown_fill_gives_the_nearest_names():
     with pytest.raises(ConfigError, match=r"no fill 'suround'; did you mean surround"):
         get_fill("suround")
-    with pytest.raises(ConfigError, match=r"no fill 'xyzzy'; choose one of mean, surround, shuffle, noise, inpaint, crop"):
+    with pytest.raises(ConfigError, match=r"no fill 'xyzzy'; choose one of mean, surround, shuffle, noise, inpaint"):
         get_fill("xyzzy")

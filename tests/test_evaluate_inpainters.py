@@ -132,7 +132,7 @@ def test_it_runs_only_if_the_person_agrees(tmp_path):
 
 
 def test_a_file_that_is_none_gives_a_sentence(tmp_path):
-    with pytest.raises(ModelError, match=r"There is no model file .*missing.pt; check the path"):
+    with pytest.raises(ModelError, match=r"There is no inpainter file .*missing.pt; check the path"):
         load_inpainter(tmp_path / "missing.pt", trust=True)
     (tmp_path / "text.pt").write_text("no archive")
     with pytest.raises(ModelError, match=r"text.pt is no TorchScript archive or is cut short; copy it again"):

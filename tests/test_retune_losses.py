@@ -108,7 +108,7 @@ def test_rrr_counts_every_channel_and_nothing_outside_the_mask():
     inputs = torch.arange(1.0, 9.0).view(1, 2, 2, 2)
     value = rrr(curved, inputs, torch.tensor([[[False, True], [False, False]]]))
     assert value.item() == pytest.approx(36 * (2**2 + 6**2))
-    assert float(rrr(curved, inputs, torch.zeros(1, 2, 2, dtype=torch.bool))) == 0.0
+    assert rrr(curved, inputs, torch.zeros(1, 2, 2, dtype=torch.bool)).item() == 0.0
 
 
 def test_gradcam_by_hand_and_its_gradients_pass_through_the_weights_of_the_maps():

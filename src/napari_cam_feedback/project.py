@@ -301,7 +301,7 @@ def save_run(
     extra: dict[str, Any] | None = None,
     weights: bool = True,
 ) -> None:
-    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``result.json``, ``model.safetensors``, ``checkpoints/``.
+    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``result.json``, ``model.safetensors``, checkpoints.
 
     Parameters
     ----------

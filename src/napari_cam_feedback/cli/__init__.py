@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sharing.lost_another():
             return _fail(sharing.LOST, 1)
         return _fail(f"{sentence} Set {DEBUG_VARIABLE}=1 to see where.", 1)
+    finally:
+        sharing.ended()
 
 
 def _fail(sentence: str, status: int) -> int:

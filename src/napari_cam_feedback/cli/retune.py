@@ -24,7 +24,7 @@ from napari_cam_feedback.cli.options import (
     Strategy,
     takes_model_options,
 )
-from napari_cam_feedback.cli.sharing import launch
+from napari_cam_feedback.cli.sharing import agreed, launch
 from napari_cam_feedback.cli.show import (
     progress,
     remark,
@@ -79,6 +79,7 @@ def retune(
     Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
     """
     from napari_cam_feedback.evaluate import compare
+    from napari_cam_feedback.models.shares import take_from_first
     from napari_cam_feedback.project import save_run
     from napari_cam_feedback.retune import load_snapshot, run_to_end
     from napari_cam_feedback.retune import retune as start_retune
@@ -91,10 +92,11 @@ def retune(
         snapshot = None
     chosen = _retune_config(config, settings or [], method, seed)
     fabric = launch(device, devices, nodes, strategy, precision)
-    opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
-    classifier, dataset = opened.classifier, opened.dataset
-    store = open_masks(masks, dataset)
-    painted = _some_masks(store, dataset, n_masks, chosen.seed)
+    with agreed(fabric):
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
+        classifier, dataset = opened.classifier, opened.dataset
+        store = open_masks(masks, dataset)
+        painted = _some_masks(store, dataset, n_masks, chosen.seed)
     keeper = SnapshotKeeper(out_dir, chosen) if fabric.is_global_zero else None
     with progress("measuring before", opened.assumed) as bar, stop_on_interrupt() as stop:
         steps = start_retune(
@@ -109,10 +111,13 @@ def retune(
             trust=options.trust,
         )
         result = run_to_end(steps, retune_progress(bar))
+    take_from_first(result.classifier.module, fabric)
+    with progress("comparing") as bar:
+        comparison = compare(
+            classifier, result.classifier, dataset, masks=store, seed=chosen.seed, progress=bar, fabric=fabric
+        )
     if keeper is None:
         return
-    with progress("comparing") as bar:
-        comparison = compare(classifier, result.classifier, dataset, masks=store, seed=chosen.seed, progress=bar)
     save_run(out_dir, result, comparison, extra={"command": shlex.join(sys.argv)})
     keeper.end(result.snapshot)
     # The comparison reads every labelled image, those that the retune learnt from among them.

@@ -58,14 +58,14 @@ def launch(device: str, devices: int, nodes: int, strategy: str, precision: str)
     from napari_cam_feedback.models.devices import pick_device
     from napari_cam_feedback.models.processes import many_processes
 
-    # It tells of each process that it starts.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = many_processes(pick_device(device), devices, nodes=nodes, strategy=strategy, precision=precision)
+    # It tells of each process, and sets its own level when it is imported.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if devices * nodes > 1:
         if os.environ.pop(_STARTED, None):
             _end_with_the_first()
-        environment = fabric.strategy.cluster_environment
-        if not environment.creates_processes_externally:
+        environment = getattr(fabric.strategy, "cluster_environment", None)
+        if environment is not None and not environment.creates_processes_externally:
             _start_others(environment, devices, nodes)
         try:
             fabric.launch()
@@ -82,6 +82,12 @@ def agreed(fabric: Fabric) -> AbstractContextManager[None]:
     from napari_cam_feedback.models.shares import agreed as all_agree
 
     return all_agree(fabric)
+
+
+def ended() -> None:
+    """Note that the command has ended: from now on nobody needs to end it."""
+    if signal.getsignal(signal.SIGTERM) is _interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def lost_another() -> bool:
@@ -152,14 +158,17 @@ def _watch_others() -> None:
 def _end_with_the_first() -> None:
     """End this process, by an interruption first, once the process that started it has ended or lets it go."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock the interpreter needs at its end.
+        while os.read(0, 1):
+            pass
         _thread.interrupt_main(signal.SIGTERM)
         time.sleep(PATIENCE / 2)
         os._exit(1)
 
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -159,7 +159,8 @@ def compare(
         if progress is not None:
             progress(done, total)
 
-    options: dict[str, Any] = {"masks": masks, "splits": splits, "cache": shared, "seed": seed, "stop": stop, "fabric": fabric}
+    options: dict[str, Any] = {"masks": masks, "splits": splits, "cache": shared, "seed": seed, "stop": stop}
+    options["fabric"] = fabric
     return Comparison(
         evaluate(before, dataset, progress=sooner, **options),
         evaluate(after, dataset, progress=later, **options),

@@ -92,7 +92,7 @@ def evaluate(
     splits: Sequence[str] | None = None,
     cache: InputCache | None = None,
     seed: int = 0,
-    max_masked: int = 500,
+    max_masked: int = 200,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,

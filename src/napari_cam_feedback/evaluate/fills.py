@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.evaluate.biharmonic import inpaint_fill
-from napari_cam_feedback.evaluate.places import choose_shifts, shifted
 from napari_cam_feedback.torch_loader import torch
 
 functional = torch.nn.functional
@@ -66,26 +65,12 @@ def noise_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Gener
     return torch.where(masks[:, None], low + (high - low) * noise, inputs)
 
 
-def crop_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A random crop of another image of the batch; of the same image where it is alone.
-
-    The other image is shifted at random, around its edges, before its pixels are taken. Of a few draws that shift is kept
-    which takes the fewest pixels from under the other's own mask, since what is irrelevant there must not come along.
-    """
-    count = len(inputs)
-    steps = torch.randint(1, max(count, 2), (count,), generator=generator)
-    donors = ((torch.arange(count) + steps) % count).to(inputs.device)
-    shifts = choose_shifts(masks[donors], masks, generator)
-    return torch.where(masks[:, None], shifted(inputs[donors], shifts), inputs)
-
-
 FILLS: dict[str, Fill] = {
     "mean": mean_fill,
     "surround": surround_fill,
     "shuffle": shuffle_fill,
     "noise": noise_fill,
     "inpaint": inpaint_fill,
-    "crop": crop_fill,
 }
 #: The five refills behind the flip rate and the neutralised accuracy. Uniform noise is not among them: it is so
 #: unlike any image that it changes predictions by itself.

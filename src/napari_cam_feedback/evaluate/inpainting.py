@@ -127,4 +127,4 @@ def load_inpainter(path: str | Path, *, trust: bool = False) -> Inpainter:
     path = Path(path)
     if path.is_file() and sniff(path) == "export":
         raise ModelError(f"{path.name} is an archive of torch.export; save the inpainter with torch.jit.save instead.")
-    return Inpainter(path.name, open_script(path, trust=trust))
+    return Inpainter(path.name, open_script(path, trust=trust, what="inpainter"))

@@ -64,14 +64,15 @@ def many_processes(
     """
     if devices < 1 or nodes < 1:
         raise ConfigError(f"There must be at least one device on one machine, not {devices} on {nodes}.")
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
     if devices * nodes == 1:
         return one_process(device, precision)
     kind = torch.device(device).type
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, devices)
     if devices > there:
-        raise ConfigError(f"This machine has {there} {kind} device{'' if there == 1 else 's'}, not {devices}; ask for fewer.")
+        plural = "" if there == 1 else "s"
+        raise ConfigError(f"This machine has {there} {kind} device{plural}, not {devices}; ask for fewer.")
     return _fabric(kind, devices, nodes, "ddp", precision)
 
 

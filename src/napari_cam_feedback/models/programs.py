@@ -83,8 +83,17 @@ def load_program(path: Path | str, kind: str, *, trust: bool = False) -> nn.Modu
     return _load_exported(path) if kind == "export" else _load_script(path)
 
 
-def open_script(path: Path | str, *, trust: bool = False) -> Any:
+def open_script(path: Path | str, *, trust: bool = False, what: str = "model") -> Any:
     """Return any TorchScript program as torch gives it: on the CPU, in evaluation mode, to be called and not looked into.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    trust : bool
+        The person agrees that the program runs.
+    what : str
+        What it is to be, for sentences.
 
     Raises
     ------
@@ -94,7 +103,7 @@ def open_script(path: Path | str, *, trust: bool = False) -> Any:
         The file is missing, or no TorchScript.
     """
     path = Path(path)
-    _ask(path, "torchscript", trust)
+    _ask(path, "torchscript", trust, what)
     try:
         with _quiet():
             return torch.jit.load(str(path), map_location="cpu").eval()
@@ -104,15 +113,15 @@ def open_script(path: Path | str, *, trust: bool = False) -> Any:
         ) from error
 
 
-def _ask(path: Path, kind: str, trust: bool) -> None:
+def _ask(path: Path, kind: str, trust: bool, what: str = "model") -> None:
     if not path.is_file():
-        raise ModelError(f"There is no model file {path}; check the path.")
+        raise ModelError(f"There is no {what} file {path}; check the path.")
     if not trust:
         raise ConsentNeeded(
             f"{path.name} is a program of {_MAKERS[kind]}, and running it may do more than compute; "
             "add --trust if you trust that file.",
             kind="trust",
-            question=f"The model {path} is a program of {_MAKERS[kind]}, not weights alone. Opening it runs what it holds, "
+            question=f"The {what} {path} is a program of {_MAKERS[kind]}, not weights alone. Opening it runs what it holds, "
             "which may do more than compute, such as writing files. Do you trust it and want to run it?",
         )
 

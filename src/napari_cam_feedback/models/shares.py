@@ -93,6 +93,17 @@ def any_of(flag: bool, fabric: Fabric | None) -> bool:
     return bool(_all(torch.tensor([int(flag)]), fabric).any())
 
 
+def take_from_first(module: torch.nn.Module, fabric: Fabric | None) -> None:
+    """Give a network, in every process, the weights and statistics that it has in the first one."""
+    if fabric is None or fabric.world_size == 1:
+        return
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            own = tensor.contiguous()
+            torch.distributed.broadcast(own, 0)
+            tensor.copy_(own)
+
+
 @contextmanager
 def agreed(fabric: Fabric | None) -> Iterator[None]:
     """Run a block that all processes run; if it fails in one, it fails in all, with the same sentence.
@@ -120,6 +131,7 @@ def agreed(fabric: Fabric | None) -> Iterator[None]:
 
 
 def _all(tensor: torch.Tensor, fabric: Fabric) -> torch.Tensor:
-    gathered = fabric.all_gather(tensor)
-    assert isinstance(gathered, torch.Tensor)
-    return gathered.cpu()
+    own = tensor.to(fabric.device)
+    gathered = [torch.empty_like(own) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(gathered, own)
+    return torch.stack(gathered).cpu()

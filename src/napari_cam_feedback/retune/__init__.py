@@ -1,6 +1,7 @@
 """Fine-tuning with feedback, so that a classifier stops using what the expert painted."""
 
 from napari_cam_feedback.retune.checks import Check, check_rows
+from napari_cam_feedback.retune.choosing import take_checkpoint
 from napari_cam_feedback.retune.config import RetuneConfig, make_config
 from napari_cam_feedback.retune.loop import retune
 from napari_cam_feedback.retune.methods import METHODS, describe_method, method_names
@@ -25,4 +26,5 @@ __all__ = [
     "retune",
     "run_to_end",
     "save_snapshot",
+    "take_checkpoint",
 ]

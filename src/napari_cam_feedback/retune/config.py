@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback.errors import ConfigError
 
 FillName = Literal["mean", "surround", "shuffle", "noise", "inpaint", "crop", "donor"]
+
+
+def _used_by(*methods: str, file: str = "", **settings: object) -> dict[str, Any]:
+    """What a form reads of a field: the methods that use it, or a setting with which any method does; a filter of files."""
+    return {"methods": list(methods), "with": settings, **({"file": file} if file else {})}
 
 
 class RetuneConfig(BaseModel):
@@ -53,11 +58,13 @@ class RetuneConfig(BaseModel):
         "surround",
         title="Refill",
         description="What replaces the painted part where a method refills it; donor is the painted patch of another class.",
+        json_schema_extra=_used_by("actdiff", "counterexample"),
     )
     inpainter: str | None = Field(
         None,
         title="Inpainter",
         description="TorchScript file (image, mask -> image) that refills instead, wherever the refill would be inpaint.",
+        json_schema_extra=_used_by("inpaint", file="TorchScript (*.pt *.pth *.ts *.jit);;All files (*)", fill="inpaint"),
     )
     transplant_share: float = Field(
         0.75,
@@ -65,6 +72,7 @@ class RetuneConfig(BaseModel):
         le=1,
         title="Transplanted share",
         description="Share of the training images that get the painted patch of another image, in transplant.",
+        json_schema_extra=_used_by("transplant", "head"),
     )
     pasa_base: float = Field(
         0.4,
@@ -72,6 +80,7 @@ class RetuneConfig(BaseModel):
         le=100,
         title="PASA base B",
         description="Above 1 the penalty rises as the model gets surer.",
+        json_schema_extra=_used_by("pasa"),
     )
     pasa_threshold: float = Field(
         0.7,
@@ -79,11 +88,13 @@ class RetuneConfig(BaseModel):
         le=100,
         title="PASA threshold th",
         description="Scales the probability of the true class in PASA.",
+        json_schema_extra=_used_by("pasa"),
     )
     pasa_detach: bool = Field(
         False,
         title="PASA: fixed probability",
         description="Do not let PASA change the probability of the true class.",
+        json_schema_extra=_used_by("pasa"),
     )
     misclassified_share: float = Field(
         0.7,
@@ -91,12 +102,14 @@ class RetuneConfig(BaseModel):
         le=1,
         title="Misclassified share",
         description="In misclassified: share of the training images that the model got wrong at the start.",
+        json_schema_extra=_used_by("misclassified"),
     )
-    dropped_filters: int | None = Field(
+    dropout_filters: int | None = Field(
         None,
         ge=1,
         title="Dropped filters",
         description="In dropout: filters set to zero, those most active under the mask; empty: a tenth of them.",
+        json_schema_extra=_used_by("dropout"),
     )
     augment: bool = Field(
         False,
@@ -107,6 +120,7 @@ class RetuneConfig(BaseModel):
         False,
         title="Mirror too",
         description="Where images are augmented, also left to right; not for letters, or organs that have a side.",
+        json_schema_extra=_used_by("augment", augment=True),
     )
     freeze: tuple[str, ...] = Field(
         (),
@@ -116,7 +130,7 @@ class RetuneConfig(BaseModel):
     freeze_batch_norm: bool | None = Field(
         None,
         title="Freeze batch norm",
-        description="Keep the statistics of batch norm as they were trained; empty: for pas, pasa and small batches.",
+        description="Keep the statistics of batch norm as they were trained; empty: for pas, pasa, tap, rrr, small batches.",
     )
     check_every: int = Field(
         25,

@@ -14,8 +14,8 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-from napari_cam_feedback.models.processes import one_process
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
+from napari_cam_feedback.models.processes import one_process
 from napari_cam_feedback.retune.augmentation import augment
 from napari_cam_feedback.retune.checks import Check, Checker
 from napari_cam_feedback.retune.config import RetuneConfig
@@ -192,7 +192,6 @@ class _Run:
     def _train(self) -> Generator[RetuneStep, None, Status]:
         """Take training steps, and tell how they ended."""
         config, trainer = self.config, self.trainer
-        status: Status = "done"
         while self.iteration < config.iterations:
             iteration = self.iteration + 1
             trainer.set_learning_rate(self.learning_rate * _decay(iteration, config.iterations))
@@ -205,8 +204,7 @@ class _Run:
                     if losses is not None and (iteration % config.check_every == 0 or iteration == config.iterations):
                         check, probabilities = self._check(iteration), self._look(iteration)
             except Interrupted:
-                status = "stopped"
-                break
+                return "stopped"
             row: dict[str, Any] = {"iteration": iteration}
             if losses is None:
                 losses, trouble = {}, "The loss became NaN"
@@ -228,9 +226,8 @@ class _Run:
                 self._keep_snapshot()
             yield RetuneStep(iteration, config.iterations, losses, self.learnt.keys, probabilities, check, trouble)
             if self.rollbacks == MOST_ROLLBACKS:
-                status = "rolled back"
-                break
-        return status
+                return "rolled back"
+        return "done"
 
     def _solve(self) -> Generator[RetuneStep, None, Status]:
         """Make the last layer anew: collect its features, then try one penalty after another."""
@@ -250,7 +247,7 @@ class _Run:
                         check, probabilities = self._check(iteration), self._look(iteration)
             except Interrupted:
                 return "stopped"
-            row = {"iteration": iteration} | {f"loss_{name}": value for name, value in losses.items()}
+            row: dict[str, Any] = {"iteration": iteration} | {f"loss_{name}": value for name, value in losses.items()}
             if check is not None:
                 row |= _flat(check)
                 self.front.add(check, self.tuned.module)
@@ -309,10 +306,16 @@ class _Run:
 
     def _check(self, iteration: int) -> Check:
         self.trainer.rest()
+        return self._agreed(lambda: self.checker(self.tuned, iteration))
+
+    def _complete(self, check: Check) -> Check:
+        return self._agreed(lambda: self.checker.complete(self.tuned, check))
+
+    def _agreed(self, look: Callable[[], Check]) -> Check:
         if self.fabric.world_size == 1:
-            return self.checker(self.tuned, iteration)
+            return look()
         # One process looks, so that all decide alike.
-        check = self.fabric.broadcast(self.checker(self.tuned, iteration) if self.fabric.is_global_zero else None)
+        check = self.fabric.broadcast(look() if self.fabric.is_global_zero else None)
         assert check is not None
         return check
 
@@ -351,8 +354,8 @@ class _Run:
         self.on_snapshot(self.snapshot)
 
     def _result(self, status: Status) -> RetuneResult:
-        before, best = self.before, self.front.best
-        verdict = judge(before, best.check, held_out=self.held_out is not self.learnt)
+        before, after = self.before, self._complete(self.front.best.check)
+        verdict = judge(before, after, held_out=self.held_out is not self.learnt)
         self.tuned.module.to(memory_format=torch.contiguous_format)
         self.tuned.__dict__.pop("head", None)
         self.tuned.info = {
@@ -360,7 +363,7 @@ class _Run:
             "retune": {
                 "config": self.config.model_dump(mode="json"),
                 "status": status,
-                "iteration": best.check.iteration,
+                "iteration": after.iteration,
                 "painted": len(self.learnt) + (len(self.held_out) if self.held_out is not self.learnt else 0),
                 "verdict": verdict.name,
             },
@@ -371,8 +374,8 @@ class _Run:
             status=status,
             verdict=verdict,
             before=before,
-            after=best.check,
-            selected_iteration=best.check.iteration,
+            after=after,
+            selected_iteration=after.iteration,
             painted_keys=self.learnt.keys,
             held_out_keys=self.held_out.keys,
             history=self.history,

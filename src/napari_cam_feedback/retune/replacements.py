@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.evaluate.fills import get_fill
+from napari_cam_feedback.evaluate.places import shifted
 from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
@@ -61,11 +62,10 @@ class Replacer:
     def _crop(self, painted: Painted, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A piece of a training image, taken at random, in the shape of the mask."""
         height, width = painted.inputs.shape[2:]
-        chosen = torch.randint(len(others), (len(painted),), generator=generator).tolist()
-        down = torch.randint(height, (len(painted),), generator=generator).tolist()
-        right = torch.randint(width, (len(painted),), generator=generator).tolist()
-        moved = [others[n].roll((dy, dx), (1, 2)) for n, dy, dx in zip(chosen, down, right, strict=True)]
-        return torch.where(painted.masks[:, None], torch.stack(moved), painted.inputs)
+        chosen = torch.randint(len(others), (len(painted),), generator=generator)
+        down = torch.randint(height, (len(painted),), generator=generator)
+        right = torch.randint(width, (len(painted),), generator=generator)
+        return torch.where(painted.masks[:, None], shifted(others[chosen], torch.stack([down, right], 1)), painted.inputs)
 
 
 def needs_inpainting(config: RetuneConfig) -> bool:

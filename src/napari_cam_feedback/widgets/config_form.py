@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.fold import Fold
+from napari_cam_feedback.widgets.path_field import PathField
 
 _NO_BOUND = 10**9
 
@@ -142,6 +143,28 @@ def _text_editor() -> _Editor:
     return _Editor(line, line.text, lambda value: line.setText(str(value)), line.textChanged)
 
 
+def _names_editor() -> _Editor:
+    """One line for any number of names."""
+    line = QLineEdit()
+    line.setPlaceholderText("none; several with commas between")
+
+    def get() -> tuple[str, ...]:
+        return tuple(name for part in line.text().split(",") if (name := part.strip()))
+
+    return _Editor(line, get, lambda names: line.setText(", ".join(names)), line.textChanged)
+
+
+def _file_editor(files: str) -> _Editor:
+    """A path; None while there is none."""
+    field = PathField(files=files, hint="none")
+    return _Editor(field, lambda: field.text or None, lambda path: field.set_path(path or ""), field.edit.textChanged)
+
+
+def extras(field: FieldInfo) -> Mapping[str, Any]:
+    """Return what a field's `json_schema_extra` says; empty where it says nothing."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
 def _plain_editor(annotation: Any, field: FieldInfo) -> _Editor | None:
     """Return the editor of one type; None for a type that a form cannot edit (its default holds)."""
     if get_origin(annotation) is Literal:
@@ -151,6 +174,8 @@ def _plain_editor(annotation: Any, field: FieldInfo) -> _Editor | None:
     if annotation is bool:
         box = QCheckBox()
         return _Editor(box, box.isChecked, lambda value: box.setChecked(bool(value)), box.toggled)
+    if get_origin(annotation) is tuple and get_args(annotation) == (str, ...):
+        return _names_editor()
     if annotation in (int, float):
         return _number_editor(annotation, field)
     return _text_editor() if annotation is str else None
@@ -237,10 +262,11 @@ class ConfigForm(QWidget):
 
     def _add_row(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
         annotation, optional = _without_none(field.annotation)
-        editor = _plain_editor(annotation, field)
+        files = extras(field).get("file")
+        editor = _file_editor(files) if files else _plain_editor(annotation, field)
         if editor is None:
             return
-        if optional:
+        if optional and not files:
             editor = _optional_editor(editor)
         editor.widget.setMinimumWidth(60)
         editor.widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -272,6 +298,10 @@ class ConfigForm(QWidget):
         """Show or hide one field, label included."""
         self._editors[name].widget.setVisible(visible)
         self._labels[name].setVisible(visible)
+
+    def default(self, name: str) -> Any:
+        """Return a field's default."""
+        return self._model.model_fields[name].get_default(call_default_factory=True)
 
     def values(self) -> dict[str, Any]:
         """Return what the editors hold now."""

@@ -16,18 +16,19 @@ from napari_cam_feedback.retune.methods.replacing import Counterexample, Crop, I
 
 __all__ = ["AUTO", "METHODS", "Batch", "Context", "Method", "Outputs", "describe_method", "make_methods", "method_names"]
 
+#: By name, roughly the best first; those that use no mask last.
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
         Transplant,
         ActDiff,
-        Counterexample,
         Rrr,
-        RrrGradCam,
-        Energy,
         Tap,
         Pas,
         Pasa,
+        Counterexample,
+        Energy,
+        RrrGradCam,
         Inpaint,
         Crop,
         SelectiveDropout,

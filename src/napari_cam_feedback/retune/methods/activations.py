@@ -91,7 +91,7 @@ class SelectiveDropout(Method):
         if self._count(filters) >= filters:
             raise RetuneError(
                 f"The method dropout would switch off all {filters} filters of layer {classifier.target_layer!r}; "
-                "set dropped_filters to fewer, or choose a layer with more."
+                "set dropout_filters to fewer, or choose a layer with more."
             )
 
     def intervene(self, activations: torch.Tensor, painted: slice, masks: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ class SelectiveDropout(Method):
         return torch.cat([activations[: painted.start], changed, activations[painted.stop :]])
 
     def _count(self, filters: int) -> int:
-        return self.config.dropped_filters or max(1, filters // 10)
+        return self.config.dropout_filters or max(1, filters // 10)
 
 
 def drop_filters(activations: torch.Tensor, masks: torch.Tensor, count: int) -> torch.Tensor:

@@ -1,0 +1,133 @@
+"""What a step costs, against a bare cross-entropy step on as many images in the same run.
+
+The steps of all methods and the bare ones take turns, so that whatever else the machine does meets all alike; the medians
+are compared. A bare step is a forward pass of the training and the painted images of a step, cross-entropy, the backward
+pass and Adam, on tensors that lie ready, with batch norm as the method has it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from benchmarks.retuning.tables import Row, show, write_csv
+from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
+from napari_cam_feedback.feedback import known_masks
+from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
+from napari_cam_feedback.retune import RetuneConfig, retune
+from napari_cam_feedback.torch_loader import torch
+
+#: Times a bare step that each may take; continued training measures the loop itself.
+LIMITS = {"continued": 1.05, "pasa": 1.15, "actdiff+transplant": 2.0}
+FROZEN = ("pasa",)
+#: Steps that are not counted.
+WARM = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A network, its images, and how often the steps take turns."""
+
+    name: str
+    arch: str
+    data: Callable[[], Dataset]
+    batch_size: int
+    turns: int
+
+
+def photographs() -> ArrayDataset:
+    """Return noise of 224x224 in colour; what is on the images costs nothing."""
+    rng = np.random.default_rng(0)
+    images = {
+        "train": rng.integers(0, 256, (64, 224, 224, 3), np.uint8),
+        "val": rng.integers(0, 256, (8, 224, 224, 3), np.uint8),
+    }
+    masks = np.zeros((64, 224, 224), bool)
+    masks[:, :32, :32] = True
+    labels = {split: np.arange(len(x)) % 2 for split, x in images.items()}
+    return ArrayDataset(images, labels, ("a", "b"), {"train": masks})
+
+
+SCENES = (
+    Scene("tag-digits 28x28, small-gap", "small-gap", lambda: make_sample("tag-digits"), 64, 40),
+    Scene("symbols 72x72, small-gap", "small-gap", lambda: make_sample("symbols"), 32, 20),
+    Scene("noise 224x224, resnet18", "torchvision:resnet18", photographs, 16, 8),
+)
+
+
+def main(words: Sequence[str] = ()) -> None:
+    """Print the table and write ``cost.csv``; words choose scenes by what their names begin with."""
+    table: list[Row] = []
+    for scene in SCENES:
+        if words and not scene.name.startswith(tuple(words)):
+            continue
+        own = measured(scene)
+        print(show(own), flush=True)
+        table += own
+        write_csv("cost", table)
+
+
+def measured(scene: Scene) -> list[Row]:
+    """Return one row a method."""
+    dataset = scene.data()
+    classifier = build_classifier(scene.arch, dataset.class_names, default_preprocessing(dataset))
+    masks = known_masks(dataset, 20)
+    painted = scene.batch_size // 4
+    bare = {frozen: _bare(classifier, scene.batch_size + painted, frozen=frozen) for frozen in (False, True)}
+    steps: dict[str, Callable[[], object]] = {f"bare {frozen}": step for frozen, step in bare.items()}
+    for method in LIMITS:
+        # No look at the validation images but the first and the last.
+        config = RetuneConfig(method=method, batch_size=scene.batch_size, iterations=10_000, check_every=10_000)
+        steps[method] = retune(classifier, dataset, masks, config).__next__
+    looking = RetuneConfig(method="continued", batch_size=scene.batch_size, iterations=10_000, check_every=1)
+    steps["look"] = retune(classifier, dataset, masks, looking).__next__
+    for step in steps.values():
+        step()  # the first look
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(WARM + scene.turns):
+        for name, step in steps.items():
+            if name == "look" and turn >= WARM + 3:
+                continue
+            start = time.perf_counter()
+            step()
+            if turn >= WARM:
+                times[name].append(time.perf_counter() - start)
+    took = {name: median(found) for name, found in times.items()}
+    rows: list[Row] = []
+    for method, limit in LIMITS.items():
+        alone = took[f"bare {method in FROZEN}"]
+        rows.append(
+            {
+                "on": scene.name,
+                "method": method,
+                "bare step ms": 1e3 * alone,
+                "step ms": 1e3 * took[method],
+                "times": took[method] / alone,
+                "at most": limit,
+                "met": took[method] <= limit * alone,
+                "a look ms": 1e3 * (took["look"] - took["continued"]) if method == "continued" else None,
+            }
+        )
+    return rows
+
+
+def _bare(classifier: Classifier, images: int, *, frozen: bool) -> Callable[[], None]:
+    module = classifier.copy().module.to(memory_format=torch.channels_last)
+    module.requires_grad_(True).train(not frozen)
+    adam = torch.optim.Adam(module.parameters(), lr=1e-4)
+    shape = (classifier.preprocessing.channels, *classifier.preprocessing.size)
+    inputs = torch.randn(images, *shape)
+    labels = torch.arange(images) % classifier.num_classes
+
+    def step() -> None:
+        loss = torch.nn.functional.cross_entropy(module(inputs), labels)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        float(loss.detach())
+
+    return step

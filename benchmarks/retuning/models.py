@@ -1,0 +1,50 @@
+"""Models to retune, and models to compare with; trained once and kept in ``benchmarks/results/models``."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from benchmarks.retuning.cases import Case
+from benchmarks.retuning.tables import RESULTS
+from napari_cam_feedback.data import Dataset
+from napari_cam_feedback.models import (
+    Classifier,
+    TrainConfig,
+    build_classifier,
+    default_preprocessing,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+
+FOLDER = RESULTS / "models"
+
+
+def trained(case: Case, dataset: Dataset, seed: int) -> Classifier:
+    """Return the case's network trained on a dataset, from the folder of models if it was trained before."""
+    start = build_classifier(case.arch, dataset.class_names, default_preprocessing(dataset), trust=True, seed=seed)
+    config = case.training.model_copy(update={"seed": seed})
+    path = FOLDER / f"{case.name}-{_fingerprint(start, dataset, config)[:16]}.safetensors"
+    if not path.exists():
+        steps = train_classifier(start, dataset, config)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_classifier(end.value, path)
+                break
+    return load_classifier(path, device="cpu", trust=True)
+
+
+def _fingerprint(start: Classifier, dataset: Dataset, config: TrainConfig) -> str:
+    """Digest of all that the trained weights depend on."""
+    digest = hashlib.sha256(start.fingerprint().encode() + config.model_dump_json().encode())
+    for split in ("train", "val"):
+        indices = dataset.indices(split)
+        digest.update(np.ascontiguousarray(dataset.labels[indices]).tobytes())
+        for index in indices:
+            digest.update(np.ascontiguousarray(dataset.read(int(index))).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""What the tables of retuning take on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Sequence
+
+from benchmarks.retuning.cases import Case, cases
+from benchmarks.retuning.decoy_mnist import VARIABLE
+
+
+def parse(
+    words: Sequence[str], description: str, data: Iterable[str], seeds: Iterable[int] = (0, 1, 2)
+) -> argparse.Namespace:
+    """Return ``data`` (list of Case that can be had; the others are told) and ``seeds`` (tuple of int)."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
+    parser.add_argument("--data", nargs="+", default=list(data), help="which data sets (%(default)s)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=tuple(seeds), help="which seeds (%(default)s)")
+    parser.add_argument("--mnist", metavar="NPZ", help=f"MNIST; by default ${VARIABLE}, or ../shared/data/mnist.npz")
+    found = parser.parse_args(list(words))
+    if found.mnist:
+        os.environ[VARIABLE] = found.mnist
+    known = cases()
+    for name in found.data:
+        if name not in known:
+            parser.error(f"there is no data set {name!r}; choose from {', '.join(known)}")
+    found.data = [known[name] for name in found.data if _there(known[name])]
+    found.seeds = tuple(found.seeds)
+    return found
+
+
+def _there(case: Case) -> bool:
+    reason = case.missing()
+    if reason is not None:
+        print(reason, flush=True)
+    return reason is None
