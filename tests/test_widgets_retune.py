@@ -7,21 +7,24 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSpinBox
+from qtpy.QtWidgets import QMessageBox, QSpinBox
 
 from napari_cam_feedback import retune as retune_package
 from napari_cam_feedback.project import Project
-from napari_cam_feedback.retune import RetuneConfig, RetuneStep
+from napari_cam_feedback.retune import RetuneConfig, RetuneStep, judge
+from napari_cam_feedback.retune import front as retune_front
 from napari_cam_feedback.widgets.comparison import LAYER_NAMES
 from napari_cam_feedback.widgets.config_form import ConfigForm
 from napari_cam_feedback.widgets.layers import MASK, find_layer
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
-from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget, time_left
+from napari_cam_feedback.widgets.retune_run import time_left
+from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
 
 pytest_plugins = ["widget_fixtures"]
@@ -49,7 +52,7 @@ def docked(session, qtbot):
     """The widget of a viewer without a window, with a short run set."""
     widget = RetuneWidget(session.viewer)
     qtbot.addWidget(widget)
-    widget.form.set_values({"iterations": 4, "check_every": 2})
+    widget.choice.form.set_values({"iterations": 4, "check_every": 2})
     return session, widget
 
 
@@ -67,7 +70,7 @@ def finished(widget):
 
 def run_to_result(session, widget, wait, **settings):
     paint_all(session)
-    widget.form.set_values(settings)
+    widget.choice.form.set_values(settings)
     widget.start_button.click()
     wait(finished(widget))
     assert widget.run is not None, widget.status.text()
@@ -78,7 +81,7 @@ def fake_retune(monkeypatch, generator):
     monkeypatch.setattr(retune_package, "retune", generator)
 
 
-def endless(classifier, dataset, masks, config, *, stop):
+def endless(classifier, dataset, masks, config, *, stop, **_):
     iteration = 0
     while not stop():
         time.sleep(0.005)
@@ -136,7 +139,7 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
     wait(lambda: session.inspection is not None)
     widget = RetuneWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Retune", area="right")
-    widget.form.set_values({"iterations": 4, "check_every": 2})
+    widget.choice.form.set_values({"iterations": 4, "check_every": 2})
     before = session.classifier
     keys = paint_all(session)
     viewer.layers.selection.active = session.layers.get(MASK)
@@ -201,7 +204,7 @@ def test_a_new_run_waits_for_the_decision_on_the_last(docked, wait):
 def test_stop_leaves_the_best_so_far_to_keep(docked, wait):
     session, widget = docked
     paint_all(session)
-    widget.form.set_values({"iterations": 100_000})
+    widget.choice.form.set_values({"iterations": 100_000})
     widget.start_button.click()
     wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
     widget.stop_button.click()
@@ -246,7 +249,7 @@ def test_a_loss_that_becomes_nan_is_told_of_in_a_sentence(docked, wait, monkeypa
     ],
 )
 def test_an_error_inside_the_run_reaches_the_person(docked, wait, monkeypatch, error, words):
-    def failing(classifier, dataset, masks, config, *, stop):
+    def failing(classifier, dataset, masks, config, *, stop, **_):
         yield RetuneStep(0, 4, {}, ())
         raise error
 
@@ -287,7 +290,7 @@ def test_a_full_disk_while_keeping_loses_nothing(docked, wait, monkeypatch, impr
 
 
 def test_the_plot_is_drawn_a_few_times_a_second_however_many_steps_come(docked, wait, monkeypatch):
-    def fast(classifier, dataset, masks, config, *, stop):
+    def fast(classifier, dataset, masks, config, *, stop, **_):
         for iteration in range(2000):
             yield RetuneStep(iteration, 2000, {"total": 1.0 / (iteration + 1)}, ())
         raise RuntimeError("end")
@@ -379,14 +382,285 @@ def test_the_form_gives_back_what_is_put_in(qtbot):
     assert "0.00025" in form.editor("learning_rate").text()
 
 
-def test_settings_of_a_method_are_shown_with_that_method_only(docked):
+def test_the_form_edits_names_and_a_file(qtbot):
+    form = ConfigForm(RetuneConfig, skip=("method",))
+    qtbot.addWidget(form)
+    assert form.config().freeze == ()
+    form.editor("freeze").setText(" features.0, layer1 ,")
+    form.editor("inpainter").edit.setText("/somewhere/filler.pt")
+    config = form.config()
+    assert config.freeze == ("features.0", "layer1")
+    assert config.inpainter == "/somewhere/filler.pt"
+    form.set_values({"freeze": ("a", "b.c"), "inpainter": None})
+    assert form.editor("freeze").text() == "a, b.c"
+    assert form.config().inpainter is None
+
+
+@pytest.mark.parametrize(
+    ("method", "shown"),
+    [
+        ("auto", {"fill", "transplant_share"}),
+        ("pasa", {"pasa_base", "pasa_threshold", "pasa_detach"}),
+        ("counterexample + dropout", {"fill", "dropout_filters"}),
+        ("inpaint", {"inpainter"}),
+        ("head", {"transplant_share"}),
+        ("augment", {"mirror"}),
+        ("misclassified", {"misclassified_share"}),
+        ("rrr", set()),
+    ],
+)
+def test_settings_of_a_method_are_shown_with_that_method_only(docked, method, shown):
     _, widget = docked
-    setting = widget.form.editor("pasa_base")
-    widget.method_box.setCurrentText("auto")
-    assert setting.isHidden()
-    widget.method_box.setCurrentText("pasa")
-    assert not setting.isHidden()
-    assert "Ferrada" in widget.method_label.text()
+    form = widget.choice.form
+    special = {name for name, field in RetuneConfig.model_fields.items() if field.json_schema_extra}
+    widget.choice.method_box.setCurrentText(method)
+    assert {name for name in special if not form.editor(name).isHidden()} == shown
+    assert not form.editor("freeze").isHidden()
+
+
+def test_settings_are_shown_where_another_setting_needs_them_and_are_of_no_effect_while_hidden(docked):
+    _, widget = docked
+    form, box = widget.choice.form, widget.choice.method_box
+    inpainter, mirror = form.editor("inpainter"), form.editor("mirror")
+    box.setCurrentText("actdiff")
+    assert inpainter.isHidden()
+    assert mirror.isHidden()
+    form.set_values({"fill": "inpaint", "augment": True})
+    assert not inpainter.isHidden()
+    assert not mirror.isHidden()
+    form.set_values({"inpainter": "filler.pt", "mirror": True})
+    config = widget.choice.config()
+    assert (config.fill, config.inpainter, config.mirror) == ("inpaint", "filler.pt", True)
+    box.setCurrentText("rrr")
+    assert inpainter.isHidden()
+    config = widget.choice.config()
+    assert (config.fill, config.inpainter, config.mirror) == ("surround", None, True)
+
+
+def test_every_setting_says_of_known_methods_and_settings_only_that_they_use_it():
+    for field in RetuneConfig.model_fields.values():
+        said = field.json_schema_extra or {"methods": [], "with": {}}
+        assert set(said["methods"]) <= set(retune_package.METHODS)
+        assert set(said["with"]) <= set(RetuneConfig.model_fields)
+
+
+def test_all_methods_are_offered_auto_first_each_with_its_sentence_and_can_be_joined(docked):
+    _, widget = docked
+    box = widget.choice.method_box
+    names = [box.itemText(i) for i in range(box.count()) if box.itemText(i)]
+    assert names == list(retune_package.method_names())
+    assert box.currentText() == names[0] == "auto"
+    assert {"auto", *retune_package.METHODS, "actdiff+transplant"} == set(names)
+    for name in names:
+        box.setCurrentText(name)
+        assert widget.choice.method_label.text() == retune_package.describe_method(name)
+        assert box.itemData(box.findText(name), Qt.ItemDataRole.ToolTipRole) == retune_package.describe_method(name)
+    box.setCurrentText("tap+crop")
+    assert widget.choice.method_label.text().count("2019") == 1
+    assert "Zhang 2024" in widget.choice.method_label.text()
+    assert widget.choice.config().method == "tap+crop"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("actdif", "There is no retune method 'actdif'; did you mean actdiff?"),
+        ("head+actdiff", "The method head cannot be joined with others; choose it alone."),
+    ],
+)
+def test_what_is_no_method_is_said_while_typing_and_at_the_start(docked, typed, sentence):
+    session, widget = docked
+    paint_all(session)
+    widget.choice.method_box.setCurrentText(typed)
+    assert widget.choice.method_label.text() == sentence
+    widget.start_button.click()
+    assert widget.run is None
+    assert widget.status.text() == sentence
+    assert widget.start_button.isEnabled()
+
+
+def test_a_method_that_this_model_cannot_do_says_so_before_the_first_step(docked, wait):
+    session, widget = docked
+    paint_all(session)
+    widget.choice.method_box.setCurrentText("dropout")
+    widget.choice.form.set_values({"dropout_filters": 100_000})
+    widget.start_button.click()
+    wait(finished(widget))
+    assert widget.status.text().startswith("The method dropout would switch off all")
+    assert "Traceback" not in widget.status.text()
+    assert not widget.plot.loss_names
+
+
+def stop_after(session, widget, wait, iterations=100_000, **settings):
+    """Start a run and stop it after its first look at the validation images; return the result."""
+    paint_all(session)
+    widget.choice.form.set_values({"iterations": iterations, "check_every": 2, **settings})
+    widget.start_button.click()
+    wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
+    widget.stop_button.click()
+    wait(finished(widget))
+    return widget.run.result
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, wait):
+    session, widget = docked
+    stopped = stop_after(session, widget, wait)
+    assert not widget.continue_button.isHidden()
+    assert "continue the run" in widget.hint.text()
+    # What is set and painted meanwhile is for the next run.
+    widget.choice.form.set_values({"iterations": 3})
+    widget.choice.method_box.setCurrentText("rrr")
+    session.put_mask(session.dataset.keys[session.dataset.indices("train")[7]], block(session))
+    session.save()
+
+    widget.continue_button.click()
+    assert session.jobs.phase(JOB).phase is Phase.RUNNING
+    assert not widget.result_box.isVisibleTo(widget)
+    start = stopped.snapshot.iteration
+    points = widget.plot.losses.lines["total"].points
+    assert [x for x, _ in points] == list(range(1, start + 1))
+    assert [y for _, y in points] == [row["loss_total"] for row in stopped.history[1 : start + 1]]
+    wait(lambda: len(widget.plot.losses.lines["total"].points) > start + 4)
+    widget.stop_button.click()
+    wait(finished(widget))
+    result = widget.run.result
+    assert result.config == stopped.config
+    assert (result.painted_keys, result.held_out_keys) == (stopped.painted_keys, stopped.held_out_keys)
+    assert result.snapshot.iteration > start
+    assert [row["iteration"] for row in result.history] == list(range(len(result.history)))
+    assert result.history[: start + 1] == stopped.history[: start + 1]
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.classifier is result.classifier
+    # The first, undecided part leaves no record of its own.
+    assert len(list(session.project.folder.glob("runs/*/result.json"))) == 1
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_run_that_ended_by_itself_cannot_be_continued(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    assert widget.continue_button.isHidden()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_continued_run_that_fails_gives_back_what_it_went_on_from(docked, wait, monkeypatch):
+    session, widget = docked
+    stopped = stop_after(session, widget, wait)
+
+    def failing(classifier, dataset, masks, config, **_):
+        raise OSError(28, "No space left on device")
+        yield
+
+    fake_retune(monkeypatch, failing)
+    widget.continue_button.click()
+    wait(finished(widget))
+    assert "disk is full" in widget.status.text()
+    assert widget.run.result is stopped
+    assert widget.keep_button.isEnabled()
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.classifier is stopped.classifier
+
+
+@pytest.mark.usefixtures("improving")
+def test_closing_while_a_run_is_continued_leaves_the_model_it_went_on_from(docked, wait, monkeypatch):
+    session, widget = docked
+    stop_after(session, widget, wait)
+    fake_retune(monkeypatch, endless)
+    widget.continue_button.click()
+    session.close()
+    assert len(list(session.project.folder.glob("runs/*/model.safetensors"))) == 1
+
+
+def inpainter_file(folder):
+    """A TorchScript program that paints what is masked in the image's mean."""
+    from napari_cam_feedback.torch_loader import torch
+
+    class Mean(torch.nn.Module):
+        def forward(self, images, masks):
+            return images.mean((2, 3), keepdim=True).expand_as(images)
+
+    path = folder / "filler.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+        torch.jit.trace(Mean(), example, check_trace=False).save(str(path))
+    return path
+
+
+@pytest.mark.usefixtures("improving")
+def test_an_inpainters_program_runs_only_after_the_person_agreed_in_the_window(docked, wait, monkeypatch, tmp_path):
+    session, widget = docked
+    path = inpainter_file(tmp_path)
+    asked, answers = [], [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+
+    def question(parent, title, text, *_):
+        asked.append((title, text))
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    paint_all(session)
+    widget.choice.method_box.setCurrentText("inpaint")
+    widget.choice.form.set_values({"inpainter": str(path)})
+    widget.start_button.click()
+    wait(lambda: "not started, because the inpainter's program may not run" in widget.status.text())
+    assert widget.run is None
+    (title, text), *_ = asked
+    assert title == "Run the inpainter's program?"
+    assert text.startswith(f"The inpainter {path} is a program of TorchScript, not weights alone.")
+    widget.start_button.click()
+    wait(lambda: widget.run is not None and widget.run.result is not None)
+    assert len(asked) == 2
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    # Agreed to once, it is not asked about again.
+    widget.start_button.click()
+    wait(finished(widget))
+    assert widget.run.result.config.inpainter == str(path)
+    assert len(asked) == 2
+
+
+def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monkeypatch):
+    monkeypatch.setattr(retune_front, "_beats", lambda one, other: False)
+    monkeypatch.setattr(retune_package.Check, "score", property(lambda check: float(check.iteration)))
+    session, widget = docked
+    best = run_to_result(session, widget, wait, iterations=6)
+    wait(lambda: widget.run.comparison is not None)
+    box = widget.checkpoint_box
+    assert not widget.checkpoint_row.isHidden()
+    assert [box.itemData(i) for i in range(box.count())] == [6, 2, 4]
+    check = best.checkpoints[1].check
+    assert box.itemText(0).startswith("best: iteration 6, accuracy ")
+    assert box.itemText(1) == (
+        f"iteration 2, accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+        f"changed {check.misled_flip_rate:.2f}"
+    )
+    box.setCurrentIndex(1)
+    assert not widget.keep_button.isEnabled()
+    wait(lambda: widget.run.comparison is not None and widget.run.result is not best)
+    taken = widget.run.result
+    assert (taken.selected_iteration, taken.after.iteration) == (2, 2)
+    # All measures are there, as for the best.
+    assert taken.after.held_out.random_flip_rate is not None
+    state = best.checkpoints[1].state
+    assert all(bool((value == state[name]).all()) for name, value in taken.classifier.module.state_dict().items())
+    assert taken.verdict == judge(taken.before, taken.after, held_out=False)
+    assert taken.verdict.reason.split(":")[0] in widget.verdict_label.text()
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.classifier is taken.classifier
+    (record,) = session.project.folder.glob("runs/*/result.json")
+    assert json.loads(record.read_text())["selected_iteration"] == 2
+    assert session.classifier.info["retune"]["iteration"] == 2
+
+
+@pytest.mark.usefixtures("improving")
+def test_nothing_is_offered_to_be_taken_where_one_model_beats_all_others(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait, iterations=2)
+    assert widget.checkpoint_row.isHidden()
 
 
 def test_the_plot_shows_gaps_thins_long_runs_and_chooses_its_scale(qtbot):

@@ -263,7 +263,9 @@ class _Run:
         probabilities = self._look(0)
         self.history.append({"iteration": 0, **_flat(self.before)})
         self._keep_snapshot()
-        return RetuneStep(0, self.config.iterations, {}, self.learnt.keys, probabilities, self.before)
+        idle = next((method.without_odds for method in self.methods if method.without_odds), None)
+        message = idle if self.sampler.odds is None else None
+        return RetuneStep(0, self.config.iterations, {}, self.learnt.keys, probabilities, self.before, message)
 
     def _take_up(self, snapshot: Snapshot) -> RetuneStep:
         """Go on from where a snapshot was taken."""

@@ -23,6 +23,8 @@ functional = torch.nn.functional
 
 #: Nats that a penalty starts with when nobody chose its strength.
 PENALTY_AT_START = 1.0
+#: A penalty below this is none: its weight is set when there is one.
+LEAST_PENALTY = 1e-6
 #: Norm that the gradient is cut to.
 LONGEST_GRADIENT = 5.0
 
@@ -211,9 +213,11 @@ class Trainer:
         if self.strength is not None:
             return self.strength
         if method.name not in self.strengths:
-            # A fixed weight does not carry over from one model to the next, so it is set by the first penalty.
+            # A fixed weight does not carry over from one model to the next, so it is set by the first penalty that there is.
             value = self._values({"penalty": penalty})["penalty"]
-            self.strengths[method.name] = PENALTY_AT_START / max(value, 1e-2) if np.isfinite(value) else 1.0
+            if not np.isfinite(value) or value < LEAST_PENALTY:
+                return 1.0
+            self.strengths[method.name] = PENALTY_AT_START / max(value, 1e-2)
         return self.strengths[method.name]
 
     def _values(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:

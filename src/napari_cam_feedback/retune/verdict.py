@@ -103,8 +103,11 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     elif not found.flips_fell and _map_left(before, after):
         name = "looks fixed but is not"
         reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
-    elif gain > margin or found.flips_fell:
+    elif gain > max(margin, (before.accuracy - found.before_accuracy) / 4) or found.flips_fell:
         name, reason = "improved", f"What is painted decides less often than before: {numbers}."
+    elif gain > margin or drop > margin:
+        # The best of many looks at the same images is a little better by chance alone.
+        name, reason = "no effect", f"Less than a quarter of the harm is gone, too little to count: {numbers}."
     else:
         name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
     if name in ("fixed", "improved") and lost:

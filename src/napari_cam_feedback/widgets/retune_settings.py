@@ -31,7 +31,7 @@ class RetuneSettings(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        layout = QVBoxLayout(self)
+        self._rows = layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         row = QFormLayout()
@@ -59,7 +59,7 @@ class RetuneSettings(QWidget):
 
         self.form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
         self._fields = RetuneConfig.model_fields
-        self.layout().addWidget(self.form)
+        self._rows.addWidget(self.form)
         names = method_names()
         box = self.method_box
         for name in names:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -21,7 +20,9 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.comparison import ComparisonTable
 from napari_cam_feedback.widgets.config_form import ChoiceBox
 from napari_cam_feedback.widgets.fold import Fold
+from napari_cam_feedback.widgets.parts import form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.plots import StepPlot
+from napari_cam_feedback.widgets.retune_settings import RetuneSettings
 
 if TYPE_CHECKING:
     import napari
@@ -45,25 +46,14 @@ class RetuneView(QWidget):
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)
 
-        self.hint = sentence_label()
+        self.hint = wrapped_label()
         layout.addWidget(self.hint)
 
-        box = QWidget()
-        self.settings_layout = QVBoxLayout(box)
-        self.settings_layout.setContentsMargins(0, 0, 0, 0)
-        self.settings_layout.setSpacing(3)
-        row = QFormLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        self.method_box = ChoiceBox()
-        self.method_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        row.addRow("Method", self.method_box)
-        self.settings_layout.addLayout(row)
-        self.method_label = sentence_label()
-        self.settings_layout.addWidget(self.method_label)
-        self.settings = Fold("Method and settings", box, opened=True)
+        self.choice = RetuneSettings()
+        self.settings = Fold("Method and settings", self.choice, opened=True)
         layout.addWidget(self.settings)
 
-        self.painted_label = sentence_label()
+        self.painted_label = wrapped_label()
         layout.addWidget(self.painted_label)
 
         buttons = QHBoxLayout()
@@ -81,7 +71,7 @@ class RetuneView(QWidget):
         self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_label)
-        self.status = sentence_label()
+        self.status = wrapped_label()
         layout.addWidget(self.status)
 
         self.plot = StepPlot(viewer, parent=inside)
@@ -91,34 +81,39 @@ class RetuneView(QWidget):
         result = QVBoxLayout(self.result_box)
         result.setContentsMargins(0, 0, 0, 0)
         result.setSpacing(5)
-        self.verdict_label = sentence_label()
+        self.verdict_label = wrapped_label()
         self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
         result.addWidget(self.verdict_label)
+        self.checkpoint_row = QWidget()
+        row = form_layout(self.checkpoint_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.checkpoint_box = ChoiceBox()
+        narrow(self.checkpoint_box)
+        self.checkpoint_box.setToolTip(
+            "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
+            "accuracy where painted patches of other images lie; share of predictions that these change"
+        )
+        row.addRow("Take", self.checkpoint_box)
+        result.addWidget(self.checkpoint_row)
         decide = QHBoxLayout()
         self.keep_button = QPushButton("Keep")
         self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
         self.discard_button = QPushButton("Discard")
         self.discard_button.setToolTip("Go on with the model as it was; only the record of the run is saved")
-        decide.addWidget(self.keep_button)
-        decide.addWidget(self.discard_button)
+        self.continue_button = QPushButton("Continue")
+        self.continue_button.setToolTip("Go on from where it was stopped, with the settings and masks that it had")
+        for button in (self.keep_button, self.continue_button, self.discard_button):
+            decide.addWidget(button)
         result.addLayout(decide)
         self.side_button = QPushButton("CAM before and after, side by side")
         self.side_button.setCheckable(True)
         self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
         result.addWidget(self.side_button)
-        self.pair_label = sentence_label()
+        self.pair_label = wrapped_label()
         result.addWidget(self.pair_label)
-        self.table_label = sentence_label()
+        self.table_label = wrapped_label()
         result.addWidget(self.table_label)
         self.table = ComparisonTable()
         result.addWidget(self.table)
         layout.addWidget(self.result_box)
         layout.addStretch(1)
-
-
-def sentence_label() -> QLabel:
-    """Return a label for sentences: wrapped, and to be copied."""
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label

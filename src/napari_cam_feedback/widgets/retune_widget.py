@@ -3,73 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass
-from html import escape
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
-from napari_cam_feedback.widgets.config_form import ConfigForm
+from napari_cam_feedback.widgets.consents import Question, asking, subject_of
 from napari_cam_feedback.widgets.phase import Phase
+from napari_cam_feedback.widgets.retune_run import (
+    Run,
+    checkpoint_names,
+    how_it_ended,
+    painted_sentence,
+    replay,
+    time_left,
+    verdict_text,
+)
 from napari_cam_feedback.widgets.retune_view import RetuneView
 from napari_cam_feedback.widgets.state import session_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     import napari
 
     from napari_cam_feedback.evaluate import Comparison
-    from napari_cam_feedback.explain import Inspector
-    from napari_cam_feedback.models import Classifier
-    from napari_cam_feedback.project import Project, Version
+    from napari_cam_feedback.project import Version
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 JOB, COMPARE_JOB = "retune", "compare"
-COMMON_SETTINGS = ("iterations", "learning_rate", "painted_per_step", "strength")
 #: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
 REDRAW_MS = 250
-_VERDICT_COLOURS = {
-    "fixed": "#4FC3F7",
-    "improved": "#4FC3F7",
-    "no effect": "#BDBDBD",
-    "looks fixed but is not": "#FFB74D",
-    "harmed": "#FF8A65",
-}
 _ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _PAINT_FIRST = (
     "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
     "come back."
 )
-
-
-@dataclass
-class Run:
-    """One retune of this dock, from its start to the decision.
-
-    Attributes
-    ----------
-    project : Project
-        Whose it is.
-    parent : str
-        The version that it started from.
-    classifier, inspector
-        Of that version.
-    result : RetuneResult or None
-        Once it is there.
-    comparison : Comparison or None
-        Before and after on whole splits, once it is measured.
-    """
-
-    project: Project
-    parent: str
-    classifier: Classifier
-    inspector: Inspector
-    result: RetuneResult | None = None
-    comparison: Comparison | None = None
+_INPAINTER_REFUSED = (
+    "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
+    "another refill or method."
+)
 
 
 class RetuneWidget(RetuneView):
@@ -80,20 +59,21 @@ class RetuneWidget(RetuneView):
         self._session = session_of(napari_viewer)
         self._run: Run | None = None
         self._deciding = False
+        self._taking = False
         self._holding = False
-        self._started = 0.0
+        self._started, self._first = 0.0, 0
         self._latest: RetuneStep | None = None
         self._closed = False
-        self.form: ConfigForm | None = None
         self.comparison = ComparisonLayers(self._session, self)
         self._redraw = QTimer(self)
         self._redraw.setInterval(REDRAW_MS)
         self._redraw.timeout.connect(self._show_progress)
-        self.method_box.currentTextChanged.connect(self._method_chosen)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(self.stop)
         self.keep_button.clicked.connect(self.keep)
+        self.continue_button.clicked.connect(self.go_on)
         self.discard_button.clicked.connect(self.discard)
+        self.checkpoint_box.currentIndexChanged.connect(self._checkpoint_chosen)
         self.side_button.toggled.connect(self._side_toggled)
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
@@ -104,31 +84,6 @@ class RetuneWidget(RetuneView):
         self.comparison.shown.connect(self.side_button.setChecked)
         self.comparison.described.connect(self.pair_label.setText)
         self._opened()
-
-    # Settings --------------------------------------------------------------------------------------
-
-    def _build_form(self) -> None:
-        """Make the settings, which only torch's own modules can tell; a project is open, so torch is loaded."""
-        if self.form is not None:
-            return
-        from napari_cam_feedback.retune import RetuneConfig, method_names
-
-        self.form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
-        self.settings_layout.addWidget(self.form)
-        self.method_box.addItems(list(method_names()))
-
-    def _method_chosen(self, name: str) -> None:
-        from napari_cam_feedback.retune import METHODS, describe_method
-        from napari_cam_feedback.retune.methods import AUTO
-
-        self.method_label.setText(describe_method(name))
-        parts = AUTO if name == "auto" else name.split("+")
-        if self.form is None:
-            return
-        # A setting named after a method is of use to that method only.
-        for setting in self.form.names:
-            owner = next((method for method in METHODS if setting.startswith(f"{method}_")), None)
-            self.form.set_row_visible(setting, owner is None or owner in parts)
 
     # State --------------------------------------------------------------------------------------------
 
@@ -148,7 +103,7 @@ class RetuneWidget(RetuneView):
         if self._run is None:
             self._say("")
         if self._session.project is not None:
-            self._build_form()
+            self.choice.build()
         self._count_painted()
 
     def _phase_changed(self, phase: Phase) -> None:
@@ -167,12 +122,17 @@ class RetuneWidget(RetuneView):
         self.progress_label.setVisible(phase.busy or bool(self.progress_label.text()))
         self.status.setVisible(bool(self.status.text()))
         self.painted_label.setVisible(bool(self.painted_label.text()))
-        useful = pending and run is not None and run.result is not None and run.result.selected_iteration > 0
-        self.keep_button.setEnabled(useful and not self._deciding)
-        self.discard_button.setEnabled(pending and not self._deciding)
-        self.hint.setText(self._next(pending, useful))
+        result = None if run is None else run.result
+        useful = result is not None and result.selected_iteration > 0
+        free = pending and not self._deciding and not self._taking
+        self.keep_button.setEnabled(useful and free)
+        self.discard_button.setEnabled(free)
+        self.continue_button.setEnabled(free)
+        self.continue_button.setVisible(result is not None and result.snapshot is not None)
+        self.checkpoint_box.setEnabled(pending and not self._deciding)
+        self.hint.setText(self._next(result))
 
-    def _next(self, pending: bool, useful: bool) -> str:
+    def _next(self, result: RetuneResult | None) -> str:
         phase = self._machine.phase
         if self._session.project is None:
             return _OPEN_FIRST
@@ -180,41 +140,21 @@ class RetuneWidget(RetuneView):
             return "Stopping; the best model so far will be yours to keep or discard."
         if phase is Phase.RUNNING:
             return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
-        if pending and useful:
-            return "Look at some images (Browse, or the keys . and ,) to see what changed, then keep or discard it."
-        if pending:
+        if result is not None and result.selected_iteration > 0:
+            what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
+            return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
+        if result is not None and result.snapshot is not None:
+            return "No step was better yet than the model as it was: continue the run, or discard it."
+        if result is not None:
             return "No step was better than the model as it was: discard the run, and paint more or try another method."
         if not self._session.painted():
             return _PAINT_FIRST
         return "Choose a method and start; the defaults are a good first try."
 
     def _count_painted(self, *_: object) -> None:
-        """Tell how many painted images there are, class by class, and which cannot be used."""
         session = self._session
-        if session.dataset is None:
-            self.painted_label.setText("")
-            self._refresh()
-            return
-        dataset = session.dataset
-        usable: Counter[int] = Counter()
-        unusable = 0
-        for key in session.painted():
-            try:
-                item = dataset.item(dataset.index_of(key))
-            except FeedbackError:
-                continue
-            if item.label is None or item.split.startswith("test"):
-                unusable += 1
-            else:
-                usable[item.label] += 1
-        names = session.class_names
-        parts = [f"{names[label]}: {count}" for label, count in sorted(usable.items()) if label < len(names)]
-        total = sum(usable.values())
-        text = f"Painted images: {total}" + (f" ({', '.join(parts)})." if parts else ".")
-        if unusable:
-            which = "one is" if unusable == 1 else f"{unusable} are"
-            text += f" Another {which} not learnt from, being in a test split or without a label."
-        self.painted_label.setText(text if total or unusable else "")
+        text = "" if session.dataset is None else painted_sentence(session.dataset, session.painted(), session.class_names)
+        self.painted_label.setText(text)
         self._refresh()
 
     def _mask_changed(self, key: str) -> None:
@@ -232,36 +172,57 @@ class RetuneWidget(RetuneView):
 
     def start(self) -> None:
         """Save what is painted, then retune in a worker."""
-        from napari_cam_feedback.retune import retune
-
         session = self._session
-        if not self._ready() or self._machine.busy or self.form is None:
+        if not self._ready() or self._machine.busy or self.choice.form is None:
             return
         project, classifier, inspector = session.project, session.classifier, session.inspector
         assert project is not None
         assert classifier is not None
         assert inspector is not None
         try:
-            config = self.form.config(method=self.method_box.currentText())
+            config = self.choice.config()
         except FeedbackError as error:
             self._say(describe(error), error=True)
             return
         session.autosave.flush()
-        keys = sorted(session.painted())
-        self._run = run = Run(project, project.current.id, classifier, inspector)
+        self._begin(Run(project, project.current.id, classifier, inspector, config, sorted(session.painted())))
+
+    def go_on(self) -> None:
+        """Take a run that was stopped up again, with the settings and masks that it had."""
+        run = self._run
+        if run is None or run.best is None or run.best.snapshot is None or self._deciding or self._machine.busy:
+            return
+        self._session.jobs.stop(COMPARE_JOB)
+        self._begin(replace(run, result=None, best=None, comparison=None, earlier=run.best))
+
+    def _begin(self, run: Run) -> None:
+        """Retune in a worker, from the start or from where it was stopped."""
+        from napari_cam_feedback.retune import retune
+
+        session, config = self._session, run.config
+        snapshot = None if run.earlier is None else run.earlier.snapshot
+        self._run = run
+        self._taking = False
         self.comparison.use(None)
         self.plot.clear(config.iterations)
+        if snapshot is not None:
+            replay(self.plot, snapshot)
         self._say("")
         self.progress_label.setText("Reading the images…")
         self.progress.setRange(0, config.iterations)
-        self.progress.setValue(0)
-        self._started, self._latest = 0.0, None
+        self.progress.setValue(0 if snapshot is None else snapshot.iteration)
+        self._started, self._first, self._latest = 0.0, 0, None
         self._redraw.start()
         self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
-            masks = {key: project.masks[key] for key in keys if key in project.masks}
-            return retune(classifier, project.dataset, masks, config, stop=stop)
+            run.read_masks()
+            subject = subject_of(Path(config.inpainter or ""), None)
+            trust = session.consents.given("trust", subject)
+            with asking(subject):
+                return retune(
+                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=snapshot, trust=trust
+                )
 
         self._hold(True)
         session.jobs.start(
@@ -269,7 +230,7 @@ class RetuneWidget(RetuneView):
             work,
             on_step=lambda step: self._step(run, step),
             on_done=lambda result: self._done(run, result),
-            on_failed=lambda sentence: self._failed(run, sentence),
+            on_error=lambda error: self._broken(run, error),
             on_stopped=lambda: self._failed(run, ""),
             description="Retuning",
             total=config.iterations,
@@ -277,6 +238,32 @@ class RetuneWidget(RetuneView):
             precious=True,
         )
         self._refresh()
+
+    def _broken(self, run: Run, error: BaseException) -> None:
+        """Say what went wrong, or ask where the error is a question."""
+        current = run is self._run
+        self._failed(run, "" if isinstance(error, Question) else describe(error))
+        if current and isinstance(error, Question):
+            # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
+            QTimer.singleShot(0, lambda: self._ask(run, error))
+
+    def _ask(self, run: Run, question: Question) -> None:
+        if self._closed:
+            return
+        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
+        answer = QMessageBox.question(
+            self, "Run the inpainter's program?", question.question, buttons, QMessageBox.StandardButton.No
+        )
+        if self._closed:
+            return
+        if answer != QMessageBox.StandardButton.Yes:
+            self._say(_INPAINTER_REFUSED, error=True)
+            return
+        self._session.consents.give(question)
+        if run.earlier is not None:
+            self.go_on()
+        elif self._ready() and not self._machine.busy and run.project is self._session.project:
+            self._begin(run)
 
     def stop(self) -> None:
         """Ask the retune to stop; the best so far comes as its result."""
@@ -286,7 +273,7 @@ class RetuneWidget(RetuneView):
         if run is not self._run:
             return
         if not self._started:
-            self._started = time.monotonic()
+            self._started, self._first = time.monotonic(), step.iteration
         if step.losses or step.painted_probabilities is not None:
             self.plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
         if step.message:
@@ -304,8 +291,8 @@ class RetuneWidget(RetuneView):
         self.progress.setValue(step.iteration)
         self.progress.setUpdatesEnabled(True)
         text = f"Iteration {step.iteration} of {step.iterations}"
-        if step.iteration:
-            each = (time.monotonic() - self._started) / step.iteration
+        if step.iteration > self._first:
+            each = (time.monotonic() - self._started) / (step.iteration - self._first)
             text += f", {time_left(each * (step.iterations - step.iteration))}"
         self.progress_label.setText(text)
         self.plot.redraw()
@@ -323,30 +310,42 @@ class RetuneWidget(RetuneView):
         self._stop_drawing()
         self.progress_label.setText("")
         self.settings.set_opened(True)
-        self._say(sentence, error=True)
+        if run.earlier is not None:
+            # What it was to go on from is still there to be kept.
+            self._started = 0.0
+            self._run = replace(run, earlier=None)
+            self._done(self._run, run.earlier)
+        if sentence or run.earlier is None:
+            self._say(sentence, error=True)
         self._refresh()
 
     def _done(self, run: Run, result: RetuneResult) -> None:
         if run is not self._run:
             self._hold(False)
             return
+        run.best, run.earlier = result, None
+        self._stop_drawing()
+        run.seconds += time.monotonic() - self._started if self._started else 0.0
+        self.progress_label.setText("")
+        sentence, wrong = how_it_ended(result, run.seconds)
+        self._say(sentence, error=wrong)
+        names = checkpoint_names(result)
+        with QSignalBlocker(self.checkpoint_box):
+            self.checkpoint_box.clear()
+            for iteration, name in names:
+                self.checkpoint_box.addItem(name, iteration)
+        self.checkpoint_row.setVisible(len(names) > 1)
+        self._show_result(run, result)
+        self._measure(run, lambda stop: result)
+
+    def _show_result(self, run: Run, result: RetuneResult) -> None:
+        """Show what a model came to, before it is measured on all splits."""
         from napari_cam_feedback.explain import Inspector
         from napari_cam_feedback.retune import check_rows
 
-        run.result = result
-        self._stop_drawing()
-        seconds = time.monotonic() - self._started if self._started else 0.0
-        self.progress_label.setText("")
-        if result.status == "rolled back":
-            why = str(result.history[-1].get("message") or "It went astray").split(";")[0]
-            self._say(
-                f"{why}, again and again, so the run was given up; lower the learning rate or the strength.", error=True
-            )
-        else:
-            self._say(_ended(result, seconds))
-        name, colour = result.verdict.name, _VERDICT_COLOURS.get(result.verdict.name, "#BDBDBD")
-        title = f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b>"
-        self.verdict_label.setText(f"{title}<br>{escape(result.verdict.reason)}")
+        run.result, run.comparison = result, None
+        self._taking = False
+        self.verdict_label.setText(verdict_text(result))
         self.table.show_rows(check_rows(result.before, result.after))
         self.table.show()
         self.pair_label.setText("")
@@ -355,12 +354,39 @@ class RetuneWidget(RetuneView):
         self.comparison.use(PairInspector(run.inspector, Inspector(result.classifier, run.project.dataset)))
         if result.selected_iteration > 0:
             self.comparison.show()
-        self._measure(run, result)
 
     # Comparing --------------------------------------------------------------------------------------------
 
-    def _measure(self, run: Run, result: RetuneResult) -> None:
-        """Measure both models on all splits, in a worker, while the person looks at images."""
+    def _checkpoint_chosen(self, _: int) -> None:
+        """Go over to another model of the run, in a worker."""
+        from napari_cam_feedback.retune import take_checkpoint
+
+        run, iteration = self._run, self.checkpoint_box.currentData()
+        if run is None or run.best is None or iteration is None:
+            return
+        best = run.best
+        self._taking = True
+        self._hold(True)
+        self.table_label.setText(f"Taking the model of iteration {iteration}…")
+        self._refresh()
+
+        def take(stop: Callable[[], bool]) -> RetuneResult:
+            if iteration == best.selected_iteration:
+                return best
+            return take_checkpoint(best, iteration, run.project.dataset, run.masks, stop=stop)
+
+        self._measure(run, take)
+
+    def _measure(self, run: Run, take: Callable[[Callable[[], bool]], RetuneResult]) -> None:
+        """Measure both models on all splits, in a worker, while the person looks at images.
+
+        Parameters
+        ----------
+        run : Run
+            Whose model *before* it is.
+        take : callable
+            Called in the worker; returns the result with the model *after*.
+        """
         from napari_cam_feedback.evaluate import compare
         from napari_cam_feedback.retune import check_rows
 
@@ -369,31 +395,44 @@ class RetuneWidget(RetuneView):
         masks = None if dataset.has_known_masks else run.project.masks
         labelled = [name for name in dataset.split_names if (dataset.labels[dataset.indices(name)] >= 0).any()]
 
-        def work(stop: Any) -> Comparison:
+        def work(stop: Any) -> Generator[RetuneResult, None, Comparison]:
+            result = take(stop)
+            yield result
             return compare(run.classifier, result.classifier, dataset, masks=masks, splits=labelled, stop=stop)
 
+        def taken(result: RetuneResult) -> None:
+            if run is self._run and result is not run.result:
+                self._show_result(run, result)
+
         def done(comparison: Comparison) -> None:
-            self._hold(False)
             if run is not self._run:
                 return
+            self._hold(False)
+            if run.result is None:
+                return
             run.comparison = comparison
-            self.table.show_rows([*check_rows(result.before, result.after), *comparison.rows])
+            self.table.show_rows([*check_rows(run.result.before, run.result.after), *comparison.rows])
             self.table.show()
             self.table_label.setText(
                 "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."
             )
 
         def failed(sentence: str) -> None:
+            if run is not self._run:
+                return
             self._hold(False)
-            if run is self._run:
-                self.table_label.setText(sentence)
+            self._taking = False
+            self.table_label.setText(sentence)
+            self._refresh()
 
         self._session.jobs.start(
             COMPARE_JOB,
             work,
+            on_step=taken,
             on_done=done,
             on_failed=failed,
             description="Measuring before and after",
+            progress=lambda _: (0, 0),
             replace=True,
         )
 
@@ -488,30 +527,5 @@ class RetuneWidget(RetuneView):
 
     def _save_undecided(self) -> None:
         run = self._run
-        if run is not None and run.result is not None and not self._deciding:
-            self._session.disk.submit(f"undecided {id(run)}", lambda: _write_undecided(run))
-
-
-def _write_undecided(run: Run) -> None:
-    """Write the record of a run that nobody decided on, as of a discarded one, and its model, which must not be lost."""
-    from napari_cam_feedback.models import save_classifier
-
-    assert run.result is not None
-    folder = run.project.discard(run.result, run.comparison)
-    if run.result.selected_iteration > 0:
-        save_classifier(run.result.classifier, folder / "model.safetensors")
-
-
-def time_left(seconds: float) -> str:
-    """Return a duration as a person says it."""
-    if seconds < 1:
-        return "less than a second left"
-    if seconds < 90:
-        return f"about {seconds:.0f} s left"
-    return f"about {seconds / 60:.0f} min left"
-
-
-def _ended(result: RetuneResult, seconds: float) -> str:
-    last = result.history[-1]["iteration"] if result.history else 0
-    how = {"done": "Done", "stopped": "Stopped", "rolled back": "Given up"}[result.status]
-    return f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}."
+        if run is not None and run.undecided is not None and not self._deciding:
+            self._session.disk.submit(f"undecided {id(run)}", run.record)

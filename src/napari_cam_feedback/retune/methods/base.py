@@ -106,6 +106,8 @@ class Method:
     augments: ClassVar[bool] = False
     #: Whether the painted parts must be inpainted before the first step.
     needs_inpainting: ClassVar[bool] = False
+    #: What to say where it has no wish for which images are drawn, and is of no use without.
+    without_odds: ClassVar[str | None] = None
     #: Whether it can be joined with others by ``+``.
     composable: ClassVar[bool] = True
     #: Whether it solves for the weights at once, by `retune.head`, and takes no training steps.

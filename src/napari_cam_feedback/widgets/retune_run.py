@@ -1,0 +1,174 @@
+"""One retune of the dock from its start to the decision, and what is said of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from napari_cam_feedback.errors import FeedbackError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.evaluate import Comparison
+    from napari_cam_feedback.explain import Inspector
+    from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.project import Project
+    from napari_cam_feedback.retune import Check, RetuneConfig, RetuneResult, Snapshot
+    from napari_cam_feedback.widgets.plots import StepPlot
+
+_VERDICT_COLOURS = {
+    "fixed": "#4FC3F7",
+    "improved": "#4FC3F7",
+    "no effect": "#BDBDBD",
+    "looks fixed but is not": "#FFB74D",
+    "harmed": "#FF8A65",
+}
+
+
+@dataclass
+class Run:
+    """One retune of the dock, from its start to the decision.
+
+    Attributes
+    ----------
+    project : Project
+        Whose it is.
+    parent : str
+        The version that it started from.
+    classifier, inspector
+        Of that version.
+    config : RetuneConfig
+        Its settings.
+    keys : list of str
+        What was painted when it was started.
+    masks : dict
+        Masks of these, (H, W) bool; read in the worker, and the same when the run is continued.
+    result : RetuneResult or None
+        Once it is there; that of the checkpoint which the person has taken.
+    best : RetuneResult or None
+        As the run left it.
+    comparison : Comparison or None
+        Before and after on whole splits, once it is measured.
+    seconds : float
+        That it has taken, over all its parts.
+    earlier : RetuneResult or None
+        While a stopped run is continued, its result, should that fail.
+    """
+
+    project: Project
+    parent: str
+    classifier: Classifier
+    inspector: Inspector
+    config: RetuneConfig
+    keys: list[str]
+    masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    result: RetuneResult | None = None
+    best: RetuneResult | None = None
+    comparison: Comparison | None = None
+    seconds: float = 0.0
+    earlier: RetuneResult | None = None
+
+    def read_masks(self) -> None:
+        """Read the masks, once."""
+        if not self.masks:
+            store = self.project.masks
+            self.masks = {key: store[key] for key in self.keys if key in store}
+
+    @property
+    def undecided(self) -> RetuneResult | None:
+        """What must not be lost when the window is closed now."""
+        return self.result or self.earlier
+
+    def record(self) -> None:
+        """Write the record as of a discarded run, and the model too, since nobody decided on it."""
+        from napari_cam_feedback.models import save_classifier
+
+        result = self.undecided
+        assert result is not None
+        folder = self.project.discard(result, self.comparison)
+        if result.selected_iteration > 0:
+            save_classifier(result.classifier, folder / "model.safetensors")
+
+
+def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]) -> str:
+    """Tell how many painted images there are, class by class, and which cannot be used; nothing where there are none."""
+    usable: Counter[int] = Counter()
+    unusable = 0
+    for key in keys:
+        try:
+            item = dataset.item(dataset.index_of(key))
+        except FeedbackError:
+            continue
+        if item.label is None or item.split.startswith("test"):
+            unusable += 1
+        else:
+            usable[item.label] += 1
+    total = sum(usable.values())
+    if not total and not unusable:
+        return ""
+    parts = [f"{names[label]}: {count}" for label, count in sorted(usable.items()) if label < len(names)]
+    text = f"Painted images: {total}" + (f" ({', '.join(parts)})." if parts else ".")
+    if unusable:
+        which = "one is" if unusable == 1 else f"{unusable} are"
+        text += f" Another {which} not learnt from, being in a test split or without a label."
+    return text
+
+
+def replay(plot: StepPlot, snapshot: Snapshot) -> None:
+    """Draw a run as far as a snapshot has it."""
+    for row in snapshot.history:
+        losses = {name.removeprefix("loss_"): row[name] for name in row if name.startswith("loss_")}
+        plot.add(row["iteration"], losses)
+    for iteration, group in groupby(snapshot.painted_history, lambda row: row["iteration"]):
+        rows = list(group)
+        plot.add(iteration, {}, tuple(row["key"] for row in rows), [row["probability"] for row in rows])
+
+
+def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
+    """Return iteration and name of each model that the person can take; the best first, and none that is as it was."""
+    best = result.selected_iteration
+    others = [each.check for each in result.checkpoints if each.check.iteration not in (0, best)]
+    named = [(best, f"best: {_measures(result.after)}")]
+    return [*named, *((check.iteration, _measures(check)) for check in others)]
+
+
+def _measures(check: Check) -> str:
+    return (
+        f"iteration {check.iteration}, accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+        f"changed {check.misled_flip_rate:.2f}"
+    )
+
+
+def time_left(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    if seconds < 1:
+        return "less than a second left"
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left"
+
+
+def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
+    """Return a sentence, and whether it tells of something wrong."""
+    if result.status == "rolled back":
+        why = str(result.history[-1].get("message") or "It went astray").split(";")[0]
+        return f"{why}, again and again, so the run was given up; lower the learning rate or the strength.", True
+    last = result.history[-1]["iteration"] if result.history else 0
+    how = "Stopped" if result.status == "stopped" else "Done"
+    return (
+        f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}.",
+        False,
+    )
+
+
+def verdict_text(result: RetuneResult) -> str:
+    """Return the verdict as rich text."""
+    name = result.verdict.name
+    colour = _VERDICT_COLOURS.get(name, "#BDBDBD")
+    return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.reason)}"
