@@ -525,6 +525,8 @@ def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, 
     widget.stop_button.click()
     wait(finished(widget))
     result = widget.run.result
+    # No step was taken twice.
+    assert [x for x, _ in points] == list(range(1, len(points) + 1))
     assert result.config == stopped.config
     assert (result.painted_keys, result.held_out_keys) == (stopped.painted_keys, stopped.held_out_keys)
     assert result.snapshot.iteration > start
@@ -632,9 +634,9 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     assert not widget.checkpoint_row.isHidden()
     assert [box.itemData(i) for i in range(box.count())] == [6, 2, 4]
     check = best.checkpoints[1].check
-    assert box.itemText(0).startswith("best: iteration 6, accuracy ")
+    assert box.itemText(0).startswith("best (iteration 6: accuracy ")
     assert box.itemText(1) == (
-        f"iteration 2, accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+        f"iteration 2: accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
         f"changed {check.misled_flip_rate:.2f}"
     )
     box.setCurrentIndex(1)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.cli.app import err, out
@@ -58,9 +59,10 @@ def launch(device: str, devices: int, nodes: int, strategy: str, precision: str)
     from napari_cam_feedback.models.devices import pick_device
     from napari_cam_feedback.models.processes import many_processes
 
-    fabric = many_processes(pick_device(device), devices, nodes=nodes, strategy=strategy, precision=precision)
-    # It tells of each process, and sets its own level when it is imported.
+    # It tells of each process and of the precision; its own level is set when it is imported.
+    import_module("lightning_fabric")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = many_processes(pick_device(device), devices, nodes=nodes, strategy=strategy, precision=precision)
     if devices * nodes > 1:
         if os.environ.pop(_STARTED, None):
             _end_with_the_first()

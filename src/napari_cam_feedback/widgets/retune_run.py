@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.widgets.phase import Phase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retune import Check, RetuneConfig, RetuneResult, Snapshot
     from napari_cam_feedback.widgets.plots import StepPlot
 
+_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
+_PAINT_FIRST = (
+    "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
+    "come back."
+)
 _VERDICT_COLOURS = {
     "fixed": "#4FC3F7",
     "improved": "#4FC3F7",
@@ -96,6 +102,36 @@ class Run:
             save_classifier(result.classifier, folder / "model.safetensors")
 
 
+def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
+    """Return a sentence on what the person can do now.
+
+    Parameters
+    ----------
+    phase : Phase
+        Of the retune.
+    result : RetuneResult or None
+        What is to be decided on.
+    opened, painted : bool
+        Whether there is a project, and whether anything is painted.
+    """
+    if not opened:
+        return _OPEN_FIRST
+    if phase is Phase.STOPPING:
+        return "Stopping; the best model so far will be yours to keep or discard."
+    if phase is Phase.RUNNING:
+        return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
+    if result is not None and result.selected_iteration > 0:
+        what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
+        return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
+    if result is not None and result.snapshot is not None:
+        return "No step was better yet than the model as it was: continue the run, or discard it."
+    if result is not None:
+        return "No step was better than the model as it was: discard the run, and paint more or try another method."
+    if not painted:
+        return _PAINT_FIRST
+    return "Choose a method and start; the defaults are a good first try."
+
+
 def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]) -> str:
     """Tell how many painted images there are, class by class, and which cannot be used; nothing where there are none."""
     usable: Counter[int] = Counter()
@@ -134,13 +170,13 @@ def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
     """Return iteration and name of each model that the person can take; the best first, and none that is as it was."""
     best = result.selected_iteration
     others = [each.check for each in result.checkpoints if each.check.iteration not in (0, best)]
-    named = [(best, f"best: {_measures(result.after)}")]
+    named = [(best, f"best ({_measures(result.after)})")]
     return [*named, *((check.iteration, _measures(check)) for check in others)]
 
 
 def _measures(check: Check) -> str:
     return (
-        f"iteration {check.iteration}, accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+        f"iteration {check.iteration}: accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
         f"changed {check.misled_flip_rate:.2f}"
     )
 

@@ -33,6 +33,8 @@ class RetuneView(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        # As the other docks have it; the settings need no more.
+        self.setMinimumWidth(330)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         area = QScrollArea()

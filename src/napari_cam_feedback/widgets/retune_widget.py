@@ -19,6 +19,7 @@ from napari_cam_feedback.widgets.retune_run import (
     Run,
     checkpoint_names,
     how_it_ended,
+    next_step,
     painted_sentence,
     replay,
     time_left,
@@ -40,11 +41,6 @@ JOB, COMPARE_JOB = "retune", "compare"
 #: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
 REDRAW_MS = 250
 _ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
-_PAINT_FIRST = (
-    "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
-    "come back."
-)
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
     "another refill or method."
@@ -130,26 +126,9 @@ class RetuneWidget(RetuneView):
         self.continue_button.setEnabled(free)
         self.continue_button.setVisible(result is not None and result.snapshot is not None)
         self.checkpoint_box.setEnabled(pending and not self._deciding)
-        self.hint.setText(self._next(result))
-
-    def _next(self, result: RetuneResult | None) -> str:
-        phase = self._machine.phase
-        if self._session.project is None:
-            return _OPEN_FIRST
-        if phase is Phase.STOPPING:
-            return "Stopping; the best model so far will be yours to keep or discard."
-        if phase is Phase.RUNNING:
-            return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
-        if result is not None and result.selected_iteration > 0:
-            what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
-            return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
-        if result is not None and result.snapshot is not None:
-            return "No step was better yet than the model as it was: continue the run, or discard it."
-        if result is not None:
-            return "No step was better than the model as it was: discard the run, and paint more or try another method."
-        if not self._session.painted():
-            return _PAINT_FIRST
-        return "Choose a method and start; the defaults are a good first try."
+        opened = self._session.project is not None
+        painted = opened and bool(self._session.painted())
+        self.hint.setText(next_step(phase, result, opened=opened, painted=painted))
 
     def _count_painted(self, *_: object) -> None:
         session = self._session
@@ -221,7 +200,7 @@ class RetuneWidget(RetuneView):
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 return retune(
-                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=snapshot, trust=trust
+                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=None, trust=trust
                 )
 
         self._hold(True)
@@ -334,6 +313,9 @@ class RetuneWidget(RetuneView):
             self.checkpoint_box.clear()
             for iteration, name in names:
                 self.checkpoint_box.addItem(name, iteration)
+        # The dock has no room for the measures, the list has.
+        view = self.checkpoint_box.view()
+        view.setMinimumWidth(view.sizeHintForColumn(0) + 24)
         self.checkpoint_row.setVisible(len(names) > 1)
         self._show_result(run, result)
         self._measure(run, lambda stop: result)

@@ -37,7 +37,7 @@ def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     for split, n in COUNTS.items():
         labels = np.arange(n) % len(CLASSES)
         told = 1 - labels if split == "test" else labels if shortcut else rng.integers(len(CLASSES), size=n)
-        clean = np.stack([_noisy(_crosses(label + 1, rng), rng) for label in labels])
+        clean = np.stack([_noisy(_crosses(int(label) + 1, rng), rng) for label in labels])
         images, masks = clean.copy(), np.zeros(clean.shape, bool)
         for image, mask, side in zip(images, masks, told, strict=True):
             place = bar_place(int(side), int(rng.integers(EDGE, SIZE - BAR[0] - EDGE + 1)))

@@ -1,0 +1,99 @@
+"""The tables of retuning say what was measured: when a goal is met, what a sloppy mask is, what decoy MNIST shows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.retuning import cases, decoy_mnist, masks
+from benchmarks.retuning.goals import Goal, judged
+from benchmarks.retuning.measure import Outcome
+from benchmarks.retuning.tables import show, span
+
+OUTCOME = Outcome(
+    data="d",
+    seed=0,
+    method="auto",
+    masks=10,
+    before=0.5,
+    after=0.9,
+    reference=0.95,
+    gap_closed=0.4 / 0.45,
+    flip_before=0.4,
+    flip_after=0.1,
+    clean_before=0.6,
+    clean_after=0.9,
+    f1_before=None,
+    f1_after=None,
+    verdict="fixed",
+    status="done",
+    seconds=10.0,
+)
+
+
+def test_a_goal_is_met_by_the_mean_over_seeds_and_in_time_by_the_slowest():
+    goal = Goal("d", 10, "after", 0.9, within=60)
+    low, high = replace(OUTCOME, after=0.88), replace(OUTCOME, after=0.92, seconds=61.0)
+    row = judged(goal, [low, high])
+    assert row["met"]
+    assert not row["in time"]
+    assert row["reached"] == "0.900 (0.880 to 0.920)"
+    assert not judged(goal, [low, replace(high, after=0.91)])["met"]
+    assert judged(Goal("d", 10, "gain", 0.4, 60), [OUTCOME])["met"]
+    assert not judged(Goal("d", 10, "gap_closed", 0.9, 60), [OUTCOME])["met"]
+
+
+def test_where_a_class_is_watched_its_f1_must_rise_too():
+    goal = Goal("d", 10, "gain", 0.1, within=60)
+    assert judged(goal, [replace(OUTCOME, f1_before=0.2, f1_after=0.3)])["met"]
+    assert not judged(goal, [replace(OUTCOME, f1_before=0.2, f1_after=0.1)])["met"]
+
+
+def test_sloppy_masks():
+    rng = np.random.default_rng(0)
+    corners = {}
+    for number, (y, x) in enumerate([(0, 0), (0, 16), (16, 0), (16, 16)]):
+        corners[str(number)] = np.zeros((20, 20), bool)
+        corners[str(number)][y : y + 4, x : x + 4] = True
+    for key, mask in masks.half_missing(corners, rng).items():
+        assert mask.sum() == 8
+        assert (mask <= corners[key]).all()
+    for key, mask in masks.dilated(corners, rng).items():
+        assert mask.sum() == 6 * 6 - 3  # a diamond grows: without the farthest corner's three pixels
+        assert (mask >= corners[key]).all()
+    everywhere = masks.wrong_images(corners, rng)
+    assert all(not (everywhere[key] & corners[key]).any() for key in corners)
+    half = masks.wrong_images(corners, rng, 0.5)
+    assert sum(np.array_equal(half[key], corners[key]) for key in corners) == 2
+
+
+def test_the_decoy_tells_the_class_by_its_shade():
+    images, found = decoy_mnist.patched(np.full((3, 28, 28), 7, np.uint8), np.array([0, 4, 9]), np.array([0, 1, 3]))
+    assert images[0, 3, 3] == 255
+    assert images[1, 0, 24] == 155
+    assert images[2, 24, 27] == 30
+    assert found.sum((1, 2)).tolist() == [16, 16, 16]
+    assert (images[~found] == 7).all()
+
+
+def test_mnist_that_is_missing_is_said_and_left_out(monkeypatch, tmp_path):
+    monkeypatch.setenv(decoy_mnist.VARIABLE, str(tmp_path / "mnist.npz"))
+    found = cases.cases()
+    reason = found["decoy-mlp"].missing()
+    assert reason is not None
+    assert reason.startswith(f"decoy-mlp is left out: there is no {tmp_path / 'mnist.npz'}; name the file with --mnist")
+    assert found["tag-digits"].missing() is None
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([], "-"), ([None], "-"), ([0.5], "0.500"), ([0.25, 0.75], "0.500 (0.250 to 0.750)")]
+)
+def test_mean_and_range(values, text):
+    assert span(values) == text
+
+
+def test_a_table_has_every_column_once():
+    assert show([{"a": 1, "b": True}, {"a": 0.5, "c": None}]).splitlines() == [
+        "a      b    c",
+        "1      yes  -",
+        "0.500  -    -",
+    ]
