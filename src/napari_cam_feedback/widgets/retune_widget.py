@@ -200,7 +200,7 @@ class RetuneWidget(RetuneView):
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 return retune(
-                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=None, trust=trust
+                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=snapshot, trust=trust
                 )
 
         self._hold(True)
