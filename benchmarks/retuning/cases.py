@@ -57,11 +57,13 @@ def cases() -> dict[str, Case]:
     """Return all cases by name."""
     mnist = decoy_mnist.mnist_path()
     brief = TrainConfig(epochs=1)
+    # Eight passes over 55,000 images; 20 looks on the way.
+    many = {"iterations": 6900, "check_every": 345}
     found = (
         *(Case(name, partial(make_sample, name)) for name in ("tag-digits", "crosses")),
         Case("baggage", partial(make_sample, "baggage"), watched="knife"),
         Case("symbols", partial(make_sample, "symbols")),
-        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, needs=mnist),
-        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), needs=mnist),
+        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, needs=mnist, settings=many),
+        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), needs=mnist, settings=many),
     )
     return {case.name: case for case in found}

@@ -19,10 +19,12 @@ from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
 from napari_cam_feedback.feedback import known_masks
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.retune import RetuneConfig, retune
+from napari_cam_feedback.retune.loop import LEAST_FOR_BATCH_NORM
 from napari_cam_feedback.torch_loader import torch
 
 #: Times a bare step that each may take; continued training measures the loop itself.
 LIMITS = {"continued": 1.05, "pasa": 1.15, "actdiff+transplant": 2.0}
+#: Of these, batch norm keeps its statistics however many images a step has.
 FROZEN = ("pasa",)
 #: Steps that are not counted.
 WARM = 3
@@ -39,15 +41,12 @@ class Scene:
     turns: int
 
 
-def photographs() -> ArrayDataset:
-    """Return noise of 224x224 in colour; what is on the images costs nothing."""
+def photographs(side: int = 224) -> ArrayDataset:
+    """Return square colour images of noise; what is on the images costs nothing."""
     rng = np.random.default_rng(0)
-    images = {
-        "train": rng.integers(0, 256, (64, 224, 224, 3), np.uint8),
-        "val": rng.integers(0, 256, (8, 224, 224, 3), np.uint8),
-    }
-    masks = np.zeros((64, 224, 224), bool)
-    masks[:, :32, :32] = True
+    images = {name: rng.integers(0, 256, (n, side, side, 3), np.uint8) for name, n in {"train": 64, "val": 8}.items()}
+    masks = np.zeros((64, side, side), bool)
+    masks[:, : side // 7, : side // 7] = True
     labels = {split: np.arange(len(x)) % 2 for split, x in images.items()}
     return ArrayDataset(images, labels, ("a", "b"), {"train": masks})
 
@@ -76,9 +75,10 @@ def measured(scene: Scene) -> list[Row]:
     dataset = scene.data()
     classifier = build_classifier(scene.arch, dataset.class_names, default_preprocessing(dataset))
     masks = known_masks(dataset, 20)
-    painted = scene.batch_size // 4
-    bare = {frozen: _bare(classifier, scene.batch_size + painted, frozen=frozen) for frozen in (False, True)}
-    steps: dict[str, Callable[[], object]] = {f"bare {frozen}": step for frozen, step in bare.items()}
+    images = scene.batch_size + scene.batch_size // 4
+    frozen = {method: method in FROZEN or images < LEAST_FOR_BATCH_NORM for method in LIMITS}
+    bare = {still: _bare(classifier, images, frozen=still) for still in sorted(set(frozen.values()))}
+    steps: dict[str, Callable[[], object]] = {f"bare {still}": step for still, step in bare.items()}
     for method in LIMITS:
         # No look at the validation images but the first and the last.
         config = RetuneConfig(method=method, batch_size=scene.batch_size, iterations=10_000, check_every=10_000)
@@ -99,7 +99,7 @@ def measured(scene: Scene) -> list[Row]:
     took = {name: median(found) for name, found in times.items()}
     rows: list[Row] = []
     for method, limit in LIMITS.items():
-        alone = took[f"bare {method in FROZEN}"]
+        alone = took[f"bare {frozen[method]}"]
         rows.append(
             {
                 "on": scene.name,

@@ -13,7 +13,11 @@ from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.retune.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.torch_loader import torch
+
+#: Composites of held-out objects and other surroundings that are looked at, about.
+MOST_SCENES = 200
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Check:
         Share of the validation images whose prediction that changes.
     held_out : RightReasons
         On the painted images held out; swapped patches and random places are measured at the start and the end only.
+    scenes : int
+        Where what is painted are surroundings, the misled images are so many composites of held-out objects before the
+        surroundings of painted images of other classes; else 0.
     """
 
     iteration: int
@@ -43,6 +50,7 @@ class Check:
     misled_accuracy: float
     misled_flip_rate: float
     held_out: RightReasons
+    scenes: int = 0
 
     @property
     def score(self) -> float:
@@ -94,6 +102,31 @@ class Checker:
         self.seed = seed
         self.validation = validation
         self._donors = self._choose_donors(dataset.labels[validation])
+        self._composites: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def _scenes(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Held-out objects before the surroundings of others: images (M, C, h, w), rows of the originals and labels (M,)."""
+        scenes = without_objects(self.painted)
+        generator = torch.Generator().manual_seed(self.seed)
+        odds = of_other_classes(self.held_out.labels, self.painted.labels)
+        rows, images = [], []
+        for row in range(len(self.held_out)):
+            others = torch.nonzero(odds[row])[:, 0]
+            chosen = others[torch.randperm(len(others), generator=generator)[: max(1, MOST_SCENES // len(self.held_out))]]
+            one = self.held_out.take(np.full(len(chosen), row))
+            rows.append(torch.full((len(chosen),), row))
+            images.append(before_others(one, scenes, chosen, generator))
+        at = torch.cat(rows)
+        return torch.cat(images), at, self.held_out.labels[at]
+
+    def _misled_by_scenes(self, classifier: Classifier) -> tuple[float, float]:
+        """Return accuracy on, and share of changed predictions of, the held-out objects before other surroundings."""
+        if self._composites is None:
+            self._composites = self._scenes()
+        images, rows, labels = self._composites
+        after = torch.cat([classifier.logits(part).argmax(1).cpu() for part in images.split(64)])
+        before = torch.cat([classifier.logits(part).argmax(1).cpu() for part in self.held_out.inputs.split(64)])[rows]
+        return float((after == labels).float().mean()), float((after != before).float().mean())
 
     def _choose_donors(self, labels: np.ndarray) -> dict[int, int]:
         """Return, for each validation item, the position of a held-out image of another class where there is one."""
@@ -112,17 +145,23 @@ class Checker:
         for picked, inputs in self.cache.batches(self.validation, 64):
             labels = torch.from_numpy(self.dataset.labels[picked].astype(np.int64))
             donors = torch.tensor([self._donors[int(i)] for i in picked])
-            misled = self.held_out.paste(self.painted.clear_places(inputs, generator), donors)
             before = classifier.logits(inputs).argmax(1).cpu()
-            after = classifier.logits(misled).argmax(1).cpu()
             right += int((before == labels).sum())
+            total += len(picked)
+            if self.painted.surroundings:
+                continue
+            misled = self.held_out.paste(self.painted.clear_places(inputs, generator), donors)
+            after = classifier.logits(misled).argmax(1).cpu()
             misled_right += int((after == labels).sum())
             flipped += int((before != after).sum())
-            total += len(picked)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
         if reasons is None or not total:
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
+        if self.painted.surroundings:
+            misled_accuracy, flip_rate = self._misled_by_scenes(classifier)
+            assert self._composites is not None
+            return Check(iteration, total, right / total, misled_accuracy, flip_rate, reasons, len(self._composites[0]))
         return Check(iteration, total, right / total, misled_right / total, flipped / total, reasons)
 
     def complete(self, classifier: Classifier, check: Check) -> Check:

@@ -150,9 +150,9 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         batch_size = min(config.batch_size or _batch_for(classifier.preprocessing.size), len(train))
-        self.sampler = Sampler(
-            dataset, self.cache, train, self.learnt, batch_size, config.painted_per_step or max(1, batch_size // 4)
-        )
+        # Where surroundings are painted, only the painted images tell what to do; elsewhere their patches go everywhere.
+        painted_per_step = config.painted_per_step or max(1, batch_size // (2 if painted.surroundings else 4))
+        self.sampler = Sampler(dataset, self.cache, train, self.learnt, batch_size, painted_per_step)
         self.trainer = Trainer(
             self.tuned,
             self.methods,

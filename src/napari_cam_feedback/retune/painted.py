@@ -18,6 +18,8 @@ from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.
 MOST_PLACES = 0.25
+#: Share of the image, on average, beyond which what is painted is no mark but the surroundings of what counts.
+MOST_OF_THE_IMAGE = 0.5
 #: From this many painted images on, one in five is kept out of the training.
 LEAST_TO_HOLD_OUT = 10
 
@@ -97,6 +99,11 @@ class Painted:
         """
         union = self.masks.any(0)
         return union if float(union.float().mean()) <= MOST_PLACES else torch.zeros_like(union)
+
+    @property
+    def surroundings(self) -> bool:
+        """Whether what is painted is all that surrounds an object, and no mark on it: most of the image."""
+        return float(self.masks.float().mean()) > MOST_OF_THE_IMAGE
 
     def clear_places(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Refill, in any images (N, C, h, w), all `places` from their surroundings."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.evaluate.fills import get_fill
 from napari_cam_feedback.evaluate.places import shifted
 from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.retune.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class Replacer:
     def __init__(self, config: RetuneConfig, donors: Painted) -> None:
         self.config = config
         self.donors = donors
+        # What surrounds an object is no small hole that could be filled from around.
+        self._fill = "donor" if config.method == "auto" and donors.surroundings else config.fill
 
     def __call__(self, batch: Batch, generator: torch.Generator, fill: str | None = None) -> torch.Tensor:
         """Return the painted images (P, C, h, w) refilled.
@@ -41,7 +45,7 @@ class Replacer:
         fill : str, optional
             By default that of the settings.
         """
-        painted, name = batch.painted, fill or self.config.fill
+        painted, name = batch.painted, fill or self._fill
         if name == "inpaint":
             assert painted.inpainted is not None
             return torch.where(painted.masks[:, None], painted.inpainted, painted.inputs)
@@ -52,12 +56,18 @@ class Replacer:
         return get_fill(name)(painted.inputs, painted.masks, generator)
 
     def _donor(self, painted: Painted, generator: torch.Generator) -> torch.Tensor:
-        """The own place refilled from around, and the painted patch of an image of another class where that has it."""
-        cleared = get_fill("surround")(painted.inputs, painted.masks, generator)
-        other = (self.donors.labels[None] != painted.labels[:, None]).float()
-        other[other.sum(1) == 0] = 1  # one class only: any patch will do
-        chosen = torch.multinomial(other, 1, generator=generator)[:, 0]
-        return self.donors.paste(cleared, chosen)
+        """The own place refilled from around, and the painted patch of an image of another class where that has it.
+
+        Where what is painted are the surroundings of an object: the object before those of another class.
+        """
+        chosen = torch.multinomial(of_other_classes(painted.labels, self.donors.labels), 1, generator=generator)[:, 0]
+        if self.donors.surroundings:
+            return before_others(painted, self._scenes, chosen, generator)
+        return self.donors.paste(get_fill("surround")(painted.inputs, painted.masks, generator), chosen)
+
+    @cached_property
+    def _scenes(self) -> torch.Tensor:
+        return without_objects(self.donors)
 
     def _crop(self, painted: Painted, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A piece of a training image, taken at random, in the shape of the mask."""

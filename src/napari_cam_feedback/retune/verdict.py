@@ -135,7 +135,11 @@ def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
         before.misled_flip_rate,
         after.misled_flip_rate,
         MARGIN,
-        f"{after.n} validation images made to lie by painted patches of other classes",
+        (
+            f"{after.scenes} composites of {after.held_out.n} held-out objects before the surroundings of other classes"
+            if after.scenes
+            else f"{after.n} validation images made to lie by painted patches of other classes"
+        ),
     )
 
 

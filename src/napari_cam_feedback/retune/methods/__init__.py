@@ -14,7 +14,19 @@ from napari_cam_feedback.retune.methods.plain import Augment, Continued, Misclas
 from napari_cam_feedback.retune.methods.refit import Head
 from napari_cam_feedback.retune.methods.replacing import Counterexample, Crop, Inpaint, Transplant
 
-__all__ = ["AUTO", "METHODS", "Batch", "Context", "Method", "Outputs", "describe_method", "make_methods", "method_names"]
+__all__ = [
+    "AUTO",
+    "AUTO_SURROUNDINGS",
+    "METHODS",
+    "Batch",
+    "Context",
+    "Method",
+    "Outputs",
+    "describe_method",
+    "make_methods",
+    "method_names",
+    "method_parts",
+]
 
 #: By name, roughly the best first; those that use no mask last.
 METHODS: dict[str, type[Method]] = {
@@ -39,8 +51,9 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 
-#: What ``auto`` stands for.
+#: What ``auto`` stands for: where marks are painted, and where all that surrounds an object is.
 AUTO = ("actdiff", "transplant")
+AUTO_SURROUNDINGS = ("actdiff", "counterexample")
 
 
 def method_names() -> tuple[str, ...]:
@@ -57,7 +70,10 @@ def describe_method(name: str) -> str:
         As of `method_parts`.
     """
     if name == "auto":
-        return f"Our best: {' and '.join(AUTO)} together, with the strength chosen by itself."
+        return (
+            f"Our best: {' and '.join(AUTO)}, with the strength chosen by itself; {' and '.join(AUTO_SURROUNDINGS)} where "
+            "all that surrounds an object is painted."
+        )
     return " ".join(METHODS[part].description for part in method_parts(name))
 
 
@@ -90,4 +106,5 @@ def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
     ConfigError
         As of `method_parts`.
     """
-    return [METHODS[part](context) for part in method_parts(config.method)]
+    surroundings = config.method == "auto" and context.donors.surroundings
+    return [METHODS[part](context) for part in (AUTO_SURROUNDINGS if surroundings else method_parts(config.method))]

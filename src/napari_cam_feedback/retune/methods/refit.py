@@ -21,6 +21,7 @@ class Head(Transplant):
     solves = True
 
     def check(self, classifier: Classifier) -> None:
+        super().check(classifier)
         found = find_last_linear(classifier)
         if found is None:
             raise RetuneError(

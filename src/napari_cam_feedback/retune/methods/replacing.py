@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.retune.methods.base import Batch, Method
 from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.models.classifier import Classifier
 
 
 class Transplant(Method):
@@ -14,6 +18,14 @@ class Transplant(Method):
 
     name = "transplant"
     description = "Transplant: paste painted patches onto images of any class, so that they tell nothing any more."
+
+    def check(self, classifier: Classifier) -> None:
+        super().check(classifier)
+        if self.donors.surroundings:
+            raise RetuneError(
+                f"What is painted covers most of the images, so {self.name} would paste it over what counts; choose auto, "
+                "or actdiff+counterexample with the refill donor."
+            )
 
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         count = len(batch.inputs)

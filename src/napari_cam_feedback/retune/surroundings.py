@@ -1,0 +1,70 @@
+"""Where what is painted is all that surrounds an object: that object before what surrounds others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_cam_feedback.retune.painted import Painted
+from napari_cam_feedback.torch_loader import torch
+
+#: Shifted copies of the surroundings that are laid into the hole where the object was, before what is left gets their mean.
+MOST_COPIES = 60
+
+
+def without_objects(painted: Painted, seed: int = 0) -> torch.Tensor:
+    """Return what surrounds each image's object (P, C, h, w); where the object was, more of the same.
+
+    The hole is filled from copies of the image itself, shifted at random around its edges, so that its texture goes on.
+
+    Parameters
+    ----------
+    painted : Painted
+        Images on which all but the object is painted.
+    seed : int
+        Of the shifts.
+    """
+    rng = np.random.default_rng(seed)
+    inputs, masks = painted.inputs, painted.masks
+    filled, known = inputs.clone(), masks.clone()
+    for _ in range(MOST_COPIES):
+        if known.all():
+            break
+        shift = (int(rng.integers(inputs.shape[2])), int(rng.integers(inputs.shape[3])))
+        copy, there = inputs.roll(shift, (2, 3)), masks.roll(shift, (1, 2))
+        taken = there & ~known
+        filled = torch.where(taken[:, None], copy, filled)
+        known |= taken
+    count = masks.sum((1, 2)).clamp_min(1)[:, None, None, None]
+    mean = (inputs * masks[:, None]).sum((2, 3), keepdim=True) / count
+    return torch.where(known[:, None], filled, mean)
+
+
+def before_others(painted: Painted, scenes: torch.Tensor, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return each object before other surroundings (P, C, h, w), these mirrored at random.
+
+    Parameters
+    ----------
+    painted : Painted
+        The P objects.
+    scenes : Tensor
+        (S, C, h, w), as `without_objects` gives them.
+    chosen : Tensor
+        (P,) int64, which of the scenes for each.
+    generator : torch.Generator
+        Of the mirroring.
+    """
+    behind = scenes[chosen]
+    for axis in (2, 3):
+        flip = torch.rand(len(behind), generator=generator) < 0.5
+        behind = torch.where(flip[:, None, None, None], behind.flip(axis), behind)
+    return torch.where(painted.masks[:, None], behind, painted.inputs)
+
+
+def of_other_classes(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return how likely each of S others (S,) is chosen for each of P labels (P,): float (P, S).
+
+    Only those of other classes are; where there are none, all alike.
+    """
+    odds = (others[None] != labels[:, None]).float()
+    odds[odds.sum(1) == 0] = 1
+    return odds
