@@ -141,8 +141,10 @@ def test_the_front_keeps_what_nothing_beats_in_every_measure():
     assert front.add(check(0, 0.95, 0.40, 0.60), module)
     assert front.add(check(1, 0.80, 0.70, 0.20), module)
     assert not front.add(check(2, 0.79, 0.70, 0.20), module)  # beaten by 1
-    assert not front.add(check(3, 0.80, 0.70, 0.20), module)  # the same as 1: the earlier is kept
-    assert front.add(check(4, 0.85, 0.75, 0.15), module)  # beats 1, but not 0
+    assert front.add(check(3, 0.80, 0.70, 0.20), module)  # the same as 1: the later has learnt more
+    assert [each.check.iteration for each in front.checkpoints] == [0, 3]
+    assert not front.add(check(3, 0.95, 0.40, 0.60), module)  # the same as the start, which is kept
+    assert front.add(check(4, 0.85, 0.75, 0.15), module)  # beats 3, but not 0
     assert [each.check.iteration for each in front.checkpoints] == [0, 4]
     assert front.best.check.iteration == 4
 

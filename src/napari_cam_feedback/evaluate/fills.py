@@ -39,12 +39,21 @@ def mean_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Genera
     return torch.where(masks[:, None], mean, inputs)
 
 
+def _ring(masks: torch.Tensor) -> torch.Tensor:
+    """Return the pixels up to `_RING` away from each mask, bool (N, h, w); where there are none, those outside it."""
+    if len(masks) > 1 and masks.stride(0) == 0:  # one mask for all
+        return _ring(masks[:1]).expand_as(masks)
+    size = 2 * _RING + 1
+    # The largest of a square is that of its rows' largest, which costs a fraction.
+    grown = functional.max_pool2d(masks[:, None].float(), (size, 1), 1, (_RING, 0))
+    grown = functional.max_pool2d(grown, (1, size), 1, (0, _RING))[:, 0] > 0
+    ring = grown & ~masks
+    return torch.where(ring.flatten(1).any(1)[:, None, None], ring, _outside_or_all(masks))
+
+
 def surround_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Normal noise with the mean and deviation of the ring of three pixels around the mask."""
-    grown = functional.max_pool2d(masks[:, None].to(inputs.dtype), 2 * _RING + 1, 1, _RING)[:, 0] > 0
-    ring = grown & ~masks
-    ring = torch.where(ring.flatten(1).any(1)[:, None, None], ring, _outside_or_all(masks))
-    mean, deviation = _moments(inputs, ring)
+    mean, deviation = _moments(inputs, _ring(masks))
     noise = torch.randn(inputs.shape, generator=generator).to(inputs)
     return torch.where(masks[:, None], mean + deviation * noise, inputs)
 

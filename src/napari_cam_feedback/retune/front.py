@@ -43,12 +43,12 @@ class Front:
 
     @property
     def best(self) -> Checkpoint:
-        """The one with the highest score; the earliest of equals."""
-        return max(self.checkpoints, key=lambda each: (each.check.score, -each.check.iteration))
+        """The one with the highest score; of equals the start, else the latest, which has learnt most."""
+        return max(self.checkpoints, key=lambda each: (each.check.score, each.check.iteration == 0, each.check.iteration))
 
     def add(self, check: Check, module: torch.nn.Module) -> bool:
         """Keep the module's present state if no kept one beats it; drop those that it beats; tell whether it was kept."""
-        if any(_beats(each.check, check) for each in self.checkpoints):
+        if any(_beats(each.check, check) and not _replaces(check, each.check) for each in self.checkpoints):
             return False
         state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         self.checkpoints = [each for each in self.checkpoints if not _beats(check, each.check)]
@@ -64,5 +64,10 @@ def _measures(check: Check) -> tuple[float, float, float, float]:
 
 
 def _beats(one: Check, other: Check) -> bool:
-    """Whether `one` is at least as good in every measure; of equals the earlier one is kept."""
+    """Whether `one` is at least as good in every measure."""
     return all(a >= b for a, b in zip(_measures(one), _measures(other), strict=True))
+
+
+def _replaces(later: Check, earlier: Check) -> bool:
+    """Whether a later one takes an equal's place: it has learnt more, but the start is kept where nothing is won."""
+    return _measures(later) == _measures(earlier) and earlier.iteration > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Images a step from which on batch norm may learn their statistics.
 LEAST_FOR_BATCH_NORM = 32
+#: Seconds of a step that a person who stops it can wait for.
+SHORT_STEP = 0.1
 #: Times that a run that went astray is rolled back before it is given up.
 MOST_ROLLBACKS = 3
 
@@ -166,6 +169,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.painted_history: list[dict[str, Any]] = []
         self.iteration, self.rollbacks, self.learning_rate = 0, 0, config.learning_rate
+        self._seconds = math.inf  # of the last step
         self.before: Check
         self.snapshot: Snapshot | None = None
 
@@ -199,8 +203,12 @@ class _Run:
             try:
                 if self._stopped():
                     raise Interrupted
-                with self._interruptible():
+                # A short step need not be left in its middle, and asking at each layer costs.
+                with nullcontext() if self._seconds < SHORT_STEP else self._interruptible():
+                    started = time.perf_counter()
                     losses = self._step()
+                    self._seconds = time.perf_counter() - started
+                with self._interruptible():
                     if losses is not None and (iteration % config.check_every == 0 or iteration == config.iterations):
                         check, probabilities = self._check(iteration), self._look(iteration)
             except Interrupted:

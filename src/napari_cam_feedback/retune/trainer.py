@@ -79,6 +79,7 @@ class Trainer:
         self._frozen_parts = freeze
         self._layers = tuple(dict.fromkeys(name for method in methods for name in method.layers(tuned)))
         self._needs_layer = any(method.needs_layer for method in methods)
+        self._awake = False
         self._wake()
         module = tuned.module
         if fabric.world_size > 1 and fabric.device.type == "cuda" and not freeze_batch_norm:
@@ -112,8 +113,13 @@ class Trainer:
     def rest(self) -> None:
         """Make the network ready to be looked at."""
         self.tuned.module.eval().requires_grad_(False)
+        self._awake = False
 
     def _wake(self) -> None:
+        """Make the network ready to learn, if it is not; a walk through a large one takes a while."""
+        if self._awake:
+            return
+        self._awake = True
         module = self.tuned.module
         for parameter in self._trained:
             parameter.requires_grad_(True)
