@@ -217,6 +217,8 @@ TABLE = [
     ("improved", BEFORE, check(0.6, 0.0, 0.6)),
     # Nothing to mend, or nothing happened.
     ("no effect", check(0.9, 0.02, 0.9), check(0.9, 0.0, 0.9)),
+    ("no effect", check(0.9, 0.05, 0.9), check(0.93, 0.0, 0.93)),
+    ("fixed", check(0.85, 0.06, 0.9), check(0.9, 0.0, 0.9)),
     ("no effect", BEFORE, BEFORE),
     ("no effect", BEFORE, check(0.31, 0.7, 0.9, 0.45)),
     # The heatmap left, the predictions still change.

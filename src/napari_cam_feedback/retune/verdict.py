@@ -93,7 +93,7 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     name: VerdictName
     if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
-    elif found.before_flips <= margin:
+    elif found.before_flips <= max(margin, FIXED_FLIP_RATE):
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
     elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
