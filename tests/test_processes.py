@@ -134,6 +134,7 @@ def test_maps_made_by_two_processes_are_in_one_file_in_the_order_of_one(data, mo
     assert pictures[0] == pictures[1]  # and nothing but the files asked for
 
 
+@pytest.mark.slow
 def test_two_machines_share_the_work_of_the_same_command(data, model, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -161,6 +162,7 @@ def test_two_machines_share_the_work_of_the_same_command(data, model, tmp_path):
         np.testing.assert_allclose(two, one, atol=1e-6 * float(np.abs(one).max()))
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_second_process_alone_is_said_once_by_the_first(data, model, tmp_path):
     # The masked images are measured in batches of 64, of which the second is the second process's.
     masks = tmp_path / "masks"
@@ -177,6 +179,7 @@ def test_what_fails_in_the_second_process_alone_is_said_once_by_the_first(data, 
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal's Ctrl-C is a signal to a group of processes")
 def test_ctrl_c_ends_all_processes_with_one_word_and_leaves_nothing(data, model, tmp_path):
     out = tmp_path / "out"
