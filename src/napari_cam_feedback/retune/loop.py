@@ -221,7 +221,7 @@ class _Run:
             if check is not None:
                 row |= _flat(check)
                 self.front.add(check, self.tuned.module)
-                if iteration >= config.iterations / 3 and check.score < self.before.score:
+                if iteration >= config.iterations / 2 and self._worse(check):
                     # At first accuracy may dip while the network finds other features; later it should have them.
                     trouble = "The model became worse than it was"
             if trouble is not None:
@@ -306,6 +306,11 @@ class _Run:
     def _step(self) -> dict[str, float] | None:
         batch = self._draw()
         return self.trainer.step(batch, [method.extra_inputs(batch, self.generator) for method in self.methods])
+
+    def _worse(self, check: Check) -> bool:
+        """Whether a check is worse than the start; plain accuracy alone may fall, since the shortcut helped it."""
+        chance = 1 / math.sqrt(check.scenes or check.n)
+        return check.score < self.before.score and check.misled_accuracy < self.before.misled_accuracy - chance
 
     def _roll_back(self) -> None:
         self.rollbacks += 1
