@@ -25,6 +25,7 @@ from napari_cam_feedback.models import (
 from napari_cam_feedback.retune import METHODS, Check, RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
 from napari_cam_feedback.retune.head import HeadRefit
 from napari_cam_feedback.retune.loop import MOST_ROLLBACKS
+from napari_cam_feedback.retune.sampling import schedule, some_of
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -611,3 +612,37 @@ def test_if_none_can_be_read_any_more_there_is_a_sentence(fooled):
     dataset.gone = frozenset(range(1, 32))
     with pytest.raises(RetuneError, match=r"The training images cannot be read any more; check that the dataset is still"):
         run_to_end(steps)
+
+
+# How long it is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "expected"),
+    [
+        (1000, (28, 28), (64, 300, 25)),  # eight passes are 125 steps
+        (700, (72, 72), (32, 300, 25)),
+        (30_000, (28, 28), (64, 3750, 187)),  # 8 x 30,000 / 64
+        (60_000, (28, 28), (64, 5580, 279)),  # 280e6 / (64 x 784), fewer than the 7,500 steps of eight passes
+        (3000, (224, 224), (16, 348, 25)),  # 280e6 / (16 x 50,176)
+        (10, (28, 28), (10, 300, 25)),
+    ],
+)
+def test_with_many_images_a_retune_goes_through_them_several_times_but_takes_minutes_at_most(images, size, expected):
+    found = schedule(RetuneConfig(), images, size)
+    assert (found.batch_size, found.iterations, found.check_every) == expected
+
+
+def test_what_the_person_says_of_iterations_and_looks_counts():
+    found = schedule(RetuneConfig(iterations=40, check_every=3, batch_size=8), 60_000, (28, 28))
+    assert (found.batch_size, found.iterations, found.check_every) == (8, 40, 3)
+
+
+def test_with_many_images_between_two_looks_more_validation_images_are_looked_at():
+    assert schedule(RetuneConfig(), 1000, (28, 28)).validation == 500
+    assert schedule(RetuneConfig(), 60_000, (28, 28)).validation == 279 * 64 // 16
+    validation = np.arange(2000)
+    chosen = some_of(validation, 1116)
+    assert len(np.unique(chosen)) == 1116
+    assert np.array_equal(chosen, some_of(validation, 1116))
+    assert np.array_equal(some_of(validation, 2000), validation)

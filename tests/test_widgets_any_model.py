@@ -12,7 +12,6 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import DataError, Mismatch, WeightsMismatch
-from napari_cam_feedback.widgets import session_widget
 from napari_cam_feedback.widgets.layer_images import LayerImages, PickedLayer
 from napari_cam_feedback.widgets.layers import IMAGE, find_layer
 from napari_cam_feedback.widgets.session_widget import SessionWidget
@@ -270,7 +269,7 @@ def test_a_grid_of_tokens_can_be_set_and_comes_back(widget, files, wait, monkeyp
     weights = files.model.with_name("vit.pt")
     torch.save(names["make"](3).state_dict(), weights)
     yes = QMessageBox.StandardButton.Yes
-    monkeypatch.setattr(session_widget.QMessageBox, "question", staticmethod(lambda *args: yes))
+    monkeypatch.setattr(QMessageBox, "question", staticmethod(lambda *args: yes))
     widget.choose_files(weights, files.data, files.project)
     widget.choice.form.arch.edit.setText(f"{code}:make")
     widget.choice.form.input_size.setText("16")
@@ -321,7 +320,7 @@ def test_weights_of_torchvision_are_fetched_only_after_a_yes(widget, files, wait
         asked.append((title, text))
         return default
 
-    monkeypatch.setattr(session_widget.QMessageBox, "question", staticmethod(no))
+    monkeypatch.setattr(QMessageBox, "question", staticmethod(no))
     monkeypatch.setenv("TORCH_HOME", str(files.project))
     widget.choose_files("torchvision:squeezenet1_1", files.data, files.project)
     assert widget.choice.project.path == files.project

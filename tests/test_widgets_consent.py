@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QMessageBox
 
-from napari_cam_feedback.widgets import session_widget
 from napari_cam_feedback.widgets.consents import code_file, subject_of
 from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import session_of
@@ -69,7 +68,7 @@ def asked(monkeypatch):
         found.append((title, text))
         return found.answers.pop(0) if found.answers else default
 
-    monkeypatch.setattr(session_widget.QMessageBox, "question", staticmethod(question))
+    monkeypatch.setattr(QMessageBox, "question", staticmethod(question))
     return found
 
 

@@ -356,16 +356,19 @@ def test_another_project_before_the_decision_leaves_the_record_and_the_model(doc
 
 
 def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
-    form = ConfigForm(RetuneConfig, common=("iterations",), skip=("method",))
+    form = ConfigForm(RetuneConfig, common=("iterations", "seed"), skip=("method",))
     qtbot.addWidget(form)
     assert set(form.names) == set(RetuneConfig.model_fields) - {"method"}
     assert form.config() == RetuneConfig()
-    iterations = form.editor("iterations")
-    assert isinstance(iterations, QSpinBox)
-    assert (iterations.minimum(), iterations.maximum()) == (1, 100_000)
-    assert iterations.toolTip() == RetuneConfig.model_fields["iterations"].description
+    # One that may be left to the program, and one that may not.
+    iterations, seed = form.editor("iterations"), form.editor("seed")
+    spin = iterations.findChild(QSpinBox)
+    assert (spin.minimum(), spin.maximum()) == (1, 100_000)
+    assert isinstance(seed, QSpinBox)
+    assert (seed.minimum(), seed.maximum()) == (0, 2**31 - 1)
+    assert seed.toolTip() == RetuneConfig.model_fields["seed"].description
     assert not form.more.isAncestorOf(iterations)
-    assert form.more.isAncestorOf(form.editor("seed"))
+    assert form.more.isAncestorOf(form.editor("learning_rate"))
     assert not form.more.opened
 
 

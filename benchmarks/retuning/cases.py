@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.retuning import decoy_mnist
 from napari_cam_feedback.data import Dataset, make_sample
@@ -34,8 +33,6 @@ class Case:
         A class whose F1 is told too.
     needs : Path or None
         A file without which the data cannot be had.
-    settings : dict
-        Of the retune, where the defaults are not meant for so many images.
     """
 
     name: str
@@ -44,7 +41,6 @@ class Case:
     training: TrainConfig = SAMPLE_TRAINING
     watched: str | None = None
     needs: Path | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
 
     def missing(self) -> str | None:
         """Say what is missing; None where nothing is."""
@@ -57,13 +53,11 @@ def cases() -> dict[str, Case]:
     """Return all cases by name."""
     mnist = decoy_mnist.mnist_path()
     brief = TrainConfig(epochs=1)
-    # Eight passes over 55,000 images; 20 looks on the way.
-    many = {"iterations": 6900, "check_every": 345}
     found = (
         *(Case(name, partial(make_sample, name)) for name in ("tag-digits", "crosses")),
         Case("baggage", partial(make_sample, "baggage"), watched="knife"),
         Case("symbols", partial(make_sample, "symbols")),
-        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, needs=mnist, settings=many),
-        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), needs=mnist, settings=many),
+        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, needs=mnist),
+        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), needs=mnist),
     )
     return {case.name: case for case in found}

@@ -116,7 +116,7 @@ def setups(case: Case, seeds: tuple[int, ...], *, compare: bool = True, unbiased
 def measure(setup: Setup, masks: Mapping[str, np.ndarray], **settings: Any) -> Outcome | str:
     """Retune and measure; where the method cannot be used with the network, return the sentence that says why."""
     case, watched = setup.case, setup.case.watched
-    config = make_config({"seed": setup.seed, **case.settings, **settings})
+    config = make_config({"seed": setup.seed, **settings})
     start = time.perf_counter()
     try:
         result = run_to_end(retune(setup.naive, setup.dataset, masks, config, trust=True))

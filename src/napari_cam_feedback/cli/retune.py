@@ -128,7 +128,7 @@ def retune(
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
     if result.snapshot is not None:
-        remark(f"Stopped after {result.snapshot.iteration} of {chosen.iterations} steps; --resume goes on from there.")
+        remark(f"Stopped after {result.snapshot.iteration} steps; --resume goes on from there.")
         raise Stopped
 
 

@@ -26,7 +26,13 @@ class RetuneConfig(BaseModel):
         title="Method",
         description="auto (our best), or one or more methods joined by +, as actdiff+transplant.",
     )
-    iterations: int = Field(300, ge=1, le=100_000, title="Iterations", description="Training steps at most.")
+    iterations: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        title="Iterations",
+        description="Training steps at most; empty: 300, and more where there are many training images.",
+    )
     learning_rate: float = Field(
         1e-3,
         gt=0,
@@ -132,12 +138,12 @@ class RetuneConfig(BaseModel):
         title="Freeze batch norm",
         description="Keep the statistics of batch norm as they were trained; empty: for pas, pasa, tap, rrr, small batches.",
     )
-    check_every: int = Field(
-        25,
+    check_every: int | None = Field(
+        None,
         ge=1,
         le=10_000,
         title="Check every",
-        description="Steps between two looks at the validation images.",
+        description="Steps between two looks at the validation images; empty: 25, and more where there are many iterations.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
 

@@ -26,7 +26,7 @@ from napari_cam_feedback.retune.methods import Batch, Context, make_methods
 from napari_cam_feedback.retune.painted import inpaint, read_painted
 from napari_cam_feedback.retune.replacements import Replacer, needs_inpainting
 from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, Status
-from napari_cam_feedback.retune.sampling import Sampler, choose_odds, split_images, wrong_at_start
+from napari_cam_feedback.retune.sampling import Sampler, choose_odds, schedule, some_of, split_images, wrong_at_start
 from napari_cam_feedback.retune.snapshot import Snapshot, check_identity, draws_of, identity_of
 from napari_cam_feedback.retune.trainer import Trainer
 from napari_cam_feedback.retune.verdict import judge
@@ -144,6 +144,8 @@ class _Run:
         for method in self.methods:
             method.check(classifier)
         train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
+        self.schedule = schedule(config, len(train), classifier.preprocessing.size)
+        validation = some_of(validation, self.schedule.validation)
         held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
         self.checker = Checker(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
         self.identity = identity_of(classifier, config, painted.keys, masks, np.concatenate([train, validation]))
@@ -152,10 +154,9 @@ class _Run:
         self.tuned.module.to(memory_format=torch.channels_last)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
-        batch_size = min(config.batch_size or _batch_for(classifier.preprocessing.size), len(train))
         # Where surroundings are painted, only the painted images tell what to do; elsewhere their patches go everywhere.
-        painted_per_step = config.painted_per_step or max(1, batch_size // (2 if painted.surroundings else 4))
-        self.sampler = Sampler(dataset, self.cache, train, self.learnt, batch_size, painted_per_step)
+        painted_per_step = config.painted_per_step or max(1, self.schedule.batch_size // (2 if painted.surroundings else 4))
+        self.sampler = Sampler(dataset, self.cache, train, self.learnt, self.schedule.batch_size, painted_per_step)
         self.trainer = Trainer(
             self.tuned,
             self.methods,
@@ -195,10 +196,10 @@ class _Run:
 
     def _train(self) -> Generator[RetuneStep, None, Status]:
         """Take training steps, and tell how they ended."""
-        config, trainer = self.config, self.trainer
-        while self.iteration < config.iterations:
+        plan, trainer = self.schedule, self.trainer
+        while self.iteration < plan.iterations:
             iteration = self.iteration + 1
-            trainer.set_learning_rate(self.learning_rate * _decay(iteration, config.iterations))
+            trainer.set_learning_rate(self.learning_rate * _decay(iteration, plan.iterations))
             check = probabilities = trouble = None
             try:
                 if self._stopped():
@@ -209,7 +210,7 @@ class _Run:
                     losses = self._step()
                     self._seconds = time.perf_counter() - started
                 with self._interruptible():
-                    if losses is not None and (iteration % config.check_every == 0 or iteration == config.iterations):
+                    if losses is not None and (iteration % plan.check_every == 0 or iteration == plan.iterations):
                         check, probabilities = self._check(iteration), self._look(iteration)
             except Interrupted:
                 return "stopped"
@@ -221,7 +222,7 @@ class _Run:
             if check is not None:
                 row |= _flat(check)
                 self.front.add(check, self.tuned.module)
-                if iteration >= config.iterations / 2 and self._worse(check):
+                if iteration >= plan.iterations / 2 and self._worse(check):
                     # At first accuracy may dip while the network finds other features; later it should have them.
                     trouble = "The model became worse than it was"
             if trouble is not None:
@@ -232,7 +233,7 @@ class _Run:
             self.iteration = iteration
             if check is not None:
                 self._keep_snapshot()
-            yield RetuneStep(iteration, config.iterations, losses, self.learnt.keys, probabilities, check, trouble)
+            yield RetuneStep(iteration, plan.iterations, losses, self.learnt.keys, probabilities, check, trouble)
             if self.rollbacks == MOST_ROLLBACKS:
                 return "rolled back"
         return "done"
@@ -240,7 +241,7 @@ class _Run:
     def _solve(self) -> Generator[RetuneStep, None, Status]:
         """Make the last layer anew: collect its features, then try one penalty after another."""
         self.trainer.rest()
-        refit = HeadRefit(self.tuned, len(self.sampler.train), self.sampler.batch_size, self.config.iterations)
+        refit = HeadRefit(self.tuned, len(self.sampler.train), self.sampler.batch_size, self.schedule.iterations)
         for iteration in range(1, refit.iterations + 1):
             losses, check, probabilities = {}, None, None
             try:
@@ -273,7 +274,7 @@ class _Run:
         self._keep_snapshot()
         idle = next((method.without_odds for method in self.methods if method.without_odds), None)
         message = idle if self.sampler.odds is None else None
-        return RetuneStep(0, self.config.iterations, {}, self.learnt.keys, probabilities, self.before, message)
+        return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
 
     def _take_up(self, snapshot: Snapshot) -> RetuneStep:
         """Go on from where a snapshot was taken."""
@@ -289,7 +290,7 @@ class _Run:
         self.rng.bit_generator.state = json.loads(snapshot.draws)
         self.generator.set_state(snapshot.noise)
         self.snapshot = snapshot
-        return RetuneStep(self.iteration, self.config.iterations, {}, self.learnt.keys, None, None)
+        return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
 
     def _wrong(self) -> np.ndarray:
         return wrong_at_start(self.given, self.dataset, self.cache, self.sampler.train, self.config.seed)
@@ -399,12 +400,6 @@ class _Run:
             checkpoints=tuple(self.front.checkpoints),
             snapshot=self.snapshot if status == "stopped" else None,
         )
-
-
-def _batch_for(size: tuple[int, int]) -> int:
-    """Training images a step by the input's size: what a laptop's processor does in a few tenths of a second."""
-    longest = max(size)
-    return 64 if longest <= 48 else 32 if longest <= 96 else 16
 
 
 def _decay(iteration: int, iterations: int) -> float:

@@ -26,7 +26,7 @@ def pas(activations: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     Tensor
         Scalar, without the factor lambda.
     """
-    return (activations.abs() * masks[:, None]).sum() / activations.shape[0]
+    return _under(activations, masks).sum() / activations.shape[0]
 
 
 def pasa(
@@ -59,9 +59,14 @@ def pasa(
         Scalar.
     """
     places = masks.sum((1, 2))
-    total = (activations.abs() * masks[:, None]).sum((1, 2, 3))
+    total = _under(activations, masks)
     mean = total / (activations.shape[1] * (places + 1))
     return (mean * base ** (true_probability / threshold)).mean()
+
+
+def _under(activations: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the sum of |m' a| of each image (N,); the filters are summed first, which needs no masked copy of them."""
+    return (activations.abs().sum(1) * masks).sum((1, 2))
 
 
 def actdiff(features: torch.Tensor, refilled_features: torch.Tensor) -> torch.Tensor:
@@ -103,10 +108,9 @@ def tap(layers: Sequence[torch.Tensor], masks: torch.Tensor) -> torch.Tensor:
     terms = []
     for activations in layers:
         places = masks_at_layer(masks, (activations.shape[2], activations.shape[3]))
-        size = activations.abs()
         count = activations.shape[1] * places.sum((1, 2)).clamp_min(1)
-        under = (size * places[:, None]).sum((1, 2, 3)) / count
-        terms.append(under.mean() / size.detach().mean().clamp_min(_NOTHING))
+        under = _under(activations, places) / count
+        terms.append(under.mean() / activations.detach().abs().mean().clamp_min(_NOTHING))
     return torch.stack(terms).mean()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,16 +12,69 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.methods.base import Batch
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
-#: Validation images looked at most; more would take longer than the training between two looks.
+#: Iterations of a retune at least, and looks at the validation images on the way at most where there are more.
+LEAST_ITERATIONS, MOST_LOOKS = 300, 20
+#: Steps between two looks at least.
+LEAST_APART = 25
+#: Times that many training images are gone through.
+PASSES = 8
+#: Pixels of training images in a whole retune, beyond which passes are left out: minutes on a laptop's processor.
+MOST_PIXELS = 280e6
+#: Validation images looked at that are always quick enough; more where there are many images between two looks.
 MOST_VALIDATION = 500
+#: Training images between two looks for each validation image.
+TRAINED_PER_LOOK = 16
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MOST_LOOKED_AT = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
 MOST_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a retune is.
+
+    Attributes
+    ----------
+    batch_size : int
+        Training images a step.
+    iterations : int
+        Steps at most.
+    check_every : int
+        Steps between two looks at the validation images.
+    """
+
+    batch_size: int
+    iterations: int
+    check_every: int
+
+    @property
+    def validation(self) -> int:
+        """Validation images that a look may take."""
+        return max(MOST_VALIDATION, self.check_every * self.batch_size // TRAINED_PER_LOOK)
+
+
+def schedule(config: RetuneConfig, images: int, size: tuple[int, int]) -> Schedule:
+    """Return how long to retune with so many training images of some input size (h, w), where the settings leave it open.
+
+    A few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that let it learn
+    again from all of them what it may use instead.
+    """
+    batch_size = min(config.batch_size or _batch_for(size), images)
+    wanted = min(math.ceil(PASSES * images / batch_size), int(MOST_PIXELS / (batch_size * size[0] * size[1])))
+    iterations = config.iterations or max(LEAST_ITERATIONS, wanted)
+    return Schedule(batch_size, iterations, config.check_every or max(LEAST_APART, iterations // MOST_LOOKS))
+
+
+def _batch_for(size: tuple[int, int]) -> int:
+    """Training images a step by the input's size: what a laptop's processor does in a few tenths of a second."""
+    longest = max(size)
+    return 64 if longest <= 48 else 32 if longest <= 96 else 16
 
 
 def split_images(dataset: Dataset, learnt: Painted, held_out: Painted, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +103,14 @@ def split_images(dataset: Dataset, learnt: Painted, held_out: Painted, seed: int
     train = np.array([i for i in train if int(i) not in apart], np.int64)
     if len(train) < 2 or len(validation) < 1:
         raise RetuneError("There are too few labelled training images to retune with; add images to the split train.")
-    if len(validation) > MOST_VALIDATION:
-        validation = np.sort(np.random.default_rng(0).choice(validation, MOST_VALIDATION, replace=False))
     return train, validation
+
+
+def some_of(validation: np.ndarray, most: int) -> np.ndarray:
+    """Return so many validation items at most, the same each time."""
+    if len(validation) <= most:
+        return validation
+    return np.sort(np.random.default_rng(0).choice(validation, most, replace=False))
 
 
 def wrong_at_start(classifier: Classifier, dataset: Dataset, cache: InputCache, train: np.ndarray, seed: int) -> np.ndarray:

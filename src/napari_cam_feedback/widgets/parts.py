@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QMessageBox, QPushButton, QWidget
 
 #: Orange that is readable on napari's dark and on its light theme.
 WARNING_STYLE = "color: #e07b00;"
@@ -54,6 +54,13 @@ def narrow(combo: QComboBox, letters: int = 8) -> None:
     """Keep a combo box from growing with its longest entry."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(letters)
+
+
+def confirmed(parent: QWidget, title: str, question: str) -> bool:
+    """Ask a question to be answered by yes or no; whoever just presses Enter says no."""
+    buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
+    answer = QMessageBox.question(parent, title, question, buttons, QMessageBox.StandardButton.No)
+    return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]) -> QTimer:

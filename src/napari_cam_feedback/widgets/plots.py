@@ -65,10 +65,13 @@ class Chart(QWidget):
         Stands above the axes.
     limits : tuple of float, optional
         Fixed range of y; without it the range follows the lines.
+    x_name : str
+        What x counts.
     """
 
-    def __init__(self, title: str, limits: tuple[float, float] | None = None) -> None:
+    def __init__(self, title: str, limits: tuple[float, float] | None = None, x_name: str = "iteration") -> None:
         super().__init__()
+        self.x_name = x_name
         self.title = title
         self.limits = limits
         self.lines: dict[str, Line] = {}
@@ -162,7 +165,7 @@ class Chart(QWidget):
         painter.drawText(
             QRectF(frame.left(), frame.bottom() + 2, frame.width(), height),
             Qt.AlignmentFlag.AlignHCenter,
-            "iteration",
+            self.x_name,
         )
 
     def _paint_legend(self, painter: QPainter, metrics: QFontMetricsF, frame: QRectF) -> None:
@@ -212,9 +215,14 @@ class StepPlot(QWidget):
         """Forget the last run; the axes reach to `iterations`."""
         for chart in (self.losses, self.painted):
             chart.lines.clear()
+        self.reach(iterations)
+        self.redraw()
+
+    def reach(self, iterations: int) -> None:
+        """Let the axes reach to `iterations`."""
+        for chart in (self.losses, self.painted):
             chart.last_x = float(max(iterations, 1))
         self._dirty = True
-        self.redraw()
 
     def add(
         self,

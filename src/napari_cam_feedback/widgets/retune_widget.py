@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, QTimer
-from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.consents import Question, asking, subject_of
+from napari_cam_feedback.widgets.parts import confirmed
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.retune_run import (
     Run,
@@ -183,12 +183,13 @@ class RetuneWidget(RetuneView):
         self._run = run
         self._taking = False
         self.comparison.use(None)
-        self.plot.clear(config.iterations)
+        # How many iterations there will be is known from the first step.
+        self.plot.clear(config.iterations or 1)
         if snapshot is not None:
             replay(self.plot, snapshot)
         self._say("")
         self.progress_label.setText("Reading the images…")
-        self.progress.setRange(0, config.iterations)
+        self.progress.setRange(0, config.iterations or 0)
         self.progress.setValue(0 if snapshot is None else snapshot.iteration)
         self._started, self._first, self._latest = 0.0, 0, None
         self._redraw.start()
@@ -212,7 +213,7 @@ class RetuneWidget(RetuneView):
             on_error=lambda error: self._broken(run, error),
             on_stopped=lambda: self._failed(run, ""),
             description="Retuning",
-            total=config.iterations,
+            total=config.iterations or 0,
             progress=lambda step: (step.iteration, step.iterations),
             precious=True,
         )
@@ -229,13 +230,10 @@ class RetuneWidget(RetuneView):
     def _ask(self, run: Run, question: Question) -> None:
         if self._closed:
             return
-        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-        answer = QMessageBox.question(
-            self, "Run the inpainter's program?", question.question, buttons, QMessageBox.StandardButton.No
-        )
+        agreed = confirmed(self, "Run the inpainter's program?", question.question)
         if self._closed:
             return
-        if answer != QMessageBox.StandardButton.Yes:
+        if not agreed:
             self._say(_INPAINTER_REFUSED, error=True)
             return
         self._session.consents.give(question)
@@ -253,6 +251,7 @@ class RetuneWidget(RetuneView):
             return
         if not self._started:
             self._started, self._first = time.monotonic(), step.iteration
+            self.plot.reach(step.iterations)
         if step.losses or step.painted_probabilities is not None:
             self.plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
         if step.message:
@@ -267,6 +266,7 @@ class RetuneWidget(RetuneView):
         self._latest = None
         # A progress bar paints at once when its value is set; this way it is painted together with the rest.
         self.progress.setUpdatesEnabled(False)
+        self.progress.setMaximum(step.iterations)
         self.progress.setValue(step.iteration)
         self.progress.setUpdatesEnabled(True)
         text = f"Iteration {step.iteration} of {step.iterations}"

@@ -11,7 +11,6 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QMessageBox,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -25,7 +24,7 @@ from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
 from napari_cam_feedback.widgets.loading import load
 from napari_cam_feedback.widgets.open_view import OpenView
-from napari_cam_feedback.widgets.parts import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.qt_check import qt_warning
 from napari_cam_feedback.widgets.source_view import SourceView
@@ -171,11 +170,7 @@ class SessionWidget(QWidget):
             self._show_error(error)
 
     def _ask(self, question: Question, again: Callable[[], None]) -> None:
-        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-        answer = QMessageBox.question(
-            self, _TITLES[question.kind], question.question, buttons, QMessageBox.StandardButton.No
-        )
-        if answer == QMessageBox.StandardButton.Yes:
+        if confirmed(self, _TITLES[question.kind], question.question):
             self._session.consents.give(question)
             again()
         else:
