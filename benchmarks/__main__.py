@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import concepts, dataset_index, explaining, filters, start, window
+from benchmarks import concepts, dataset_index, explaining, filters, start, suggest, window
 from benchmarks.retuning import cost, goals, masks, methods_table
 
 PARTS: dict[str, Callable[..., None]] = {
@@ -19,9 +19,10 @@ PARTS: dict[str, Callable[..., None]] = {
     "cost": cost.main,
     "masks": masks.main,
     "methods": methods_table.main,
+    "suggest": suggest.main,
 }
 #: Those that take options.
-OPEN = ("retuning", "cost", "masks", "methods")
+OPEN = ("retuning", "cost", "masks", "methods", "suggest")
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

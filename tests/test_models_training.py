@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -19,6 +21,9 @@ from napari_cam_feedback.models import (
     interruptible,
     train_classifier,
 )
+from napari_cam_feedback.models.augmentation import augment
+from napari_cam_feedback.models.train_split import choose_split
+from napari_cam_feedback.models.trainer import Measured, Trainer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -47,6 +52,20 @@ def train(classifier: Classifier, dataset: ArrayDataset, **options) -> tuple[Cla
             steps.append(next(training))
         except StopIteration as end:
             return end.value, steps
+
+
+def judging(monkeypatch, measures: list[tuple[float, float]]) -> list[dict[str, torch.Tensor]]:
+    """Let validation come to these accuracies and losses; return where the weights judged are kept."""
+    left = iter(measures)
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def validate(self: Trainer, stop: object) -> Measured:
+        kept.append(self.state())
+        accuracy, loss = next(left)
+        return Measured(loss, accuracy, 16)
+
+    monkeypatch.setattr(Trainer, "validate", validate)
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -87,26 +106,148 @@ def test_the_classifier_given_is_not_changed(separable):
 
 
 def test_the_epoch_with_the_best_validation_accuracy_is_returned(separable, monkeypatch):
-    accuracies = iter([0.25, 0.75, 0.5])
-    kept: list[dict[str, torch.Tensor]] = []
-
-    def accuracy(classifier: Classifier, *_: object) -> float:
-        kept.append({k: v.clone() for k, v in classifier.module.state_dict().items()})
-        return next(accuracies)
-
-    monkeypatch.setattr("napari_cam_feedback.models.training._accuracy", accuracy)
+    kept = judging(monkeypatch, [(0.25, 1.0), (0.75, 1.0), (0.5, 0.1)])
     trained, steps = train(start(separable), separable, epochs=3, batch_size=8)
     assert [step.val_accuracy for step in steps] == [0.25, 0.75, 0.5]
+    assert [step.best for step in steps] == [True, True, False]
     now = trained.module.state_dict()
     assert [all(torch.equal(now[k], epoch[k]) for k in now) for epoch in kept] == [False, True, False]
     assert trained.info["training"]["epoch"] == 2
 
 
-def test_without_a_validation_split_the_last_epoch_is_returned():
+def test_without_validation_images_the_last_epoch_is_returned():
     dataset = untagged({"train": 8})
-    trained, steps = train(start(dataset), dataset, epochs=2)
-    assert [step.val_accuracy for step in steps] == [None, None]
+    trained, steps = train(start(dataset), dataset, epochs=2, val_share=0)
+    assert [(step.val_accuracy, step.val_loss) for step in steps] == [(None, None)] * 2
     assert trained.info["training"]["epoch"] == 2
+    assert trained.info["training"]["validation"] is None
+
+
+def test_without_a_split_val_one_image_in_five_of_each_class_is_kept_for_it_and_that_is_noted():
+    dataset = untagged({"train": 40, "test": 4})
+    trained, steps = train(start(dataset), dataset, epochs=1, seed=5)
+    noted = trained.info["training"]
+    assert noted["validation"] == {"share": 0.2, "seed": 5, "images": 8}
+    assert noted["images"] == 32
+    assert steps[0].val_accuracy in {n / 8 for n in range(9)}
+    split = choose_split(dataset, noted["validation"]["share"], noted["validation"]["seed"])
+    assert np.bincount(dataset.labels[split.validation]).tolist() == [4, 4]
+    assert sorted([*split.train, *split.validation]) == dataset.indices("train").tolist()
+    again = choose_split(dataset, 0.2, 5)
+    assert again.validation.tolist() == split.validation.tolist()
+    assert choose_split(dataset, 0.2, 6).validation.tolist() != split.validation.tolist()
+
+
+def test_images_kept_for_validation_are_not_learnt_from(monkeypatch):
+    dataset = untagged({"train": 20})
+    learnt: list[int] = []
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda self, picked, inputs: learnt.extend(picked) or step(self, picked, inputs))
+    train(start(dataset), dataset, epochs=3)
+    split = choose_split(dataset)
+    assert len(split.validation) == 4
+    assert sorted(set(learnt)) == split.train.tolist()
+
+
+def test_a_class_of_two_images_stays_in_train():
+    dataset = ArrayDataset({"train": np.zeros((7, 4, 4), np.uint8)}, {"train": [0, 0, 0, 0, 0, 1, 1]}, ("a", "b"))
+    split = choose_split(dataset)
+    assert dataset.labels[split.validation].tolist() == [0]
+    assert np.bincount(dataset.labels[split.train]).tolist() == [4, 2]
+
+
+def test_validation_loss_is_the_mean_cross_entropy_and_training_goes_by_the_same_split(separable):
+    trained, steps = train(start(separable), separable, epochs=1, batch_size=8)
+    indices = separable.indices("val")
+    inputs = torch.stack([trained.preprocessing.input(separable.read(int(i))) for i in indices])
+    labels = torch.from_numpy(separable.labels[indices])
+    expected = nn.functional.cross_entropy(trained.logits(inputs), labels)
+    assert steps[0].val_loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_training_ends_when_neither_accuracy_nor_loss_gets_better_for_as_long_as_patience_lasts(separable, monkeypatch):
+    # Epoch 3 has a lower loss only, which counts; epochs 4 and 5 are no better in anything.
+    judging(monkeypatch, [(0.5, 1.0), (0.75, 0.9), (0.75, 0.8), (0.75, 0.8), (0.5, 0.9), (1.0, 0.1)])
+    trained, steps = train(start(separable), separable, epochs=6, batch_size=16, patience=2)
+    assert [step.epoch for step in steps] == [1, 2, 3, 4, 5]
+    # Of equals the last.
+    assert trained.info["training"]["epoch"] == 4
+
+
+def test_the_learning_rate_falls_from_its_value_to_zero_along_a_cosine(separable):
+    _, steps = train(start(separable), separable, epochs=4, batch_size=16, learning_rate=0.01)
+    expected = [0.01 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+    assert [step.learning_rate for step in steps] == pytest.approx(expected)
+
+
+def test_dropout_draws_by_the_seed_alone():
+    dataset = untagged({"train": 8, "val": 4})
+    module = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 2))
+    classifier = Classifier(module, dataset.class_names, default_preprocessing(dataset), "2", "hand")
+    one, _ = train(classifier, dataset, epochs=2, batch_size=4)
+    before = torch.get_rng_state()
+    torch.rand(7)
+    again, _ = train(classifier, dataset, epochs=2, batch_size=4)
+    assert same_weights(one, again)
+    torch.set_rng_state(before)
+    other, _ = train(classifier, dataset, epochs=2, batch_size=4, seed=1)
+    assert not same_weights(one, other)
+
+
+def test_augmented_images_are_moved_a_little_each_by_its_own_amount_and_repeatably():
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 12:20, 12:20] = 1
+    batch = image.expand(6, -1, -1, -1)
+    changed = augment(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(changed, augment(batch, torch.Generator().manual_seed(0)))
+    assert len({tuple(each.flatten().tolist()) for each in changed}) == 6
+    rows = torch.arange(32.0)
+    for each in changed[:, 0]:
+        weight = (each > each.mean()).float()
+        centre = torch.stack([(weight.sum(1 - axis) * rows).sum() for axis in (0, 1)]) / weight.sum()
+        # Shifted by at most 8 % of 32 pixels.
+        assert float((centre - 15.5).abs().max()) < 3.1
+        assert 40 < float(weight.sum()) < 100
+    assert torch.equal(batch, image.expand(6, -1, -1, -1))
+    mirrored = augment(batch, torch.Generator().manual_seed(3), mirror=True)
+    assert mirrored.shape == batch.shape
+
+
+def test_augmentation_changes_what_is_learnt_and_repeats_by_the_seed(separable):
+    classifier = start(separable)
+    plain, _ = train(classifier, separable, epochs=1, batch_size=8)
+    one, _ = train(classifier, separable, epochs=1, batch_size=8, augment=True)
+    again, _ = train(classifier, separable, epochs=1, batch_size=8, augment=True)
+    assert same_weights(one, again)
+    assert not same_weights(one, plain)
+
+
+def test_frozen_parts_keep_weights_and_statistics(separable):
+    classifier = start(separable)
+    trained, _ = train(classifier, separable, epochs=1, batch_size=8, freeze=("features.0", "features.1"))
+    before, after = classifier.module.state_dict(), trained.module.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith(("features.0.", "features.1."))} == same
+
+
+def test_progress_counts_the_images_of_an_epoch(separable):
+    told: list[tuple[int, int]] = []
+    config = TrainConfig(epochs=1, batch_size=12)
+    for _ in train_classifier(start(separable), separable, config, progress=lambda *at: told.append(at)):
+        pass
+    assert told == [(12, 32), (24, 32), (32, 32)]
+
+
+def test_a_stop_within_a_pass_ends_it_at_the_next_layer(separable):
+    classifier = start(separable)
+    ran: list[str] = []
+    classifier.module.features[0].register_forward_hook(lambda *_: ran.append("first"))
+    classifier.module.head.register_forward_hook(lambda *_: ran.append("last"))
+    trained, steps = train(classifier, separable, epochs=3, batch_size=8, stop=lambda: bool(ran))
+    assert ran == ["first"]
+    assert [step.whole for step in steps] == [False]
+    pairs = zip(trained.module.parameters(), classifier.module.parameters(), strict=True)
+    assert all(torch.equal(after, before) for after, before in pairs)
 
 
 def test_validation_images_without_a_label_do_not_count():
@@ -199,7 +340,7 @@ def test_a_dataset_of_other_classes_or_without_a_split_train_gives_a_sentence(se
         train(small_gap(("a", "b")), dataset)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 1}, {"epoch": 3}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0, "head_epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 1}, {"epoch": 3}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValidationError):
         TrainConfig(**wrong)

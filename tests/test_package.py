@@ -22,6 +22,7 @@ MAY_KNOW = {
     "errors": set(),
     "torch_loader": set(),
     "files": {"errors"},
+    "recent": {"errors", "files"},
     "data": BASE,
     "models": BASE | {"data"},
     "explain": BASE | {"data", "models"},
@@ -29,6 +30,7 @@ MAY_KNOW = {
     "evaluate": BASE | {"data", "models", "explain", "feedback"},
     "retune": BASE | {"data", "models", "explain", "feedback", "evaluate"},
     "project": BASE | {"data", "models", "explain", "feedback", "evaluate", "retune"},
+    "experiments": BASE | {"data", "models", "explain", "feedback", "evaluate", "retune"},
 }
 CORE = set(MAY_KNOW)
 

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from core_builders import TAG, same_weights, stripes
-from napari_cam_feedback import project as project_module
 from napari_cam_feedback.data import ArrayDataset, open_dataset
 from napari_cam_feedback.errors import DataError, ModelError, StorageError
 from napari_cam_feedback.evaluate import compare
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier
-from napari_cam_feedback.project import Project, save_run
+from napari_cam_feedback.project import Project, ProjectFolder, describe_version, lineage, save_run
+from napari_cam_feedback.project import versions as versions_module
 from napari_cam_feedback.retune import RetuneConfig, RetuneResult, retune, run_to_end
 
 
@@ -263,7 +263,7 @@ def test_what_cannot_be_written_as_json_is_not_remembered_and_harms_nothing(proj
 
 def test_two_threads_that_change_a_project_lose_nothing(project, result, monkeypatch):
     project.keep(result)
-    inside, original = threading.Event(), project_module.write_json
+    inside, original = threading.Event(), versions_module.write_json
 
     def slow(path, value):
         # The first to come waits until the second has had time to write before it.
@@ -273,7 +273,7 @@ def test_two_threads_that_change_a_project_lose_nothing(project, result, monkeyp
         original(path, value)
 
     selecting = threading.Thread(target=lambda: (inside.wait(), project.select("v001")))
-    monkeypatch.setattr(project_module, "write_json", slow)
+    monkeypatch.setattr(versions_module, "write_json", slow)
     selecting.start()
     project.remember(page=3)
     selecting.join()
@@ -397,3 +397,205 @@ def test_a_reopened_project_has_the_model_s_order_of_classes_and_the_split_it_be
     reopened = Project.open(tmp_path / "work/again").dataset
     assert reopened.class_names == names
     assert reopened.splits.tolist() == dataset.splits.tolist() != open_dataset(unsplit).splits.tolist()
+
+
+# The tree of versions --------------------------------------------------------------------------------
+
+
+def test_a_version_tells_what_was_done_and_with_what(project, result, classifier):
+    paint(project, result)
+    version = project.keep(result)
+    assert (version.method, version.iterations, version.masks) == ("actdiff+transplant", result.selected_iteration, 3)
+    # The method stands by itself; the others are what is other than the default.
+    assert version.settings == {"iterations": 2, "check_every": 1, "batch_size": 4}
+    assert version.fingerprint == result.classifier.fingerprint()
+    assert project.version("v001").fingerprint == classifier.fingerprint()
+    many = "iteration" if result.selected_iteration == 1 else "iterations"
+    assert describe_version(version) == f"actdiff+transplant, {result.selected_iteration} {many}"
+    assert describe_version(project.version("v001")) == "loaded"
+
+
+def test_retuning_from_an_older_version_makes_a_branch(project, result):
+    project.keep(result)
+    project.keep(result)
+    project.select("v001")
+    project.keep(result)
+    project.select("v002")
+    project.keep(result)
+    rows = lineage(project.versions)
+    assert [(row.lines + row.version.id, row.depth) for row in rows] == [
+        ("v001", 0),
+        ("├─ v002", 1),
+        ("│  ├─ v003", 2),
+        ("│  └─ v005", 2),
+        ("└─ v004", 1),
+    ]
+    # One whose parent is unknown, as in a file that somebody edited, is still shown.
+    assert [row.depth for row in lineage(project.versions[1:])] == [0, 1, 1, 0]
+
+
+def test_a_deleted_version_stays_in_the_tree_and_only_its_weights_go(project, result):
+    project.keep(result)
+    project.keep(result)
+    before = content(project.folder)
+    project.delete("v002")
+    after = content(project.folder)
+    assert before.keys() - after.keys() == {"versions/v002.safetensors"}
+    assert [v.id for v in project.versions] == ["v001", "v002", "v003"]
+    assert [v.id for v in project.available] == ["v001", "v003"]
+    again = Project.open(project.folder)
+    assert again.versions == project.versions
+    assert again.version("v003").parent == "v002"
+    assert [row.lines + row.version.id for row in lineage(again.versions)] == ["v001", "└─ v002", "   └─ v003"]
+    day = again.version("v002").deleted[:10]
+    for refused in (again.select, again.classifier, again.delete):
+        with pytest.raises(StorageError) as caught:
+            refused("v002")
+        assert str(caught.value) == f"Version v002 was deleted on {day}; choose one of v001, v003."
+    # Its number is not given again, which would confuse the two.
+    assert again.keep(result).id == "v004"
+
+
+def test_the_version_in_use_and_the_last_one_are_not_deleted(project, result):
+    with pytest.raises(StorageError, match=r"v001 is the only version of the project; it cannot be deleted\."):
+        project.delete("v001")
+    project.keep(result)
+    with pytest.raises(StorageError, match=r"v002 is the version in use; select another one before you delete it\."):
+        project.delete("v002")
+    project.delete("v001")
+    with pytest.raises(StorageError, match="v002 is the only version"):
+        project.delete("v002")
+    assert same_weights(Project.open(project.folder).classifier(device="cpu"), result.classifier)
+
+
+def test_a_version_that_cannot_be_removed_stays(project, result, monkeypatch):
+    project.keep(result)
+
+    def refuse(self, *_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied", str(self))
+
+    before = content(project.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StorageError, match=r"Could not delete v001: .*you may not write or read there"):
+            project.delete("v001")
+    assert [v.id for v in project.available] == ["v001", "v002"]
+    found = {name: data for name, data in content(project.folder).items() if "/.tmp-" not in f"/{name}"}
+    assert found == before
+
+
+def test_versions_can_be_looked_after_where_the_images_are_gone(project, result, data):
+    project.keep(result)
+    shutil.rmtree(data)
+    folder = ProjectFolder(project.folder)
+    assert folder.dataset_path == data
+    folder.select("v001")
+    folder.delete("v002")
+    assert [v.id for v in ProjectFolder(project.folder).available] == ["v001"]
+
+
+def test_a_project_of_the_program_s_first_versions_is_read(project):
+    path = project.folder / "project.json"
+    found = json.loads(path.read_text())
+    old = ("id", "parent", "created", "origin", "run", "verdict")
+    found["versions"] = [{name: version[name] for name in old} for version in found["versions"]]
+    path.write_text(json.dumps(found))
+    version = Project.open(project.folder).current
+    assert (version.method, version.masks, version.settings, version.deleted) == (None, None, {}, None)
+
+
+def test_masks_of_a_project_have_their_painter_s_name(project, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "ana")
+    again = Project.open(project.folder)
+    again.masks.put("train/across/000.png", MASK)
+    assert again.masks.info("train/across/000.png")["author"] == "ana"
+
+    def nobody() -> str:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    again = Project.open(project.folder)
+    again.masks.put("train/across/000.png", MASK)
+    assert again.masks.info("train/across/000.png")["author"] is None
+
+
+# Save as ---------------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_everything_and_finds_its_images_wherever_it_is(project, result, data, tmp_path):
+    paint(project, result)
+    project.keep(result)
+    project.remember(item="x")
+    (project.folder / "masks/.tmp-left").write_text("by a crash")
+    before = content(project.folder)
+    seen: list[tuple[int, int]] = []
+    for target in (tmp_path / "far/away", tmp_path / "work/beside"):
+        copy = project.save_as(target, progress=lambda *step: seen.append(step))
+        assert copy.folder == target
+        assert copy.dataset is project.dataset
+        assert copy.versions == project.versions
+        assert sorted(copy.masks) == sorted(project.masks)
+        again = Project.open(target)
+        assert again.dataset.source.resolve() == data.resolve()
+        assert again.remembered == {"item": "x"}
+        assert same_weights(again.classifier(device="cpu"), result.classifier)
+        copied = content(target)
+        assert copied.keys() == before.keys() - {"masks/.tmp-left"}
+        assert all(copied[name] == before[name] for name in copied if name != "project.json")
+    assert json.loads((tmp_path / "far/away/project.json").read_text())["dataset"] == str(data)
+    assert json.loads((tmp_path / "work/beside/project.json").read_text())["dataset"] == "../data"
+    assert content(project.folder) == before
+    assert seen[-1][0] == seen[-1][1] > 0
+    # The two go on by themselves.
+    copy.select("v001")
+    assert project.current.id == "v002"
+
+
+def test_images_in_the_project_s_own_folder_come_along(data, classifier, tmp_path):
+    inside = tmp_path / "p"
+    shutil.copytree(data, inside / "data")
+    project = Project.create(inside, open_dataset(inside / "data"), classifier)
+    copy = project.save_as(tmp_path / "q")
+    shutil.rmtree(inside)
+    assert copy.dataset.source == tmp_path / "q/data"
+    assert copy.dataset.read(0).shape == (16, 16)
+    assert len(Project.open(tmp_path / "q").dataset) == 16
+
+
+def test_a_copy_goes_into_no_folder_that_holds_something_and_not_into_the_project(project, data, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for target, sentence in (
+        (tmp_path / "full", r"full is not empty; choose a new folder for the copy\."),
+        (tmp_path / "full/mine.txt", r"mine\.txt is not empty; choose a new folder"),
+        (project.folder, "lies in the project itself; choose a folder outside of it"),
+        (project.folder / "masks/copy", "lies in the project itself"),
+        (data / "train/copy", "lies among the images of"),
+    ):
+        before = content(tmp_path)
+        with pytest.raises(StorageError, match=sentence):
+            project.save_as(target)
+        assert content(tmp_path) == before
+    assert project.save_as(tmp_path / "empty").current.id == "v001"
+
+
+@pytest.mark.parametrize("ending", [".safetensors", "project.json", "copy"])
+def test_a_copy_that_fails_or_is_stopped_leaves_nothing(project, full, tmp_path, ending):
+    before = content(tmp_path)
+    full["ending"] = ending
+    with pytest.raises(StorageError, match="the disk is full; free some space"):
+        project.save_as(tmp_path / "copy")
+    full["ending"] = None
+    assert content(tmp_path) == before
+    assert not (tmp_path / "copy").exists()
+    assert project.save_as(tmp_path / "copy", stop=lambda: True) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_links_out_of_the_project_are_not_followed_by_a_copy(project, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (project.folder / "out").symlink_to(tmp_path / "precious", target_is_directory=True)
+    with pytest.raises(StorageError, match=r"out is a link to .*precious, outside of"):
+        project.save_as(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

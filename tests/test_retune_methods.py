@@ -303,8 +303,8 @@ def two_steps(classifier: Classifier, method: str) -> None:
             penalties = set(terms) - {"cross-entropy", "total"}
             expected = {each.name for each in methods if type(each).penalty is not Method.penalty}
             assert penalties == expected
-            # The positive part of a map may lie elsewhere.
-            assert all(terms[name] > 1e-6 for name in penalties - {"energy"}), terms
+            # The positive part of a map may lie elsewhere; without training MobileNet's activations are about 1e-8.
+            assert all(terms[name] > 0 for name in penalties - {"energy"}), terms
     assert not same_weights(classifier, tuned)
     assert all(torch.isfinite(value).all() for value in tuned.module.state_dict().values())
 

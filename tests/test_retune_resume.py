@@ -14,6 +14,7 @@ from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import ConfigError, RetuneError, StorageError
 from napari_cam_feedback.evaluate import RightReasons
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
+from napari_cam_feedback.models.parts import learning_parameters
 from napari_cam_feedback.retune import (
     Check,
     RetuneConfig,
@@ -28,7 +29,6 @@ from napari_cam_feedback.retune.augmentation import augment
 from napari_cam_feedback.retune.front import MOST_CHECKPOINTS, Front
 from napari_cam_feedback.retune.methods import Batch
 from napari_cam_feedback.retune.painted import Painted
-from napari_cam_feedback.retune.trainer import trained_parameters
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -196,15 +196,15 @@ def test_frozen_parts_keep_their_weights_and_their_batch_norm_and_the_others_lea
 def test_parts_that_are_not_there_and_a_network_all_frozen_are_said():
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"The model has no part 'layer9' to freeze; its parts are 0, 1\."):
-        trained_parameters(module, ("layer9",))
-    with pytest.raises(ConfigError, match=r"All parts of the model are frozen, so nothing can be retuned; freeze fewer\."):
-        trained_parameters(module, ("0", "1"))
+        learning_parameters(module, ("layer9",))
+    with pytest.raises(ConfigError, match=r"All parts of the model are frozen, so nothing can be trained; freeze fewer\."):
+        learning_parameters(module, ("0", "1"))
     named = nn.ModuleDict({"features": nn.Linear(1, 1), "head": nn.Linear(1, 1)})
     with pytest.raises(ConfigError, match=r"The model has no part 'feature' to freeze; did you mean features\?"):
-        trained_parameters(named, ("feature",))
+        learning_parameters(named, ("feature",))
     # Not by the beginning of a name: 1 is not 10.
     many = nn.Sequential(*(nn.Linear(1, 1) for _ in range(11)))
-    assert len(trained_parameters(many, ("1",))) == 20
+    assert len(learning_parameters(many, ("1",))) == 20
 
 
 # Augmentation -----------------------------------------------------------------------------------------------------
@@ -262,11 +262,11 @@ def test_mirrored_only_if_asked():
 
 
 def test_a_turn_keeps_angles_in_images_that_are_not_square(monkeypatch):
-    monkeypatch.setattr("napari_cam_feedback.retune.augmentation.TURN", math.pi / 2)
-    monkeypatch.setattr("napari_cam_feedback.retune.augmentation.SHIFT", 0.0)
-    monkeypatch.setattr("napari_cam_feedback.retune.augmentation.ZOOM", 0.0)
+    monkeypatch.setattr("napari_cam_feedback.models.augmentation.TURN", math.pi / 2)
+    monkeypatch.setattr("napari_cam_feedback.models.augmentation.SHIFT", 0.0)
+    monkeypatch.setattr("napari_cam_feedback.models.augmentation.ZOOM", 0.0)
     monkeypatch.setattr(
-        "napari_cam_feedback.retune.augmentation.torch.rand", lambda *size, generator: torch.ones(*size, dtype=torch.float32)
+        "napari_cam_feedback.models.augmentation.torch.rand", lambda *size, generator: torch.ones(*size, dtype=torch.float32)
     )
     masks = torch.zeros(1, 24, 32, dtype=torch.bool)
     masks[:, 10:14, 8:24] = True  # 4 high, 16 wide, in the middle

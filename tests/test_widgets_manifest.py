@@ -54,7 +54,18 @@ def test_the_samples_of_the_manifest_are_those_of_the_package():
 
 
 @pytest.mark.parametrize(
-    "module", ["session_widget", "browse_widget", "filters_widget", "concepts_widget", "retune_widget", "samples"]
+    "module",
+    [
+        "session_widget",
+        "browse_widget",
+        "filters_widget",
+        "concepts_widget",
+        "retune_widget",
+        "train_widget",
+        "compare_widget",
+        "suggest_widget",
+        "samples",
+    ],
 )
 def test_importing_a_widget_loads_no_torch(module):
     code = f"import sys, napari_cam_feedback.widgets.{module}; print('torch' in sys.modules)"
@@ -68,7 +79,7 @@ viewer = napari.Viewer(show=False)
 names = [m.name for m in __import__("npe2").PluginManager.instance().iter_manifests()]
 assert "napari-cam-feedback" in names, names
 assert "torch" not in sys.modules
-for name in ("Session", "Browse", "Filters", "Concepts"):
+for name in ("Session", "Browse", "Filters", "Concepts", "Compare"):
     viewer.window.add_plugin_dock_widget("napari-cam-feedback", name)
 print("torch" in sys.modules)
 viewer.close()

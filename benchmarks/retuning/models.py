@@ -41,7 +41,11 @@ def trained(case: Case, dataset: Dataset, seed: int) -> Classifier:
 
 def _fingerprint(start: Classifier, dataset: Dataset, config: TrainConfig) -> str:
     """Digest of all that the trained weights depend on."""
-    digest = hashlib.sha256(start.fingerprint().encode() + config.model_dump_json().encode())
+    # Settings that are left at their defaults do not count, so that a new one does not make all models anew.
+    usual = {"epochs", "batch_size", "learning_rate", "weight_decay", "seed"}
+    digest = hashlib.sha256(start.fingerprint().encode() + config.model_dump_json(include=usual).encode())
+    others = config.model_dump_json(exclude=usual, exclude_defaults=True)
+    digest.update(b"" if others == "{}" else others.encode())
     for split in ("train", "val"):
         indices = dataset.indices(split)
         digest.update(np.ascontiguousarray(dataset.labels[indices]).tobytes())

@@ -10,7 +10,22 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from napari_cam_feedback.cli import concepts, demo, evaluate, explain, filters, masks, predict, retune, sharing, train
+from napari_cam_feedback.cli import (
+    compare,
+    concepts,
+    demo,
+    evaluate,
+    experiment,
+    explain,
+    filters,
+    masks,
+    predict,
+    project,
+    retune,
+    sharing,
+    suggest,
+    train,
+)
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.cli.stopping import Stopped
@@ -28,12 +43,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain.explain,
     "filters": filters.filters,
     "concepts": concepts.concepts,
+    "suggest": suggest.suggest,
     "retune": retune.retune,
     "evaluate": evaluate.evaluate,
+    "experiment": experiment.experiment,
+    "compare": compare.compare,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(masks.masks, name="masks")
+app.add_typer(project.project, name="project")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_cam_feedback.cli import mask_files, proposals
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
 from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
@@ -16,7 +17,9 @@ from napari_cam_feedback.errors import DataError
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
 
-masks = typer.Typer(help="Make irrelevance masks without painting.", no_args_is_help=True)
+masks = typer.Typer(
+    help="Make irrelevance masks without painting; bring in, hand out and merge masks.", no_args_is_help=True
+)
 
 
 @takes_model_options()
@@ -93,8 +96,14 @@ def from_filter(
 
 
 masks.command("from-filter")(from_filter)
+masks.command("import")(mask_files.import_)
+masks.command("export")(mask_files.export)
+masks.command("merge")(mask_files.merge)
+masks.command("propose")(proposals.propose)
+masks.command("accept")(proposals.accept)
+masks.command("reject")(proposals.reject)
 
 
 @masks.callback()
 def _only_group() -> None:
-    """Make irrelevance masks without painting."""
+    """Make irrelevance masks without painting; bring in, hand out and merge masks."""

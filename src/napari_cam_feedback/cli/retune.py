@@ -24,6 +24,7 @@ from napari_cam_feedback.cli.options import (
     Strategy,
     takes_model_options,
 )
+from napari_cam_feedback.cli.settings import read_settings
 from napari_cam_feedback.cli.sharing import agreed, launch
 from napari_cam_feedback.cli.show import (
     progress,
@@ -178,8 +179,6 @@ def _run_to_resume(folder: Path, *said: object) -> Path:
 
 
 def _retune_config(file: Path | None, settings: list[str], method: str | None, seed: int | None) -> Any:
-    import json
-
     from napari_cam_feedback.files import read_json
     from napari_cam_feedback.retune import make_config
 
@@ -189,14 +188,7 @@ def _retune_config(file: Path | None, settings: list[str], method: str | None, s
         if not isinstance(content, dict):
             raise ConfigError(f"{file} must hold a JSON object of settings, as a run's config.json does.")
         values.update(content)
-    for setting in settings:
-        name, sign, text = setting.partition("=")
-        if not sign:
-            raise ConfigError(f"--set needs key=value, as iterations=100, not {setting!r}.")
-        try:
-            values[name.strip()] = json.loads(text)
-        except ValueError:
-            values[name.strip()] = text
+    values |= read_settings(settings, "iterations=100")
     values |= {key: value for key, value in (("method", method), ("seed", seed)) if value is not None}
     return make_config(values)
 

@@ -39,6 +39,11 @@ def remember(arguments: Sequence[str] | None) -> None:
     _arguments[:] = sys.argv[1:] if arguments is None else arguments
 
 
+def arguments() -> list[str]:
+    """Return what the command was called with, without the program's name."""
+    return list(_arguments)
+
+
 def launch(device: str, devices: int, nodes: int, strategy: str, precision: str) -> Fabric:
     """Start, or join, the processes that a command asks for, and silence all but the first.
 

@@ -1,7 +1,10 @@
-"""``train``: a classifier from random weights."""
+"""``train``: a classifier from random weights, or from a network that was trained before."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,104 +12,159 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_cam_feedback.cli.app import out
-from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, Seed, takes_model_options
-from napari_cam_feedback.cli.show import progress, remark, show_skipped, write_json
+from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, takes_model_options
+from napari_cam_feedback.cli.settings import read_settings
+from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, write_json
 from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
-from napari_cam_feedback.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.data import Dataset, Preprocessing
-    from napari_cam_feedback.models import TrainConfig
+    from napari_cam_feedback.models import TrainStep
     from napari_cam_feedback.models.options import ModelOptions
+
+TRANSFER = "From a network that was trained before"
+_PHASES = {"all": "training", "head": "new head", "fine-tune": "fine-tuning"}
+
+
+def _setting(*names: str, text: str, default: str, panel: str | None = None, **more: Any) -> Any:
+    """An option whose default is that of the settings, or of the file of settings."""
+    return typer.Option(*names, help=text, show_default=default or False, rich_help_panel=panel, **more)
 
 
 @takes_model_options(without=("arch", "weights", "download"), panel="The network, where the default does not suit")
 def train(
     data: Data,
     options: ModelOptions,
-    out_file: Annotated[Path, typer.Option("--out", help="Model file to write, .safetensors.", show_default=False)],
-    arch: Annotated[str, typer.Option(help=ARCHS)] = "small-gap",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Adam's largest step.")] = 1e-3,
-    seed: Seed = 0,
+    out_file: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Model to write, .safetensors; <name>_training beside it records how it was made.",
+            show_default=False,
+        ),
+    ],
+    arch: Annotated[str | None, typer.Option(help=ARCHS, show_default="small-gap")] = None,
+    epochs: Annotated[int | None, _setting(text="Passes over the training images.", default="20", min=0)] = None,
+    batch_size: Annotated[int | None, _setting(text="Images a step.", default="64", min=2)] = None,
+    learning_rate: Annotated[
+        float | None, _setting("--learning-rate", "--lr", text="Adam's largest step.", default="0.001")
+    ] = None,
+    patience: Annotated[
+        int | None, _setting(text="End when validation got no better for so many epochs; 0: never.", default="0", min=0)
+    ] = None,
+    augment: Annotated[
+        bool | None, _setting("--augment/--no-augment", text="Turn, shift, zoom and brighten the images.", default="no")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Repeat a training: its record's config.json; other options go before it.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, key=value; repeatable.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        _setting(
+            text="Model to start from: a file, torchvision:NAME, or with --arch torchvision:NAME one of its weights.",
+            default="",
+            panel=TRANSFER,
+            metavar="MODEL",
+        ),
+    ] = None,
+    download: Annotated[
+        bool, _setting("--download", text="Fetch torchvision's weights if need be.", default="", panel=TRANSFER)
+    ] = False,
+    head_epochs: Annotated[
+        int | None, _setting(text="Passes in which only the new head learns.", default="5", panel=TRANSFER, min=0)
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        _setting(
+            text="Part that keeps its weights throughout, as layer1; repeatable.", default="", panel=TRANSFER, metavar="PART"
+        ),
+    ] = None,
+    seed: Annotated[int | None, _setting(text="Seed of everything random.", default="0", min=0)] = None,
     device: Device = "auto",
     json_file: Json = None,
 ) -> None:
-    """Train a classifier from scratch. Ctrl-C ends it with the best epoch so far."""
-    from napari_cam_feedback.data import InputCache, open_dataset
-    from napari_cam_feedback.models import build_classifier, pick_device, save_classifier, train_classifier
-    from napari_cam_feedback.models.architectures import resolve
+    """Train a classifier. Ctrl-C ends it with the best epoch so far.
 
-    if out_file.suffix != ".safetensors":
-        raise ConfigError(f"--out must end in .safetensors, not {out_file.name}.")
-    config = _train_config(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    where = pick_device(device)
-    # A version that is kept elsewhere must still find the file that makes its network.
-    arch = resolve(arch)
-    dataset = open_dataset(data, seed=seed, class_names=options.class_names)
-    preprocessing = _preprocessing(dataset, arch, options)
-    classifier = build_classifier(
-        arch,
-        dataset.class_names,
-        preprocessing,
-        target_layer=options.layer,
-        grid=options.grid,
-        seed=seed,
-        trust=options.trust,
-    ).to(where)
-    if dataset.made_split:
-        out.print(f"The dataset has no splits; a split into {', '.join(dataset.split_names)} was drawn with seed {seed}.")
-    last = None
+    With --weights, the head of a network that was trained before is dropped, and a new one put on. It learns alone first;
+    then the whole network learns at a tenth of the learning rate, the statistics of batch norm fixed throughout.
+    """
+    from napari_cam_feedback.models import make_options, make_recipe, open_training, read_recipe
+    from napari_cam_feedback.models.train_config import make_train_config
+    from napari_cam_feedback.models.train_run import check_model_path
+
+    out_file = check_model_path(out_file, data)
+    base = None if config is None else read_recipe(config)
+    said = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "augment": augment,
+        "head_epochs": head_epochs,
+        "freeze": freeze,
+        "seed": seed,
+    }
+    values = {} if base is None else base.training.model_dump()
+    values |= read_settings(settings or []) | {name: value for name, value in said.items() if value is not None}
+    options = make_options(options, arch=arch)
+    recipe = make_recipe(weights, options, make_train_config(values), base)
+    training = open_training(data, recipe, device=device, trust=options.trust, download=download)
+    if training.split_remark is not None:
+        out.print(training.split_remark, markup=False, highlight=False)
     with progress("training") as bar, stop_on_interrupt() as stop:
-        cache = InputCache(dataset, classifier.preprocessing)
-        steps = train_classifier(classifier, dataset, config, cache=cache, stop=stop)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                classifier = end.value
-                break
-            if stop():
-                # What is left of this epoch was not trained, so it counts only if an earlier one is there.
-                continue
-            last = step
-            known = "" if step.val_accuracy is None else f"  validation {step.val_accuracy:.3f}"
-            bar(step.epoch, epochs, f"training  loss {step.loss:.3f}  accuracy {step.train_accuracy:.3f}{known}")
-        stopped = stop()
-    show_skipped(cache.skipped)
-    if last is None:
+        shown = _Shown(bar)
+        for step in training.run(stop, shown.within):
+            shown.epoch(step)
+    show_skipped(training.skipped)
+    if not training.steps:
         remark("Stopped before the first epoch was done; nothing was written.")
         raise Stopped
-    save_classifier(classifier, out_file)
-    best = classifier.info["training"]["epoch"]
-    said = f"; stopped after epoch {last.epoch}" if stopped else ""
-    out.print(f"Saved {out_file} (epoch {best} of {epochs}{said}).", markup=False, highlight=False)
-    done = {"model": str(out_file), "epoch": best, "last": asdict(last), "config": config.model_dump()}
-    write_json(json_file, {**done, "skipped": cache.skipped})
-    if stopped:
+    record = training.save(out_file, command=shlex.join(sys.argv))
+    assert training.result is not None
+    last, best = training.steps[-1], training.result.info["training"]["epoch"]
+    stopped = f"; stopped after epoch {last.epoch}" if training.stopped else ""
+    out.print(f"Saved {out_file} (epoch {best} of {last.epochs}{stopped}).", markup=False, highlight=False)
+    write_json(
+        json_file,
+        {
+            "model": str(out_file),
+            "record": str(record),
+            "epoch": best,
+            "last": asdict(last),
+            "history": [asdict(step) for step in training.steps],
+            "config": training.recipe.training.model_dump(mode="json"),
+            "skipped": training.skipped,
+        },
+    )
+    if training.stopped:
         raise Stopped
 
 
-def _train_config(**settings: Any) -> TrainConfig:
-    from pydantic import ValidationError
+class _Shown:
+    """Shows a training on a bar: epochs done, and how far the present one is."""
 
-    from napari_cam_feedback.models import TrainConfig
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._done = 0
+        self._total: int | None = None
+        self._last = "training"
+        self._shown = time.monotonic()
 
-    try:
-        return TrainConfig(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"The setting {first['loc'][0]} cannot be {first['input']}: {first['msg'].lower()}.") from error
+    def epoch(self, step: TrainStep) -> None:
+        """Show what an epoch came to."""
+        known = "" if step.val_accuracy is None else f"  validation {step.val_accuracy:.3f}"
+        self._last = f"{_PHASES[step.phase]}  loss {step.loss:.3f}  accuracy {step.train_accuracy:.3f}{known}"
+        self._done, self._total, self._shown = step.epoch, step.epochs, time.monotonic()
+        self._bar(step.epoch, step.epochs, self._last)
 
-
-def _preprocessing(dataset: Dataset, arch: str, options: ModelOptions) -> Preprocessing:
-    """What suits the dataset and the architecture, but for what the person said."""
-    from napari_cam_feedback.models import default_preprocessing
-    from napari_cam_feedback.models.options import make_options
-    from napari_cam_feedback.models.presets import choose_preprocessing
-
-    found = default_preprocessing(dataset, value_range=options.value_range)
-    if arch.startswith(("torchvision:", "timm:")) and options.channels is None:
-        options = make_options(options, channels=3)
-    return choose_preprocessing("the network", arch, found.model_dump(), options)
+    def within(self, done: int, total: int) -> None:
+        """Show how many images of the epoch are done, once a second: most epochs are shorter."""
+        now = time.monotonic()
+        if now - self._shown < 1:
+            return
+        self._shown = now
+        self._bar(self._done, self._total, f"{self._last}  {done / total:4.0%} of epoch {self._done + 1}")

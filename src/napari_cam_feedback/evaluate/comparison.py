@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.evaluate.certainty import Certainty
 from napari_cam_feedback.evaluate.evaluation import Evaluation, evaluate
 from napari_cam_feedback.evaluate.measures import MEASURES, OPTIONAL, REASONS, show, show_specificity
 from napari_cam_feedback.evaluate.right_reasons import RightReasons
@@ -35,6 +36,8 @@ class ComparisonRow:
         None where it is undefined.
     words : tuple of str, optional
         What is shown for before and after in place of numbers.
+    certainty : Certainty or None
+        How sure the numbers are, where that was asked for.
     """
 
     split: str
@@ -42,6 +45,7 @@ class ComparisonRow:
     before: float | None
     after: float | None
     words: tuple[str, str] | None = None
+    certainty: Certainty | None = None
 
     @property
     def change(self) -> float | None:
@@ -60,6 +64,20 @@ class ComparisonRow:
         elif direction == "less":
             gain = -gain
         return gain > 0 if gain else None
+
+    @property
+    def mark(self) -> str:
+        """What is said of the change in a word: ``better``, ``worse``, or ``unsure`` where it may be chance.
+
+        Empty where there is no change, where neither direction is better, and where an interval was asked for and there can
+        be none. Where all images agree on a change, none of them speaks for another one.
+        """
+        if self.better is None or (self.certainty is not None and not self.certainty.known):
+            return ""
+        interval = None if self.certainty is None else self.certainty.change
+        if interval is not None and not interval.excludes_zero:
+            return "unsure"
+        return "better" if self.better else "worse"
 
     @property
     def texts(self) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.evaluate.predictions import predict
-from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
+from napari_cam_feedback.evaluate.predictions import Predictions, predict
+from napari_cam_feedback.evaluate.right_reasons import ItemReasons, RightReasons, item_reasons
 from napari_cam_feedback.feedback.choose import KnownMasks, choose_masks
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.shares import agreed, any_of, gather_skipped
@@ -50,6 +50,10 @@ class SplitResult:
         (K, K) int64; rows are true classes, columns predictions.
     right_reasons : RightReasons or None
         None where the split has no masks.
+    predictions : Predictions or None
+        Of each image, and
+    items : ItemReasons or None
+        of each masked image the measures, where they were asked for (``detail``).
     """
 
     n: int
@@ -57,6 +61,8 @@ class SplitResult:
     per_class: dict[str, ClassResult]
     confusion: np.ndarray
     right_reasons: RightReasons | None
+    predictions: Predictions | None = field(default=None, repr=False, compare=False)
+    items: ItemReasons | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the command contract has them."""
@@ -93,7 +99,9 @@ def evaluate(
     cache: InputCache | None = None,
     seed: int = 0,
     max_masked: int = 200,
+    detail: bool = False,
     progress: Progress | None = None,
+    images: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,
 ) -> Evaluation:
@@ -115,8 +123,12 @@ def evaluate(
         Of the fills, and of the choice of masked images where there are many.
     max_masked : int
         Right reasons are measured on at most that many masked images of a split.
+    detail : bool
+        Keep predictions and measures image by image, for whoever compares.
     progress : callable, optional
         Called with splits done and in all.
+    images : callable, optional
+        Called with images done and in all of the present split.
     stop : callable, optional
         Asked between batches; True ends with the splits done so far.
     fabric : Fabric, optional
@@ -134,7 +146,7 @@ def evaluate(
     cache = cache or InputCache(dataset, classifier.preprocessing)
     results: dict[str, SplitResult] = {}
     for number, name in enumerate(names):
-        found = predict(classifier, dataset, split=name, cache=cache, stop=stop, fabric=fabric)
+        found = predict(classifier, dataset, split=name, cache=cache, progress=images, stop=stop, fabric=fabric)
         if any_of(stop is not None and stop(), fabric):
             break
         labelled = found.labels >= 0
@@ -154,13 +166,15 @@ def evaluate(
         with agreed(fabric):
             chosen = choose_masks(masks, dataset, max_masked, indices=found.indices[labelled], seed=seed)
         masked = np.array([i for i in found.indices if dataset.keys[int(i)] in chosen], np.int64)
-        reasons = right_reasons(classifier, dataset, masked, chosen, cache=cache, seed=seed, stop=stop, fabric=fabric)
+        items = item_reasons(classifier, dataset, masked, chosen, cache=cache, seed=seed, stop=stop, fabric=fabric)
         results[name] = SplitResult(
             n=int(labelled.sum()),
             accuracy=float((truth == predicted).mean()),
             per_class=per_class,
             confusion=confusion_matrix(truth, predicted, labels=classes),
-            right_reasons=reasons,
+            right_reasons=None if items is None else items.means(),
+            predictions=found if detail else None,
+            items=items if detail else None,
         )
         if progress is not None:
             progress(number + 1, len(names))

@@ -1,8 +1,9 @@
-"""Pictures of one image before and after: the image, both heatmaps and the mask, side by side."""
+"""Pictures of one image as several classifiers see it: the image, their heatmaps and the differences, side by side."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +20,14 @@ from napari_cam_feedback.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of one item.
+    """A picture for a report.
 
     Attributes
     ----------
     key : str
-        The item's.
+        Of the item that it shows, or what else it is called by.
     caption : str
-        What was predicted before and after.
+        What there is to see.
     png : bytes
         PNG file.
     """
@@ -69,8 +70,7 @@ def picture_before_after(
     new = inspect_item(after, dataset, index, target=target, method=default_method(after))
     names = dataset.class_names
     truth = "unknown" if old.label is None else names[old.label]
-    figure = Figure(figsize=(8, 2.4), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 2.4)
     axes = figure.subplots(1, 4)
     gray = {"cmap": "gray"} if old.image.ndim == 2 else {}
     _panel(axes[0], f"image: {truth}", old.image, **gray)
@@ -79,20 +79,126 @@ def picture_before_after(
         _panel(axis, predicted, old.image, **gray)
         _heat(axis, found)
     _panel(axes[3], "irrelevant", old.image, **gray)
-    if mask is not None and mask.any():
-        tint = np.zeros((*mask.shape, 4), np.float32)
-        tint[mask] = (1.0, 0.1, 0.3, 0.55)
-        axes[3].imshow(tint, interpolation="nearest")
-    else:
+    if not _tint(axes[3], mask):
         axes[3].set_xlabel("nothing painted")
+    caption = f"{old.key}: {truth}; predicted {names[old.predicted]} before, {names[new.predicted]} after."
+    return Picture(old.key, caption, save_figure(figure))
+
+
+def picture_versions(
+    models: Mapping[str, Classifier], dataset: Dataset, index: int, mask: np.ndarray | None = None
+) -> Picture:
+    """Draw one item as two or more classifiers see it: image with its mask, each heatmap, and its difference from the first.
+
+    All heatmaps are of one class, or they could not be subtracted: the true class, where that is unknown the class that the
+    first classifier predicts. Each is stretched to 0..1; a difference is the later map less the first, -1..1.
+
+    Parameters
+    ----------
+    models : mapping
+        Name to classifier, two or more. The heatmap is CAM where the model allows it, else Grad-CAM.
+    dataset : Dataset
+        Where the item is.
+    index : int
+        Which item.
+    mask : ndarray, optional
+        (H, W) bool of what is irrelevant.
+
+    Raises
+    ------
+    DataError
+        The image cannot be read.
+    """
+    label = int(dataset.labels[index])
+    found: list[Inspection] = []
+    for classifier in models.values():
+        target: Target = found[0].target if found else (label if label >= 0 else "predicted")
+        found.append(inspect_item(classifier, dataset, index, target=target, method=default_method(classifier)))
+    first, class_names = found[0], dataset.class_names
+    shown = [cam_display(each.map) for each in found]
+    truth = "unknown" if label < 0 else class_names[label]
+    gray = {"cmap": "gray"} if first.image.ndim == 2 else {}
+    rows = 1 if len(found) == 2 else 2
+    columns = 4 if rows == 1 else 1 + len(found)
+    figure = new_figure(2.0 * columns, 2.4 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.ravel():
+        axis.axis("off")
+    _panel(axes[0, 0], f"image: {truth}", first.image, **gray)
+    _tint(axes[0, 0], mask)
+    for number, (name, each) in enumerate(zip(models, found, strict=True), 1):
+        axis = axes[0, number]
+        predicted = class_names[each.predicted]
+        _panel(axis, f"{name}: {predicted} ({each.probabilities[each.predicted]:.0%})", first.image, **gray)
+        _heat(axis, each)
+        if number > 1:
+            axis = axes[0, 3] if rows == 1 else axes[1, number]
+            difference = shown[number - 1] - shown[0]
+            axis.imshow(difference, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            _frame(axis, "difference" if rows == 1 else f"{name} − {next(iter(models))}")
+    told = ", ".join(
+        f"{class_names[each.predicted]} by {name} ({class_names[first.target]}: {each.probabilities[first.target]:.2f})"
+        for name, each in zip(models, found, strict=True)
+    )
+    caption = f"{first.key}: {truth}; predicted {told}. Heatmaps of the class {class_names[first.target]}."
+    return Picture(first.key, caption, save_figure(figure))
+
+
+def choose_shown(painted: Sequence[int], flipped: Sequence[Sequence[int]], count: int) -> list[int]:
+    """Choose which items to draw: painted ones and flipped ones in turn, each once.
+
+    Parameters
+    ----------
+    painted : sequence of int
+        Items, the most telling first.
+    flipped : sequence of sequence of int
+        The same of each kind of flip.
+    count : int
+        At most so many.
+    """
+    queues = [list(painted), *(list(each) for each in flipped)]
+    found: list[int] = []
+    while any(queues) and len(found) < count:
+        for queue in queues:
+            while queue:
+                item = int(queue.pop(0))
+                if item not in found:
+                    found.append(item)
+                    break
+    return found[:count]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of this size in inches, which belongs to no window."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, the same bytes each time."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    caption = f"{old.key}: {truth}; predicted {names[old.predicted]} before, {names[new.predicted]} after."
-    return Picture(old.key, caption, file.getvalue())
+    return file.getvalue()
+
+
+def _tint(axis, mask: np.ndarray | None) -> bool:  # type: ignore[no-untyped-def]
+    """Draw a mask over an image; tell whether there was anything to draw."""
+    if mask is None or not mask.any():
+        return False
+    tint = np.zeros((*mask.shape, 4), np.float32)
+    tint[mask] = (1.0, 0.1, 0.3, 0.55)
+    axis.imshow(tint, interpolation="nearest")
+    return True
 
 
 def _panel(axis, title: str, image: np.ndarray, **options: str) -> None:  # type: ignore[no-untyped-def]
     axis.imshow(image, interpolation="nearest", **options)
+    _frame(axis, title)
+
+
+def _frame(axis, title: str) -> None:  # type: ignore[no-untyped-def]
+    axis.axis("on")
     axis.set_title(title, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])

@@ -1,50 +1,68 @@
-"""A report of a comparison: one self-contained page, and the same numbers as JSON and CSV."""
+"""A report of a comparison in a folder: one self-contained page, and the same numbers as JSON, CSV and LaTeX."""
 
 from __future__ import annotations
 
-import base64
-import html
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_cam_feedback.evaluate.comparison import Comparison, ComparisonRow
-from napari_cam_feedback.evaluate.measures import MEASURES, show
+from napari_cam_feedback.evaluate.comparison import Comparison
+from napari_cam_feedback.evaluate.latex import latex_tables
 from napari_cam_feedback.evaluate.pictures import Picture
+from napari_cam_feedback.evaluate.report_figures import draw_measures
+from napari_cam_feedback.evaluate.report_page import Section, make_page
+from napari_cam_feedback.evaluate.report_tables import (
+    before_after_table,
+    class_csv,
+    class_sections,
+    confusion_csv,
+    filter_section,
+    flip_section,
+    meanings,
+    version_tables,
+)
+from napari_cam_feedback.evaluate.versions import VersionComparison
+from napari_cam_feedback.explain.filter_changes import FilterChanges
 from napari_cam_feedback.files import write_bytes, write_json, write_text
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; } th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; }
-th { text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.better { color: #116329; } .worse { color: #a40e26; } .verdict { font-size: 1.2em; }
-figure { margin: 1em 0; } figcaption { font-size: .9em; color: #555; } img { max-width: 100%; }
-"""
 
 
 def write_report(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     *,
     title: str,
     summary: str,
-    comparison: Comparison,
+    comparison: Comparison | VersionComparison,
     pictures: Sequence[Picture] = (),
     facts: Mapping[str, Any] | None = None,
+    histories: Sequence[Picture] = (),
+    filters: Mapping[str, FilterChanges] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write ``report.html``, ``report.json``, ``report.csv`` and ``pictures/<key>.png``.
+
+    Of a `VersionComparison` also ``classes.csv``, ``confusion.csv``, ``tables.tex``, and for each version but the first
+    ``flips-<name>.csv`` and, where they were looked at, ``filters-<name>.csv``. The page comes last: where it is, the rest
+    is whole.
 
     Parameters
     ----------
     folder : path
-        Made if need be.
+        Made if need be; files of these names are replaced.
     title, summary : str
         Heading, and the verdict in words.
-    comparison : Comparison
-        Before and after.
+    comparison : Comparison or VersionComparison
+        The numbers; the latter with intervals, classes and changed predictions.
     pictures : sequence of Picture
-        Shown on the page and written as files.
+        Of items: shown on the page and written as files.
     facts : mapping, optional
         What the reader needs to repeat it: data, model, seeds, versions, command. Plain JSON values.
+    histories : sequence of Picture
+        Of the painted images' probabilities, run by run.
+    filters : mapping, optional
+        Name of a version to the change of its filters from the first one.
+    notes : sequence of str
+        Sentences on what could not be compared.
 
     Returns
     -------
@@ -60,59 +78,48 @@ def write_report(
     facts = dict(facts or {})
     for picture in pictures:
         write_bytes(folder / "pictures" / f"{picture.key.removesuffix('.png')}.png", picture.png)
-    write_json(
-        folder / "report.json",
-        {"title": title, "summary": summary, "facts": facts, "comparison": comparison.to_json()},
-    )
+    content = {"title": title, "summary": summary, "facts": facts, "comparison": comparison.to_json()}
+    if isinstance(comparison, VersionComparison):
+        content["notes"] = list(notes)
+        sections = _version_sections(comparison, histories, filters or {})
+        _write_tables(folder, comparison, filters or {}, facts.get("Command"))
+    else:
+        sections = [Section("Before and after", before_after_table(comparison.rows) + meanings(comparison.rows))]
+    write_json(folder / "report.json", content)
     write_text(folder / "report.csv", comparison.to_csv())
     page = folder / "report.html"
-    write_text(page, _page(title, summary, comparison, pictures, facts))
+    write_text(page, make_page(title, summary, sections, pictures, facts, notes))
     return page
 
 
-def _page(title: str, summary: str, comparison: Comparison, pictures: Sequence[Picture], facts: Mapping[str, Any]) -> str:
-    rows = "\n".join(_row(row) for row in comparison.rows)
-    figures = "\n".join(
-        f'<figure><img alt="" src="data:image/png;base64,{base64.b64encode(p.png).decode()}">'
-        f"<figcaption>{html.escape(p.caption)}</figcaption></figure>"
-        for p in pictures
-    )
-    known = "\n".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p class="verdict">{html.escape(summary)}</p>
-<h2>Before and after</h2>
-<table><tr><th>split</th><th>measure</th><th>before</th><th>after</th><th>change</th></tr>
-{rows}
-</table>
-<details><summary>What the measures mean</summary><dl>
-{_meanings(comparison.rows)}
-</dl></details>
-<h2>Images</h2>
-{figures}
-<h2>How this was made</h2>
-<table>{known}</table>
-</body></html>
-"""
+def file_name(name: str) -> str:
+    """Return the name of a version as part of a file's name, on any system."""
+    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip(".") or "version"
 
 
-def _row(row: ComparisonRow) -> str:
-    kind = {True: "better", False: "worse", None: ""}[row.better]
-    before, after = row.texts
-    return (
-        f"<tr><td>{html.escape(row.split)}</td><td>{html.escape(MEASURES[row.measure].name)}</td>"
-        f'<td class="number">{before}</td><td class="number">{after}</td>'
-        f'<td class="number {kind}">{show(row.change, signed=True)}</td></tr>'
-    )
+def _version_sections(
+    comparison: VersionComparison, histories: Sequence[Picture], filters: Mapping[str, FilterChanges]
+) -> list[Section]:
+    rows = [row for rows in comparison.rows for row in rows]
+    sections = [
+        Section("Measures", version_tables(comparison) + meanings(rows, intervals=True), [draw_measures(comparison)]),
+        Section("Classes and confusion", class_sections(comparison)),
+        Section("Changed predictions", flip_section(comparison)),
+    ]
+    if histories:
+        sections.append(Section("The painted images during retuning", "", histories))
+    if filters:
+        sections.append(Section("Filters", filter_section(filters, comparison.names[0])))
+    return sections
 
 
-def _meanings(rows: Sequence[ComparisonRow]) -> str:
-    """What the measures that occur mean, as a list."""
-    used = {row.measure for row in rows}
-    items = []
-    for key, measure in MEASURES.items():
-        if key in used:
-            direction = f" ({measure.direction})" if measure.direction else ""
-            items.append(f"<dt>{html.escape(measure.name)}{direction}</dt><dd>{html.escape(measure.meaning)}</dd>")
-    return "\n".join(items)
+def _write_tables(
+    folder: Path, comparison: VersionComparison, filters: Mapping[str, FilterChanges], command: str | None
+) -> None:
+    write_text(folder / "classes.csv", class_csv(comparison))
+    write_text(folder / "confusion.csv", confusion_csv(comparison))
+    write_text(folder / "tables.tex", latex_tables(comparison, command))
+    for name, flips in zip(comparison.names[1:], comparison.flips, strict=True):
+        write_text(folder / f"flips-{file_name(name)}.csv", flips.to_csv(comparison.class_names))
+        if name in filters:
+            filters[name].save_csv(folder / f"filters-{file_name(name)}.csv")

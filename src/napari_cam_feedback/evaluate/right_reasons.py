@@ -77,6 +77,29 @@ class RightReasons:
         return {**asdict(self), "gap": self.gap, "specificity": self.specificity}
 
 
+@dataclass(frozen=True, eq=False)
+class ItemReasons:
+    """The measures of each of N masked images.
+
+    Attributes
+    ----------
+    indices : ndarray
+        (N,) int64, items of the dataset.
+    values : dict
+        Name of an attribute of `RightReasons` to (N,) float64, NaN where the measure is undefined for the image or was not
+        asked for. An image counts with the mean over its fills.
+    """
+
+    indices: np.ndarray
+    values: dict[str, np.ndarray]
+
+    def means(self) -> RightReasons:
+        """Return the means over the images for which each measure is defined."""
+        known = {name: values[~np.isnan(values)] for name, values in self.values.items()}
+        means = {name: float(values.mean()) if len(values) else None for name, values in known.items()}
+        return RightReasons(n=len(self.indices), **means)  # type: ignore[arg-type]
+
+
 def right_reasons(
     classifier: Classifier,
     dataset: Dataset,
@@ -90,7 +113,42 @@ def right_reasons(
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,
 ) -> RightReasons | None:
-    """Measure the masked ones among some labelled images.
+    """Measure the masked ones among some labelled images; parameters and errors as of `item_reasons`.
+
+    Returns
+    -------
+    RightReasons or None
+        None where no image has a mask.
+    """
+    found = item_reasons(
+        classifier,
+        dataset,
+        indices,
+        masks,
+        cache=cache,
+        batch_size=batch_size,
+        seed=seed,
+        full=full,
+        stop=stop,
+        fabric=fabric,
+    )
+    return None if found is None else found.means()
+
+
+def item_reasons(
+    classifier: Classifier,
+    dataset: Dataset,
+    indices: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    *,
+    cache: InputCache | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    full: bool = True,
+    stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
+) -> ItemReasons | None:
+    """Measure the masked ones among some labelled images, and tell the measures of each.
 
     Parameters
     ----------
@@ -117,7 +175,7 @@ def right_reasons(
 
     Returns
     -------
-    RightReasons or None
+    ItemReasons or None
         None where no image has a mask.
 
     Raises
@@ -137,6 +195,7 @@ def right_reasons(
                 for index, mask in zip(picked, image_masks, strict=True):
                     check_mask(dataset, int(index), mask)
                 input_masks = torch.stack([classifier.preprocessing.mask(mask) for mask in image_masks])
+                measure.items = picked
                 predicted = measure.refilled(inputs, input_masks, dataset.labels[picked])
                 if swaps is not None:
                     measure.elsewhere(inputs, input_masks, predicted)
@@ -161,7 +220,9 @@ class _Measure:
         # One for each measure, so that leaving out one does not change the others.
         self.fills, self.places, self.donors = (torch.Generator() for _ in range(3))
         self.number = 0
-        # Of each value: the number of its batch, which measure it is of, and the value.
+        #: (N,) int64, the items of the inputs that come next.
+        self.items = np.empty(0, np.int64)
+        # Of each value: the number of its batch, which measure it is of, its item, and the value.
         self.rows: list[np.ndarray] = []
 
     def begin(self, number: int, seed: int) -> None:
@@ -171,9 +232,10 @@ class _Measure:
         for generator in (self.fills, self.places, self.donors):
             generator.manual_seed(own)
 
-    def _add(self, name: str, values: np.ndarray) -> None:
+    def _add(self, name: str, values: np.ndarray, items: np.ndarray | None = None) -> None:
         same = np.ones(len(values))
-        self.rows.append(np.stack([self.number * same, _MEASURED.index(name) * same, values], 1))
+        items = self.items if items is None else items
+        self.rows.append(np.stack([self.number * same, _MEASURED.index(name) * same, items, values], 1))
 
     def _predict(self, inputs: torch.Tensor) -> np.ndarray:
         with autocast(self.fabric):
@@ -207,22 +269,25 @@ class _Measure:
         if len(had):
             cleared = get_fill("surround")(inputs[had], masks[had], self.donors)
             now = self._predict(torch.where(places[:, None], patches, cleared))
-            self._add("swap_flip_rate", now != predicted[had])
+            self._add("swap_flip_rate", now != predicted[had], picked[had])
 
     def _after_fills(self, inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> np.ndarray:
         """Predictions (5, N) after each of the measuring fills."""
         return np.stack([self._predict(get_fill(name)(inputs, masks, generator)) for name in MEASURING_FILLS])
 
-    def result(self) -> RightReasons | None:
-        """Return the means over the images of all processes; None where there was none."""
-        rows = gather_rows(np.concatenate([np.empty((0, 3)), *self.rows]), self.fabric)
+    def result(self) -> ItemReasons | None:
+        """Return the measures of the images of all processes; None where there was none."""
+        rows = gather_rows(np.concatenate([np.empty((0, 4)), *self.rows]), self.fabric)
         # The order of one process, for the last digits of the means.
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        values = {name: rows[rows[:, 1] == which, 2] for which, name in enumerate(_MEASURED)}
-        if not len(values["accuracy"]):
+        items = rows[rows[:, 1] == _MEASURED.index("accuracy"), 2].astype(np.int64)
+        if not len(items):
             return None
-        means = {name: float(found.mean()) if len(found) else None for name, found in values.items()}
-        return RightReasons(n=len(values["accuracy"]), **means)  # type: ignore[arg-type]
+        place = {int(item): n for n, item in enumerate(items)}
+        table = np.full((len(_MEASURED), len(items)), np.nan)
+        for _, which, item, value in rows:
+            table[int(which), place[int(item)]] = value
+        return ItemReasons(items, dict(zip(_MEASURED, table, strict=True)))
 
 
 class _Swaps:
@@ -261,11 +326,11 @@ class _Swaps:
 
 
 def _shares(maps: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
-    """Share of each signed map (N, 1, h, w) inside its mask (N, H, W), without those that have no positive evidence."""
+    """Share of each signed map (N, 1, h, w) inside its mask (N, H, W); NaN where it has no positive evidence."""
     size = (int(masks.shape[1]), int(masks.shape[2]))
     large = torch.nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
     shares = [mass_inside(signed, mask) for signed, mask in zip(large[:, 0].numpy(), masks.numpy(), strict=True)]
-    return np.array([share for share in shares if share is not None], float)
+    return np.array([np.nan if share is None else share for share in shares], float)
 
 
 def check_mask(dataset: Dataset, index: int, mask: np.ndarray) -> None:

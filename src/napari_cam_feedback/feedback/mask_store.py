@@ -37,6 +37,8 @@ class MaskStore(Mapping[str, np.ndarray]):
     ----------
     folder : path
         Made when the first mask is written.
+    author : str, optional
+        Noted for masks that are put without an author of their own.
 
     Raises
     ------
@@ -44,10 +46,11 @@ class MaskStore(Mapping[str, np.ndarray]):
         The folder's index cannot be read, or is a link out of the folder.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], author: str | None = None) -> None:
         self.folder = Path(folder)
+        self._author = author
         self._lock = threading.RLock()
-        self._unsaved: dict[str, tuple[np.ndarray, str | None]] = {}
+        self._unsaved: dict[str, tuple[np.ndarray, str | None, str | None]] = {}
         self._index: dict[str, dict[str, Any]] = {}
         leak = self._leak(self._index_path)
         if leak is not None:
@@ -133,8 +136,8 @@ class MaskStore(Mapping[str, np.ndarray]):
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
-            keys = set(self._files) | {key for key, (mask, _) in self._unsaved.items() if mask.any()}
-            keys -= {key for key, (mask, _) in self._unsaved.items() if not mask.any()}
+            keys = set(self._files) | {key for key, (mask, *_) in self._unsaved.items() if mask.any()}
+            keys -= {key for key, (mask, *_) in self._unsaved.items() if not mask.any()}
         return iter(sorted(keys))
 
     def __len__(self) -> int:
@@ -151,6 +154,7 @@ class MaskStore(Mapping[str, np.ndarray]):
         *,
         image_size: tuple[int, int] | None = None,
         author: str | None = None,
+        time: str | None = None,
     ) -> None:
         """Write a mask; one without a painted pixel removes the file.
 
@@ -163,7 +167,9 @@ class MaskStore(Mapping[str, np.ndarray]):
         image_size : tuple of int, optional
             (H, W) that the mask must have.
         author : str, optional
-            Noted in the index.
+            Noted in the index; by default the store's, and nobody where it is empty.
+        time : str, optional
+            When it was painted, ISO 8601, for a mask that comes from elsewhere; by default now.
 
         Raises
         ------
@@ -179,7 +185,8 @@ class MaskStore(Mapping[str, np.ndarray]):
             raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
         path = self.path(key)
         with self._lock:
-            self._unsaved[key] = (painted.copy(), author)
+            author = self._author if author is None else author
+            self._unsaved[key] = (painted.copy(), author, time)
             # A link in the file's own place is replaced, not followed; one on the way there would be.
             leak = self._leak(path.parent)
             if leak is not None:
@@ -191,8 +198,8 @@ class MaskStore(Mapping[str, np.ndarray]):
                 self._files[key] = path
                 self._index[key] = {
                     "size": list(painted.shape),
-                    "author": author,
-                    "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "author": author or None,
+                    "time": time or datetime.now(UTC).isoformat(timespec="seconds"),
                 }
                 if other is not None and other != path:
                     self._forget_file(other)
@@ -229,8 +236,8 @@ class MaskStore(Mapping[str, np.ndarray]):
     def retry(self) -> None:
         """Write what is unsaved; raises StorageError if it fails again."""
         with self._lock:
-            for key, (mask, author) in list(self._unsaved.items()):
-                self.put(key, mask, author=author)
+            for key, (mask, author, time) in list(self._unsaved.items()):
+                self.put(key, mask, author=author, time=time)
 
     def info(self, key: str) -> dict[str, Any]:
         """Return size, author and time of a mask as the index has them; empty where it has none."""

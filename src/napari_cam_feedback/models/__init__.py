@@ -10,14 +10,14 @@ from napari_cam_feedback.models.loading import load_classifier
 from napari_cam_feedback.models.networks import ARCHITECTURES
 from napari_cam_feedback.models.opening import open_pair
 from napari_cam_feedback.models.options import ModelOptions, make_options
+from napari_cam_feedback.models.own_preprocessing import default_preprocessing
 from napari_cam_feedback.models.storage import read_header, save_classifier
 from napari_cam_feedback.models.taps import ActivationTap
-from napari_cam_feedback.models.training import (
-    TrainConfig,
-    TrainStep,
-    default_preprocessing,
-    train_classifier,
-)
+from napari_cam_feedback.models.train_config import TrainConfig
+from napari_cam_feedback.models.train_recipe import TrainRecipe, make_recipe, read_recipe
+from napari_cam_feedback.models.train_run import Training, open_training
+from napari_cam_feedback.models.training import TrainStep, train_classifier
+from napari_cam_feedback.models.transfer import Transfer, transfer
 
 __all__ = [
     "ARCHITECTURES",
@@ -29,7 +29,10 @@ __all__ = [
     "LinearHead",
     "ModelOptions",
     "TrainConfig",
+    "TrainRecipe",
     "TrainStep",
+    "Training",
+    "Transfer",
     "build_classifier",
     "check_fits",
     "default_preprocessing",
@@ -38,10 +41,14 @@ __all__ = [
     "list_layers",
     "load_classifier",
     "make_options",
+    "make_recipe",
     "open_pair",
+    "open_training",
     "pick_device",
     "read_class_names",
     "read_header",
+    "read_recipe",
     "save_classifier",
     "train_classifier",
+    "transfer",
 ]

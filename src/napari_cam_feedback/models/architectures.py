@@ -66,7 +66,8 @@ def build_module(
     ----------
     arch : str
         A key of `ARCHITECTURES`; ``torchvision:NAME`` or ``timm:NAME`` for a classification model of those packages;
-        ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE`` or ``torchscript:FILE``.
+        ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE`` or ``torchscript:FILE``;
+        ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`).
     num_classes, channels : int
         Number of outputs, channels of the input. Where a network of torchvision or timm is to take other than 3, its first
         convolution is another one.
@@ -89,6 +90,10 @@ def build_module(
     if arch.startswith(TIMM):
         return with_channels(_build_timm(arch.removeprefix(TIMM), num_classes, size), channels)
     kind, _, rest = arch.partition(":")
+    if kind == "gap":
+        from napari_cam_feedback.models.gap import build_gap
+
+        return build_gap(arch, num_classes, channels, size, trust=trust)
     if kind in _PROGRAMS:
         from napari_cam_feedback.models.programs import load_program
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.parts import inside, learning_parameters
 from napari_cam_feedback.models.taps import ActivationTap
 from napari_cam_feedback.retune.methods.base import Batch, Method, Outputs
 from napari_cam_feedback.retune.methods.second_derivatives import plain_attention
@@ -75,7 +74,7 @@ class Trainer:
         self.strength = strength
         self.strengths: dict[str, float] = {}
         self.freeze_batch_norm = freeze_batch_norm
-        self._trained = trained_parameters(tuned.module, freeze)
+        self._trained = learning_parameters(tuned.module, freeze)
         self._frozen_parts = freeze
         self._layers = tuple(dict.fromkeys(name for method in methods for name in method.layers(tuned)))
         self._needs_layer = any(method.needs_layer for method in methods)
@@ -127,7 +126,7 @@ class Trainer:
         module.eval()
         if not self.freeze_batch_norm:
             for name, layer in module.named_modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not _inside(name, self._frozen_parts):
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not inside(name, self._frozen_parts):
                     layer.train()
 
     def step(self, batch: Batch, extras: list[torch.Tensor | None]) -> dict[str, float] | None:
@@ -234,32 +233,3 @@ class Trainer:
             assert isinstance(reduced, torch.Tensor)
             stacked = reduced
         return dict(zip(terms, stacked.tolist(), strict=True))
-
-
-def trained_parameters(module: torch.nn.Module, freeze: tuple[str, ...]) -> list[torch.nn.Parameter]:
-    """Return the parameters that are not in a frozen part.
-
-    Raises
-    ------
-    ConfigError
-        There is no part of a name (the nearest are given), or nothing is left to train.
-    """
-    names = [name for name, _ in module.named_parameters()]
-    parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
-    for part in freeze:
-        if part not in parts:
-            near = difflib.get_close_matches(part, parts, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"its parts are {', '.join(_top(names))}."
-            raise ConfigError(f"The model has no part {part!r} to freeze; {hint}")
-    kept = [parameter for name, parameter in module.named_parameters() if not _inside(name, freeze)]
-    if not kept:
-        raise ConfigError("All parts of the model are frozen, so nothing can be retuned; freeze fewer.")
-    return kept
-
-
-def _inside(name: str, parts: tuple[str, ...]) -> bool:
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
-
-
-def _top(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(name.split(".")[0] for name in names))

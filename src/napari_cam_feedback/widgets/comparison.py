@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_cam_feedback.widgets.grid import grid_of
-from napari_cam_feedback.widgets.inspections import InspectionLoader
-from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, IMAGE, find_layer, tag
+from napari_cam_feedback.widgets.grid_layers import GridLayers
+from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, IMAGE, NAMESPACE, find_layers, tag
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -27,33 +27,40 @@ if TYPE_CHECKING:
 OWNER = "comparison"
 #: The difference of two maps in 0..1 is shown with at least this range on either side.
 LEAST_LIMIT = 0.3
-#: Names of the comparison layers, which are their roles too.
+#: Roles of the comparison layers, and their names unless they are given others.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
 
 # Blue and orange are told apart with any colour vision; the arrow and the word say the same.
-_BETTER, _WORSE = "#4FC3F7", "#FFB74D"
+_COLOURS = {"better": "#4FC3F7", "worse": "#FFB74D"}
 #: Measures that follow from others in the table, for which it has no room; the reports have them.
 LEFT_OUT = ("gap", "random_flip_rate")
-COLUMNS = ("Measure", "Before", "After", "Change")
+COLUMNS = ("Measure", "Before", "After", "Change", "95 %")
 _ROW_PIXELS = 19
+_ROOM_FOR_INTERVALS = 420
 
 
 def change_text(row: ComparisonRow) -> str:
-    """Return the change as an arrow, a signed number and, where one direction is better, whether it is for the better."""
+    """Return the change as an arrow, a signed number and a word: better, worse, or unsure where it may be chance."""
     if row.change is None:
         return "–"
     if abs(row.change) < 0.0005:
         return "= 0.000"
     arrow = "▲" if row.change > 0 else "▼"
-    words = {True: " better", False: " worse", None: ""}[row.better]
-    return f"{arrow} {row.change:+.3f}{words}"
+    return f"{arrow} {row.change:+.3f} {row.mark}".rstrip()
+
+
+def interval_text(row: ComparisonRow) -> str:
+    """Return the ends of the interval of the change, empty where there is none."""
+    interval = None if row.certainty is None else row.certainty.change
+    return "" if interval is None else f"{interval.low:+.2f}…{interval.high:+.2f}"
 
 
 class ComparisonTable(QTableWidget):
-    """Rows of a `Comparison`, split by split: measure, before, after, change."""
+    """Rows of a `Comparison`, split by split: measure, before, after, change, and its interval where there are any."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(COLUMNS), parent)
+        self._intervals = False
         self.setHorizontalHeaderLabels(list(COLUMNS))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -73,6 +80,8 @@ class ComparisonTable(QTableWidget):
 
         self.clearSpans()
         self.setRowCount(0)
+        self._intervals = any(row.certainty is not None for row in rows)
+        self._fit()
         split = None
         for row in rows:
             if row.measure in LEFT_OUT:
@@ -81,10 +90,11 @@ class ComparisonTable(QTableWidget):
                 split = row.split
                 self._add_title(split)
             measure = MEASURES[row.measure]
-            texts = (measure.short, *row.texts, change_text(row))
+            texts = (measure.short, *row.texts, change_text(row), interval_text(row))
             meaning = f"{measure.name}, on {row.split}: {measure.meaning}"
             if measure.direction:
                 meaning += f" {measure.direction.capitalize()}."
+            meaning += _how_sure(row)
             number = self.rowCount()
             self.insertRow(number)
             for column, text in enumerate(texts):
@@ -92,11 +102,19 @@ class ComparisonTable(QTableWidget):
                 item.setToolTip(meaning)
                 if column in (1, 2):
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if text.endswith(("better", "worse")):
-                    item.setForeground(QBrush(QColor(_BETTER if row.better else _WORSE)))
+                if column == 3 and row.mark in _COLOURS:
+                    item.setForeground(QBrush(QColor(_COLOURS[row.mark])))
                 self.setItem(number, column, item)
         header = self.horizontalHeader().sizeHint().height()
         self.setFixedHeight(header + _ROW_PIXELS * self.rowCount() + 16)
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show the intervals where there are any, and room for them; they are in the tooltips too."""
+        self.setColumnHidden(len(COLUMNS) - 1, not self._intervals or self.width() < _ROOM_FOR_INTERVALS)
 
     def _add_title(self, split: str) -> None:
         number = self.rowCount()
@@ -111,9 +129,30 @@ class ComparisonTable(QTableWidget):
     def texts(self) -> list[tuple[str, ...]]:
         """Return what the table shows, row by row."""
         return [
-            tuple("" if (item := self.item(row, column)) is None else item.text() for column in range(len(COLUMNS)))
+            tuple("" if (item := self.item(row, column)) is None else item.text() for column in self._shown_columns())
             for row in range(self.rowCount())
         ]
+
+    def _shown_columns(self) -> list[int]:
+        return [column for column in range(len(COLUMNS)) if not self.isColumnHidden(column)]
+
+
+def _how_sure(row: ComparisonRow) -> str:
+    """Return intervals and p value of a row, for its tooltip."""
+    sure = row.certainty
+    if sure is None:
+        return ""
+    parts = [
+        f"{name} {interval}"
+        for name, interval in (("before", sure.before), ("after", sure.after), ("change", sure.change))
+        if interval is not None
+    ]
+    said = f"\n95 % intervals over the images: {', '.join(parts)}." if parts else ""
+    if sure.p_value is not None:
+        said += f"\nMcNemar's exact test of the change: p = {sure.p_value:.3g}."
+    if row.mark == "unsure":
+        said += "\nThe interval of the change holds 0, so it may be chance."
+    return said
 
 
 @dataclass(frozen=True)
@@ -183,138 +222,93 @@ class PairInspector:
         return pair
 
 
-class ComparisonLayers(QObject):
-    """``CAM before``, ``CAM after`` and ``CAM difference`` of the current image, beside it in napari's grid.
+class ComparisonLayers(GridLayers):
+    """The CAMs of the current image before and after, and their difference, beside it in napari's grid.
 
-    They follow the person from image to image until they are hidden.
+    They follow the person from image to image until they are hidden. `described` tells what the two classifiers make of the
+    current image, whether the layers are shown or not.
 
-    Signals
-    -------
-    shown : bool
-        Whether the layers are in the viewer now.
-    described : str
-        A sentence on the current image: what the two classifiers make of it.
+    Parameters
+    ----------
+    session : Session
+        Whose image is compared.
+    owner : str
+        Who shows them: layers of another owner are left alone.
     """
 
-    shown = Signal(bool)
-    described = Signal(str)
-
-    def __init__(self, session: Session, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._session = session
+    def __init__(self, session: Session, parent: QObject | None = None, *, owner: str = OWNER) -> None:
+        super().__init__(session, owner, parent)
         self._pairs: PairInspector | None = None
-        self._loader: InspectionLoader | None = None
-        self._wanted: tuple[int, int, str] | None = None
-        self._on = False
-        session.inspected.connect(self._follow)
-        session.closing.connect(self.close)
+        self._names = LAYER_NAMES
 
-    @property
-    def on(self) -> bool:
-        """Whether the layers are shown."""
-        return self._on
+    def use(self, pairs: PairInspector | None, names: tuple[str, str, str] = LAYER_NAMES) -> None:
+        """Compare these two from now on; None ends the comparison.
 
-    def use(self, pairs: PairInspector | None) -> None:
-        """Compare these two from now on; None ends the comparison."""
+        Parameters
+        ----------
+        pairs : PairInspector or None
+            The two.
+        names : tuple of str
+            What the layers are called.
+        """
         self.hide()
-        self._pairs = pairs
-        self._wanted = None
-        if pairs is None:
-            return
-        if self._loader is None:
-            self._loader = InspectionLoader(self._session.jobs.main, self._arrived)
-        # The loader only needs an inspector's classifier, peek and get.
-        self._loader.use(pairs)  # type: ignore[arg-type]
-        if self._session.inspection is not None:
-            self._follow(self._session.inspection)
-
-    def show(self) -> None:
-        """Show the layers, now or as soon as they are computed."""
-        if self._pairs is None or self._on:
-            return
-        self._on = True
-        self.shown.emit(True)
-        if self._session.inspection is not None:
-            self._follow(self._session.inspection)
-
-    def hide(self) -> None:
-        """Remove the layers and give the viewer back as it was."""
-        if not self._on:
-            return
-        grid = grid_of(self._session)
-        if grid.owner == OWNER:
-            grid.leave()
-        else:
-            self._left()
+        self._pairs, self._names = pairs, names
+        self._use(pairs)
+        self._follow_current()
 
     def close(self) -> None:
         """End the thread."""
         self._pairs = None
-        if self._loader is not None:
-            self._loader.close()
+        super().close()
 
-    def _left(self) -> None:
-        self._on = False
-        viewer = self._session.viewer
-        if viewer is not None:
-            with grid_of(self._session).changes():
-                for name in LAYER_NAMES:
-                    layer = find_layer(viewer, name)
-                    if layer is not None:
-                        viewer.layers.remove(layer)
-        self.shown.emit(False)
+    def _ready(self) -> bool:
+        return self._pairs is not None
 
     def _follow(self, inspection: Inspection) -> None:
-        pairs, loader = self._pairs, self._loader
-        if pairs is None or loader is None:
+        pairs = self._pairs
+        if pairs is None:
             return
         if self._session.inspector is pairs.before:
             pairs.note(inspection)
-        request = (inspection.index, inspection.target, inspection.method)
-        self._wanted = request
-        found = pairs.peek(*request)
-        if found is not None:
-            self._show(found)
-        else:
-            loader.request([request])
+        self._ask(pairs, (inspection.index, inspection.target, inspection.method))
 
-    def _arrived(self, request: Any, pair: Any, sentence: str | None) -> None:
-        if request != self._wanted or self._pairs is None:
-            return
-        if pair is not None:
-            self._show(pair)
-        elif sentence is not None:
-            self.described.emit(sentence)
-
-    def _show(self, pair: Pair) -> None:
-        self.described.emit(describe_pair(pair, self._session.class_names))
+    def _show(self, found: Pair) -> None:
+        self.described.emit(describe_pair(found, self._session.class_names))
         if not self._on:
             return
         grid = grid_of(self._session)
         with grid.changes():
-            layers = [self._layer(name, pair.maps[name], pair.before.key) for name in LAYER_NAMES]
+            layers = [self._layer(place, found) for place in range(len(LAYER_NAMES))]
             image = self._session.layers.get(IMAGE)
-            grid.show(OWNER, layers, self._left, keep=[] if image is None else [image])
+            grid.show(self._owner, layers, self._left, keep=[] if image is None else [image])
 
-    def _layer(self, name: str, data: np.ndarray, key: str) -> Image:
+    def _find(self, role: str) -> Any:
+        for layer in find_layers(self._session.viewer, role):
+            if layer.metadata[NAMESPACE].get("owner") == self._owner:
+                return layer
+        return None
+
+    def _layer(self, place: int, pair: Pair) -> Image:
         from napari.layers import Image
 
-        viewer = self._session.viewer
-        layer = find_layer(viewer, name)
-        difference = name == LAYER_NAMES[2]
+        role, viewer = LAYER_NAMES[place], self._session.viewer
+        data = pair.maps[role]
+        layer = self._find(role)
+        difference = place == 2
         # Symmetric, so that black is "as before"; a floor keeps tiny changes from looking like large ones.
         largest = max(float(np.abs(data).max(initial=0)), LEAST_LIMIT)
         limits = (-largest, largest) if difference else (0.0, 1.0)
+        metadata = tag(role, pair.before.key, owner=self._owner)
         if layer is not None:
             layer.data = data
-            layer.metadata = tag(name, key)
+            layer.metadata = metadata
             if difference:
                 layer.contrast_limits = limits
             return layer
         layer = Image(
             data,
-            name=name,
-            metadata=tag(name, key),
+            name=self._names[place],
+            metadata=metadata,
             colormap=difference_colormap() if difference else self._session.layers.look.colours(),
             contrast_limits=limits,
             blending="translucent_no_depth",
@@ -324,6 +318,12 @@ class ComparisonLayers(QObject):
             layer.contrast_limits_range = (-1.0, 1.0)
         viewer.layers.append(layer)
         return layer
+
+    def _remove(self) -> None:
+        for role in LAYER_NAMES:
+            layer = self._find(role)
+            if layer is not None:
+                self._session.viewer.layers.remove(layer)
 
 
 def describe_pair(pair: Pair, class_names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ def open_dock(viewer: Any, name: str) -> Any:
     viewer : napari.Viewer
         The viewer.
     name : str
-        As in the manifest: Session, Browse, Filters, Concepts, Retune.
+        As in the manifest: Session, Browse, Filters, Concepts, Retune, Compare, …
     """
     # Without the plugin proxy, so that napari hands the widget a viewer as it does from its own menu.
     real = getattr(viewer, "__wrapped__", viewer)

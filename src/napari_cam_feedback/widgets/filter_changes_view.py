@@ -197,7 +197,7 @@ class ChangesView(QWidget):
         """Offer the versions and splits of the project that is open."""
         session = self.study.session
         project, classifier = session.project, session.classifier
-        versions = () if project is None else project.versions
+        versions = () if project is None else project.available
         names = [version.id for version in versions]
         splits = [] if session.dataset is None else list(session.dataset.split_names)
         self._fill(self.before, names)
@@ -206,7 +206,7 @@ class ChangesView(QWidget):
         if project is not None:
             current = project.current
             self.after.setCurrentText(current.id)
-            self.before.setCurrentText(current.parent or names[0])
+            self.before.setCurrentText(current.parent if current.parent in names else names[0])
         layer = None if classifier is None else classifier.target_layer
         if self.found is not None and (project is None or self.found.names[1] not in names or layer != self._layer):
             self._show(None)

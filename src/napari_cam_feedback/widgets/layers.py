@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,11 +109,15 @@ class ItemLayers:
     ----------
     look : MapLook
         How maps are drawn; change it with `set_look`.
+    aside : set of str
+        Roles whose layer is hidden for a while by the program, not by the person.
     """
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
         self.look = MapLook()
+        self._to_hide: set[str] = set()
+        self.aside: set[str] = set()
         self._size: tuple[int, int] | None = None
         self._limits: tuple[float, float] | None = None
 
@@ -188,6 +193,20 @@ class ItemLayers:
         if look.contour != before.contour and cam is not None:
             self._show_contour(cam.data, cam.metadata[NAMESPACE]["key"])
 
+    def hidden(self) -> list[str]:
+        """Return the roles of those of our layers that the person has hidden, in the order of `ROLES`."""
+        found = {role: self.get(role) for role in ROLES if role not in self.aside}
+        return [role for role, layer in found.items() if layer is not None and not layer.visible]
+
+    def hide(self, roles: Iterable[str]) -> None:
+        """Hide the layers of these roles and show the others; one that is not there yet, once it is made."""
+        self._to_hide = set(roles) & set(ROLES)
+        for role in ROLES:
+            layer = self.get(role)
+            if layer is not None:
+                layer.visible = role not in self._to_hide
+                self._to_hide.discard(role)
+
     def _show_contour(self, shown: np.ndarray, key: str | None) -> None:
         """Draw the line around where a map reaches the chosen share of its maximum, or remove it where none is wanted."""
         layer = self.get(CONTOUR)
@@ -262,6 +281,9 @@ class ItemLayers:
         above = ROLES[ROLES.index(role) + 1 :]
         places = [viewer.layers.index(found) for other in above if (found := self.get(other)) is not None]
         selected = viewer.layers.selection.active
+        if role in self._to_hide:
+            self._to_hide.discard(role)
+            layer.visible = False
         viewer.layers.insert(min(places) if places else len(viewer.layers), layer)
         if selected is not None and selected in viewer.layers:
             viewer.layers.selection.active = selected

@@ -208,8 +208,12 @@ def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Projec
         and project.dataset.source is not None
         and project.dataset.source.resolve() == dataset.source.resolve()
     )
-    first = load_version(project, project.versions[0].id, "cpu", source.consents)
-    if not same_data or first.to("cpu").fingerprint() != classifier.copy().to("cpu").fingerprint():
+    first = project.versions[0]
+    if first.deleted is None:
+        began_with = load_version(project, first.id, "cpu", source.consents).fingerprint()
+    else:
+        began_with = first.fingerprint
+    if not same_data or began_with != classifier.copy().to("cpu").fingerprint():
         raise StorageError(
             f"{source.project} holds a project with another model, other settings or other images; choose another project "
             "folder, or open that one as an existing project."

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_cam_feedback.widgets.grid import grid_of
-from napari_cam_feedback.widgets.inspections import InspectionLoader
+from napari_cam_feedback.widgets.grid_layers import GridLayers
 from napari_cam_feedback.widgets.layers import CLASS_MAP, IMAGE, NAMESPACE, find_layers, shown_image, tag
 
 if TYPE_CHECKING:
@@ -25,73 +25,35 @@ CLASS_IMAGE = "class image"
 _LINKED = ("contrast_limits", "gamma", "colormap", "opacity")
 
 
-class ClassLayers(QObject):
+class ClassLayers(GridLayers):
     """A cell of the grid for each class: the image and over it the class's map, all maps on one scale.
 
-    They follow the person from image to image until they are hidden, or the grid is left in another way.
-
-    Signals
-    -------
-    shown : bool
-        Whether they are in the viewer now.
-    described : str
-        A sentence where the maps could not be made, an empty one where they are there.
+    They follow the person from image to image until they are hidden, or the grid is left in another way. `described` gives a
+    sentence where the maps could not be made, an empty one where they are there.
     """
 
-    shown = Signal(bool)
-    described = Signal(str)
-
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._session = session
+        super().__init__(session, OWNER, parent)
         self._classes: Classes = 4
         self._inspector: ClassInspector | None = None
-        self._loader: InspectionLoader | None = None
-        self._wanted: tuple[int, Classes, str] | None = None
-        self._on = False
         self._size: tuple[int, int, int, int] | None = None
-        session.inspected.connect(self._follow)
         session.item_changed.connect(self._item_changed)
         session.version_changed.connect(self._forget)
         session.opened.connect(self._opened)
-        session.closing.connect(self.close)
-
-    @property
-    def on(self) -> bool:
-        """Whether the layers are shown, or about to be."""
-        return self._on
 
     def choose(self, classes: Classes) -> None:
         """Show so many of the most probable classes, or those of these indices."""
         self._classes = classes
-        if self._on and self._session.inspection is not None:
-            self._follow(self._session.inspection)
-
-    def show(self) -> None:
-        """Show the layers, now or as soon as they are computed."""
-        if self._on or self._session.classifier is None:
-            return
-        self._on = True
-        self.shown.emit(True)
-        if self._session.inspection is not None:
-            self._follow(self._session.inspection)
-
-    def hide(self) -> None:
-        """Remove the layers and give the viewer back as it was."""
-        if not self._on:
-            return
-        grid = grid_of(self._session)
-        if grid.owner == OWNER:
-            grid.leave()
-        else:
-            self._left()
+        if self._on:
+            self._follow_current()
 
     def close(self) -> None:
         """End the thread."""
-        self._on = False
         self._inspector = None
-        if self._loader is not None:
-            self._loader.close()
+        super().close()
+
+    def _ready(self) -> bool:
+        return self._session.classifier is not None
 
     # Following ------------------------------------------------------------------------------------
 
@@ -102,9 +64,7 @@ class ClassLayers(QObject):
     def _forget(self) -> None:
         """Look through another classifier; what the old one is at is of no use any more."""
         self._inspector = None
-        self._wanted = None
-        if self._loader is not None:
-            self._loader.use(None)
+        self._use(None)
 
     def _item_changed(self) -> None:
         """Show the next image at once, without maps until they are there; nothing of one that cannot be read."""
@@ -129,39 +89,23 @@ class ClassLayers(QObject):
             from napari_cam_feedback.explain.class_maps import ClassInspector
 
             self._inspector = ClassInspector(session.classifier, session.dataset)
-            if self._loader is None:
-                self._loader = InspectionLoader(session.jobs.main, self._arrived)
-            # The loader only needs an inspector's classifier, peek and get.
-            self._loader.use(self._inspector)  # type: ignore[arg-type]
-        assert self._loader is not None
+            self._use(self._inspector)
         self._inspector.note(inspection)
-        request = (inspection.index, self._classes, inspection.method)
-        self._wanted = request
-        found = self._inspector.peek(*request)
-        if found is not None:
-            self._show(found)
-        else:
-            self._loader.request([request])
-
-    def _arrived(self, request: Any, maps: Any, sentence: str | None) -> None:
-        if request != self._wanted or not self._on:
-            return
-        if maps is not None:
-            self._show(maps)
-        elif sentence is not None:
-            self.described.emit(sentence)
+        self._ask(self._inspector, (inspection.index, self._classes, inspection.method))
 
     # Layers ---------------------------------------------------------------------------------------
 
-    def _show(self, maps: ClassMaps) -> None:
+    def _show(self, found: ClassMaps) -> None:
+        if not self._on:
+            return
         grid = grid_of(self._session)
         with grid.changes():
-            self._remove(beyond=len(maps.classes))
+            self._remove(beyond=len(found.classes))
             cells: list[tuple[Image, Image]] = []
-            image, limits = shown_image(maps.image)
-            for place in range(len(maps.classes)):
-                below = self._image(place, image, limits, maps)
-                cells.append((below, self._map(place, maps)))
+            image, limits = shown_image(found.image)
+            for place in range(len(found.classes)):
+                below = self._image(place, image, limits, found)
+                cells.append((below, self._map(place, found)))
             grid.show(
                 OWNER,
                 [layer for cell in cells for layer in cell],
@@ -171,7 +115,7 @@ class ClassLayers(QObject):
             )
         self._link([above for _, above in cells])
         # Cells that are new, or that show an image of another size, are fitted to it; else the person's zoom stays.
-        size = (image.shape[0], image.shape[1], maps.step, len(cells))
+        size = (image.shape[0], image.shape[1], found.step, len(cells))
         if self._size not in (None, size):
             self._session.viewer.reset_view()
         self._size = size
@@ -236,19 +180,14 @@ class ClassLayers(QObject):
 
     def _remove(self, beyond: int = 0) -> None:
         viewer = self._session.viewer
-        if viewer is None:
-            return
         for role in (CLASS_IMAGE, CLASS_MAP):
             for layer in find_layers(viewer, role):
                 if layer.metadata[NAMESPACE]["place"] >= beyond:
                     viewer.layers.remove(layer)
 
     def _left(self) -> None:
-        self._on = False
         self._wanted = self._size = None
-        with grid_of(self._session).changes():
-            self._remove()
-        self.shown.emit(False)
+        super()._left()
 
 
 def describe_class(maps: ClassMaps, place: int, class_names: Sequence[str]) -> str:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.config_form import ChoiceBox
 from napari_cam_feedback.widgets.docks import open_dock
+from napari_cam_feedback.widgets.filter_steps import reporting
+from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.layers_page import is_image
 from napari_cam_feedback.widgets.loading import find_head, load_version
+from napari_cam_feedback.widgets.mask_merging import MaskMerging
 from napari_cam_feedback.widgets.model_form import TITLES, whole_numbers
+from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.parts import breakable, form_layout, narrow, show_row, small_button, wrapped_label
 from napari_cam_feedback.widgets.state import Session
+from napari_cam_feedback.widgets.version_tree import VersionTree
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -85,17 +91,39 @@ class OpenView(QGroupBox):
             button.clicked.connect(lambda _=False, name=name: open_dock(session.viewer, name))
             buttons.addWidget(button, 2 if name == "Browse" else 1)
         column.addLayout(buttons)
+        self.versions = VersionTree(session, say, on_error)
+        self.versions.chosen.connect(self._use)
+        self.versions.deleted.connect(self.refresh)
+        self.versions_fold = Fold("Versions", self.versions)
+        column.addWidget(self.versions_fold)
+        self.save_button = QPushButton("Save project as…")
+        self.save_button.setToolTip("Copy the whole project into a new folder, and go on with the copy")
+        self.save_button.clicked.connect(self._ask_save_as)
+        self.stop_save_button = QPushButton("Stop copying")
+        self.stop_save_button.clicked.connect(lambda: session.jobs.stop("load"))
+        self.stop_save_button.hide()
+        self.merge_button = QPushButton("Merge masks…")
+        self.merge_button.setToolTip("Bring in the masks of somebody else, or of another program")
+        self.merge_button.clicked.connect(self._open_merging)
+        row = QHBoxLayout()
+        for button in (self.save_button, self.stop_save_button, self.merge_button):
+            row.addWidget(button)
+        column.addLayout(row)
+        self.merging = MaskMerging(session)
+        self.merging.hide()
+        column.addWidget(self.merging)
 
     def refresh(self) -> None:
         """Show what is open now."""
         session = self._session
         self.setVisible(session.project is not None)
+        self.versions.refresh()
         if session.project is None or session.classifier is None:
             return
         self.summarise()
         with QSignalBlocker(self.version):
             self.version.clear()
-            for version in session.project.versions:
+            for version in session.project.available:
                 self.version.addItem(f"{version.id}: {version.origin}", version.id)
             self.version.setCurrentIndex(self.version.findData(session.project.current.id))
         infos = list(session.classifier.layers)
@@ -158,7 +186,11 @@ class OpenView(QGroupBox):
     # The person acts --------------------------------------------------------------------------------
 
     def _version_chosen(self, row: int) -> None:
-        session, chosen = self._session, self.version.itemData(row)
+        self._use(self.version.itemData(row))
+
+    def _use(self, chosen: str) -> None:
+        """Look through another version."""
+        session = self._session
         project, classifier = session.project, session.classifier
         if project is None or classifier is None or chosen == project.current.id:
             return
@@ -171,6 +203,59 @@ class OpenView(QGroupBox):
             return loaded
 
         self._replace_classifier(work, f"Loading {chosen}")
+
+    def _ask_save_as(self) -> None:
+        project = self._session.project
+        if project is None:
+            return
+        start = str(project.folder.with_name(f"{project.folder.name}-copy"))
+        name, _ = QFileDialog.getSaveFileName(self, "A new folder for the copy", start, "Folders (*)")
+        if name:
+            self.save_as(Path(name))
+
+    def save_as(self, folder: Path) -> None:
+        """Copy the project into a new folder in the background, and go on with the copy."""
+        session, project, classifier = self._session, self._session.project, self._session.classifier
+        if project is None or classifier is None or session.jobs.running("load"):
+            return
+        session.save()
+
+        def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> Opened | None:
+            made = project.save_as(
+                folder, progress=lambda done, total: report("Copying", done // 1024, max(1, total // 1024)), stop=stop
+            )
+            return None if made is None else prepare(made, classifier)
+
+        def over() -> None:
+            self.stop_save_button.hide()
+            self.save_button.show()
+
+        def done(opened: Opened | None) -> None:
+            over()
+            if opened is None:
+                self._say("Copying was stopped; nothing was copied.")
+            elif session.project is project:
+                session.open(opened)
+                self._say(f"You are working on the copy now: {opened.project.folder}")
+
+        def failed(error: BaseException) -> None:
+            over()
+            self._on_error(error, lambda: self.save_as(folder))
+
+        self._say("Copying the project …")
+        self.save_button.hide()
+        self.stop_save_button.show()
+        session.jobs.start(
+            "load",
+            lambda stop: reporting(lambda report: copy(report, stop)),
+            on_done=done,
+            on_error=failed,
+            description="Copying the project",
+        )
+
+    def _open_merging(self) -> None:
+        self.merging.show()
+        self.merging.path.edit.setFocus()
 
     def _layer_chosen(self, row: int) -> None:
         classifier, layer = self._session.classifier, self.layer.itemData(row)

@@ -97,7 +97,7 @@ class Run:
 
         result = self.undecided
         assert result is not None
-        folder = self.project.discard(result, self.comparison)
+        folder = self.project.discard(result, self.comparison, parent=self.parent)
         if result.selected_iteration > 0:
             save_classifier(result.classifier, folder / "model.safetensors")
 

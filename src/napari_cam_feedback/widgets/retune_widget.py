@@ -434,11 +434,9 @@ class RetuneWidget(RetuneView):
         result, comparison = run.result, run.comparison
 
         def save() -> Version:
-            # Another version may have been chosen meanwhile; the parent is the one that was retuned.
-            if run.project.current.id != run.parent:
-                run.project.select(run.parent)
             _ = result.classifier.head  # kept from now on, so that the window need not run the network for it
-            return run.project.keep(result, comparison)
+            # Another version may have been chosen meanwhile; the parent is the one that was retuned.
+            return run.project.keep(result, comparison, parent=run.parent)
 
         def kept(version: Version) -> None:
             self._forget()
@@ -459,7 +457,7 @@ class RetuneWidget(RetuneView):
             self._forget()
             self._say(f"Discarded; the model is {run.parent} as before. The record of the run is in {folder}.")
 
-        self._decide(lambda: run.project.discard(result, comparison), dropped)
+        self._decide(lambda: run.project.discard(result, comparison, parent=run.parent), dropped)
 
     def _decide(self, task: Any, then: Any) -> None:
         self._deciding = True

@@ -75,6 +75,7 @@ class SessionWidget(QWidget):
             widget.hide()
             column.addWidget(widget)
         self.open_view = OpenView(self._session, self._say, self._failed)
+        self.open_view.merge_button.clicked.connect(self._show_merging)
         column.addWidget(self.open_view)
         column.addStretch(1)
         self._area = QScrollArea()
@@ -103,6 +104,7 @@ class SessionWidget(QWidget):
         """Let the session know the window, so that it can save before that closes."""
         super().showEvent(event)
         self._session.watch(self)
+        self.choice.recent.refresh()
 
     # Choosing, for scripts and other parts of the program ---------------------------------------------
 
@@ -189,6 +191,10 @@ class SessionWidget(QWidget):
             self.choice.form.reveal(field)
         # What went wrong must be seen, however long the form above it is; after the layout has made room for it.
         QTimer.singleShot(0, self._show_error_area)
+
+    def _show_merging(self) -> None:
+        # It opens below, where a small window does not reach.
+        QTimer.singleShot(0, lambda: self._area.ensureWidgetVisible(self.open_view.merging))
 
     def _show_error_area(self) -> None:
         for widget in (self.error, self.error.sentence):

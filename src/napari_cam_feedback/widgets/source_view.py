@@ -16,6 +16,7 @@ from napari_cam_feedback.widgets.layers_page import LayersPage
 from napari_cam_feedback.widgets.model_form import ModelForm
 from napari_cam_feedback.widgets.parts import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
 from napari_cam_feedback.widgets.path_field import PathField
+from napari_cam_feedback.widgets.recent_list import RecentList
 from napari_cam_feedback.widgets.sources import Source, home
 from napari_cam_feedback.widgets.state import Session
 
@@ -29,7 +30,7 @@ _KINDS = (
 _HINTS = {
     FILES: "The model's file, and the images that it is to classify. Whatever the file does not say can be said below.",
     LAYERS: "The model's file, and the open layers that it is to classify; images without a class can be looked at too.",
-    PROJECT: "The folder of a project that you began before; its masks come back.",
+    PROJECT: "The folder of a project that you began before; you go on where you stopped.",
 }
 _DEVICES = (("auto", "automatic"), ("cpu", "CPU"), ("cuda", "NVIDIA GPU (cuda)"), ("mps", "Apple GPU (mps)"))
 _MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th *.pt2 *.ts *.torchscript);;All files (*)"
@@ -52,6 +53,11 @@ class SourceView(QGroupBox):
         self._project_touched = False
         self.knows_architectures = False
         form = form_layout(self)
+        self.recent = RecentList(session)
+        self.recent.picked.connect(self.choose_project)
+        self.recent.listed.connect(lambda: show_row(form, self.recent, bool(self.recent.projects)))
+        form.addRow("Recent", self.recent)
+        show_row(form, self.recent, False)
         self.kind = QComboBox()
         for name, title in _KINDS:
             self.kind.addItem(title, name)

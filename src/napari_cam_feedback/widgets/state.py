@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.consents import Consents
+from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.inspections import InspectionLoader
 from napari_cam_feedback.widgets.item_order import ItemOrder
-from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, ItemLayers
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, ItemLayers
 from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
@@ -185,6 +186,8 @@ class Session(QObject):
         self.target = self._valid_target(remembered.get("target", "predicted"))
         self.method = self._valid_method(remembered.get("method"), opened.default_method)
         self.layers.set_look(MapLook.from_remembered(remembered.get("map_look")))
+        if isinstance(remembered.get("hidden_layers"), list):
+            self.layers.hide(remembered["hidden_layers"])
         self.opened.emit()
         self.go_to(self.start_index())
 
@@ -429,6 +432,24 @@ class Session(QObject):
         else:
             layer.data_setitem(np.nonzero(np.ones(mask.shape, bool)), mask.astype(np.uint8).ravel())
 
+    def reload_masks(self, painted: Iterable[str], changed: Iterable[str]) -> None:
+        """Take over masks that were changed on disk, not by painting.
+
+        Parameters
+        ----------
+        painted : iterable of str
+            Keys of all items that have a mask now.
+        changed : iterable of str
+            Those whose mask is another, or gone.
+        """
+        layer = self.layers.get(MASK)
+        self.autosave.open(self.masks, painted)
+        if layer is not None and self.key is not None and self.item_error is None:
+            size = (int(layer.data.shape[0]), int(layer.data.shape[1]))
+            self.autosave.attach(self.layers.show_mask(self._mask_to_show(self.key, size), self.key), self.key)
+        for key in changed:
+            self.mask_changed.emit(key)
+
     def paint(self) -> None:
         """Select the mask layer in its paint mode, ready for a stroke."""
         layer = self._mask_layer()
@@ -497,6 +518,11 @@ class Session(QObject):
 
     def _remember_now(self) -> None:
         self._remember.stop()
+        # While layers are laid out in the grid, the others are hidden by us; without any, the window is going.
+        if self.project is not None and grid_of(self).owner is None and self.layers.get(IMAGE) is not None:
+            hidden = self.layers.hidden()
+            if hidden != self.project.remembered.get("hidden_layers", []):
+                self.remember(hidden_layers=hidden)
         if not self._unremembered:
             return
         self._unremembered = False

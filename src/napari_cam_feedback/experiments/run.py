@@ -1,0 +1,259 @@
+"""Running an experiment: one run after another, each on disk as soon as it is done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cam_feedback.data import Dataset, make_sample, open_dataset
+from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
+from napari_cam_feedback.evaluate import Evaluation, evaluate
+from napari_cam_feedback.experiments.config import SAMPLE, ExperimentConfig
+from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
+from napari_cam_feedback.files import read_json, write_json, write_text
+from napari_cam_feedback.models import (
+    Classifier,
+    build_classifier,
+    default_preprocessing,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+from napari_cam_feedback.retune import retune
+
+RUNS, SETTINGS, MODELS = "runs.csv", "experiment.json", "models"
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentStep:
+    """How far an experiment has come.
+
+    Attributes
+    ----------
+    done, total : int
+        Runs.
+    share : float
+        Of the run under way, 0..1.
+    text : str
+        What is being done.
+    """
+
+    done: int
+    total: int
+    share: float
+    text: str
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Generator[ExperimentStep, None, list[dict[str, str]]]:
+    """Train, retune and measure all that an experiment asks for; what is in the folder already is not done again.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        What to do.
+    folder : path
+        Gets ``experiment.json``, ``runs.csv``, and the models trained.
+    device : str
+        Where to compute.
+    trust : bool
+        The person agrees that a model's own code runs.
+    stop : callable, optional
+        Asked now and then; True ends with the runs that are done.
+
+    Yields
+    ------
+    ExperimentStep
+        Several a run.
+
+    Returns
+    -------
+    list of dict
+        One row a run, as in ``runs.csv``: seed, method, masks, for each split ``<split>_before`` and ``<split>_after``
+        (accuracy), flip rates on ``test``, F1 of each watched class there, verdict, status, seconds; of a method that
+        cannot be used with the network only ``refused``, the sentence that says why.
+
+    Raises
+    ------
+    ConfigError
+        No dataset is named, or it has no split ``test`` or no class that is watched.
+    StorageError
+        The folder holds another experiment, or cannot be written.
+    FeedbackError
+        Data or model cannot be opened.
+    """
+    stop = stop or (lambda: False)
+    folder = Path(folder)
+    _claim(folder, config)
+    rows = _done(folder)
+    known = {(row["seed"], row["method"], row["masks"]) for row in rows}
+    total = len(config.seeds) * len(config.painted) * len(config.methods)
+    for seed in config.seeds:
+        jobs = [(n, entry) for n in config.painted for entry in config.methods]
+        jobs = [(n, entry) for n, entry in jobs if (str(seed), entry.title, str(n)) not in known]
+        if not jobs:
+            continue
+        yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: reading the images")
+        dataset = _dataset(config, seed)
+        classifier = yield from _model(config, dataset, folder, seed, device, trust, len(rows), total, stop)
+        if classifier is None:
+            return rows
+        yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: measuring before")
+        before = evaluate(classifier, dataset, seed=seed)
+        for count, entry in jobs:
+            masks = _masks(config, dataset, count, seed)
+            title = f"seed {seed}, {count} masks, {entry.title}"
+            row = {"seed": str(seed), "method": entry.title, "masks": str(count)}
+            started = time.perf_counter()
+            try:
+                with closing(retune(classifier, dataset, masks, entry.retuning(seed), stop=stop, trust=trust)) as steps:
+                    while True:
+                        try:
+                            step = next(steps)
+                        except StopIteration as end:
+                            result = end.value
+                            break
+                        if step.check is not None or step.iteration % 10 == 0:
+                            yield ExperimentStep(len(rows), total, step.iteration / step.iterations, title)
+            except FeedbackError as error:
+                if stop():
+                    return rows
+                rows.append({**row, "refused": str(error)})
+            else:
+                if result.status == "stopped":
+                    # Half a run is no run of the table.
+                    return rows
+                seconds = time.perf_counter() - started
+                after = evaluate(result.classifier, dataset, seed=seed, stop=stop)
+                if stop():
+                    return rows
+                found = _measures(before, after, config.watched)
+                found |= {"verdict": result.verdict.name, "status": result.status, "seconds": f"{seconds:.1f}"}
+                rows.append(row | found)
+            write_text(folder / RUNS, _csv(rows))
+            yield ExperimentStep(len(rows), total, 0.0, title)
+    return rows
+
+
+def _claim(folder: Path, config: ExperimentConfig) -> None:
+    """Write what the experiment is; raise StorageError where the folder holds another one."""
+    file = folder / SETTINGS
+    if file.is_file():
+        if not _goes_on(read_json(file), config):
+            raise StorageError(f"{folder} holds an experiment with other settings; choose a new folder.")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise StorageError(f"{folder} is not empty; choose a new folder for the experiment.")
+    write_json(file, config.model_dump(mode="json"))
+
+
+def _goes_on(old: object, config: ExperimentConfig) -> bool:
+    """Tell whether runs made with old settings are runs of this experiment, too: it may have more seeds, masks or methods."""
+    if not isinstance(old, dict):
+        return False
+    try:
+        before = ExperimentConfig.model_validate(old)
+    except ValueError:
+        return False
+    free = {"title", "painted", "seeds", "methods", "published"}
+    entries = {entry.title: entry for entry in before.methods}
+    same = all(entries.get(entry.title, entry) == entry for entry in config.methods)
+    return same and before.model_dump(exclude=free) == config.model_dump(exclude=free)
+
+
+def _done(folder: Path) -> list[dict[str, str]]:
+    file = folder / RUNS
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as text:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(text)]
+
+
+def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
+    if config.data is None:
+        raise ConfigError("The experiment names no dataset; add --data DIR.")
+    dataset: Dataset
+    if config.data.startswith(SAMPLE):
+        dataset = make_sample(config.data.removeprefix(SAMPLE), seed)
+    else:
+        dataset = open_dataset(config.data, seed=seed)
+    if "test" not in dataset.split_names:
+        raise ConfigError(f"The dataset {config.data} has no split test to measure on; add one.")
+    for name in config.watched:
+        if name not in dataset.class_names:
+            raise ConfigError(f"There is no class {name!r} to watch; the classes are {', '.join(dataset.class_names)}.")
+    return dataset
+
+
+def _model(
+    config: ExperimentConfig,
+    dataset: Dataset,
+    folder: Path,
+    seed: int,
+    device: str,
+    trust: bool,
+    done: int,
+    total: int,
+    stop: Callable[[], bool],
+) -> Generator[ExperimentStep, None, Classifier | None]:
+    """Return the model of a seed, trained where it is not there yet; None where that was stopped."""
+    file = Path(config.model) if config.model else folder / MODELS / f"{seed}.safetensors"
+    if not file.is_file() and not config.model:
+        start = build_classifier(config.arch, dataset.class_names, default_preprocessing(dataset), seed=seed, trust=trust)
+        training = config.training.model_copy(update={"seed": seed})
+        steps = train_classifier(start.to(device) if device != "auto" else start, dataset, training, stop=stop)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                trained: Classifier = end.value
+                break
+            yield ExperimentStep(done, total, step.epoch / step.epochs, f"seed {seed}: training, epoch {step.epoch}")
+        if stop():
+            return None
+        save_classifier(trained, file)
+    return load_classifier(file, device=device, trust=trust)
+
+
+def _masks(config: ExperimentConfig, dataset: Dataset, count: int, seed: int) -> dict[str, np.ndarray]:
+    if config.masks is None:
+        return known_masks(dataset, count, seed=seed)
+    indices = np.concatenate([dataset.indices(split) for split in dataset.split_names if not split.startswith("test")])
+    return choose_masks(MaskStore(Path(config.masks)), dataset, count, indices=indices, seed=seed)
+
+
+def _measures(before: Evaluation, after: Evaluation, watched: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, Any] = {}
+    for split, old in before.splits.items():
+        new = after.splits[split]
+        found[f"{split}_before"], found[f"{split}_after"] = old.accuracy, new.accuracy
+    old, new = before.splits["test"], after.splits["test"]
+    if old.right_reasons is not None and new.right_reasons is not None:
+        found["flip_before"], found["flip_after"] = old.right_reasons.flip_rate, new.right_reasons.flip_rate
+    for name in watched:
+        found[f"f1_{name}_before"], found[f"f1_{name}_after"] = old.per_class[name].f1, new.per_class[name].f1
+    return {name: f"{value:.6g}" for name, value in found.items()}
+
+
+def _csv(rows: list[dict[str, str]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,261 @@
+"""A training from start to end: what it starts from, its epochs, the model's file, and the record beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
+from napari_cam_feedback.errors import ConfigError, ModelError
+from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, resolve
+from napari_cam_feedback.models.classifier import Classifier, build_classifier
+from napari_cam_feedback.models.devices import pick_device
+from napari_cam_feedback.models.loading import Source
+from napari_cam_feedback.models.options import ModelOptions, make_options
+from napari_cam_feedback.models.own_preprocessing import default_preprocessing
+from napari_cam_feedback.models.parts import learning_parameters
+from napari_cam_feedback.models.presets import choose_preprocessing
+from napari_cam_feedback.models.storage import save_classifier
+from napari_cam_feedback.models.train_recipe import DEFAULT_ARCH, TrainRecipe
+from napari_cam_feedback.models.train_record import Record, record_folder, write_record
+from napari_cam_feedback.models.train_split import choose_split
+from napari_cam_feedback.models.training import TrainStep, train_classifier
+from napari_cam_feedback.models.transfer import backbone_source, load_backbone, transfer
+
+#: What the file of a model ends in.
+SUFFIX = ".safetensors"
+
+
+class Training:
+    """A training that is ready to run. Made by `open_training`.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The images.
+    start : Classifier
+        The network as it is before the training.
+    head : str or None
+        Name of the new head; None where all of the network is new.
+    recipe : TrainRecipe
+        All that is needed to repeat it, with what was not said filled in.
+    split : TrainSplit
+        Which images are learnt from and which judge.
+    steps : list of TrainStep
+        The epochs so far that were trained in whole.
+    result : Classifier or None
+        That of the best epoch, when `run` has ended.
+    stopped : bool
+        Whether it was stopped before its end.
+    """
+
+    def __init__(self, dataset: Dataset, start: Classifier, head: str | None, recipe: TrainRecipe) -> None:
+        self.dataset, self.start, self.head, self.recipe = dataset, start, head, recipe
+        config = recipe.training
+        config.phases(head is not None)
+        learning_parameters(start.module, config.freeze)
+        self.split = choose_split(dataset, config.val_share, config.seed)
+        self.steps: list[TrainStep] = []
+        self.result: Classifier | None = None
+        self.stopped = False
+        self._seconds = 0.0
+        self._cache = InputCache(dataset, start.preprocessing)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Images that could not be read: key and sentence."""
+        return self._cache.skipped
+
+    @property
+    def split_remark(self) -> str | None:
+        """One sentence where the split, or a part of it, is ours."""
+        dataset, drawn = self.dataset, self.split.drawn
+        if dataset.made_split:
+            names = ", ".join(dataset.split_names)
+            return f"The dataset has no splits; a split into {names} was drawn with seed {dataset.split_seed}."
+        if drawn is not None:
+            return (
+                f"The dataset has no split val; {drawn['images']} of the {drawn['images'] + len(self.split.train)} training "
+                f"images ({drawn['share']:.0%} of each class) are kept for validation, drawn with seed {drawn['seed']}."
+            )
+        return None
+
+    def run(
+        self, stop: Callable[[], bool] | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Generator[TrainStep, None, Classifier]:
+        """Train; yields after each epoch and returns the best. See `train_classifier`."""
+        began = time.monotonic()
+        steps = train_classifier(
+            self.start,
+            self.dataset,
+            self.recipe.training,
+            head=self.head,
+            cache=self._cache,
+            stop=stop,
+            progress=progress,
+        )
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                self.result = end.value
+                break
+            if step.whole:
+                self.steps.append(step)
+                yield step
+        self.stopped = stop is not None and stop()
+        self._seconds = time.monotonic() - began
+        assert self.result is not None
+        return self.result
+
+    def save(self, path: str | os.PathLike[str], *, command: str | None = None) -> Path:
+        """Write the best epoch's model and, beside it, the record of the training; return the record's folder.
+
+        Parameters
+        ----------
+        path : path
+            The model's file.
+        command : str, optional
+            The line in a shell that made it.
+
+        Raises
+        ------
+        ModelError
+            No epoch was trained in whole.
+        StorageError
+            Something cannot be written.
+        """
+        if self.result is None or not self.steps:
+            raise ModelError("No epoch was trained to its end, so there is nothing to save; train for longer.")
+        path = Path(path)
+        save_classifier(self.result, path)
+        folder = record_folder(path)
+        record = Record(
+            recipe=self.recipe,
+            dataset=self.dataset,
+            split=self.split,
+            steps=self.steps,
+            result=self.result,
+            model=path,
+            skipped=self.skipped,
+            seconds=self._seconds,
+            stopped=self.stopped,
+            command=command,
+        )
+        write_record(record, folder)
+        return folder
+
+
+def check_model_path(path: str | os.PathLike[str], data: str | os.PathLike[str]) -> Path:
+    """Return the path of a model to write.
+
+    Parameters
+    ----------
+    path : path
+        Of the model.
+    data : path
+        The images.
+
+    Raises
+    ------
+    ConfigError
+        It has another ending than ours, or lies among the images, where its record would be taken for a class.
+    """
+    found, images = Path(path).expanduser(), Path(data).expanduser()
+    if found.suffix != SUFFIX:
+        raise ConfigError(f"--out must end in {SUFFIX}, not {found.name}.")
+    if images.is_dir() and found.absolute().parent.resolve().is_relative_to(images.resolve()):
+        raise ConfigError(f"{found} lies among the images of {images}; choose a folder outside of it for the model.")
+    return found
+
+
+def open_training(
+    data: str | os.PathLike[str],
+    recipe: TrainRecipe | None = None,
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    download: bool = False,
+) -> Training:
+    """Open the images, and make or load the network to start from.
+
+    Parameters
+    ----------
+    data : path
+        As `open_dataset` takes it. Where it has no splits they are made from the seed; from that of the network to start
+        from, where that one was trained on a split of ours, so that images it learnt from do not become test images.
+    recipe : TrainRecipe, optional
+        Network and settings; by default ``small-gap`` from random weights.
+    device : str
+        Where to compute.
+    trust, download : bool
+        The person agrees that code of the network's runs; that torchvision's weights are fetched.
+
+    Raises
+    ------
+    DataError, ModelError, ConfigError, ConsentNeeded
+        Something cannot be opened, does not fit, or a setting cannot be used.
+    """
+    recipe = recipe or TrainRecipe()
+    options = recipe.model_options(trust=trust, download=download)
+    config = recipe.training
+    where = pick_device(device)
+    source: Source | None = None
+    seed = config.seed
+    # The layer is the new network's.
+    said = options.model_copy(update={"layer": None, "grid": None})
+    if recipe.weights is not None:
+        source = backbone_source(recipe.weights, said)
+        seed = config.seed if source.split_seed is None else source.split_seed
+    else:
+        # A version that is kept elsewhere must still find the file that makes its network.
+        options = make_options(options, arch=resolve(options.arch or DEFAULT_ARCH))
+    dataset = open_dataset(Path(data), seed=seed, class_names=options.class_names)
+    if source is None:
+        start, head = _new(dataset, options, config.seed), None
+        fingerprint = None
+    else:
+        backbone = load_backbone(source, said, device="cpu")
+        fingerprint = backbone.fingerprint()
+        if recipe.fingerprint not in (None, fingerprint):
+            raise ConfigError(
+                f"{source.name} is not the model that this training started from (its weights or its input changed); "
+                "restore that file, or name what to start from with --weights."
+            )
+        made = transfer(backbone, dataset.class_names, layer=options.layer, grid=options.grid, trust=trust, seed=config.seed)
+        start, head = made.classifier, made.head
+    start.to(where)
+    given = {k: v for k, v in start.preprocessing.model_dump(mode="json").items() if v is not None}
+    if options.class_names:
+        given["class_names"] = list(options.class_names)
+    if options.layer:
+        given["layer"] = options.layer
+    if options.grid:
+        given["grid"] = list(options.grid)
+    arch = options.arch if source is None else source.arch
+    filled = recipe.model_copy(update={"arch": arch, "fingerprint": fingerprint, "options": given})
+    return Training(dataset, start, head, filled)
+
+
+def _new(dataset: Dataset, options: ModelOptions, seed: int) -> Classifier:
+    """Make a network with random weights."""
+    arch = options.arch or DEFAULT_ARCH
+    return build_classifier(
+        arch,
+        dataset.class_names,
+        _preprocessing(dataset, arch, options),
+        target_layer=options.layer,
+        grid=options.grid,
+        seed=seed,
+        trust=options.trust,
+    )
+
+
+def _preprocessing(dataset: Dataset, arch: str, options: ModelOptions) -> Preprocessing:
+    """What suits the dataset and the architecture, but for what the person said."""
+    found = default_preprocessing(dataset, value_range=options.value_range)
+    if arch.startswith((TORCHVISION, TIMM)) and options.channels is None:
+        options = make_options(options, channels=3)
+    return choose_preprocessing("the network", arch, found.model_dump(), options)

@@ -1,0 +1,219 @@
+"""A project that is open: its images, its masks, and what retunes add to it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from napari_cam_feedback.data import Dataset, open_dataset
+from napari_cam_feedback.errors import ModelError, StorageError
+from napari_cam_feedback.evaluate import Comparison
+from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
+from napari_cam_feedback.project.copying import copy_project, reference_to
+from napari_cam_feedback.project.runs import save_run
+from napari_cam_feedback.project.versions import ProjectFolder, State, Version, now, read_state
+from napari_cam_feedback.retune import RetuneResult
+
+
+class Project(ProjectFolder):
+    """A feedback project on disk. Make one with `create`, open one with `open`; several threads may use it.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``project.json``, ``versions/``, ``masks/`` and ``runs/``.
+    dataset : Dataset
+        The images.
+    masks : MaskStore
+        What was painted.
+    """
+
+    def __init__(self, folder: Path, dataset: Dataset, state: State) -> None:
+        super().__init__(folder, state)
+        self.dataset = dataset
+        self.masks = MaskStore(folder / "masks", author=_author())
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], dataset: Dataset, classifier: Classifier) -> Project:
+        """Start a project with a first version of the classifier.
+
+        Parameters
+        ----------
+        folder : path
+            Made if need be; must not hold a project.
+        dataset : Dataset
+            Opened from disk, so that it can be opened again.
+        classifier : Classifier
+            Becomes version ``v001``.
+
+        Raises
+        ------
+        StorageError
+            The folder holds a project already, lies among the images, or cannot be written.
+        ModelError
+            The classifier is for other classes.
+        """
+        folder = Path(folder).absolute()
+        if cls.exists(folder):
+            raise StorageError(f"{folder} holds a project already; open it, or choose another folder.")
+        if dataset.source is None:
+            raise StorageError("A project needs a dataset that lies on disk; save the images first.")
+        reference = reference_to(dataset.source, folder)
+        check_fits(classifier, dataset)
+        first = Version(id="v001", created=now(), origin="loaded", fingerprint=classifier.fingerprint())
+        save_classifier(classifier, folder / "versions" / f"{first.id}.safetensors")
+        project = cls(
+            folder, dataset, State(dataset=reference, split_seed=dataset.split_seed, current=first.id, versions=[first])
+        )
+        project._write()
+        return project
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], dataset: Dataset | None = None) -> Project:
+        """Open a project.
+
+        Parameters
+        ----------
+        folder : path
+            Where it is.
+        dataset : Dataset, optional
+            Instead of the one it refers to, as when that was moved.
+
+        Raises
+        ------
+        StorageError
+            There is no project, or its file is broken or from a newer version.
+        DataError
+            Its dataset cannot be opened.
+        """
+        folder = Path(folder).absolute()
+        state = read_state(folder)
+        if dataset is None:
+            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is
+            # loaded; until then masks and other versions can be seen.
+            header: dict[str, Any] = {}
+            with suppress(ModelError):
+                header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+            dataset = open_dataset(folder / state.dataset, seed=state.split_seed or 0, class_names=header.get("class_names"))
+        return cls(folder, dataset, state)
+
+    def save_as(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Project | None:
+        """Copy the whole project into a new folder and return the copy, opened; this one stays as it is.
+
+        Parameters
+        ----------
+        folder : path
+            New, or empty.
+        progress : callable, optional
+            Takes bytes copied and bytes in all.
+        stop : callable, optional
+            Asked between files; where it says yes, nothing is left behind and None is returned.
+
+        Raises
+        ------
+        StorageError
+            The folder holds something, lies in this project or among the images, or cannot be written.
+        """
+        # Without the lock, for which strokes on their way to the disk would have to wait.
+        source = self.dataset_path if self.dataset.source is None else self.dataset.source
+        copied = copy_project(self, folder, dataset=source, progress=progress, stop=stop)
+        if copied is None:
+            return None
+        inside = source.absolute().is_relative_to(self.folder)
+        return Project.open(copied) if inside else Project(copied, self.dataset, read_state(copied))
+
+    def keep(self, result: RetuneResult, comparison: Comparison | None = None, *, parent: str | None = None) -> Version:
+        """Save a retuned classifier as a new version, and make it current.
+
+        Parameters
+        ----------
+        result : RetuneResult
+            The run.
+        comparison : Comparison, optional
+            Before and after on whole splits, for the run's record.
+        parent : str, optional
+            The version that was retuned, also one that was deleted meanwhile; by default the current one.
+
+        Raises
+        ------
+        StorageError
+            It cannot be written; the project is as it was.
+        """
+        with self._lock:
+            parent = self.current.id if parent is None else self.version(parent).id
+            number = 1 + max(int(version.id[1:]) for version in self._state.versions)
+            name = f"v{number:03d}"
+            weights = self.folder / "versions" / f"{name}.safetensors"
+            run = self._save_run(result, comparison, parent, kept=name)
+            try:
+                save_classifier(result.classifier, weights)
+                version = Version(
+                    id=name,
+                    parent=parent,
+                    created=now(),
+                    origin=f"retuned from {parent} by {result.config.method} with {len(result.painted_keys)} masks",
+                    run=run.name,
+                    verdict=result.verdict.name,
+                    method=result.config.method,
+                    iterations=result.selected_iteration,
+                    masks=len(result.painted_keys),
+                    settings=result.config.model_dump(mode="json", exclude_defaults=True, exclude={"method"}),
+                    fingerprint=result.classifier.fingerprint(),
+                )
+                self._change(versions=[*self._state.versions, version], current=name)
+            except BaseException:
+                # A run that says it was kept, and was not, would mislead; and the disk may be full.
+                shutil.rmtree(run, ignore_errors=True)
+                with suppress(OSError):
+                    weights.unlink(missing_ok=True)
+                raise
+            return version
+
+    def discard(self, result: RetuneResult, comparison: Comparison | None = None, *, parent: str | None = None) -> Path:
+        """Keep only the record of a run, not its classifier; return the run's folder. Parameters are as of `keep`."""
+        return self._save_run(result, comparison, self.current.id if parent is None else parent, kept=None)
+
+    def _save_run(self, result: RetuneResult, comparison: Comparison | None, parent: str, *, kept: str | None) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        method = re.sub(r"[^a-z0-9]+", "-", result.config.method.lower())
+        folder = self.folder / "runs" / f"{stamp}-{method}"
+        number = 1
+        while folder.exists():
+            number += 1
+            folder = self.folder / "runs" / f"{stamp}-{method}-{number}"
+        extra = {"parent": parent, "kept": kept}
+        try:
+            save_run(folder, result, comparison, extra=extra, weights=False)
+            # The masks of a run are part of it: the person may paint on.
+            for key in dict.fromkeys((*result.painted_keys, *result.held_out_keys)):
+                source = self.masks.file(key)
+                if source is not None:
+                    with atomic_path(folder / "masks" / f"{key}.png") as temporary:
+                        shutil.copyfile(source, temporary)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder
+
+
+def _author() -> str | None:
+    """The name under which the person paints: that of their account; None where the system knows none."""
+    try:
+        return getpass.getuser()
+    except Exception:  # which error it is differs between systems
+        return None

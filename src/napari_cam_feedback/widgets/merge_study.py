@@ -1,0 +1,340 @@
+"""Merging somebody's masks into the open project's: comparing, looking at both masks of an image, and bringing them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.widgets.filter_steps import reporting
+from napari_cam_feedback.widgets.layers import MASK, find_layers, tag
+from napari_cam_feedback.widgets.opened import painted_items
+from napari_cam_feedback.widgets.state import Session
+from napari_cam_feedback.widgets.workers import Progress
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.feedback.merge import Conflict, MaskDifferences, MergedMasks
+    from napari_cam_feedback.project import Project
+
+JOB = "merge"
+#: Layers that show the two masks of an image.
+SIDES = ("mask of mine", "mask of theirs")
+_NAMES = dict(zip(SIDES, ("mine", "theirs"), strict=True))
+#: Magenta is the mask's own colour everywhere; yellow over it gives a third.
+_COLOURS = dict(zip(SIDES, ((1.0, 0.0, 1.0, 1.0), (1.0, 0.9, 0.0, 1.0)), strict=True))
+_OPACITY = 0.5
+REPLACED = "masks-replaced"
+
+
+@dataclass
+class Compared:
+    """Two sets of masks, and how they differ.
+
+    Attributes
+    ----------
+    project : Project
+        Mine.
+    theirs : mapping
+        Key to (H, W) bool.
+    found : MaskDifferences
+        How they differ.
+    remarks : list of str
+        What of theirs could not be used, for masks from a file of another program.
+    choices : dict
+        By key, what to take, for conflicts that were decided on.
+    """
+
+    project: Project
+    theirs: Mapping[str, np.ndarray]
+    found: MaskDifferences
+    remarks: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def open_conflicts(self) -> list[str]:
+        """Keys of conflicts that nobody decided on."""
+        return [key for key in self.found.conflicts if key not in self.choices]
+
+
+class MergeStudy(QObject):
+    """What the panel for merging works on.
+
+    Signals
+    -------
+    progressed : Progress
+        How far the work is.
+    compared
+        `now` has changed; None once it is over.
+    merged : str
+        Masks were brought in; a sentence on how many.
+    failed : BaseException
+        Something went wrong.
+    """
+
+    progressed = Signal(object)
+    compared = Signal()
+    merged = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.now: Compared | None = None
+        self._mask_was_shown = True
+        self._looking_at: str | None = None
+        session.opened.connect(self._opened)
+        session.item_changed.connect(self._moved)
+        session.closing.connect(self.hide)
+
+    # Comparing ------------------------------------------------------------------------------------
+
+    def compare(self, path: Path) -> None:
+        """Compare the project's masks with those in a folder, a project or a file, in the background."""
+        session, project = self.session, self.session.project
+        if project is None or session.jobs.running(JOB):
+            return
+        self.end()
+        session.save()
+
+        def work(stop: Callable[[], bool]) -> Any:
+            return reporting(lambda report: _compare(project, path, report, stop))
+
+        def done(found: Compared | None) -> None:
+            if found is not None and session.project is project:
+                self.now = found
+                self.compared.emit()
+
+        self._start(work, done, "Comparing masks")
+
+    def _start(self, work: Callable[[Callable[[], bool]], Any], done: Callable[[Any], None], description: str) -> None:
+        self.session.jobs.start(
+            JOB,
+            work,
+            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_done=done,
+            on_error=self.failed.emit,
+            description=description,
+        )
+
+    def stop(self) -> None:
+        """End the work with what there is."""
+        self.session.jobs.stop(JOB)
+
+    def choose(self, key: str, choice: str) -> None:
+        """Note what to take of an image."""
+        if self.now is not None:
+            self.now.choices[key] = choice
+
+    def choose_all(self, choice: str) -> None:
+        """Note what to take of every image whose masks differ; two of different sizes cannot be joined, and stay open."""
+        if self.now is not None:
+            for key, conflict in self.now.found.conflicts.items():
+                if conflict.iou is not None or choice not in ("union", "intersection"):
+                    self.now.choices[key] = choice
+
+    # Looking at both ------------------------------------------------------------------------------
+
+    def look(self, key: str) -> None:
+        """Go to an image and show both of its masks over it, instead of the layer that is painted on."""
+        session, now = self.session, self.now
+        conflict = None if now is None else now.found.conflicts.get(key)
+        if now is None or conflict is None or session.dataset is None:
+            return
+        try:
+            index = session.dataset.index_of(key)
+        except FeedbackError as error:
+            self.failed.emit(error)
+            return
+        self._looking_at = key
+        session.go_to(index)
+
+        def then(masks: tuple[np.ndarray, np.ndarray] | None, error: Exception | None) -> None:
+            if error is not None:
+                self.failed.emit(error)
+            elif masks is not None and self._looking_at == key and self.now is now:
+                self._show(masks)
+
+        session.disk.submit(
+            "look at two masks",
+            lambda: (now.project.masks[conflict.mine.name], now.theirs[conflict.theirs.name]),
+            then,
+        )
+
+    def _show(self, masks: tuple[np.ndarray, np.ndarray]) -> None:
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        viewer = self.session.viewer
+        if viewer is None:
+            return
+        painted = self.session.layers.get(MASK)
+        if not self.shown and painted is not None:
+            self._mask_was_shown = bool(painted.visible)
+        for role, mask in zip(SIDES, masks, strict=True):
+            data = mask.astype(np.uint8)
+            there = find_layers(viewer, role)
+            if there:
+                there[0].data = data
+                continue
+            colour = _COLOURS[role]
+            colours = DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
+            layer = Labels(data, name=_NAMES[role], colormap=colours, opacity=_OPACITY, metadata=tag(role))
+            selected = viewer.layers.selection.active
+            viewer.add_layer(layer)
+            # To be looked at; what is painted goes into the layer “irrelevant” alone.
+            layer.editable = False
+            viewer.layers.selection.active = selected
+        if painted is not None:
+            self.session.layers.aside.add(MASK)
+            painted.visible = False
+
+    @property
+    def shown(self) -> bool:
+        """Whether two masks are shown."""
+        viewer = self.session.viewer
+        return viewer is not None and any(find_layers(viewer, role) for role in SIDES)
+
+    def hide(self) -> None:
+        """Take both masks out of the viewer, and show the layer that is painted on again."""
+        self._looking_at = None
+        viewer = self.session.viewer
+        if viewer is None or not self.shown:
+            return
+        for role in SIDES:
+            for layer in find_layers(viewer, role):
+                viewer.layers.remove(layer)
+        self.session.layers.aside.discard(MASK)
+        painted = self.session.layers.get(MASK)
+        if painted is not None:
+            painted.visible = self._mask_was_shown
+
+    def _moved(self) -> None:
+        # Two masks of one image must not lie over another.
+        if self._looking_at is not None and self.session.key != self._looking_at:
+            self.hide()
+
+    def _opened(self) -> None:
+        if self.now is not None and self.session.project is not self.now.project:
+            self.end()
+
+    def end(self) -> None:
+        """Forget what was compared."""
+        self.hide()
+        if self.now is not None:
+            self.now = None
+            self.compared.emit()
+
+    # Bringing them in -----------------------------------------------------------------------------
+
+    def merge(self) -> None:
+        """Bring their masks into the project, in the background; what they replace is kept in a folder of its own."""
+        session, now = self.session, self.now
+        if now is None or session.jobs.running(JOB):
+            return
+        self.hide()
+        session.save()
+        layer = session.layers.get(MASK)
+        if layer is not None:
+            # A stroke while its mask is replaced would be lost.
+            layer.editable = False
+        replaced = now.project.folder / REPLACED / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+        def work(stop: Callable[[], bool]) -> Any:
+            return reporting(lambda report: _merge(now, replaced, report, stop))
+
+        def over() -> None:
+            painted = session.layers.get(MASK)
+            if painted is not None:
+                painted.editable = True
+
+        def done(result: tuple[MergedMasks, set[str], bool]) -> None:
+            over()
+            merged, painted, kept = result
+            if session.project is now.project:
+                session.reload_masks(painted, list(merged.taken))
+            self.end()
+            self.merged.emit(_sentence(merged, replaced if kept else None))
+
+        def failed(error: BaseException) -> None:
+            over()
+            self.failed.emit(error)
+
+        session.jobs.start(
+            JOB,
+            work,
+            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_done=done,
+            on_error=failed,
+            on_stopped=over,
+            description="Merging masks",
+            precious=True,
+        )
+
+
+def _compare(
+    project: Project, path: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+) -> Compared | None:
+    from napari_cam_feedback.feedback import compare_masks
+
+    theirs, remarks = _open_theirs(path, project.dataset, report, stop)
+    found = compare_masks(
+        project.masks, theirs, progress=lambda done, total: report("Comparing masks", done, total), stop=stop
+    )
+    return None if stop() else Compared(project, theirs, found, remarks)
+
+
+def _open_theirs(
+    path: Path, dataset: Dataset, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """Open masks of a project, of a folder of ours, or of another program."""
+    from napari_cam_feedback.feedback import MaskStore, find_masks
+    from napari_cam_feedback.feedback.mask_import import ImportedMasks
+    from napari_cam_feedback.feedback.mask_store import INDEX_NAME
+    from napari_cam_feedback.project import ProjectFolder
+
+    if ProjectFolder.exists(path):
+        return MaskStore(path / "masks"), []
+    if (path / INDEX_NAME).is_file():
+        return MaskStore(path), []
+    found = find_masks(path, dataset, progress=lambda done, _: report("Reading masks", done, 0), stop=stop)
+    return found.masks, ImportedMasks(found).sentences[1:]
+
+
+def _merge(
+    now: Compared, replaced: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+) -> tuple[MergedMasks, set[str], bool]:
+    from napari_cam_feedback.feedback import MaskStore, merge_into
+
+    store = MaskStore(replaced)
+    merged = merge_into(
+        now.project.masks,
+        now.theirs,
+        store,
+        choices=now.choices,
+        progress=lambda done, total: report("Merging masks", done, total),
+        stop=stop,
+    )
+    return merged, painted_items(now.project.dataset, now.project.masks), len(store) > 0
+
+
+def _sentence(merged: MergedMasks, replaced: Path | None) -> str:
+    count = len(merged.taken)
+    text = f"{count} {'mask was' if count == 1 else 'masks were'} brought in."
+    if merged.kept:
+        stay = "stays as it was" if len(merged.kept) == 1 else "stay as they were"
+        text += f" {len(merged.kept)} where the two differ {stay}."
+    return text if replaced is None else f"{text} What they replaced is kept in {replaced}."
+
+
+def side_text(name: str, conflict: Conflict) -> str:
+    """Return a line on one of the two masks, ``mine`` or ``theirs``."""
+    side = getattr(conflict, name)
+    when = f", {side.time[:16].replace('T', ' ')}" if side.time else ""
+    return f"{name}: {side.painted} pixels, {side.author or 'by nobody known'}{when}"

@@ -1,0 +1,237 @@
+"""The commands for a project's versions and for masks of others, as a person or a script runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cam_feedback.cli import main
+from napari_cam_feedback.data import open_dataset
+from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.models import load_classifier
+from napari_cam_feedback.project import Project
+from napari_cam_feedback.recent import FOLDER_VARIABLE, note_project
+
+pytest_plugins = ["widget_fixtures"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "projects.md"
+KEY = "train/cat/00.png"
+
+
+@pytest.fixture
+def versions(project: Project) -> Project:
+    """The project with a second version that nobody had to retune for."""
+    from napari_cam_feedback.project.versions import Version, now
+
+    project.folder.joinpath("versions/v002.safetensors").write_bytes(project.weights("v001").read_bytes())
+    second = Version(
+        id="v002", parent="v001", created=now(), origin="retuned", method="auto", iterations=40, masks=7, verdict="fixed",
+        settings={"strength": 2.0},
+    )  # fmt: skip
+    project._change(versions=[*project.versions, second], current="v002")
+    return project
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> tuple[str, str]:
+    """Run a command; return what it said on stdout and on stderr."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == status
+    said = capsys.readouterr()
+    return said.out, said.err
+
+
+def test_a_project_is_begun_with_a_model_and_its_images(files, capsys):
+    said, _ = run(capsys, "project", "new", files.project, files.model, files.data)
+    assert said.strip() == f"Project: {files.project}"
+    assert Project.open(files.project).current.id == "v001"
+    _, said = run(capsys, "project", "new", files.project, files.model, files.data, status=2)
+    assert "holds a project already; open it, or choose another folder." in said
+
+
+def test_info_shows_the_tree_with_what_was_done_and_the_verdict(versions, capsys, tmp_path):
+    said, _ = run(capsys, "project", "info", versions.folder, "--json", tmp_path / "i.json")
+    tree = [line for line in said.splitlines() if "│" in line and "v00" in line]
+    assert tree[0].split("│")[0].strip() == "v001"
+    assert [cell.strip() for cell in tree[1].split("│")[:4]] == ["└─ v002 (current)", "auto, 40 iterations", "7", "fixed"]
+    assert "v002 with strength=2.0" in said
+    assert "Current: v002" in said
+    found = json.loads((tmp_path / "i.json").read_text())
+    assert [v["id"] for v in found["versions"]] == ["v001", "v002"]
+    assert found["masks"] == 0
+
+
+def test_select_and_delete(versions, capsys):
+    run(capsys, "project", "select", versions.folder, "v001")
+    assert Project.open(versions.folder).current.id == "v001"
+    said, _ = run(capsys, "project", "delete", versions.folder, "v002", "--yes")
+    assert said.strip() == "v002 was deleted; its entry stays in the tree."
+    assert not (versions.folder / "versions/v002.safetensors").exists()
+    said, _ = run(capsys, "project", "info", versions.folder)
+    assert "deleted" in next(line for line in said.splitlines() if "v002" in line)
+    _, said = run(capsys, "project", "delete", versions.folder, "v001", "--yes", status=2)
+    assert said.strip().endswith("v001 is the only version of the project; it cannot be deleted.")
+
+
+def test_delete_asks_and_a_no_leaves_everything(versions, capsys, monkeypatch):
+    run(capsys, "project", "select", versions.folder, "v001")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    run(capsys, "project", "delete", versions.folder, "v002", status=130)
+    assert (versions.folder / "versions/v002.safetensors").exists()
+
+
+def test_export_by_the_ending_of_the_file(versions, capsys, tmp_path):
+    run(capsys, "project", "export", versions.folder, "--version", "v001", "--out", tmp_path / "m.safetensors")
+    first = versions.classifier("v001", device="cpu")
+    assert load_classifier(tmp_path / "m.safetensors", device="cpu").fingerprint() == first.fingerprint()
+    said, _ = run(capsys, "project", "export", versions.folder, "--out", tmp_path / "m.pt", "--json", tmp_path / "j.json")
+    assert said.startswith("v002: ")
+    assert json.loads((tmp_path / "j.json").read_text())["files"] == [str(tmp_path / n) for n in ("m.pt", "m.pt.json")]
+    _, said = run(capsys, "project", "export", versions.folder, "--out", tmp_path / "m.h5", status=2)
+    assert "let the name after --out end in one of .safetensors, .pt, .onnx, .pt2." in said
+
+
+def test_save_as(versions, capsys, tmp_path):
+    said, _ = run(capsys, "project", "save-as", versions.folder, tmp_path / "copy")
+    assert said.strip() == f"Project: {tmp_path / 'copy'}"
+    assert [v.id for v in Project.open(tmp_path / "copy").versions] == ["v001", "v002"]
+    _, said = run(capsys, "project", "save-as", versions.folder, tmp_path / "copy", status=2)
+    assert "copy is not empty; choose a new folder for the copy." in said
+
+
+def test_recent_lists_what_was_opened_and_marks_what_is_gone(versions, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "state"))
+    said, _ = run(capsys, "project", "recent")
+    assert said.strip() == "No project was opened yet."
+    note_project(tmp_path / "gone")
+    note_project(versions.folder)
+    said, _ = run(capsys, "project", "recent", "--json", tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == [
+        {"folder": str(versions.folder), "there": True},
+        {"folder": str(tmp_path / "gone"), "there": False},
+    ]
+    assert next(line for line in said.splitlines() if line.split()[:1] == [str(tmp_path / "gone")]).split()[-1] == "gone"
+
+
+def test_no_project_is_one_line(capsys, tmp_path):
+    for command in (["info"], ["select", "v001"], ["export", "--out", tmp_path / "m.pt"]):
+        _, said = run(capsys, "project", command[0], tmp_path, *command[1:], status=2)
+        assert said.strip().endswith(f"There is no project in {tmp_path}; choose a folder that holds project.json.")
+
+
+# Masks -------------------------------------------------------------------------------------------------
+
+
+def mask(*, right: bool = False) -> np.ndarray:
+    painted = np.zeros((16, 16), bool)
+    painted[:4, (8 if right else 0) : (12 if right else 8)] = True
+    return painted
+
+
+def test_masks_go_out_and_come_back_through_every_format(files, project, capsys, tmp_path):
+    project.masks.put(KEY, mask())
+    for name, kind in (("png", []), ("m.npz", []), ("m.json", []), ("tiff", ["--format", "tiff"])):
+        said, _ = run(capsys, "masks", "export", project.folder, "--out", tmp_path / name, *kind)
+        assert said.strip() == f"1 mask: {tmp_path / name}"
+        back = tmp_path / f"back-{name}"
+        said, _ = run(capsys, "masks", "import", tmp_path / name, files.data, "--out", back, "--author", "Ana")
+        assert said.strip() == f"1 mask written. Folder: {back}"
+        store = MaskStore(back)
+        assert np.array_equal(store[KEY], mask())
+        assert store.info(KEY)["author"] == "Ana"
+
+
+def test_import_says_which_masks_fit_no_image(files, capsys, tmp_path):
+    np.savez(tmp_path / "m.npz", **{KEY: mask(), "horse.png": mask(), "train/dog/00.png": np.ones((3, 3))})
+    said, aside = run(capsys, "masks", "import", tmp_path / "m.npz", files.data, "--out", tmp_path / "out")
+    assert said.startswith("1 mask written.")
+    assert "horse.png fits no image of the dataset: no image is called so." in aside
+    assert "train/dog/00.png cannot be used: it is 3x3 pixels and its image 16x16" in aside
+    np.savez(tmp_path / "n.npz", **{"horse.png": mask()})
+    _, aside = run(capsys, "masks", "import", tmp_path / "n.npz", files.data, "--out", tmp_path / "out2", status=2)
+    assert "None of the masks in" in aside
+    assert not (tmp_path / "out2").exists()
+
+
+def test_merge_shows_the_conflicts_and_writes_nothing_before_they_are_settled(files, capsys, tmp_path):
+    mine, theirs = MaskStore(tmp_path / "mine"), MaskStore(tmp_path / "theirs")
+    mine.put(KEY, mask(), author="Ana")
+    theirs.put(KEY, mask() | mask(right=True), author="Ben")
+    theirs.put("train/dog/00.png", mask(), author="Ben")
+    arguments = ("masks", "merge", tmp_path / "mine", tmp_path / "theirs", "--out", tmp_path / "out")
+    said, aside = run(capsys, *arguments, status=2)
+    row = next(line for line in said.splitlines() if KEY in line)
+    assert "0.67" in row  # 32 of 48 pixels
+    assert "32 px, Ana" in row
+    assert "48 px, Ben" in row
+    assert "--conflicts mine|theirs|union|intersection|newest" in aside
+    assert not (tmp_path / "out").exists()
+    said, _ = run(capsys, *arguments, "--conflicts", "mine", "--json", tmp_path / "m.json")
+    assert "2 masks. Folder:" in said
+    out = MaskStore(tmp_path / "out")
+    assert np.array_equal(out[KEY], mask())
+    assert out.info("train/dog/00.png")["author"] == "Ben"
+    assert json.loads((tmp_path / "m.json").read_text())["taken"] == {KEY: "mine", "train/dog/00.png": "theirs"}
+    again = (*arguments[:-1], tmp_path / "out2", "--choose", f"{KEY}=theirs")
+    run(capsys, *again)
+    assert np.array_equal(MaskStore(tmp_path / "out2")[KEY], mask() | mask(right=True))
+    _, aside = run(capsys, *arguments[:-1], tmp_path / "mine", "--conflicts", "theirs", status=2)
+    assert "holds masks to be merged; choose a new folder, so that none is lost." in aside
+    _, aside = run(capsys, *arguments[:-1], tmp_path / "x", "--choose", "nonsense", status=2)
+    assert "--choose needs KEY=CHOICE, as train/cat/1.png=theirs, not 'nonsense'." in aside
+
+
+def test_a_project_s_split_and_images_are_found_by_the_import(files, project, capsys, tmp_path):
+    dataset = open_dataset(files.data)
+    np.savez(tmp_path / "m.npz", keys=["0"], masks=mask()[None])
+    content = {0: mask(), 1: mask(right=True)}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(content))
+    run(capsys, "masks", "import", tmp_path / "m.pkl", files.data, "--split", "test", "--out", project.folder)
+    first = [dataset.keys[int(i)] for i in dataset.indices("test")[:2]]
+    assert sorted(Project.open(project.folder).masks) == sorted(first)
+
+
+def test_masks_of_a_folder_that_has_none_is_one_line(capsys, tmp_path):
+    _, said = run(capsys, "masks", "export", tmp_path, "--out", tmp_path / "x", status=2)
+    assert said.strip().endswith(
+        f"There are no masks in {tmp_path}; name a folder that holds masks (<key>.png), or a project."
+    )
+
+
+def test_the_help_of_every_command_is_there():
+    for group, names in (
+        ("project", ["new", "info", "select", "delete", "export", "save-as", "recent"]),
+        ("masks", ["import", "export", "merge"]),
+    ):
+        for name in names:
+            assert main([group, name, "--help"]) == 0
+
+
+def test_the_examples_of_the_page_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "state"))
+    examples = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    commands = 0
+    for language, content in examples:
+        if language == "python":
+            exec(compile(content, str(PAGE), "exec"), {"__name__": "example"})
+            continue
+        for command in content.splitlines():
+            _, *arguments = shlex.split(command, comments=True)
+            run(capsys, *arguments)
+            commands += 1
+    assert commands >= 12
+    assert sorted(MaskStore(tmp_path / "together")) == sorted(MaskStore(tmp_path / "merged"))
+    assert len(MaskStore(tmp_path / "together")) > 100
+
+
+def test_files_are_not_changed_by_looking(versions, capsys):
+    before = {p: p.read_bytes() for p in Path(versions.folder).rglob("*") if p.is_file()}
+    run(capsys, "project", "info", versions.folder)
+    assert {p: p.read_bytes() for p in Path(versions.folder).rglob("*") if p.is_file()} == before

@@ -1,0 +1,135 @@
+"""The Suggest dock: the list with its reasons, the groups, and proposals that touch no mask before they are accepted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_cam_feedback.feedback import MaskStore, ProposalStore
+from napari_cam_feedback.widgets.layers import MASK
+from napari_cam_feedback.widgets.state import session_of
+from napari_cam_feedback.widgets.suggest_study import ANSWER, PROPOSE, SUGGEST
+from napari_cam_feedback.widgets.suggest_widget import SuggestWidget
+
+pytest_plugins = ["widget_fixtures"]
+
+
+@pytest.fixture
+def docked(make_napari_viewer, project, wait):
+    """The dock in a window that is shown, with the tiny project."""
+    from napari_cam_feedback.widgets.state import prepare
+
+    viewer = make_napari_viewer(show=True)
+    session = session_of(viewer)
+    widget = SuggestWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Suggest", area="right")
+    session.open(prepare(project, project.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None)
+    yield session, widget
+    session.close()
+
+
+def paint(session, key, wait):
+    """Paint the lower right corner of an image, and wait until that is on disk."""
+    mask = np.zeros((16, 16), bool)
+    mask[12:, 12:] = True
+    session.put_mask(key, mask)
+    session.save()
+    wait(lambda: key in MaskStore(session.project.folder / "masks"))
+    return mask
+
+
+def propose(session, widget, wait):
+    """Paint one image and let the same place be proposed for the others."""
+    paint(session, "train/cat/00.png", wait)
+    widget.tabs.setCurrentWidget(widget.proposals)
+    widget.proposals.kind.setCurrentIndex(widget.proposals.kind.findData("filters"))
+    widget.proposals.button.click()
+    wait(lambda: not session.jobs.running(PROPOSE) and widget.proposals.key is not None)
+
+
+def test_without_a_project_it_says_what_to_do_first(make_napari_viewer):
+    viewer = make_napari_viewer()
+    widget = SuggestWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Suggest", area="right")
+    assert "Session dock" in widget.list.status.text()
+    assert not widget.list.button.isEnabled()
+    assert not widget.proposals.button.isEnabled()
+    session_of(viewer).close()
+
+
+def test_the_list_gives_pictures_and_reasons_and_a_double_click_opens_the_image(docked, wait):
+    session, widget = docked
+    widget.list.count.setValue(5)
+    widget.list.button.click()
+    wait(lambda: widget.study.found is not None and not session.jobs.running(SUGGEST))
+    items = widget.study.found.suggestions.items
+    assert widget.list.list.count() == 5
+    for item in items:
+        row = widget.list.list.item(item.rank - 1)
+        assert row.text() == f"{item.rank}. {item.key}\n{item.reason}"
+        assert not row.icon().isNull()
+        assert not item.key.startswith("test")
+    widget.list.list.itemActivated.emit(widget.list.list.item(2))
+    assert session.key == items[2].key
+    # Once it is painted the list says so.
+    paint(session, items[2].key, wait)
+    wait(lambda: "✓ painted" in widget.list.list.item(2).text())
+    groups = widget.groups.panel
+    assert len(groups.titles) == len(widget.study.found.suggestions.clusters) > 0
+    groups.clicked.emit(items[0].index)
+    assert session.index == items[0].index
+
+
+def test_a_proposal_is_shown_in_its_own_layer_and_is_no_mask(docked, wait):
+    session, widget = docked
+    propose(session, widget, wait)
+    page = widget.proposals
+    assert session.key == page.key
+    assert page.layer.data.any()
+    assert not page.layer.editable
+    assert not session.layers.get(MASK).data.any()
+    assert session.painted() == {"train/cat/00.png"}
+    assert list(MaskStore(session.project.folder / "masks")) == ["train/cat/00.png"]
+    widget.tabs.setCurrentWidget(widget.list)
+    assert page.layer is None
+
+
+def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):
+    session, widget = docked
+    propose(session, widget, wait)
+    page, key = widget.proposals, widget.proposals.key
+    proposed = np.asarray(page.layer.data) > 0
+    page.accept_button.click()
+    wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
+    session.save()
+    assert np.array_equal(MaskStore(session.project.folder / "masks")[key], proposed)
+    again = ProposalStore(session.project.folder / "proposals")
+    assert key not in again
+    assert key in again.answered("accepted")
+
+
+def test_rejecting_is_remembered_and_leaves_no_mask(docked, wait):
+    session, widget = docked
+    propose(session, widget, wait)
+    page, key, left = widget.proposals, widget.proposals.key, len(widget.study.keys())
+    page.reject_button.click()
+    wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
+    assert key not in session.painted()
+    assert len(widget.study.keys()) == left - 1
+    page.button.click()
+    wait(lambda: not session.jobs.running(PROPOSE))
+    left = widget.study.keys()
+    assert key not in left
+
+
+def test_all_that_are_left_can_be_accepted_at_once(docked, wait):
+    session, widget = docked
+    propose(session, widget, wait)
+    keys = set(widget.study.keys())
+    widget.proposals.all_button.click()
+    wait(lambda: not session.jobs.running(ANSWER) and not widget.study.keys())
+    session.save()
+    assert set(MaskStore(session.project.folder / "masks")) == keys | {"train/cat/00.png"}
+    assert widget.proposals.layer is None
+    assert not widget.proposals.all_button.isVisible()
