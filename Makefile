@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 \
 	libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-xinerama0 libxcb-xkb1 \
 	libdbus-1-3 libfontconfig1
+# Two files of tests at a time, each with one core; pytest-xvfb gives each process a screen of its own.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
 .PHONY: help demo test test-slow check benchmark screen clean
@@ -50,10 +52,10 @@ check: $(VENV)/installed-test
 	$(BIN)/npe2 validate napari-cam-feedback
 
 test: $(VENV)/installed-test screen check
-	$(XVFB) $(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed-test screen
-	$(XVFB) $(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 benchmark: $(VENV)/installed-test screen
 	$(XVFB) $(BIN)/python -m benchmarks

@@ -116,7 +116,7 @@ def test_recent_lists_what_was_opened_and_marks_what_is_gone(versions, capsys, t
         {"folder": str(versions.folder), "there": True},
         {"folder": str(tmp_path / "gone"), "there": False},
     ]
-    assert next(line for line in said.splitlines() if line.split()[:1] == [str(tmp_path / "gone")]).split()[-1] == "gone"
+    assert said.splitlines() == [str(versions.folder), f"{tmp_path / 'gone'}  (gone)"]
 
 
 def test_no_project_is_one_line(capsys, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import Preprocessing, open_dataset
 from napari_cam_feedback.feedback import MaskStore, ProposalStore, suggest
 from napari_cam_feedback.models import build_classifier, load_classifier, save_classifier
+
+PAGE = Path(__file__).parents[1] / "docs" / "suggest.md"
 
 
 @pytest.fixture
@@ -124,3 +128,29 @@ def test_answers_must_say_what_is_meant(data, model, masks, tmp_path, capsys):
     assert 'No mask is proposed for "nothing.png"' in fails(capsys, "masks", "reject", folder, "nothing.png")
     sentence = fails(capsys, "masks", "propose", model, data, "--masks", masks, "--out", folder, "--kind", "magic")
     assert "There is no kind of proposal 'magic'" in sentence
+
+
+def test_every_example_of_the_page_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands = 0
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S):
+        if found[1] == "python":
+            exec(compile(found[2], str(PAGE), "exec"), {"__name__": "example"})
+            continue
+        for line in found[2].splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "napari-cam-feedback"
+            assert main(arguments) == 0, f"{line}\n{capsys.readouterr().err}"
+            commands += 1
+    assert commands == 6
+    # Ten suggestions of digits with a code in one of four corners are ten digits in four corners.
+    painted = MaskStore("mine")
+    suggested = [item["key"] for item in json.loads(Path("next.json").read_text())["suggestions"]]
+    assert len({key.split("/")[1] for key in suggested}) == 10
+    assert len({tuple(np.argwhere(painted[key])[0]) for key in suggested}) == 4
+    # What was accepted without looking is right: these proposals are as sure as that.
+    dataset = open_dataset("tags/data")
+    accepted = set(painted) - set(suggested)
+    assert len(accepted) > 10
+    right = [np.array_equal(painted[key], dataset.known_mask(dataset.index_of(key))) for key in accepted]
+    assert np.mean(right) > 0.95

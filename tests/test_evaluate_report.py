@@ -15,11 +15,20 @@ from PIL import Image
 from core_builders import looking_classifier
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import DataError, StorageError
-from napari_cam_feedback.evaluate import compare, picture_before_after, show, write_report
+from napari_cam_feedback.evaluate import Picture, VersionComparison, compare_models, picture_versions, show, write_report
+from napari_cam_feedback.models import Classifier
 
 PATCH = np.zeros((8, 8), bool)
 PATCH[:3, :3] = True
 CHEAT, HONEST = looking_classifier(PATCH, 0.1), looking_classifier(~PATCH, 0.1)
+
+
+def draw(before: Classifier, after: Classifier, dataset: ArrayDataset, index: int, mask: np.ndarray | None) -> Picture:
+    return picture_versions({"before": before, "after": after}, dataset, index, mask)
+
+
+def compared(dataset: ArrayDataset) -> VersionComparison:
+    return compare_models({"before": CHEAT, "after": HONEST}, dataset)
 
 
 @pytest.fixture
@@ -31,11 +40,15 @@ def dataset() -> ArrayDataset:
 
 
 def test_a_picture_says_what_was_predicted_before_and_after(dataset):
-    picture = picture_before_after(looking_classifier(PATCH, 0.9), HONEST, dataset, 0, PATCH)
+    picture = draw(looking_classifier(PATCH, 0.9), HONEST, dataset, 0, PATCH)
     assert picture.key == "test/00000"
-    assert picture.caption == "test/00000: bright; predicted dark before, bright after."
-    unknown = picture_before_after(CHEAT, HONEST, dataset, 1, None)
-    assert unknown.caption == "test/00001: unknown; predicted bright before, bright after."
+    assert re.fullmatch(
+        r"test/00000: bright; predicted dark by before \(bright: 0\.\d\d\), bright by after \(bright: 0\.\d\d\)\. "
+        r"Heatmaps of the class bright\.",
+        picture.caption,
+    )
+    unknown = draw(CHEAT, HONEST, dataset, 1, None)
+    assert unknown.caption.startswith("test/00001: unknown; predicted bright by before ")
     with Image.open(io.BytesIO(picture.png)) as image:
         assert image.format == "PNG"
         assert image.width > 3 * image.height  # four panels side by side
@@ -43,25 +56,25 @@ def test_a_picture_says_what_was_predicted_before_and_after(dataset):
 
 def test_a_picture_shows_the_mask_and_the_heatmaps(dataset):
     pictures = [
-        picture_before_after(before, after, dataset, 0, mask).png
+        draw(before, after, dataset, 0, mask).png
         for before, after, mask in ((CHEAT, HONEST, PATCH), (CHEAT, HONEST, None), (CHEAT, CHEAT, PATCH))
     ]
     pixels = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in pictures]
     quarter = pixels[0].shape[1] // 4
     differs = [np.abs(pixels[0] - other).sum((0, 2)) for other in pixels[1:]]
-    # Without the mask only the last panel changes; with another model after only the third does.
-    assert [differs[0][n * quarter : (n + 1) * quarter].any() for n in (0, 1, 3)] == [False, False, True]
-    assert [differs[1][n * quarter : (n + 1) * quarter].any() for n in (0, 2)] == [False, True]
+    # Without the mask only the first panel changes; with another model after only its heatmap and the difference do.
+    assert [differs[0][n * quarter : (n + 1) * quarter].any() for n in range(4)] == [True, False, False, False]
+    assert [differs[1][n * quarter : (n + 1) * quarter].any() for n in range(4)] == [False, False, True, True]
 
 
 def test_pictures_are_the_same_each_time(dataset):
-    once, again = (picture_before_after(CHEAT, HONEST, dataset, 0, PATCH) for _ in range(2))
+    once, again = (draw(CHEAT, HONEST, dataset, 0, PATCH) for _ in range(2))
     assert once.png == again.png
 
 
 def test_a_report_is_one_page_that_needs_no_other_file_and_the_same_numbers_as_json_and_csv(dataset, tmp_path):
-    comparison = compare(CHEAT, HONEST, dataset)
-    pictures = [picture_before_after(CHEAT, HONEST, dataset, 0, PATCH)]
+    comparison = compared(dataset)
+    pictures = [draw(CHEAT, HONEST, dataset, 0, PATCH)]
     page = write_report(
         tmp_path / "report", title="Tags", summary="fixed: it <helped> & more", comparison=comparison, pictures=pictures,
         facts={"data": "tag-digits", "seed": 0},
@@ -94,7 +107,7 @@ def test_a_report_that_cannot_be_written_gives_a_sentence(dataset, tmp_path, mon
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StorageError, match=r"Could not write .*: the disk is full; free some space"):
-        write_report(tmp_path, title="t", summary="s", comparison=compare(CHEAT, HONEST, dataset))
+        write_report(tmp_path, title="t", summary="s", comparison=compared(dataset))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,4 +117,4 @@ def test_a_broken_image_gives_a_sentence(dataset, monkeypatch):
 
     monkeypatch.setattr(ArrayDataset, "read", broken)
     with pytest.raises(DataError, match="test/00000 is broken"):
-        picture_before_after(CHEAT, HONEST, dataset, 0, PATCH)
+        draw(CHEAT, HONEST, dataset, 0, PATCH)

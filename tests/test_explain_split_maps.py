@@ -197,6 +197,8 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     out = tmp_path / "out"
     code = (
         "import os, signal, sys\n"
+        # Where the tests run in the background of a shell, it has switched Ctrl-C off.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_cam_feedback.cli import main\n"
         "from napari_cam_feedback.explain import split_maps\n"
         "real = split_maps.ItemMap.blocks\n"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -401,3 +402,29 @@ def test_a_mask_file_of_any_kind_is_paint_wherever_a_channel_but_alpha_is_not_ze
     path = tmp_path / ("m.tif" if mode in {"F", "I"} else "m.png")
     image.save(path)
     assert np.array_equal(read_mask_file(path), mask)
+
+
+def test_many_masks_are_put_with_one_writing_of_the_index(tmp_path, monkeypatch):
+    from napari_cam_feedback.feedback import mask_store
+
+    store, writings, original = MaskStore(tmp_path), [], mask_store.write_json
+    monkeypatch.setattr(mask_store, "write_json", lambda *args: (writings.append(1), original(*args)))
+    with store.batch():
+        for n in range(5):
+            store.put(f"{n}.png", blob(seed=n), author="Ana")
+        assert list(MaskStore(tmp_path)) == [f"{n}.png" for n in range(5)]  # the masks themselves are there at once
+    assert len(writings) == 1
+    assert MaskStore(tmp_path).info("3.png")["author"] == "Ana"
+    # Whatever ends it, what was put by then is in the index.
+    with suppress(RuntimeError), store.batch():
+        store.put("6.png", blob(), author="Ben", time="2026-01-01T00:00:00+00:00")
+        raise RuntimeError
+    assert MaskStore(tmp_path).info("6.png") == {"size": [6, 8], "author": "Ben", "time": "2026-01-01T00:00:00+00:00"}
+    assert store.unsaved == ()
+
+
+def test_a_store_s_own_author_is_noted_where_none_is_named(tmp_path):
+    store = MaskStore(tmp_path, author="Ana")
+    for key, author in (("a.png", None), ("b.png", "Ben"), ("c.png", "")):
+        store.put(key, blob(), author=author)
+    assert [store.info(key)["author"] for key in ("a.png", "b.png", "c.png")] == ["Ana", "Ben", None]

@@ -13,7 +13,7 @@ from PIL import Image
 from core_builders import known, plain, stripes
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.errors import MaskError, ModelError
-from napari_cam_feedback.evaluate import evaluate, picture_before_after
+from napari_cam_feedback.evaluate import evaluate, picture_versions
 from napari_cam_feedback.explain import (
     METHODS,
     activation_under_masks,
@@ -230,7 +230,7 @@ def test_the_measures_are_there_but_for_the_share_of_the_heatmap(dense, dataset)
     assert 0 <= found.flip_rate <= 1
     assert 0 <= found.masked_accuracy <= 1
     assert found.n == 16
-    picture = picture_before_after(dense, dense, dataset, 0, None)
+    picture = picture_versions({"before": dense, "after": dense}, dataset, 0)
     assert picture.png.startswith(b"\x89PNG")
 
 

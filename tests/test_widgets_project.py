@@ -347,6 +347,22 @@ def test_what_cannot_be_compared_is_one_sentence_in_the_panel(opened, wait, tmp_
     assert panel.merge_button.isHidden()
 
 
+def test_masks_are_written_for_other_programs_in_the_background(opened, wait, tmp_path):
+    session, button = opened._session, opened.open_view.export_button
+    session.layers.get(MASK).data_setitem((np.array([2, 3]), np.array([2, 3])), 1)
+    button.export(tmp_path / "m.npz", "npz")
+    wait(lambda: opened.status.text())
+    # With the stroke of a moment ago.
+    assert opened.status.text() == f"1 mask was written to {tmp_path / 'm.npz'}."
+    with np.load(tmp_path / "m.npz") as file:
+        assert file[session.key].sum() == 2
+    button.export(tmp_path / "m", "png")
+    wait(lambda: (tmp_path / "m").is_dir() and not session.jobs.running())
+    button.export(tmp_path / "m", "png")
+    wait(lambda: "m is not empty; choose a new folder for the masks." in opened.error.text())
+    assert button.text() == "Export masks…"
+
+
 def test_closing_the_panel_puts_everything_away(merging, wait):
     session, panel = merging._session, merging
     panel.select(BOTH)

@@ -276,7 +276,7 @@ def test_a_full_disk_while_keeping_loses_nothing(docked, wait, monkeypatch, impr
     session, widget = docked
     run_to_result(session, widget, wait)
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

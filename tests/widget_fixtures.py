@@ -55,6 +55,7 @@ def files(_master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fil
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("NAPARI_CAM_FEEDBACK_STATE", str(home / "state"))
     shutil.copytree(_master, tmp_path / "files")
     return Files(tmp_path / "files" / "data", tmp_path / "files" / "model.safetensors", tmp_path / "project")
 

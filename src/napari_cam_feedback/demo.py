@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from napari_cam_feedback import __version__
 from napari_cam_feedback.data import Dataset, open_dataset, sample_data_dir, write_sample
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.evaluate import (
     Comparison,
-    compare,
-    picture_before_after,
-    predict,
-    write_report,
+    compare_models,
+    read_painted_history,
+    report_facts,
+    report_versions,
 )
-from napari_cam_feedback.feedback import KnownMasks, known_masks
+from napari_cam_feedback.feedback import known_masks
 from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models import (
     Classifier,
@@ -33,7 +29,6 @@ from napari_cam_feedback.models import (
 )
 from napari_cam_feedback.project import Project, save_run
 from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
-from napari_cam_feedback.torch_loader import torch
 
 SAMPLE_SEED = 0
 #: How the sample models were trained; the shipped ones as well.
@@ -163,44 +158,23 @@ def run_demo(
         project.masks.put(key, mask, author="known mask of the sample")
     chosen = (config or RetuneConfig()).model_copy(update={"seed": seed})
     result = run_to_end(retune(classifier, dataset, project.masks, chosen), on_step)
-    comparison = compare(classifier, result.classifier, dataset, seed=seed)
+    models = {"before": classifier, "after": result.classifier}
+    versions = compare_models(models, dataset, seed=seed)
+    comparison = Comparison(*versions.evaluations)
     save_run(folder / "run", result, comparison)
     project.keep(result, comparison)
-    known = KnownMasks(dataset)
-    drawn = [
-        picture_before_after(classifier, result.classifier, dataset, index, known.get(dataset.keys[index]))
-        for index in _telling(classifier, dataset, pictures)
-    ]
-    report = write_report(
+    command = f"napari-cam-feedback demo {sample} --seed {seed} --masks {masks} --out {folder.name}"
+    facts = report_facts(models, dataset, seed=seed, command=command.split())
+    report = report_versions(
         folder,
+        versions,
+        models,
+        dataset,
+        histories=[read_painted_history(folder / "run", "the retune")],
+        facts={**facts, "Painted": f"{masks} images, whose known masks were taken as the expert's"},
+        pictures=pictures,
         title=f"Retuning on the sample {sample}",
         summary=f"{result.verdict.name.capitalize()}. {result.verdict.reason}",
-        comparison=comparison,
-        pictures=drawn,
-        facts={
-            "data": f"sample {sample}, seed {SAMPLE_SEED}",
-            "model": f"{classifier.arch}, version v001",
-            "masks": f"{masks} images of the split train, taken as the expert's",
-            "retune": chosen.model_dump_json(exclude_none=True),
-            "seed": seed,
-            "versions": f"napari-cam-feedback {__version__}, torch {torch.__version__}, "
-            f"numpy {np.__version__}, Python {platform.python_version()}",
-            "command": f"napari-cam-feedback demo {sample} --seed {seed} --masks {masks} --out {folder.name}",
-        },
     )
+    assert report is not None
     return DemoResult(project, result, comparison, report)
-
-
-def _telling(classifier: Classifier, dataset: Dataset, count: int) -> list[int]:
-    """Choose test images to draw: those that the shortcut misleads first, spread over the classes."""
-    found = predict(classifier, dataset, split="test" if "test" in dataset.split_names else None)
-    wrong = found.predicted != found.labels
-    order = np.lexsort((found.indices, ~wrong))
-    chosen: list[int] = []
-    for label in np.tile(np.arange(classifier.num_classes), count):
-        if len(chosen) == min(count, len(order)):
-            break
-        left = [i for i in order if found.labels[i] == label and int(found.indices[i]) not in chosen]
-        if left:
-            chosen.append(int(found.indices[left[0]]))
-    return chosen

@@ -174,10 +174,8 @@ def recent(json_file: Json = None) -> None:
     from napari_cam_feedback.recent import recent_projects
 
     found = recent_projects()
-    rows = [[str(each.folder), "" if each.there else "gone"] for each in found]
-    if rows:
-        show_table("Opened last", ["project", ""], rows, numbers=0)
-    else:
-        out.print("No project was opened yet.", markup=False, highlight=False)
+    # One line each, however long, so that it can be copied.
+    lines = [f"{each.folder}{'' if each.there else '  (gone)'}" for each in found]
+    out.print("\n".join(lines or ["No project was opened yet."]), markup=False, highlight=False)
     content: list[dict[str, Any]] = [{"folder": str(each.folder), "there": each.there} for each in found]
     write_json(json_file, content)

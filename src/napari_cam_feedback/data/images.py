@@ -220,7 +220,9 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         return DataError(f"{path} is too large to open; make it smaller.")
     if isinstance(error, OSError) and error.errno and not isinstance(error, UnidentifiedImageError):
         return DataError(f"Could not read {path}: {describe(error)}")
-    return DataError(f"{path} is broken or not an image ({' '.join(str(error).split())[:120]}); restore or remove it.")
+    # The path is said once, and a long one would not leave room for the reason.
+    reason = " ".join(str(error).replace(str(path), path.name).split())
+    return DataError(f"{path} is broken or not an image ({reason[:120]}); restore or remove it.")
 
 
 def _read(path: Path, page: int) -> np.ndarray:

@@ -9,11 +9,11 @@ from napari_cam_feedback.evaluate.inpainting import Inpainter, load_inpainter
 from napari_cam_feedback.evaluate.latex import class_table, escape_latex, latex_tables, measure_table
 from napari_cam_feedback.evaluate.measures import MEASURES, REASONS, Measure, show, show_specificity
 from napari_cam_feedback.evaluate.painted_history import PaintedHistory, draw_painted_history, read_painted_history
-from napari_cam_feedback.evaluate.pictures import Picture, picture_before_after, picture_versions
+from napari_cam_feedback.evaluate.pictures import Picture, picture_versions
 from napari_cam_feedback.evaluate.predictions import Predictions, predict
 from napari_cam_feedback.evaluate.provenance import package_versions, report_facts
 from napari_cam_feedback.evaluate.report import write_report
-from napari_cam_feedback.evaluate.right_reasons import ItemReasons, RightReasons, check_mask, item_reasons, right_reasons
+from napari_cam_feedback.evaluate.right_reasons import ItemReasons, RightReasons, item_reasons, right_reasons
 from napari_cam_feedback.evaluate.version_report import report_versions, summarise
 from napari_cam_feedback.evaluate.versions import VersionComparison, compare_models
 
@@ -40,7 +40,6 @@ __all__ = [
     "SplitResult",
     "VersionComparison",
     "change_interval",
-    "check_mask",
     "class_table",
     "compare",
     "compare_models",
@@ -56,7 +55,6 @@ __all__ = [
     "mean_interval",
     "measure_table",
     "package_versions",
-    "picture_before_after",
     "picture_versions",
     "predict",
     "read_painted_history",

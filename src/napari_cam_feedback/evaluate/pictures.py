@@ -37,54 +37,6 @@ class Picture:
     png: bytes
 
 
-def picture_before_after(
-    before: Classifier,
-    after: Classifier,
-    dataset: Dataset,
-    index: int,
-    mask: np.ndarray | None,
-    *,
-    target: Target = "predicted",
-) -> Picture:
-    """Draw image, heatmap before, heatmap after, and mask of one item.
-
-    Parameters
-    ----------
-    before, after : Classifier
-        The heatmap is CAM where the model allows it, else Grad-CAM.
-    dataset : Dataset
-        Where the item is.
-    index : int
-        Which item.
-    mask : ndarray or None
-        (H, W) bool of what is irrelevant.
-    target : str or int
-        Class of the heatmaps.
-
-    Raises
-    ------
-    DataError
-        The image cannot be read.
-    """
-    old = inspect_item(before, dataset, index, target=target, method=default_method(before))
-    new = inspect_item(after, dataset, index, target=target, method=default_method(after))
-    names = dataset.class_names
-    truth = "unknown" if old.label is None else names[old.label]
-    figure = new_figure(8, 2.4)
-    axes = figure.subplots(1, 4)
-    gray = {"cmap": "gray"} if old.image.ndim == 2 else {}
-    _panel(axes[0], f"image: {truth}", old.image, **gray)
-    for axis, label, found in ((axes[1], "before", old), (axes[2], "after", new)):
-        predicted = f"{label}: {names[found.predicted]} ({found.probabilities[found.predicted]:.0%})"
-        _panel(axis, predicted, old.image, **gray)
-        _heat(axis, found)
-    _panel(axes[3], "irrelevant", old.image, **gray)
-    if not _tint(axes[3], mask):
-        axes[3].set_xlabel("nothing painted")
-    caption = f"{old.key}: {truth}; predicted {names[old.predicted]} before, {names[new.predicted]} after."
-    return Picture(old.key, caption, save_figure(figure))
-
-
 def picture_versions(
     models: Mapping[str, Classifier], dataset: Dataset, index: int, mask: np.ndarray | None = None
 ) -> Picture:
@@ -125,7 +77,8 @@ def picture_versions(
     for axis in axes.ravel():
         axis.axis("off")
     _panel(axes[0, 0], f"image: {truth}", first.image, **gray)
-    _tint(axes[0, 0], mask)
+    if mask is not None:
+        _tint(axes[0, 0], mask)
     for number, (name, each) in enumerate(zip(models, found, strict=True), 1):
         axis = axes[0, number]
         predicted = class_names[each.predicted]
@@ -182,14 +135,11 @@ def save_figure(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _tint(axis, mask: np.ndarray | None) -> bool:  # type: ignore[no-untyped-def]
-    """Draw a mask over an image; tell whether there was anything to draw."""
-    if mask is None or not mask.any():
-        return False
+def _tint(axis, mask: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+    """Draw a mask over an image."""
     tint = np.zeros((*mask.shape, 4), np.float32)
     tint[mask] = (1.0, 0.1, 0.3, 0.55)
     axis.imshow(tint, interpolation="nearest")
-    return True
 
 
 def _panel(axis, title: str, image: np.ndarray, **options: str) -> None:  # type: ignore[no-untyped-def]

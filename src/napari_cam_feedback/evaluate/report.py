@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_cam_feedback.evaluate.comparison import Comparison
 from napari_cam_feedback.evaluate.latex import latex_tables
 from napari_cam_feedback.evaluate.pictures import Picture
 from napari_cam_feedback.evaluate.report_figures import draw_measures
 from napari_cam_feedback.evaluate.report_page import Section, make_page
 from napari_cam_feedback.evaluate.report_tables import (
-    before_after_table,
     class_csv,
     class_sections,
     confusion_csv,
@@ -32,18 +30,17 @@ def write_report(
     *,
     title: str,
     summary: str,
-    comparison: Comparison | VersionComparison,
+    comparison: VersionComparison,
     pictures: Sequence[Picture] = (),
     facts: Mapping[str, Any] | None = None,
     histories: Sequence[Picture] = (),
     filters: Mapping[str, FilterChanges] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write ``report.html``, ``report.json``, ``report.csv`` and ``pictures/<key>.png``.
+    """Write ``report.html``, ``report.json``, ``report.csv``, ``classes.csv``, ``confusion.csv``, ``tables.tex``.
 
-    Of a `VersionComparison` also ``classes.csv``, ``confusion.csv``, ``tables.tex``, and for each version but the first
-    ``flips-<name>.csv`` and, where they were looked at, ``filters-<name>.csv``. The page comes last: where it is, the rest
-    is whole.
+    Also ``pictures/<key>.png``, and for each version but the first ``flips-<name>.csv`` and, where they were looked at,
+    ``filters-<name>.csv``. The page comes last: where it is, the rest is whole.
 
     Parameters
     ----------
@@ -51,8 +48,8 @@ def write_report(
         Made if need be; files of these names are replaced.
     title, summary : str
         Heading, and the verdict in words.
-    comparison : Comparison or VersionComparison
-        The numbers; the latter with intervals, classes and changed predictions.
+    comparison : VersionComparison
+        The numbers.
     pictures : sequence of Picture
         Of items: shown on the page and written as files.
     facts : mapping, optional
@@ -78,13 +75,9 @@ def write_report(
     facts = dict(facts or {})
     for picture in pictures:
         write_bytes(folder / "pictures" / f"{picture.key.removesuffix('.png')}.png", picture.png)
-    content = {"title": title, "summary": summary, "facts": facts, "comparison": comparison.to_json()}
-    if isinstance(comparison, VersionComparison):
-        content["notes"] = list(notes)
-        sections = _version_sections(comparison, histories, filters or {})
-        _write_tables(folder, comparison, filters or {}, facts.get("Command"))
-    else:
-        sections = [Section("Before and after", before_after_table(comparison.rows) + meanings(comparison.rows))]
+    sections = _sections(comparison, histories, filters or {})
+    _write_tables(folder, comparison, filters or {}, facts.get("Command"))
+    content = {"title": title, "summary": summary, "facts": facts, "comparison": comparison.to_json(), "notes": list(notes)}
     write_json(folder / "report.json", content)
     write_text(folder / "report.csv", comparison.to_csv())
     page = folder / "report.html"
@@ -97,7 +90,7 @@ def file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip(".") or "version"
 
 
-def _version_sections(
+def _sections(
     comparison: VersionComparison, histories: Sequence[Picture], filters: Mapping[str, FilterChanges]
 ) -> list[Section]:
     rows = [row for rows in comparison.rows for row in rows]

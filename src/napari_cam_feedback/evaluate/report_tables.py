@@ -25,20 +25,6 @@ MOST_FILTERS = 12
 MOST_CLASSES = 30
 
 
-def before_after_table(rows: Sequence[ComparisonRow]) -> str:
-    """Return the measures of two classifiers as a table: split, measure, before, after, change."""
-    lines = []
-    for row in rows:
-        before, after = row.texts
-        lines.append(
-            f"<tr><td>{html.escape(row.split)}</td><td>{html.escape(MEASURES[row.measure].name)}</td>"
-            f'<td class="number">{before}</td><td class="number">{after}</td>'
-            f'<td class="number{_kind(row)}">{show(row.change, signed=True)}</td></tr>'
-        )
-    heads = "<tr><th>split</th><th>measure</th><th>before</th><th>after</th><th>change</th></tr>"
-    return _table([heads, *lines])
-
-
 def version_tables(comparison: VersionComparison) -> str:
     """Return a table for each version but the first: every measure with its interval, and the change."""
     parts = []

@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluate.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluate.places import choose_shifts, shifted
 from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
+from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, own_blocks
 from napari_cam_feedback.torch_loader import torch
@@ -331,13 +331,3 @@ def _shares(maps: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
     large = torch.nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
     shares = [mass_inside(signed, mask) for signed, mask in zip(large[:, 0].numpy(), masks.numpy(), strict=True)]
     return np.array([np.nan if share is None else share for share in shares], float)
-
-
-def check_mask(dataset: Dataset, index: int, mask: np.ndarray) -> None:
-    """Raise MaskError unless the mask has its image's size."""
-    size = dataset.image_size(index)
-    if tuple(mask.shape) != tuple(size):
-        raise MaskError(
-            f"The mask of {dataset.keys[index]} is {'x'.join(map(str, mask.shape))} pixels and its image "
-            f"{size[0]}x{size[1]}; paint it on its own image."
-        )

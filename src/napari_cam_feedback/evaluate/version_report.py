@@ -37,6 +37,7 @@ def report_versions(
     pictures: int = PICTURES,
     filters: bool = True,
     title: str | None = None,
+    summary: str | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Path | None:
@@ -62,8 +63,8 @@ def report_versions(
         Draw at most so many images: painted ones, and ones of which the prediction changed.
     filters : bool
         Look at what became of the filters too, on the test images; takes another pass over its images.
-    title : str, optional
-        Of the page.
+    title, summary : str, optional
+        Heading of the page, and what it came to; by default `summarise`.
     progress : callable, optional
         Called with steps done and in all.
     stop : callable, optional
@@ -109,7 +110,7 @@ def report_versions(
     page = write_report(
         folder,
         title=title or f"{' and '.join(comparison.names[1:])} compared with {comparison.names[0]}",
-        summary=summarise(comparison),
+        summary=summary or summarise(comparison),
         comparison=comparison,
         pictures=drawn,
         facts=facts,

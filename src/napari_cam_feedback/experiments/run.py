@@ -163,7 +163,7 @@ def _claim(folder: Path, config: ExperimentConfig) -> None:
 
 
 def _goes_on(old: object, config: ExperimentConfig) -> bool:
-    """Tell whether runs made with old settings are runs of this experiment, too: it may have more seeds, masks or methods."""
+    """Tell whether runs made with old settings are runs of this experiment: it may have more seeds, masks or methods."""
     if not isinstance(old, dict):
         return False
     try:

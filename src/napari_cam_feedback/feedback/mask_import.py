@@ -188,14 +188,17 @@ def import_masks(found: FoundMasks, store: MaskStore, *, author: str | None = No
         One could not be written; those before it are.
     """
     result = ImportedMasks(found)
-    for key, mask in found.masks.items():
-        if key not in store:
-            store.put(key, mask, author=author)
-            result.written.append(key)
-        elif np.array_equal(store[key], mask):
-            result.same.append(key)
-        else:
-            result.kept.append(key)
+    if not found.masks:
+        return result
+    with store.batch():
+        for key, mask in found.masks.items():
+            if key not in store:
+                store.put(key, mask, author=author)
+                result.written.append(key)
+            elif np.array_equal(store[key], mask):
+                result.same.append(key)
+            else:
+                result.kept.append(key)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,6 +51,7 @@ class MaskStore(Mapping[str, np.ndarray]):
         self.folder = Path(folder)
         self._author = author
         self._lock = threading.RLock()
+        self._batches = 0
         self._unsaved: dict[str, tuple[np.ndarray, str | None, str | None]] = {}
         self._index: dict[str, dict[str, Any]] = {}
         leak = self._leak(self._index_path)
@@ -218,7 +220,29 @@ class MaskStore(Mapping[str, np.ndarray]):
             raise StorageError(f"Could not remove {path}: {describe(error)}") from error
         self._files = {key: file for key, file in self._files.items() if file != path}
 
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """While entered, the index is not written with every mask but once, on leaving; masks are written at once as ever.
+
+        After a crash masks put meanwhile are there and their author and time are not.
+
+        Raises
+        ------
+        StorageError
+            On leaving, if the index cannot be written.
+        """
+        with self._lock:
+            self._batches += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._batches -= 1
+                self._write_index()
+
     def _write_index(self) -> None:
+        if self._batches:
+            return
         if self._index or self._index_path.exists():
             write_json(self._index_path, {"schema": SCHEMA_VERSION, "masks": dict(sorted(self._index.items()))})
 

@@ -271,12 +271,13 @@ def merge_masks(
         *((key, "same") for key in found.equal),
         *chosen.items(),
     ]
-    for done, (key, choice) in enumerate(sorted(every), 1):
-        if stop is not None and stop():
-            break
-        _write(out, key, choice, (mine, pairs[key][0]), (theirs, pairs[key][1]), result)
-        if progress is not None:
-            progress(done, len(every))
+    with out.batch():
+        for done, (key, choice) in enumerate(sorted(every), 1):
+            if stop is not None and stop():
+                break
+            _write(out, key, choice, (mine, pairs[key][0]), (theirs, pairs[key][1]), result)
+            if progress is not None:
+                progress(done, len(every))
     return result
 
 
@@ -315,17 +316,19 @@ def merge_into(
     chosen = _chosen(found, None, choices)
     pairs = _pairs(mine, theirs)
     result = MergedMasks(kept=[key for key in found.conflicts if key not in chosen])
-    every = [*((key, "theirs") for key in found.only_theirs), *((k, c) for k, c in chosen.items() if c != "mine")]
-    for done, (key, choice) in enumerate(sorted(every), 1):
-        if stop is not None and stop():
-            break
-        name, name_theirs = pairs[key]
-        if name is not None:
-            author, time = _about(mine, name)
-            replaced.put(key, mine[name], author=author or "", time=time)
-        _write(mine, key, choice, (mine, name), (theirs, name_theirs), result)
-        if progress is not None:
-            progress(done, len(every))
+    new = [key for key in found.only_theirs if choices.get(key) != "mine"]
+    every = [*((key, "theirs") for key in new), *((key, choice) for key, choice in chosen.items() if choice != "mine")]
+    with mine.batch(), replaced.batch():
+        for done, (key, choice) in enumerate(sorted(every), 1):
+            if stop is not None and stop():
+                break
+            name, name_theirs = pairs[key]
+            if name is not None:
+                author, time = _about(mine, name)
+                replaced.put(key, mine[name], author=author or "", time=time)
+            _write(mine, key, choice, (mine, name), (theirs, name_theirs), result)
+            if progress is not None:
+                progress(done, len(every))
     return result
 
 
@@ -339,9 +342,10 @@ def _chosen(found: MaskDifferences, conflicts: str | None, choices: Mapping[str,
         raise ConfigError(f"There is no mask of {unknown!r} to choose; check the key.")
     chosen = {}
     for key, conflict in found.conflicts.items():
-        choice = choices.get(key, conflicts)
-        if choice is None:
+        wanted = choices.get(key) or conflicts
+        if wanted is None:
             continue
+        choice = wanted
         if choice == "newest":
             choice = "theirs" if _moment(conflict.theirs) > _moment(conflict.mine) else "mine"
         if choice in ("union", "intersection") and conflict.iou is None:

@@ -180,6 +180,7 @@ def _path(*parts: str) -> str:
 
 def _stand_in(module: str, name: str) -> _Name | None:
     package, _, rest = module.partition(".")
+    made: Callable[..., Any] | None
     known: dict[tuple[str, str], Callable[..., Any]] = {
         ("_codecs", "encode"): _bytes,
         ("collections", "OrderedDict"): _dict,
@@ -190,7 +191,12 @@ def _stand_in(module: str, name: str) -> _Name | None:
         **{(builtins, kind): _dict for builtins in ("builtins", "__builtin__") for kind in ("dict", "list")},
     }
     if package == "numpy" and rest in ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric"):
-        made = {"_reconstruct": lambda *_: _Array(), "scalar": _scalar, "_frombuffer": _Array}.get(name)
+        arrays: dict[str, Callable[..., Any]] = {
+            "_reconstruct": lambda *_: _Array(),
+            "scalar": _scalar,
+            "_frombuffer": _Array,
+        }
+        made = arrays.get(name)
     elif package == "pathlib" and name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
         made = _path
     else:

@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 AUTO = "auto"
 
 #: Least score of a proposal, by kind; chosen on the samples with seeds 101 and 102, where more than nine in ten proposals of
-#: template and place are right from there on.
+#: template and place are right from there on; of place not from a single painted image, nor where marks lie anywhere.
 LEAST: dict[Kind, float] = {"place": 0.7, "filters": 0.7, "template": 0.9}
 #: What ``auto`` tries, in this order. Filters are not among them: a layer's places are too coarse to draw a small mark by.
 AUTO_KINDS: tuple[Kind, ...] = ("template", "place")

@@ -10,9 +10,9 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import MaskError
-from napari_cam_feedback.evaluate.right_reasons import check_mask
 from napari_cam_feedback.explain.features import batch_for
 from napari_cam_feedback.explain.layer_masks import masks_at_layer
+from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 

@@ -151,7 +151,7 @@ class ProposalStore:
             before = self._rejected[key]
         if before.shape != mask.shape or not mask.any():
             return False
-        return np.count_nonzero(before & mask) >= SAME * np.count_nonzero(mask)
+        return bool(np.count_nonzero(before & mask) >= SAME * np.count_nonzero(mask))
 
     def add(self, proposals: Iterable[Proposal], *, classifier: str = "", masks: Iterable[str] = ()) -> list[str]:
         """Write proposals, one at a time as they come; a newer one for the same image takes the older one's place.

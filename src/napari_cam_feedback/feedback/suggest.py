@@ -257,7 +257,7 @@ def suggest(
     scores = np.sum(list(parts.values()), axis=0)
     taken = np.isin(scan.indices, candidates[done])
     reasons = Reasons(scan, signals, clusters, member, classifier.class_names)
-    items = []
+    items: list[Suggestion] = []
     for row in choose(scan, scores, taken, n, seed=seed):
         own = {name: float(values[row]) for name, values in parts.items()}
         item = dataset.item(int(scan.indices[row]))

@@ -13,7 +13,7 @@ from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.fills import get_fill, surround_fill
 from napari_cam_feedback.evaluate.inpainting import load_inpainter
-from napari_cam_feedback.evaluate.right_reasons import check_mask
+from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.

@@ -209,10 +209,9 @@ def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Projec
         and project.dataset.source.resolve() == dataset.source.resolve()
     )
     first = project.versions[0]
+    began_with = first.fingerprint
     if first.deleted is None:
         began_with = load_version(project, first.id, "cpu", source.consents).fingerprint()
-    else:
-        began_with = first.fingerprint
     if not same_data or began_with != classifier.copy().to("cpu").fingerprint():
         raise StorageError(
             f"{source.project} holds a project with another model, other settings or other images; choose another project "

@@ -168,10 +168,12 @@ class MaskMerging(QGroupBox):
 
     def select(self, key: str) -> None:
         """Select one of the conflicts, as a click does."""
-        for number in range(self.conflicts.topLevelItemCount()):
-            item = self.conflicts.topLevelItem(number)
+        for item in self._items():
             if item.data(0, _KEY) == key:
                 self.conflicts.setCurrentItem(item)
+
+    def _items(self) -> list[QTreeWidgetItem]:
+        return self.conflicts.findItems("*", Qt.MatchFlag.MatchWildcard, 0)
 
     def _selected(self) -> None:
         now, key = self.study.now, self.selected
@@ -219,8 +221,7 @@ class MaskMerging(QGroupBox):
 
     def _show_choices(self) -> None:
         now = self.study.now
-        for number in range(self.conflicts.topLevelItemCount()):
-            item = self.conflicts.topLevelItem(number)
+        for item in self._items():
             if now is not None:
                 item.setText(2, _TITLES[now.choices.get(item.data(0, _KEY), "")])
         self._refresh()

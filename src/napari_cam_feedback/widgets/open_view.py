@@ -17,6 +17,7 @@ from napari_cam_feedback.widgets.filter_steps import reporting
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.layers_page import is_image
 from napari_cam_feedback.widgets.loading import find_head, load_version
+from napari_cam_feedback.widgets.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.mask_merging import MaskMerging
 from napari_cam_feedback.widgets.model_form import TITLES, whole_numbers
 from napari_cam_feedback.widgets.opened import Opened, prepare
@@ -106,9 +107,12 @@ class OpenView(QGroupBox):
         self.merge_button.setToolTip("Bring in the masks of somebody else, or of another program")
         self.merge_button.clicked.connect(self._open_merging)
         row = QHBoxLayout()
-        for button in (self.save_button, self.stop_save_button, self.merge_button):
+        self.export_button = ExportButton(session, say, on_error)
+        for button in (self.merge_button, self.export_button):
             row.addWidget(button)
         column.addLayout(row)
+        for button in (self.save_button, self.stop_save_button):
+            column.addWidget(button)
         self.merging = MaskMerging(session)
         self.merging.hide()
         column.addWidget(self.merging)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox
 
 from napari_cam_feedback.recent import RecentProject, note_project, recent_projects
@@ -83,8 +84,14 @@ class RecentList(QComboBox):
                 self.addItem(each.folder.name if each.there else f"{each.folder.name} (gone)", each.folder)
                 self.setItemData(row, str(each.folder), Qt.ItemDataRole.ToolTipRole)
                 if not each.there:
-                    self.model().item(row).setEnabled(False)  # type: ignore[union-attr]
+                    self._disable(row)
         self.listed.emit()
+
+    def _disable(self, row: int) -> None:
+        model = self.model()
+        item = model.item(row) if isinstance(model, QStandardItemModel) else None
+        if item is not None:
+            item.setEnabled(False)
 
     def _activated(self, row: int) -> None:
         folder = self.itemData(row)

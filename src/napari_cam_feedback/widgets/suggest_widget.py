@@ -50,7 +50,10 @@ class SuggestWidget(QWidget):
             page.say("" if self._session.project is not None else _OPEN_FIRST)
 
     def _progressed(self, name: str, step: Any) -> None:
-        {SUGGEST: self.list, PROPOSE: self.proposals}[name].progressed(step)
+        if name == SUGGEST:
+            self.list.progressed(step)
+        elif name == PROPOSE:
+            self.proposals.progressed(step)
 
     def _said(self, sentence: str, wrong: bool) -> None:
         page = self.proposals if self.tabs.currentWidget() is self.proposals else self.list
