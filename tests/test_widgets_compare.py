@@ -244,10 +244,10 @@ def test_the_intervals_are_shown_where_there_is_room(qtbot):
     table.show_rows([ComparisonRow("test", "accuracy", 0.5, 0.6, certainty=sure)])
     table.show()
     table.resize(330, table.height())
-    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "▲ +0.100 unsure")
+    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "+0.100 unsure")
     table.resize(520, table.height())
-    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "▲ +0.100 unsure", "-0.05…+0.25")
+    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "+0.100 unsure", "-0.05…+0.25")
     assert "The interval of the change holds 0, so it may be chance." in table.item(1, 0).toolTip()
     # Without intervals, as after a retune, there is no column for them.
     table.show_rows([ComparisonRow("test", "accuracy", 0.5, 0.6)])
-    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "▲ +0.100 better")
+    assert table.texts()[1] == ("accuracy", "0.500", "0.600", "+0.100 better")

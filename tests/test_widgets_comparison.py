@@ -47,14 +47,14 @@ def get(session, name):
 
 
 def test_a_change_is_told_by_arrow_sign_and_word():
-    assert change_text(ComparisonRow("test", "accuracy", 0.52, 0.83)) == "▲ +0.310 better"
-    assert change_text(ComparisonRow("test", "accuracy", 0.83, 0.52)) == "▼ -0.310 worse"
-    assert change_text(ComparisonRow("test", "flip_rate", 0.5, 0.1)) == "▼ -0.400 better"
-    assert change_text(ComparisonRow("test", "flip_rate", 0.1, 0.5)) == "▲ +0.400 worse"
-    assert change_text(ComparisonRow("test", "accuracy", 0.5, 0.5)) == "= 0.000"
+    assert change_text(ComparisonRow("test", "accuracy", 0.52, 0.83)) == "+0.310 better"
+    assert change_text(ComparisonRow("test", "accuracy", 0.83, 0.52)) == "-0.310 worse"
+    assert change_text(ComparisonRow("test", "flip_rate", 0.5, 0.1)) == "-0.400 better"
+    assert change_text(ComparisonRow("test", "flip_rate", 0.1, 0.5)) == "+0.400 worse"
+    assert change_text(ComparisonRow("test", "accuracy", 0.5, 0.5)) == "0.000"
     assert change_text(ComparisonRow("test", "mask_share", None, 0.5)) == "–"
     # Neither direction is better by itself.
-    assert change_text(ComparisonRow("test", "random_flip_rate", 0.1, 0.5)) == "▲ +0.400"
+    assert change_text(ComparisonRow("test", "random_flip_rate", 0.1, 0.5)) == "+0.400"
 
 
 def test_the_table_lists_each_split_with_its_measures(qtbot):
@@ -69,8 +69,8 @@ def test_the_table_lists_each_split_with_its_measures(qtbot):
     )
     assert table.texts() == [
         ("val", "", "", ""),
-        ("accuracy", "0.900", "0.800", "▼ -0.100 worse"),
-        ("flip rate", "0.500", "0.250", "▼ -0.250 better"),
+        ("accuracy", "0.900", "0.800", "-0.100 worse"),
+        ("flip rate", "0.500", "0.250", "-0.250 better"),
         ("test", "", "", ""),
         ("CAM in paint", "–", "0.100", "–"),
     ]
@@ -88,10 +88,10 @@ def test_the_table_says_in_words_where_only_the_painted_part_matters_and_leaves_
     table.show_rows(reasons_rows("test", before, after))
     assert table.texts() == [
         ("test", "", "", ""),
-        ("accuracy refilled", "0.300", "0.800", "▲ +0.500 better"),
-        ("flip rate", "0.600", "0.250", "▼ -0.350 better"),
+        ("accuracy refilled", "0.300", "0.800", "+0.500 better"),
+        ("flip rate", "0.600", "0.250", "-0.350 better"),
         ("times elsewhere", "only there", "2.0×", "–"),
-        ("swap flips", "0.750", "0.250", "▼ -0.500 better"),
+        ("swap flips", "0.750", "0.250", "-0.500 better"),
         ("CAM in paint", "0.500", "–", "–"),
     ]
 

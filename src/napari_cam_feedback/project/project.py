@@ -103,7 +103,8 @@ class Project(ProjectFolder):
             header: dict[str, Any] = {}
             with suppress(ModelError):
                 header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
-            dataset = open_dataset(folder / state.dataset, seed=state.split_seed or 0, class_names=header.get("class_names"))
+            source = os.path.normpath(folder / state.dataset)
+            dataset = open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
         return cls(folder, dataset, state)
 
     def save_as(

@@ -30,7 +30,7 @@ LEAST_LIMIT = 0.3
 #: Roles of the comparison layers, and their names unless they are given others.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
 
-# Blue and orange are told apart with any colour vision; the arrow and the word say the same.
+# Blue and orange are told apart with any colour vision; the word says the same.
 _COLOURS = {"better": "#4FC3F7", "worse": "#FFB74D"}
 #: Measures that follow from others in the table, for which it has no room; the reports have them.
 LEFT_OUT = ("gap", "random_flip_rate")
@@ -40,13 +40,12 @@ _ROOM_FOR_INTERVALS = 420
 
 
 def change_text(row: ComparisonRow) -> str:
-    """Return the change as an arrow, a signed number and a word: better, worse, or unsure where it may be chance."""
+    """Return the change as a signed number and a word: better, worse, or unsure where it may be chance."""
     if row.change is None:
         return "–"
     if abs(row.change) < 0.0005:
-        return "= 0.000"
-    arrow = "▲" if row.change > 0 else "▼"
-    return f"{arrow} {row.change:+.3f} {row.mark}".rstrip()
+        return "0.000"
+    return f"{row.change:+.3f} {row.mark}".rstrip()
 
 
 def interval_text(row: ComparisonRow) -> str:
