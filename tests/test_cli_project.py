@@ -105,6 +105,14 @@ def test_save_as(versions, capsys, tmp_path):
     assert "copy is not empty; choose a new folder for the copy." in said
 
 
+def test_what_cannot_be_deleted_is_said_without_a_question(versions, capsys):
+    current = versions.current.id
+    assert main(["project", "delete", str(versions.folder), current]) == 2
+    said = capsys.readouterr().err
+    assert f"{current} is the version in use; select another one before you delete it." in said
+    assert "Delete them?" not in said
+
+
 def test_recent_lists_what_was_opened_and_marks_what_is_gone(versions, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "state"))
     said, _ = run(capsys, "project", "recent")

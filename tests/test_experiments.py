@@ -140,9 +140,12 @@ def test_what_is_wrong_in_a_file_is_said_before_hours_of_work(tmp_path, text, se
         read_experiment(tmp_path / "experiment.toml")
 
 
-def test_a_dataset_that_is_not_named_is_asked_for(tmp_path):
+def test_a_dataset_that_is_not_named_is_asked_for_and_can_then_be_given(file, tmp_path):
+    config = read_experiment(file)
     with pytest.raises(ConfigError, match=r"The experiment names no dataset; add --data DIR\."):
-        run(ExperimentConfig(title="a"), tmp_path / "out")
+        run(config.model_copy(update={"data": None}), tmp_path / "out")
+    rows, _ = run(config, tmp_path / "out")
+    assert len(rows) == 2
 
 
 def test_the_table_has_means_and_deviations_and_what_was_published(file):

@@ -111,7 +111,8 @@ def delete(
     from napari_cam_feedback.project import ProjectFolder
 
     opened = ProjectFolder(folder)
-    opened.weights(version)
+    # Before a question is asked that would not matter.
+    opened.check_deletable(version)
     if not yes:
         typer.confirm(f"The weights of {version} cannot be brought back. Delete them?", abort=True, err=True)
     opened.delete(version)

@@ -154,8 +154,10 @@ def run_experiment(
 def _claim(folder: Path, config: ExperimentConfig) -> None:
     """Write what the experiment is; raise StorageError where the folder holds another one."""
     file = folder / SETTINGS
+    # Settings with which nothing was done, as where the data were not found, bind nobody.
+    begun = any((folder / name).exists() for name in (RUNS, MODELS))
     if file.is_file():
-        if not _goes_on(read_json(file), config):
+        if begun and not _goes_on(read_json(file), config):
             raise StorageError(f"{folder} holds an experiment with other settings; choose a new folder.")
     elif folder.is_dir() and any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty; choose a new folder for the experiment.")

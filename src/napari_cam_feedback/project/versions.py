@@ -191,6 +191,15 @@ class ProjectFolder:
             self.weights(version)
             self._change(current=version)
 
+    def check_deletable(self, version: str) -> Path:
+        """Return the file of weights that `delete` would delete; raises what it raises where it would not."""
+        weights = self.weights(version)
+        if len(self.available) == 1:
+            raise StorageError(f"{version} is the only version of the project; it cannot be deleted.")
+        if version == self._state.current:
+            raise StorageError(f"{version} is the version in use; select another one before you delete it.")
+        return weights
+
     def delete(self, version: str) -> None:
         """Delete a version's weights. Its entry stays, marked, so that it is still known what the others come from.
 
@@ -200,11 +209,7 @@ class ProjectFolder:
             There is no such version, it is the current or the only one, was deleted before, or cannot be removed.
         """
         with self._lock:
-            weights = self.weights(version)
-            if len(self.available) == 1:
-                raise StorageError(f"{version} is the only version of the project; it cannot be deleted.")
-            if version == self._state.current:
-                raise StorageError(f"{version} is the version in use; select another one before you delete it.")
+            weights = self.check_deletable(version)
             before = self._state.versions
             marked = [v.model_copy(update={"deleted": now()}) if v.id == version else v for v in before]
             # The mark first: weights without an entry only take up room, an entry without weights is a broken project.
