@@ -6,14 +6,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QFrame,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QListWidget,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QTableView,
     QTabWidget,
     QVBoxLayout,
@@ -22,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.compare_tables import ClassTable, FlipTable
 from napari_cam_feedback.widgets.comparison import ComparisonTable
-from napari_cam_feedback.widgets.parts import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts import fill_scrolling, narrow, wrapped_label
 
 #: Rows of the list of versions that are seen at once.
 _LIST_ROWS = 4
@@ -36,15 +34,8 @@ class CompareView(QWidget):
         super().__init__()
         # So that the table of measures is seen whole.
         self.setMinimumWidth(350)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         inside = QWidget()
-        area.setWidget(inside)
-        outer.addWidget(area)
+        fill_scrolling(self, inside)
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 6, 4, 6)
         layout.setSpacing(5)

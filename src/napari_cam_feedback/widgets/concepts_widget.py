@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
 from napari_cam_feedback.widgets.concept_setup import ConceptSetup
 from napari_cam_feedback.widgets.concept_study import JOB, ConceptStudy
 from napari_cam_feedback.widgets.concept_view import ConceptView
 from napari_cam_feedback.widgets.fold import Fold
-from napari_cam_feedback.widgets.parts import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts import WARNING_STYLE, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.state import session_of
 from napari_cam_feedback.widgets.workers import Progress
@@ -75,14 +74,7 @@ class ConceptsWidget(QWidget):
         for widget in (self.bar, self.status, self.view):
             column.addWidget(widget)
         column.addStretch(1)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.area)
+        self.area = fill_scrolling(self, inside)
 
     def showEvent(self, event: Any) -> None:
         """Look for the layers once somebody looks here."""

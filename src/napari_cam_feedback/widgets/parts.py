@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 #: Orange that is readable on napari's dark and on its light theme.
 WARNING_STYLE = "color: #e07b00;"
@@ -22,6 +31,19 @@ def wrapped_label(text: str = "", style: str = "") -> QLabel:
     if style:
         label.setStyleSheet(style)
     return label
+
+
+def fill_scrolling(dock: QWidget, inside: QWidget) -> QScrollArea:
+    """Fill a dock with one widget, as wide as the dock, and with a scroll bar where it is too low for it."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inside)
+    layout = QVBoxLayout(dock)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(area)
+    return area
 
 
 def form_layout(parent: QWidget | None = None) -> QFormLayout:

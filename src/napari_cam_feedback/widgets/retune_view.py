@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -20,7 +18,7 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.comparison import ComparisonTable
 from napari_cam_feedback.widgets.config_form import ChoiceBox
 from napari_cam_feedback.widgets.fold import Fold
-from napari_cam_feedback.widgets.parts import form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts import fill_scrolling, form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.plots import StepPlot
 from napari_cam_feedback.widgets.retune_settings import RetuneSettings
 
@@ -35,15 +33,8 @@ class RetuneView(QWidget):
         super().__init__()
         # As the other docks have it; the settings need no more.
         self.setMinimumWidth(330)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         inside = QWidget()
-        area.setWidget(inside)
-        outer.addWidget(area)
+        fill_scrolling(self, inside)
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -24,7 +23,7 @@ from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
 from napari_cam_feedback.widgets.loading import load
 from napari_cam_feedback.widgets.open_view import OpenView
-from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, wrapped_label
+from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.qt_check import qt_warning
 from napari_cam_feedback.widgets.source_view import SourceView
@@ -78,14 +77,7 @@ class SessionWidget(QWidget):
         self.open_view.merge_button.clicked.connect(self._show_merging)
         column.addWidget(self.open_view)
         column.addStretch(1)
-        self._area = QScrollArea()
-        self._area.setWidgetResizable(True)
-        self._area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._area.setWidget(inner)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._area)
+        self._area = fill_scrolling(self, inner)
 
     def _build_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -19,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.error_view import ErrorView
 from napari_cam_feedback.widgets.fold import Fold
-from napari_cam_feedback.widgets.parts import wrapped_label
+from napari_cam_feedback.widgets.parts import fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.train_form import TrainForm
 from napari_cam_feedback.widgets.train_plot import TrainPlot
 
@@ -33,15 +31,8 @@ class TrainView(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.setMinimumWidth(330)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         inside = QWidget()
-        self.area.setWidget(inside)
-        outer.addWidget(self.area)
+        self.area = fill_scrolling(self, inside)
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)
