@@ -221,7 +221,7 @@ def test_ctrl_c_ends_the_test_and_writes_nothing(here, tmp_path, capsys, monkeyp
 
 
 def test_the_help_gives_every_setting_its_default(capsys, monkeypatch):
-    for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}.items():
+    for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}.items():
         monkeypatch.setenv(name, value)
     from napari_cam_feedback.explain.concept_config import ConceptTestConfig
 

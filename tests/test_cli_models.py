@@ -538,7 +538,7 @@ def test_ctrl_c_within_the_first_epoch_writes_nothing_and_says_so(data, tmp_path
 
 
 def test_the_help_names_every_option_of_a_model_under_its_heading(capsys, monkeypatch):
-    for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100", "TERMINAL_WIDTH": "100"}.items():
+    for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}.items():
         monkeypatch.setenv(name, value)
     for command in ("predict", "explain", "retune", "evaluate"):
         out, _ = run(capsys, command, "--help")

@@ -144,6 +144,23 @@ def test_a_patch_of_the_same_class_is_never_swapped_in():
     assert measure(looking_classifier(PATCH, 0.1), both([255, 0], [1, 1])).swap_flip_rate is None
 
 
+def objects(around: tuple[int, int]) -> ArrayDataset:
+    """A white object in the first corner (bright) and a black one in the last (dark), before grays; all else is the mask."""
+    images = np.stack([np.full((8, 8), gray, np.uint8) for gray in around])
+    images[0, :3, :3], images[1, 5:, 5:] = 255, 0
+    masks = np.stack([~PATCH, ~np.flip(PATCH)])
+    return ArrayDataset({"test": images}, {"test": [1, 0]}, ("dark", "bright"), {"test": masks})
+
+
+def test_where_all_around_an_object_is_masked_it_stays_and_stands_before_the_surroundings_of_another_class():
+    # Pasted over, the white object would be gone and the prediction another.
+    assert measure(looking_classifier(PATCH, 0.1), objects((0, 0))).swap_flip_rate == 0.0
+    # A model that looks at what lies around is misled both times.
+    middle = np.zeros((8, 8), bool)
+    middle[3:5] = True
+    assert measure(looking_classifier(middle, 0.1), objects((0, 200))).swap_flip_rate == 1.0
+
+
 def test_a_swapped_patch_lands_where_it_was_on_the_donor_and_the_own_place_is_refilled():
     images = np.zeros((2, 8, 8), np.uint8)
     images[0, :3, :3] = 255  # bright, in the first corner

@@ -7,12 +7,12 @@ import pytest
 
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.retune import RetuneConfig, describe_method, retune, run_to_end
 from napari_cam_feedback.retune.methods import AUTO_SURROUNDINGS, Batch, Context, make_methods
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.retune.replacements import Replacer
-from napari_cam_feedback.retune.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.torch_loader import torch
 
 OBJECT = (slice(None), slice(None), slice(4, 8), slice(5, 9))
@@ -41,14 +41,14 @@ def test_surroundings_are_told_from_marks_by_how_much_is_painted():
 
 def test_where_the_object_was_its_surroundings_go_on():
     painted = scenes()
-    found = without_objects(painted)
+    found = without_objects(painted.inputs, painted.masks)
     for n, scene in enumerate(found):
         assert (scene == n).all()
     # With texture: only values that the surroundings have, and those are left as they are.
     rng = np.random.default_rng(0)
     painted.inputs[:] = torch.from_numpy(rng.integers(0, 50, painted.inputs.shape)).float()
     painted.inputs[OBJECT] = 1000
-    found = without_objects(painted)
+    found = without_objects(painted.inputs, painted.masks)
     assert found.max() < 50
     assert torch.equal(found[painted.masks[:, None]], painted.inputs[painted.masks[:, None]])
 
@@ -56,7 +56,7 @@ def test_where_the_object_was_its_surroundings_go_on():
 def test_an_object_is_left_as_it_is_and_the_surroundings_are_those_chosen():
     painted = scenes()
     chosen = torch.tensor([1, 2, 0])
-    found = before_others(painted, without_objects(painted), chosen, seeded())
+    found = before_others(painted.inputs, painted.masks, without_objects(painted.inputs, painted.masks), chosen, seeded())
     for n, image in enumerate(found):
         assert (image[0, 4:8, 5:9] == 10 + n).all()
         assert (image[0][painted.masks[n]] == chosen[n]).all()
@@ -65,7 +65,8 @@ def test_an_object_is_left_as_it_is_and_the_surroundings_are_those_chosen():
 def test_surroundings_are_mirrored_and_objects_are_not():
     painted = scenes((0, 1))
     ramp = torch.arange(16.0).expand(1, 1, 12, 16)
-    found = [before_others(painted.take(np.array([0])), ramp, torch.tensor([0]), seeded(s))[0, 0, 0, 0] for s in range(20)]
+    one = painted.take(np.array([0]))
+    found = [before_others(one.inputs, one.masks, ramp, torch.tensor([0]), seeded(s))[0, 0, 0, 0] for s in range(20)]
     assert {float(value) for value in found} == {0.0, 15.0}
 
 

@@ -85,7 +85,7 @@ MEASURES: dict[str, Measure] = {
         "flip rate, patch swapped",
         "swap flips",
         "Share of the painted images whose prediction changes when what is painted is exchanged for that of an image of "
-        "another class.",
+        "another class; of painted surroundings, when the object is put before those of another class.",
         "less",
     ),
     "mask_share": Measure(

@@ -12,6 +12,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluate.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluate.places import choose_shifts, shifted
+from napari_cam_feedback.evaluate.surroundings import MOST_OF_THE_IMAGE, before_others, without_objects
 from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
 from napari_cam_feedback.feedback.mask_size import check_mask
@@ -42,8 +43,9 @@ class RightReasons:
         target layer has no places.
     swap_flip_rate : float or None
         Share whose prediction changes when the masked part is refilled from its surroundings and the masked part of another
-        masked image, drawn from those of other classes, is pasted on, at the place where it was there. None where there is
-        no masked image of another class, or where it was not asked for.
+        masked image, drawn from those of other classes, is pasted on, at the place where it was there; where most of both
+        images is masked, when what is not masked is put before the surroundings of the other. None where there is no masked
+        image of another class, or where it was not asked for.
     random_flip_rate : float or None
         Share whose prediction changes when a random place is refilled in place of the masked part, mean over the same five
         fills: the mask itself, shifted around the edges of the image; of several shifts that with the least overlap with the
@@ -267,9 +269,15 @@ class _Measure:
         """Measure the images with the patches of donors."""
         had, patches, places = swaps.of(picked)
         if len(had):
-            cleared = get_fill("surround")(inputs[had], masks[had], self.donors)
-            now = self._predict(torch.where(places[:, None], patches, cleared))
-            self._add("swap_flip_rate", now != predicted[had], picked[had])
+            own = masks[had]
+            swapped = torch.where(places[:, None], patches, get_fill("surround")(inputs[had], own, self.donors))
+            # Pasted over an object, another's surroundings would hide it; they belong behind it.
+            around = (torch.stack([own, places]).float().mean((2, 3)) > MOST_OF_THE_IMAGE).all(0)
+            if around.any():
+                scenes = without_objects(patches[around], places[around])
+                chosen = torch.arange(len(scenes))
+                swapped[around] = before_others(inputs[had][around], own[around], scenes, chosen, self.donors)
+            self._add("swap_flip_rate", self._predict(swapped) != predicted[had], picked[had])
 
     def _after_fills(self, inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> np.ndarray:
         """Predictions (5, N) after each of the measuring fills."""

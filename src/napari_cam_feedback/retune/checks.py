@@ -11,9 +11,9 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
+from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retune.painted import Painted
-from napari_cam_feedback.retune.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.torch_loader import torch
 
 #: Composites of held-out objects and other surroundings that are looked at, about.
@@ -106,7 +106,7 @@ class Checker:
 
     def _scenes(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Held-out objects before the surroundings of others: images (M, C, h, w), rows of the originals and labels (M,)."""
-        scenes = without_objects(self.painted)
+        scenes = without_objects(self.painted.inputs, self.painted.masks)
         generator = torch.Generator().manual_seed(self.seed)
         odds = of_other_classes(self.held_out.labels, self.painted.labels)
         rows, images = [], []
@@ -115,7 +115,7 @@ class Checker:
             chosen = others[torch.randperm(len(others), generator=generator)[: max(1, MOST_SCENES // len(self.held_out))]]
             one = self.held_out.take(np.full(len(chosen), row))
             rows.append(torch.full((len(chosen),), row))
-            images.append(before_others(one, scenes, chosen, generator))
+            images.append(before_others(one.inputs, one.masks, scenes, chosen, generator))
         at = torch.cat(rows)
         return torch.cat(images), at, self.held_out.labels[at]
 

@@ -13,13 +13,12 @@ from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.fills import get_fill, surround_fill
 from napari_cam_feedback.evaluate.inpainting import load_inpainter
+from napari_cam_feedback.evaluate.surroundings import MOST_OF_THE_IMAGE
 from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.
 MOST_PLACES = 0.25
-#: Share of the image, on average, beyond which what is painted is no mark but the surroundings of what counts.
-MOST_OF_THE_IMAGE = 0.5
 #: From this many painted images on, one in five is kept out of the training.
 LEAST_TO_HOLD_OUT = 10
 

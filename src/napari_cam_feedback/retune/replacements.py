@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from napari_cam_feedback.evaluate.fills import get_fill
 from napari_cam_feedback.evaluate.places import shifted
+from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.painted import Painted
-from napari_cam_feedback.retune.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ class Replacer:
         """
         chosen = torch.multinomial(of_other_classes(painted.labels, self.donors.labels), 1, generator=generator)[:, 0]
         if self.donors.surroundings:
-            return before_others(painted, self._scenes, chosen, generator)
+            return before_others(painted.inputs, painted.masks, self._scenes, chosen, generator)
         return self.donors.paste(get_fill("surround")(painted.inputs, painted.masks, generator), chosen)
 
     @cached_property
     def _scenes(self) -> torch.Tensor:
-        return without_objects(self.donors)
+        return without_objects(self.donors.inputs, self.donors.masks)
 
     def _crop(self, painted: Painted, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A piece of a training image, taken at random, in the shape of the mask."""

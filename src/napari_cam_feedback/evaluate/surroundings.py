@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
+#: Share of the image beyond which what is painted is no mark but the surroundings of what counts.
+MOST_OF_THE_IMAGE = 0.5
 #: Shifted copies of the surroundings that are laid into the hole where the object was, before what is left gets their mean.
 MOST_COPIES = 60
 
 
-def without_objects(painted: Painted, seed: int = 0) -> torch.Tensor:
+def without_objects(inputs: torch.Tensor, masks: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Return what surrounds each image's object (P, C, h, w); where the object was, more of the same.
 
     The hole is filled from copies of the image itself, shifted at random around its edges, so that its texture goes on.
 
     Parameters
     ----------
-    painted : Painted
-        Images on which all but the object is painted.
+    inputs : Tensor
+        (P, C, h, w) float.
+    masks : Tensor
+        (P, h, w) bool, true everywhere but on the object.
     seed : int
         Of the shifts.
     """
     rng = np.random.default_rng(seed)
-    inputs, masks = painted.inputs, painted.masks
     filled, known = inputs.clone(), masks.clone()
     for _ in range(MOST_COPIES):
         if known.all():
@@ -39,13 +41,17 @@ def without_objects(painted: Painted, seed: int = 0) -> torch.Tensor:
     return torch.where(known[:, None], filled, mean)
 
 
-def before_others(painted: Painted, scenes: torch.Tensor, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def before_others(
+    inputs: torch.Tensor, masks: torch.Tensor, scenes: torch.Tensor, chosen: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     """Return each object before other surroundings (P, C, h, w), these mirrored at random.
 
     Parameters
     ----------
-    painted : Painted
-        The P objects.
+    inputs : Tensor
+        (P, C, h, w) float, the objects.
+    masks : Tensor
+        (P, h, w) bool, true everywhere but on the object.
     scenes : Tensor
         (S, C, h, w), as `without_objects` gives them.
     chosen : Tensor
@@ -57,7 +63,7 @@ def before_others(painted: Painted, scenes: torch.Tensor, chosen: torch.Tensor, 
     for axis in (2, 3):
         flip = torch.rand(len(behind), generator=generator) < 0.5
         behind = torch.where(flip[:, None, None, None], behind.flip(axis), behind)
-    return torch.where(painted.masks[:, None], behind, painted.inputs)
+    return torch.where(masks[:, None], behind, inputs)
 
 
 def of_other_classes(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
