@@ -24,3 +24,16 @@ def release_objects() -> None:
     _holders = max(_holders - 1, 0)
     if _holders == 0:
         gc.unfreeze()
+
+
+class Hold:
+    """What one dock holds aside while its threads compute: once, however often it says so."""
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def __call__(self, hold: bool) -> None:
+        """Set aside what is in memory, or hand it back."""
+        if hold != self._on:
+            self._on = hold
+            hold_objects() if hold else release_objects()

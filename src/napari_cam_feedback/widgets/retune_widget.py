@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, QTimer
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
+from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.consents import Question, asking, subject_of
 from napari_cam_feedback.widgets.parts import confirmed
@@ -56,7 +56,7 @@ class RetuneWidget(RetuneView):
         self._run: Run | None = None
         self._deciding = False
         self._taking = False
-        self._holding = False
+        self._hold = Hold()
         self._started, self._first = 0.0, 0
         self._latest: RetuneStep | None = None
         self._closed = False
@@ -492,12 +492,6 @@ class RetuneWidget(RetuneView):
         super().showEvent(event)
         self._session.watch(self)
         self._count_painted()
-
-    def _hold(self, hold: bool) -> None:
-        """Keep the garbage collector from halting the window while threads compute."""
-        if hold != self._holding:
-            self._holding = hold
-            hold_objects() if hold else release_objects()
 
     def _close(self) -> None:
         self._closed = True

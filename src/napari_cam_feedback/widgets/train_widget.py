@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.collecting import hold_objects, release_objects
+from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.docks import open_dock
 from napari_cam_feedback.widgets.parts import breakable
@@ -47,7 +47,8 @@ class TrainWidget(TrainView):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
         self._session = session_of(napari_viewer)
-        self._closed = self._holding = False
+        self._closed = False
+        self._hold = Hold()
         self._trained: Trained | None = None
         self._project: Path | None = None
         self._step: TrainStep | None = None
@@ -306,12 +307,6 @@ class TrainWidget(TrainView):
         super().showEvent(event)
         self._session.watch(self)
         self._load_settings()
-
-    def _hold(self, hold: bool) -> None:
-        """Keep the garbage collector from halting the window while threads compute."""
-        if hold != self._holding:
-            self._holding = hold
-            hold_objects() if hold else release_objects()
 
     def _close(self) -> None:
         self._closed = True
