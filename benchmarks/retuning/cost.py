@@ -52,7 +52,7 @@ def photographs(side: int = 224) -> ArrayDataset:
 
 
 SCENES = (
-    Scene("tag-digits 28x28, small-gap", "small-gap", lambda: make_sample("tag-digits"), 64, 40),
+    Scene("tag-digits 28x28, small-gap", "small-gap", lambda: make_sample("tag-digits"), 64, 150),
     Scene("symbols 72x72, small-gap", "small-gap", lambda: make_sample("symbols"), 32, 20),
     Scene("noise 224x224, resnet18", "torchvision:resnet18", photographs, 16, 8),
 )
