@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from core_builders import stripes
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.errors import ConfigError, StorageError
+from napari_cam_feedback.evaluate import evaluate
 from napari_cam_feedback.experiments import (
     ExperimentConfig,
     latex_table,
@@ -20,6 +22,8 @@ from napari_cam_feedback.experiments import (
     run_experiment,
     summarise,
 )
+from napari_cam_feedback.experiments import run as running
+from napari_cam_feedback.retune.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 QUICK = "{ iterations = 2, check_every = 2, batch_size = 4 }"
@@ -99,6 +103,32 @@ def test_each_run_is_on_disk_and_is_not_done_again(file, tmp_path):
     assert not any(text.startswith("seed 3") for text in texts)
 
 
+def test_with_data_without_the_shortcut_each_run_tells_how_much_of_the_gap_it_closed(file, tmp_path, monkeypatch):
+    config = read_experiment(file).model_copy(update={"without_shortcut": str(file.parent / "data.npz")})
+    made = []
+    monkeypatch.setattr(running, "evaluate", lambda *args, **kwargs: made.append(evaluate(*args, **kwargs)) or made[-1])
+    rows, texts = run(config, tmp_path / "out")
+    assert any(text.startswith("seed 3: training without the shortcut") for text in texts)
+    assert (tmp_path / "out" / "models" / "3-without-shortcut.safetensors").is_file()
+    before, reference, *after = (found.splits["test"].accuracy for found in made)
+    assert [float(row["test_reference"]) for row in rows] == pytest.approx([reference] * 2)
+    if reference == before:
+        assert all("gap_closed" not in row for row in rows)
+    else:
+        shares = [(accuracy - before) / (reference - before) for accuracy in after]
+        assert [float(row["gap_closed"]) for row in rows] == pytest.approx(shares, abs=1e-5)
+
+
+def test_the_share_of_the_gap_is_that_of_the_accuracies(monkeypatch):
+    def found(accuracy: float) -> SimpleNamespace:
+        return SimpleNamespace(splits={"test": SimpleNamespace(accuracy=accuracy, right_reasons=None, per_class={})})
+
+    # From 0.4 to 0.7 of 0.8: three quarters.
+    assert running._measures(found(0.4), found(0.7), (), 0.8)["gap_closed"] == "0.75"
+    assert "gap_closed" not in running._measures(found(0.8), found(0.7), (), 0.8)
+    assert "gap_closed" not in running._measures(found(0.4), found(0.7), (), None)
+
+
 def test_a_stopped_experiment_goes_on_from_there(file, tmp_path):
     config, asked = read_experiment(file), []
     rows, _ = run(config, tmp_path / "out", stop=lambda: (tmp_path / "out" / "runs.csv").is_file() or asked.append(1))
@@ -125,6 +155,10 @@ def test_a_folder_of_another_experiment_is_left_alone(file, tmp_path):
         ("title = ", r"experiment\.toml is not TOML: "),
         ("data = 'x'", r"the setting 'title' is missing; add it\."),
         ("title = 'a'\nspeed = 3", r"there is no setting 'speed'; leave it out\."),
+        (
+            "title = 'a'\nmodel = 'm.pt'\nwithout_shortcut = 'd'",
+            r"a model of your own cannot be trained without the shortcut; leave out without_shortcut\.",
+        ),
         (
             "title = 'a'\npainted = [0]",
             r"the setting painted cannot be used: each number of painted images must be at least 1\.",
@@ -172,6 +206,15 @@ def test_the_table_has_means_and_deviations_and_what_was_published(file):
     assert r"Stripes \& tags. Mean and standard deviation over 2 seeds." in tex
 
 
+def test_a_bare_name_is_a_method_with_its_defaults(tmp_path):
+    (tmp_path / "experiment.toml").write_text("title = 'a'\nmethods = ['tap', {name = 'b', method = 'pas'}]")
+    config = read_experiment(tmp_path / "experiment.toml")
+    assert [(entry.title, entry.method, entry.settings) for entry in config.methods] == [
+        ("tap", "tap", {}),
+        ("b", "pas", {}),
+    ]
+
+
 def test_the_command_prints_the_table_and_writes_it(file, tmp_path, capsys):
     assert (
         main(["experiment", str(file), "--out", str(tmp_path / "out"), "--device", "cpu", "--json", str(tmp_path / "j")])
@@ -189,3 +232,6 @@ def test_the_experiments_that_come_along_can_be_read(path):
     titles = [entry.title for entry in config.methods]
     assert {"continued", "misclassified", "augment", "inpaint", "crop", "dropout", "pas", "pasa", "auto"} <= set(titles)
     assert len(config.seeds) >= 3
+    if config.without_shortcut is not None:
+        # The table of every method on every data set is made of these.
+        assert set(METHODS) <= set(titles)

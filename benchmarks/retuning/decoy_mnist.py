@@ -1,4 +1,7 @@
-"""Decoy MNIST (Ross et al. 2017): digits with a gray patch in a random corner whose shade tells the class in training."""
+"""Decoy MNIST (Ross et al. 2017): digits with a gray patch in a random corner whose shade tells the class in training.
+
+``python -m benchmarks.retuning.decoy_mnist`` writes it as the two files that the experiments with it read.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.retuning.tables import RESULTS
 from napari_cam_feedback.data import ArrayDataset
 
 CHECKOUT = Path(__file__).parents[2]
@@ -18,6 +22,8 @@ PATCH = 4
 #: Of the 60,000 training images, so many are the split val.
 VALIDATION = 5000
 CLASSES = tuple("0123456789")
+#: Of seed 0, with the shortcut and without.
+FILES = {True: RESULTS / "decoy-mnist.npz", False: RESULTS / "decoy-mnist-without-shortcut.npz"}
 
 
 def mnist_path() -> Path:
@@ -56,6 +62,22 @@ def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     return ArrayDataset(images, labels, CLASSES, masks)
 
 
+def write_files() -> None:
+    """Write train, val and test of seed 0 as datasets, with the shortcut and without, where they are not there."""
+    for shortcut, path in FILES.items():
+        if path.exists():
+            continue
+        dataset = make(0, shortcut=shortcut)
+        arrays: dict[str, np.ndarray] = {"classes": np.array(CLASSES)}
+        for split in ("train", "val", "test"):
+            indices = dataset.indices(split)
+            arrays[f"x_{split}"] = np.stack([dataset.read(int(i)) for i in indices])
+            arrays[f"y_{split}"] = dataset.labels[indices]
+            arrays[f"masks_{split}"] = np.stack([dataset.known_mask(int(i)) for i in indices])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **arrays)
+
+
 def patched(images: np.ndarray, told: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return images uint8 (N, 28, 28) with the patch of the classes `told` in the corners (0 to 3), and masks of them."""
     images, masks = images.copy(), np.zeros(images.shape, bool)
@@ -73,3 +95,7 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     with np.load(path) as file:
         x_train, y_train, x_test, y_test = (file[name] for name in ("x_train", "y_train", "x_test", "y_test"))
     return x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64)
+
+
+if __name__ == "__main__":
+    write_files()

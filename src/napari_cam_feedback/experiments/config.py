@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_cam_feedback.errors import ConfigError, StorageError
 from napari_cam_feedback.models import TrainConfig
@@ -82,8 +82,11 @@ class ExperimentConfig(BaseModel):
         Folder of masks; None for those that the dataset brings along.
     model : str or None
         A model file to start from; None to train one for each seed.
+    without_shortcut : str or None
+        A dataset like `data` whose training images lack the shortcut, or ``sample:NAME``, which is made without it. The
+        same network is trained on it, and measured on the test images of `data`: what a retune could reach.
     arch, training
-        Network and settings of that training.
+        Network and settings of these trainings.
     painted : tuple of int
         Numbers of painted images.
     seeds : tuple of int
@@ -91,7 +94,7 @@ class ExperimentConfig(BaseModel):
     watched : tuple of str
         Classes whose F1 is told too.
     methods : tuple of Entry
-        The rows.
+        The rows; a bare name stands for that method with its defaults.
     published : tuple of Published
         What it is compared with.
     """
@@ -102,6 +105,7 @@ class ExperimentConfig(BaseModel):
     data: str | None = None
     masks: str | None = None
     model: str | None = None
+    without_shortcut: str | None = None
     arch: str = "small-gap"
     training: TrainConfig = TrainConfig()
     painted: tuple[int, ...] = Field((20,), min_length=1)
@@ -117,6 +121,13 @@ class ExperimentConfig(BaseModel):
             raise ValueError("each number of painted images must be at least 1")
         return counts
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _entries(cls, methods: object) -> object:
+        if not isinstance(methods, list | tuple):
+            return methods
+        return [{"method": each} if isinstance(each, str) else each for each in methods]
+
     @field_validator("methods")
     @classmethod
     def _known(cls, methods: tuple[Entry, ...]) -> tuple[Entry, ...]:
@@ -128,6 +139,12 @@ class ExperimentConfig(BaseModel):
             describe_method(entry.method)
             entry.retuning(0)
         return methods
+
+    @model_validator(mode="after")
+    def _comparable(self) -> ExperimentConfig:
+        if self.model is not None and self.without_shortcut is not None:
+            raise ValueError("a model of your own cannot be trained without the shortcut; leave out without_shortcut")
+        return self
 
 
 def read_experiment(path: str | os.PathLike[str], **changes: Any) -> ExperimentConfig:
@@ -154,7 +171,7 @@ def read_experiment(path: str | os.PathLike[str], **changes: Any) -> ExperimentC
         raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
-    for name in ("data", "masks", "model"):
+    for name in ("data", "masks", "model", "without_shortcut"):
         given = values.get(name)
         if isinstance(given, str) and not given.startswith(SAMPLE):
             values[name] = str(path.parent / given)

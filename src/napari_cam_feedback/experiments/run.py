@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,16 @@ def run_experiment(
     -------
     list of dict
         One row a run, as in ``runs.csv``: seed, method, masks, for each split ``<split>_before`` and ``<split>_after``
-        (accuracy), flip rates on ``test``, F1 of each watched class there, verdict, status, seconds; of a method that
-        cannot be used with the network only ``refused``, the sentence that says why.
+        (accuracy), ``test_reference`` (that of the model trained without the shortcut) and ``gap_closed``, (after -
+        before) / (reference - before), where one was asked for, flip rates on ``test``, F1 of each watched class there,
+        verdict, status, seconds; of a method that cannot be used with the network only ``refused``, the sentence that
+        says why.
 
     Raises
     ------
     ConfigError
-        No dataset is named, or it has no split ``test`` or no class that is watched.
+        No dataset is named, it has no split ``test`` or no class that is watched, or that without the shortcut has
+        other classes.
     StorageError
         The folder holds another experiment, or cannot be written.
     FeedbackError
@@ -111,11 +114,17 @@ def run_experiment(
             continue
         yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: reading the images")
         dataset = _dataset(config, seed)
-        classifier = yield from _model(config, dataset, folder, seed, device, trust, len(rows), total, stop)
-        if classifier is None:
+        for share, text in _train(config, dataset, folder, seed, device, trust, stop):
+            yield ExperimentStep(len(rows), total, share, f"seed {seed}: {text}")
+        if stop():
             return rows
         yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: measuring before")
+        classifier = load_classifier(config.model or _model_file(folder, seed), device=device, trust=trust)
         before = evaluate(classifier, dataset, seed=seed)
+        reference = None
+        if config.without_shortcut is not None:
+            honest = load_classifier(_model_file(folder, seed, honest=True), device=device, trust=trust)
+            reference = evaluate(honest, dataset, splits=["test"], seed=seed).splits["test"].accuracy
         for count, entry in jobs:
             masks = _masks(config, dataset, count, seed)
             title = f"seed {seed}, {count} masks, {entry.title}"
@@ -143,7 +152,7 @@ def run_experiment(
                 after = evaluate(result.classifier, dataset, seed=seed, stop=stop)
                 if stop():
                     return rows
-                found = _measures(before, after, config.watched)
+                found = _measures(before, after, config.watched, reference)
                 found |= {"verdict": result.verdict.name, "status": result.status, "seconds": f"{seconds:.1f}"}
                 rows.append(row | found)
             write_text(folder / RUNS, _csv(rows))
@@ -189,11 +198,7 @@ def _done(folder: Path) -> list[dict[str, str]]:
 def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
     if config.data is None:
         raise ConfigError("The experiment names no dataset; add --data DIR.")
-    dataset: Dataset
-    if config.data.startswith(SAMPLE):
-        dataset = make_sample(config.data.removeprefix(SAMPLE), seed)
-    else:
-        dataset = open_dataset(config.data, seed=seed)
+    dataset = _open(config.data, seed)
     if "test" not in dataset.split_names:
         raise ConfigError(f"The dataset {config.data} has no split test to measure on; add one.")
     for name in config.watched:
@@ -202,34 +207,48 @@ def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
     return dataset
 
 
-def _model(
+def _open(data: str, seed: int, *, shortcut: bool = True) -> Dataset:
+    if data.startswith(SAMPLE):
+        return make_sample(data.removeprefix(SAMPLE), seed, shortcut=shortcut)
+    return open_dataset(data, seed=seed)
+
+
+def _model_file(folder: Path, seed: int, *, honest: bool = False) -> Path:
+    return folder / MODELS / f"{seed}{'-without-shortcut' if honest else ''}.safetensors"
+
+
+def _train(
     config: ExperimentConfig,
     dataset: Dataset,
     folder: Path,
     seed: int,
     device: str,
     trust: bool,
-    done: int,
-    total: int,
     stop: Callable[[], bool],
-) -> Generator[ExperimentStep, None, Classifier | None]:
-    """Return the model of a seed, trained where it is not there yet; None where that was stopped."""
-    file = Path(config.model) if config.model else folder / MODELS / f"{seed}.safetensors"
-    if not file.is_file() and not config.model:
-        start = build_classifier(config.arch, dataset.class_names, default_preprocessing(dataset), seed=seed, trust=trust)
+) -> Iterator[tuple[float, str]]:
+    """Train the models of a seed that are not there yet, and yield the share done of each and what is done."""
+    wanted = [] if config.model else [(_model_file(folder, seed), dataset, "training")]
+    if config.without_shortcut is not None:
+        clean = _open(config.without_shortcut, seed, shortcut=False)
+        if tuple(clean.class_names) != tuple(dataset.class_names):
+            raise ConfigError(f"The classes of {config.without_shortcut} are not those of {config.data}.")
+        wanted.append((_model_file(folder, seed, honest=True), clean, "training without the shortcut"))
+    for file, images, text in wanted:
+        if file.is_file():
+            continue
+        start = build_classifier(config.arch, images.class_names, default_preprocessing(images), seed=seed, trust=trust)
         training = config.training.model_copy(update={"seed": seed})
-        steps = train_classifier(start.to(device) if device != "auto" else start, dataset, training, stop=stop)
+        steps = train_classifier(start.to(device) if device != "auto" else start, images, training, stop=stop)
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
                 trained: Classifier = end.value
                 break
-            yield ExperimentStep(done, total, step.epoch / step.epochs, f"seed {seed}: training, epoch {step.epoch}")
+            yield step.epoch / step.epochs, f"{text}, epoch {step.epoch}"
         if stop():
-            return None
+            return
         save_classifier(trained, file)
-    return load_classifier(file, device=device, trust=trust)
 
 
 def _masks(config: ExperimentConfig, dataset: Dataset, count: int, seed: int) -> dict[str, np.ndarray]:
@@ -239,12 +258,16 @@ def _masks(config: ExperimentConfig, dataset: Dataset, count: int, seed: int) ->
     return choose_masks(MaskStore(Path(config.masks)), dataset, count, indices=indices, seed=seed)
 
 
-def _measures(before: Evaluation, after: Evaluation, watched: tuple[str, ...]) -> dict[str, str]:
+def _measures(before: Evaluation, after: Evaluation, watched: tuple[str, ...], reference: float | None) -> dict[str, str]:
     found: dict[str, Any] = {}
     for split, old in before.splits.items():
         new = after.splits[split]
         found[f"{split}_before"], found[f"{split}_after"] = old.accuracy, new.accuracy
     old, new = before.splits["test"], after.splits["test"]
+    if reference is not None:
+        found["test_reference"] = reference
+        if reference != old.accuracy:
+            found["gap_closed"] = (new.accuracy - old.accuracy) / (reference - old.accuracy)
     if old.right_reasons is not None and new.right_reasons is not None:
         found["flip_before"], found["flip_after"] = old.right_reasons.flip_rate, new.right_reasons.flip_rate
     for name in watched:

@@ -69,7 +69,9 @@ def columns(table: Sequence[Summary]) -> list[str]:
     def rank(name: str) -> int:
         if name.startswith("test "):
             return 0
-        return 4 if name == "seconds" else 1 if name.startswith("flip") else 2 if name.startswith("F1") else 3
+        if name == "seconds":
+            return 5
+        return next((k for k, kind in enumerate(("gap", "flip", "F1"), 1) if name.startswith(kind)), 4)
 
     return sorted(found, key=rank)
 
