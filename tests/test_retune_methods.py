@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torchvision
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 
 from core_builders import Hand, known, plain, same_weights, small_gap, stripes
 from napari_cam_feedback.errors import RetuneError
@@ -19,7 +21,7 @@ from napari_cam_feedback.retune.methods import Batch, Context, Method, Outputs, 
 from napari_cam_feedback.retune.methods.activations import drop_filters
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.retune.replacements import Replacer
-from napari_cam_feedback.retune.trainer import Trainer
+from napari_cam_feedback.retune.trainer import LONGEST_GRADIENT, Trainer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -307,6 +309,26 @@ def two_steps(classifier: Classifier, method: str) -> None:
             assert all(terms[name] > 0 for name in penalties - {"energy"}), terms
     assert not same_weights(classifier, tuned)
     assert all(torch.isfinite(value).all() for value in tuned.module.state_dict().values())
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_long_gradient_is_cut_also_where_half_precision_scales_it(scaled, monkeypatch):
+    torch.manual_seed(0)
+    classifier = wrap(small_vgg())
+    with torch.no_grad():
+        classifier.module[-1].weight *= 1e3
+    parts = [MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=16.0))] if scaled else []
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=parts)
+    if scaled:
+        # A scaler meets GPUs only, where Adam is not fused.
+        adam = torch.optim.Adam
+        monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=lr))
+    trainer = Trainer(classifier, [], fabric, learning_rate=1e-3, strength=None, freeze=(), freeze_batch_norm=True)
+    images = torch.randn(6, 3, SIZE, SIZE)
+    two = painted(images[4:], torch.ones(2, SIZE, SIZE, dtype=torch.bool), images[4:])
+    assert trainer.step(Batch(images[:4], torch.tensor([0, 1, 0, 1]), two), []) is not None
+    gradients = torch.cat([p.grad.flatten() for p in classifier.module.parameters() if p.grad is not None])
+    assert float(gradients.norm()) == pytest.approx(LONGEST_GRADIENT, rel=1e-3)
 
 
 #: What torch cannot do, and says.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
 from napari_cam_feedback.evaluate import compare_models
+from napari_cam_feedback.widgets.compare_tables import BETTER, WORSE
 from napari_cam_feedback.widgets.compare_widget import OWNER, SAVE_JOB, CompareWidget
 from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, NAMESPACE, find_layer
@@ -106,7 +108,31 @@ def test_the_tables_show_what_the_core_measures(compared, project):
     cell = texts(compared.classes)[0]
     assert (cell[0], cell[2].split()[0]) == ("cat", f"{after.recall:.2f}")
     assert len(expected.flips[0]) == len(texts(compared.flips)) > 0
-    assert compared.tabs.tabText(2) == f"Changed ({len(expected.flips[0])})"
+    assert compared.tabs.tabText(3) == f"Changed ({len(expected.flips[0])})"
+
+
+def test_the_confusion_table_shows_the_images_after_and_marks_what_became_better(compared):
+    before, after = (each.splits["test"].confusion for each in compared.found.comparison.evaluations)
+    names = compared.found.comparison.class_names
+    table = compared.confusion
+    marks = set()
+    for row, column in np.ndindex(after.shape):
+        index, change = table.index(row, column), int(after[row, column] - before[row, column])
+        text = str(after[row, column]) if not change else f"{after[row, column]} {'▲' if change > 0 else '▼'}{abs(change)}"
+        assert table.data(index) == text
+        assert table.data(index, Qt.ItemDataRole.ToolTipRole).startswith(f"{names[row]}, predicted {names[column]}: ")
+        color = table.data(index, Qt.ItemDataRole.ForegroundRole)
+        assert color == (None if not change else BETTER if (change > 0) == (row == column) else WORSE)
+        marks.add(color.name() if color is not None else None)
+    assert len(marks) > 1
+    assert [table.headerData(k, Qt.Orientation.Vertical) for k in range(len(names))] == list(names)
+    assert table.headerData(0, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole) == f"Predicted class {names[0]}"
+    # One choice of images for both tables of classes.
+    compared.matrix_split_box.setCurrentText("train")
+    assert compared.split_box.currentText() == "train"
+    assert table.data(table.index(0, 0)).split()[0] == str(
+        compared.found.comparison.evaluations[1].splits["train"].confusion[0, 0]
+    )
 
 
 def test_a_row_of_the_changed_predictions_opens_its_image(compared, session):

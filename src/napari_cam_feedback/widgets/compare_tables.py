@@ -1,4 +1,4 @@
-"""The tables of the *Compare* dock: classes, and images of which the prediction changed."""
+"""The tables of the *Compare* dock: classes, what is taken for what, and images of which the prediction changed."""
 
 from __future__ import annotations
 
@@ -175,4 +175,55 @@ class ClassTable(QAbstractTableModel):
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and abs(change) >= 0.005:
             return BETTER if change > 0 else WORSE
+        return None
+
+
+class ConfusionTable(QAbstractTableModel):
+    """A row for each true class and a column for each predicted one: images after, with the change from before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: tuple[str, ...] = ()
+        self._before = self._after = np.zeros((0, 0), np.int64)
+
+    def show(self, class_names: Sequence[str], before: np.ndarray, after: np.ndarray) -> None:
+        """Show the confusion matrices (K, K) of a split as two versions see it."""
+        self.beginResetModel()
+        self._names, self._before, self._after = tuple(class_names), before, after
+        self.endResetModel()
+
+    def rowCount(self, parent: Any = _ROOT) -> int:
+        """Return the number of classes."""
+        return 0 if parent.isValid() else len(self._after)
+
+    def columnCount(self, parent: Any = _ROOT) -> int:
+        """Return the number of classes."""
+        return 0 if parent.isValid() else len(self._after)
+
+    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return a class's name, and on which side it stands."""
+        if not 0 <= section < len(self._names):
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._names[section]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{'Predicted' if orientation == Qt.Orientation.Horizontal else 'True'} class {self._names[section]}"
+        return None
+
+    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what a cell shows."""
+        if not index.isValid() or index.row() >= len(self._after):
+            return None
+        place = index.row(), index.column()
+        old, new = int(self._before[place]), int(self._after[place])
+        if role == Qt.ItemDataRole.DisplayRole:
+            return str(new) if new == old else f"{new} {'▲' if new > old else '▼'}{abs(new - old)}"
+        if role == Qt.ItemDataRole.ToolTipRole:
+            truth, found = (self._names[k] for k in place)
+            return f"{truth}, predicted {found}: {old} images before, {new} after"
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _RIGHT
+        if role == Qt.ItemDataRole.ForegroundRole and new != old:
+            # On the diagonal more is better, elsewhere worse.
+            return BETTER if (new > old) == (place[0] == place[1]) else WORSE
         return None

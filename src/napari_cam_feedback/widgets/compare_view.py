@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.compare_tables import ClassTable, FlipTable
+from napari_cam_feedback.widgets.compare_tables import ClassTable, ConfusionTable, FlipTable
 from napari_cam_feedback.widgets.comparison import ComparisonTable
 from napari_cam_feedback.widgets.parts import fill_scrolling, narrow, wrapped_label
 
@@ -93,6 +93,7 @@ class CompareView(QWidget):
         self.tabs.tabBar().setDrawBase(False)
         self.table = ComparisonTable()
         self.classes = ClassTable()
+        self.confusion = ConfusionTable()
         self.flips = FlipTable()
         measures = QWidget()
         column = QVBoxLayout(measures)
@@ -102,6 +103,11 @@ class CompareView(QWidget):
         self.tabs.addTab(measures, "Measures")
         self.split_box, self.class_view = QComboBox(), _table(self.classes)
         self.tabs.addTab(_under("Images", self.split_box, self.class_view), "Classes")
+        self.matrix_split_box, self.matrix_view = QComboBox(), _table(self.confusion)
+        self.matrix_view.verticalHeader().show()
+        self.matrix_view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.matrix_view.setToolTip("Rows: the true class; columns: what is predicted")
+        self.tabs.addTab(_under("Images", self.matrix_split_box, self.matrix_view), "Confusion")
         self.kind_box, self.flip_view = QComboBox(), _table(self.flips)
         self.flip_view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.flip_view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -114,7 +120,7 @@ class CompareView(QWidget):
         layout.addStretch(1)
 
 
-def _table(model: ClassTable | FlipTable) -> QTableView:
+def _table(model: ClassTable | ConfusionTable | FlipTable) -> QTableView:
     view = QTableView()
     view.setModel(model)
     view.verticalHeader().hide()

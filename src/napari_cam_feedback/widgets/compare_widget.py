@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
@@ -59,6 +61,9 @@ class CompareWidget(CompareView):
         self.save_button.clicked.connect(self._choose_folder)
         self.list.itemChanged.connect(lambda _: self._refresh())
         self.pair_box.currentIndexChanged.connect(self._show_pair)
+        # The two tables are of the same images.
+        self.split_box.currentIndexChanged.connect(self.matrix_split_box.setCurrentIndex)
+        self.matrix_split_box.currentIndexChanged.connect(self.split_box.setCurrentIndex)
         self.split_box.currentIndexChanged.connect(self._show_classes)
         self.kind_box.currentIndexChanged.connect(self._show_flips)
         self.flip_view.selectionModel().currentRowChanged.connect(self._row_chosen)
@@ -191,15 +196,18 @@ class CompareWidget(CompareView):
         self.found = found
         self.layers.use(None)
         self.item_label.setText("")
-        with QSignalBlocker(self.pair_box), QSignalBlocker(self.split_box), QSignalBlocker(self.kind_box):
-            for combo in (self.pair_box, self.split_box, self.kind_box):
+        combos = (self.pair_box, self.split_box, self.matrix_split_box, self.kind_box)
+        with ExitStack() as blocked:
+            for combo in combos:
+                blocked.enter_context(QSignalBlocker(combo))
                 combo.clear()
             if found is not None:
                 self.pair_box.addItems(found.versions[1:])
                 self.pair_title.setText(f"{found.versions[0]} compared with")
-                self.split_box.addItems(found.comparison.splits)
-                if found.comparison.headline is not None:
-                    self.split_box.setCurrentText(found.comparison.headline)
+                for combo in (self.split_box, self.matrix_split_box):
+                    combo.addItems(found.comparison.splits)
+                    if found.comparison.headline is not None:
+                        combo.setCurrentText(found.comparison.headline)
                 self.kind_box.addItem("all", None)
                 for kind, name in enumerate(KINDS):
                     self.kind_box.addItem(name, kind)
@@ -233,7 +241,7 @@ class CompareWidget(CompareView):
             name = self.kind_box.itemText(place).split(" (")[0]
             self.kind_box.setItemText(place, f"{name} ({flips.count(kind)})")
         self.kind_box.setItemText(0, f"all ({len(flips)})")
-        self.tabs.setTabText(2, f"Changed ({len(flips)})")
+        self.tabs.setTabText(self.tabs.count() - 1, f"Changed ({len(flips)})")
         self._show_classes()
         self._show_flips()
         on = self.layers.on
@@ -246,9 +254,11 @@ class CompareWidget(CompareView):
         found, number, split = self.found, self.pair_box.currentIndex(), self.split_box.currentText()
         if found is None or number < 0 or not split:
             self.classes.show({}, {})
+            self.confusion.show((), *[np.zeros((0, 0), np.int64)] * 2)
             return
         before, after = (found.comparison.evaluations[place].splits[split] for place in (0, number + 1))
         self.classes.show(before.per_class, after.per_class)
+        self.confusion.show(found.comparison.class_names, before.confusion, after.confusion)
 
     def _show_flips(self, *_: object) -> None:
         found, number = self.found, self.pair_box.currentIndex()
