@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Typer turns Ctrl-C into this status.
         return _fail("Stopped.", INTERRUPTED) if status == INTERRUPTED else int(status or 0)
     except FeedbackError as error:
+        sharing.ended()  # an interruption now would break off what is said
         if isinstance(error, WeightsMismatch):
             show_mismatch(error.rows)
         return _fail(describe(error), 2)
@@ -93,5 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, status: int) -> int:
+    sharing.ended()
     err.print(f"{PROGRAM}: {' '.join(sentence.split())}", markup=False, highlight=False)
     return status
