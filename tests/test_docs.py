@@ -9,8 +9,9 @@ import torch
 import torchvision
 
 from napari_cam_feedback.cli import main
+from napari_cam_feedback.experiments import read_experiment
 
-PAGE = Path(__file__).parents[1] / "docs" / "bring_your_own.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def blocks(text):
@@ -29,16 +30,16 @@ def torchvision_weights(tmp_path, monkeypatch):
     torch.save(torchvision.models.mobilenet_v3_small().state_dict(), folder / weights.url.rpartition("/")[2])
 
 
-@pytest.mark.usefixtures("torchvision_weights")
-def test_every_example_of_bring_your_own_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+def run_examples(page, tmp_path, monkeypatch, capsys) -> int:
+    """Run a page's examples from top to bottom in an empty folder; return how many commands there were."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.syspath_prepend(str(work))
     commands = 0
-    for language, content, line in blocks(PAGE.read_text(encoding="utf-8")):
+    for language, content, line in blocks(page.read_text(encoding="utf-8")):
         if language == "python":
-            exec(compile("\n" * (line - 1) + content, str(PAGE), "exec"), {"__name__": "example"})
+            exec(compile("\n" * (line - 1) + content, str(page), "exec"), {"__name__": "example"})
             continue
         assert language == "sh"
         for command in content.replace("\\\n", " ").splitlines():
@@ -48,4 +49,25 @@ def test_every_example_of_bring_your_own_runs_as_it_stands(tmp_path, monkeypatch
             said = capsys.readouterr()
             assert status == 0, f"{command}\n{said.err}"
             commands += 1
-    assert commands > 15
+    return commands
+
+
+@pytest.mark.usefixtures("torchvision_weights")
+def test_every_example_of_bring_your_own_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    assert run_examples(DOCS / "bring_your_own.md", tmp_path, monkeypatch, capsys) > 15
+
+
+@pytest.mark.slow
+def test_every_example_of_compare_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    assert run_examples(DOCS / "compare.md", tmp_path, monkeypatch, capsys) >= 3
+    assert (tmp_path / "work" / "report" / "report.html").is_file()
+
+
+def test_the_experiment_that_the_page_writes_down_can_be_read(tmp_path):
+    (found,) = [
+        content for language, content, _ in blocks((DOCS / "experiments.md").read_text("utf-8")) if language == "toml"
+    ]
+    (tmp_path / "experiment.toml").write_text(found)
+    config = read_experiment(tmp_path / "experiment.toml")
+    assert [entry.title for entry in config.methods] == ["auto", "pasa, B = 8"]
+    assert config.watched == ("melanoma",)

@@ -73,7 +73,7 @@ class RetuneConfig(BaseModel):
         json_schema_extra=_used_by("inpaint", file="TorchScript (*.pt *.pth *.ts *.jit);;All files (*)", fill="inpaint"),
     )
     transplant_share: float = Field(
-        0.75,
+        1.0,
         gt=0,
         le=1,
         title="Transplanted share",
