@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,19 @@ def test_a_proposal_is_shown_in_its_own_layer_and_is_no_mask(docked, wait):
     assert list(MaskStore(session.project.folder / "masks")) == ["train/cat/00.png"]
     widget.tabs.setCurrentWidget(widget.list)
     assert page.layer is None
+
+
+def test_the_line_and_the_counter_tell_of_the_same_proposals(docked, wait):
+    session, widget = docked
+    page = widget.proposals
+    page.count.setValue(4)
+    propose(session, widget, wait)
+    assert page.status.text() == "4 masks are proposed; none counts before you accept it."
+    page.button.click()
+    wait(lambda: not session.jobs.running(PROPOSE) and "besides" in page.status.text())
+    counts = re.match(r"(\d+) masks? (?:is|are) proposed, besides (\d+) that wait for an answer; ", page.status.text())
+    assert sum(int(count) for count in counts.groups()) == len(widget.study.keys())
+    assert f" of {len(widget.study.keys())}</b>" in page.about.text()
 
 
 def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):

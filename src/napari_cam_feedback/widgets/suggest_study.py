@@ -149,8 +149,11 @@ class SuggestStudy(QObject):
                 return
             self.proposed.emit()
             masks = "1 mask is" if count == 1 else f"{count} masks are"
+            # Those of before are in the list too, and in its count.
+            earlier = len(self.keys()) - count
+            beside = f", besides {earlier} that wait for an answer" if earlier > 0 else ""
             self.said.emit(
-                f"{masks} proposed; none counts before you accept it." if count else "Nothing like it found.", False
+                f"{masks} proposed{beside}; none counts before you accept it." if count else "Nothing like it found.", False
             )
 
         session.jobs.start(
