@@ -5,75 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_cam_feedback.widgets.comparison import ComparisonTable
 from napari_cam_feedback.widgets.config_form import ChoiceBox
 from napari_cam_feedback.widgets.fold import Fold
-from napari_cam_feedback.widgets.parts import fill_scrolling, form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts import form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.plots import StepPlot
 from napari_cam_feedback.widgets.retune_settings import RetuneSettings
+from napari_cam_feedback.widgets.run_view import RunView
 
 if TYPE_CHECKING:
     import napari
 
 
-class RetuneView(QWidget):
+class RetuneView(RunView):
     """Hint, settings, what is painted, start and stop, progress, plot, and the result with its decision."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        # As the other docks have it; the settings need no more.
-        self.setMinimumWidth(330)
-        inside = QWidget()
-        fill_scrolling(self, inside)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
-
+        super().__init__("Start retune", "Stop now; the best model so far can still be kept")
         self.hint = wrapped_label()
-        layout.addWidget(self.hint)
-
         self.choice = RetuneSettings()
         self.settings = Fold("Method and settings", self.choice, opened=True)
-        layout.addWidget(self.settings)
-
         self.painted_label = wrapped_label()
-        layout.addWidget(self.painted_label)
+        for widget in (self.hint, self.settings, self.painted_label):
+            self.column.addWidget(widget)
+        self.add_controls()
+        self.plot = StepPlot(viewer, parent=self.inside)
+        self.column.addWidget(self.plot)
 
-        buttons = QHBoxLayout()
-        self.start_button = QPushButton("Start retune")
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Stop now; the best model so far can still be kept")
-        buttons.addWidget(self.start_button, 2)
-        buttons.addWidget(self.stop_button, 1)
-        layout.addLayout(buttons)
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(8)
-        # Not wrapped: a new text of a wrapped label lays out, and paints, the whole dock again.
-        self.progress_label = QLabel()
-        self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.progress_label)
-        self.status = wrapped_label()
-        layout.addWidget(self.status)
-
-        self.plot = StepPlot(viewer, parent=inside)
-        layout.addWidget(self.plot)
-
-        self.result_box = QWidget()
-        result = QVBoxLayout(self.result_box)
-        result.setContentsMargins(0, 0, 0, 0)
-        result.setSpacing(5)
+        result = self.add_result()
         self.verdict_label = wrapped_label()
         self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
         result.addWidget(self.verdict_label)
@@ -108,5 +69,3 @@ class RetuneView(QWidget):
         result.addWidget(self.table_label)
         self.table = ComparisonTable()
         result.addWidget(self.table)
-        layout.addWidget(self.result_box)
-        layout.addStretch(1)
