@@ -267,7 +267,11 @@ def test_the_verdict_says_why_plain_accuracy_may_fall_when_a_shortcut_goes():
 
 def test_the_verdict_says_when_too_few_images_were_held_out():
     after = check(0.85, 0.05, 0.88)
-    assert "paint ten or more images for a judgement by others" in judge(BEFORE, after, held_out=False).reason
+    # By the patches that it has learnt from, no model is called fixed.
+    by_learnt = judge(BEFORE, after, held_out=False)
+    assert by_learnt.name == "improved"
+    assert by_learnt.reason.startswith("The patches learnt from no longer decide; others may: on ")
+    assert "paint ten or more images for a judgement by others" in by_learnt.reason
     few = judge(BEFORE, check(0.85, 0.05, 0.88, n=3), held_out=True)
     assert (
         "Only 3 painted images were held out, too few to say how much the painted part itself matters; take this with care, "
@@ -310,9 +314,8 @@ def test_a_model_that_only_lying_patches_mislead_no_longer_is_not_called_fixed()
     assert found.reason.startswith(
         "Patches of other images mislead the model no longer, but what is painted still matters: "
     )
-    # Too few, learnt from, or no more than anywhere else: then nothing contradicts.
+    # Too few, or no more than anywhere else: then nothing contradicts.
     assert judge(before, replace(after, held_out=painted(0.5, 0.4, n=4)), held_out=True).name == "fixed"
-    assert judge(before, after, held_out=False).name == "fixed"
     assert judge(before, replace(after, held_out=painted(0.5, 0.4, elsewhere=0.45)), held_out=True).name == "fixed"
 
 
