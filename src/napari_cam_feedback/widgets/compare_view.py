@@ -106,8 +106,11 @@ class CompareView(QWidget):
         self.matrix_split_box, self.matrix_view = QComboBox(), _table(self.confusion)
         self.matrix_view.verticalHeader().show()
         self.matrix_view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.matrix_view.setToolTip("Rows: the true class; columns: what is predicted")
-        self.tabs.addTab(_under("Images", self.matrix_split_box, self.matrix_view), "Confusion")
+        page = _under("Images", self.matrix_split_box, self.matrix_view)
+        column = page.layout()
+        assert column is not None
+        column.addWidget(wrapped_label("Rows: the true class. Columns: what is predicted now, and the change."))
+        self.tabs.addTab(page, "Confusion")
         self.kind_box, self.flip_view = QComboBox(), _table(self.flips)
         self.flip_view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.flip_view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
