@@ -106,11 +106,8 @@ class CompareView(QWidget):
         self.matrix_split_box, self.matrix_view = QComboBox(), _table(self.confusion)
         self.matrix_view.verticalHeader().show()
         self.matrix_view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        page = _under("Images", self.matrix_split_box, self.matrix_view)
-        column = page.layout()
-        assert column is not None
-        column.addWidget(wrapped_label("Rows: the true class. Columns: what is predicted now, and the change."))
-        self.tabs.addTab(page, "Confusion")
+        sides = "Rows: the true class. Columns: what is predicted now, and the change."
+        self.tabs.addTab(_under("Images", self.matrix_split_box, self.matrix_view, sides), "Confusion")
         self.kind_box, self.flip_view = QComboBox(), _table(self.flips)
         self.flip_view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.flip_view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -139,8 +136,8 @@ def _table(model: ClassTable | ConfusionTable | FlipTable) -> QTableView:
     return view
 
 
-def _under(title: str, combo: QComboBox, view: QTableView) -> QWidget:
-    """Return a table with a choice above it."""
+def _under(title: str, combo: QComboBox, view: QTableView, remark: str = "") -> QWidget:
+    """Return a table with a choice above it, and a remark below."""
     narrow(combo)
     page = QWidget()
     column = QVBoxLayout(page)
@@ -150,4 +147,6 @@ def _under(title: str, combo: QComboBox, view: QTableView) -> QWidget:
     row.addWidget(combo, 1)
     column.addLayout(row)
     column.addWidget(view, 1)
+    if remark:
+        column.addWidget(wrapped_label(remark))
     return page
