@@ -112,7 +112,7 @@ def test_with_data_without_the_shortcut_each_run_tells_how_much_of_the_gap_it_cl
     assert (tmp_path / "out" / "models" / "3-without-shortcut.safetensors").is_file()
     before, reference, *after = (found.splits["test"].accuracy for found in made)
     assert [float(row["test_reference"]) for row in rows] == pytest.approx([reference] * 2)
-    if reference == before:
+    if reference <= before:
         assert all("gap_closed" not in row for row in rows)
     else:
         shares = [(accuracy - before) / (reference - before) for accuracy in after]
@@ -125,7 +125,9 @@ def test_the_share_of_the_gap_is_that_of_the_accuracies(monkeypatch):
 
     # From 0.4 to 0.7 of 0.8: three quarters.
     assert running._measures(found(0.4), found(0.7), (), 0.8)["gap_closed"] == "0.75"
+    # No gap where the model without the shortcut is no better.
     assert "gap_closed" not in running._measures(found(0.8), found(0.7), (), 0.8)
+    assert "gap_closed" not in running._measures(found(0.8), found(0.9), (), 0.79)
     assert "gap_closed" not in running._measures(found(0.4), found(0.7), (), None)
 
 

@@ -86,10 +86,10 @@ def run_experiment(
     -------
     list of dict
         One row a run, as in ``runs.csv``: seed, method, masks, for each split ``<split>_before`` and ``<split>_after``
-        (accuracy), ``test_reference`` (that of the model trained without the shortcut) and ``gap_closed``, (after -
-        before) / (reference - before), where one was asked for, flip rates on ``test``, F1 of each watched class there,
-        verdict, status, seconds; of a method that cannot be used with the network only ``refused``, the sentence that
-        says why.
+        (accuracy), ``test_reference`` (that of the model trained without the shortcut) where one was asked for, and where
+        that is better ``gap_closed``, (after - before) / (reference - before), flip rates on ``test``, F1 of each watched
+        class there, verdict, status, seconds; of a method that cannot be used with the network only ``refused``, the
+        sentence that says why.
 
     Raises
     ------
@@ -266,7 +266,8 @@ def _measures(before: Evaluation, after: Evaluation, watched: tuple[str, ...], r
     old, new = before.splits["test"], after.splits["test"]
     if reference is not None:
         found["test_reference"] = reference
-        if reference != old.accuracy:
+        # Where that model is no better there is no gap, and a share of it says nothing.
+        if reference > old.accuracy:
             found["gap_closed"] = (new.accuracy - old.accuracy) / (reference - old.accuracy)
     if old.right_reasons is not None and new.right_reasons is not None:
         found["flip_before"], found["flip_after"] = old.right_reasons.flip_rate, new.right_reasons.flip_rate
