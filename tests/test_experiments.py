@@ -12,6 +12,7 @@ import pytest
 
 from core_builders import stripes
 from napari_cam_feedback.cli import main
+from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.errors import ConfigError, StorageError
 from napari_cam_feedback.evaluate import evaluate
 from napari_cam_feedback.experiments import (
@@ -23,7 +24,9 @@ from napari_cam_feedback.experiments import (
     summarise,
 )
 from napari_cam_feedback.experiments import run as running
+from napari_cam_feedback.models import load_classifier
 from napari_cam_feedback.retune.methods import METHODS
+from napari_cam_feedback.steps import run_to_end
 
 ROOT = Path(__file__).parents[1]
 QUICK = "{ iterations = 2, check_every = 2, batch_size = 4 }"
@@ -68,15 +71,10 @@ def file(tmp_path) -> Path:
 
 
 def run(config: ExperimentConfig, folder: Path, **options) -> tuple[list[dict[str, str]], list[str]]:
-    steps, texts = run_experiment(config, folder, device="cpu", **options), []
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value, texts
-        assert 0 <= step.done <= step.total
-        assert 0 <= step.share <= 1
-        texts.append(step.text)
+    steps = []
+    rows = run_to_end(run_experiment(config, folder, device="cpu", **options), steps.append)
+    assert all(0 <= step.done <= step.total and 0 <= step.share <= 1 for step in steps)
+    return rows, [step.text for step in steps]
 
 
 def test_each_run_is_on_disk_and_is_not_done_again(file, tmp_path):
@@ -167,6 +165,7 @@ def test_a_folder_of_another_experiment_is_left_alone(file, tmp_path):
         ),
         ("title = 'a'\n[[methods]]\nmethod = 'pasta'", r"There is no retune method 'pasta'; did you mean "),
         ("title = 'a'\n[[methods]]\nsettings = {seeds = 3}", r"There is no setting 'seeds'; known are "),
+        ("title = 'a'\nsettings = {seeds = 3}", r"There is no setting 'seeds'; known are "),
         ("title = 'a'\n[[methods]]\n[[methods]]", r"two methods have one name; give each a name of its own\."),
     ],
 )
@@ -215,6 +214,30 @@ def test_a_bare_name_is_a_method_with_its_defaults(tmp_path):
         ("tap", "tap", {}),
         ("b", "pas", {}),
     ]
+
+
+def test_settings_of_all_methods_give_way_to_those_of_one(tmp_path):
+    (tmp_path / "experiment.toml").write_text(
+        "title = 'a'\nsettings = {iterations = 7, batch_size = 4}\n"
+        "methods = ['tap', {method = 'pas', settings = {iterations = 9}}]"
+    )
+    config = read_experiment(tmp_path / "experiment.toml")
+    found = [entry.retuning(5, config.settings) for entry in config.methods]
+    assert [(c.method, c.iterations, c.batch_size, c.seed) for c in found] == [("tap", 7, 4, 5), ("pas", 9, 4, 5)]
+
+
+def test_a_seed_can_have_images_of_its_own(file, tmp_path):
+    file.write_text(file.read_text().replace("data.npz", "data-{seed}.npz").replace("[3]", "[3, 4]"))
+    (tmp_path / "data.npz").rename(tmp_path / "data-3.npz")
+    with np.load(tmp_path / "data-3.npz") as arrays:
+        # Of seed 4 no label of the test is right any more.
+        np.savez(tmp_path / "data-4.npz", **{**arrays, "y_test": 1 - arrays["y_test"]})
+    rows, _ = run(read_experiment(file), tmp_path / "out")
+    assert [row["seed"] for row in rows] == ["3", "3", "4", "4"]
+    models = [tmp_path / "out" / "models" / f"{seed}.safetensors" for seed in (3, 4)]
+    for row, model, seed in zip(rows[::2], models, (3, 4), strict=True):
+        before = evaluate(load_classifier(model), open_dataset(tmp_path / f"data-{seed}.npz"), splits=["test"])
+        assert float(row["test_before"]) == pytest.approx(before.splits["test"].accuracy, abs=1e-5)
 
 
 def test_the_command_prints_the_table_and_writes_it(file, tmp_path, capsys):

@@ -572,7 +572,7 @@ def test_closing_asks_while_a_precious_job_runs(browse, wait, monkeypatch, yes):
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    assert session._may_close(browse)
+    assert session.guard.may_close(browse)
     assert asked == []
 
     def work(stop):
@@ -580,7 +580,7 @@ def test_closing_asks_while_a_precious_job_runs(browse, wait, monkeypatch, yes):
             time.sleep(0.005)
 
     session.jobs.start("retune", work, description="A retune", precious=True)
-    assert session._may_close(browse) is yes
+    assert session.guard.may_close(browse) is yes
     assert "A retune is still running" in asked[0]
     session.jobs.stop("retune")
     wait(lambda: not session.jobs.running())

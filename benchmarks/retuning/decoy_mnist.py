@@ -1,12 +1,15 @@
 """Decoy MNIST (Ross et al. 2017): digits with a gray patch in a random corner whose shade tells the class in training.
 
-``python -m benchmarks.retuning.decoy_mnist`` writes it as the two files that the experiments with it read.
+``python -m benchmarks.retuning.decoy_mnist [SEED ...]`` writes the files that the experiments with it read, two a seed.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +25,8 @@ PATCH = 4
 #: Of the 60,000 training images, so many are the split val.
 VALIDATION = 5000
 CLASSES = tuple("0123456789")
-#: Of seed 0, with the shortcut and without.
-FILES = {True: RESULTS / "decoy-mnist.npz", False: RESULTS / "decoy-mnist-without-shortcut.npz"}
+#: Names of the files, with the shortcut and without.
+FILES = {True: "decoy-mnist-{seed}.npz", False: "decoy-mnist-{seed}-without-shortcut.npz"}
 
 
 def mnist_path() -> Path:
@@ -62,12 +65,13 @@ def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     return ArrayDataset(images, labels, CLASSES, masks)
 
 
-def write_files() -> None:
-    """Write train, val and test of seed 0 as datasets, with the shortcut and without, where they are not there."""
-    for shortcut, path in FILES.items():
+def write_files(seeds: Iterable[int] = (0, 1, 2)) -> None:
+    """Write train, val and test of some seeds as datasets, with the shortcut and without, where they are not there."""
+    for seed, shortcut in product(seeds, FILES):
+        path = RESULTS / FILES[shortcut].format(seed=seed)
         if path.exists():
             continue
-        dataset = make(0, shortcut=shortcut)
+        dataset = make(seed, shortcut=shortcut)
         arrays: dict[str, np.ndarray] = {"classes": np.array(CLASSES)}
         for split in ("train", "val", "test"):
             indices = dataset.indices(split)
@@ -98,4 +102,4 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    write_files()
+    write_files([int(word) for word in sys.argv[1:]] or (0, 1, 2))

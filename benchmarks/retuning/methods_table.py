@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from benchmarks.retuning import decoy_mnist
 from benchmarks.retuning.tables import RESULTS, Row, write_csv
-from napari_cam_feedback.experiments import markdown_table, read_experiment, run_experiment, summarise
+from napari_cam_feedback.experiments import ExperimentStep, markdown_table, read_experiment, run_experiment, summarise
+from napari_cam_feedback.steps import run_to_end
 
 EXPERIMENTS = decoy_mnist.CHECKOUT / "experiments"
 SAMPLES = ("tag-digits", "crosses", "symbols", "baggage")
@@ -31,17 +33,15 @@ def main(words: Sequence[str] = ()) -> None:
             if not decoy_mnist.mnist_path().is_file():
                 print(f"{name} is left out: there is no {decoy_mnist.mnist_path()}; name it with ${decoy_mnist.VARIABLE}.")
                 continue
-            decoy_mnist.write_files()
+            decoy_mnist.write_files(options.seeds)
         config = read_experiment(EXPERIMENTS / f"{name}.toml", seeds=tuple(options.seeds))
         steps = run_experiment(config, RESULTS / "methods" / name, device="cpu", trust=True)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                rows = end.value
-                break
-            if not step.share:
-                print(f"{name}: {step.done} of {step.total}, {step.text}", flush=True)
+        rows = run_to_end(steps, partial(_tell, name))
         print(markdown_table(summarise(config, rows)), flush=True)
         runs += [{"data": name, **row} for row in rows]
         write_csv("methods_runs", runs)
+
+
+def _tell(name: str, step: ExperimentStep) -> None:
+    if not step.share:
+        print(f"{name}: {step.done} of {step.total}, {step.text}", flush=True)

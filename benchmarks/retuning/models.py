@@ -18,6 +18,7 @@ from napari_cam_feedback.models import (
     save_classifier,
     train_classifier,
 )
+from napari_cam_feedback.steps import run_to_end
 
 FOLDER = RESULTS / "models"
 
@@ -28,14 +29,9 @@ def trained(case: Case, dataset: Dataset, seed: int) -> Classifier:
     config = case.training.model_copy(update={"seed": seed})
     path = FOLDER / f"{case.name}-{_fingerprint(start, dataset, config)[:16]}.safetensors"
     if not path.exists():
-        steps = train_classifier(start, dataset, config)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_classifier(end.value, path)
-                break
+        model = run_to_end(train_classifier(start, dataset, config))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_classifier(model, path)
     return load_classifier(path, device="cpu", trust=True)
 
 

@@ -28,7 +28,8 @@ from napari_cam_feedback.models import (
     train_classifier,
 )
 from napari_cam_feedback.project import Project, save_run
-from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
+from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune
+from napari_cam_feedback.steps import run_to_end
 
 SAMPLE_SEED = 0
 #: How the sample models were trained; the shipped ones as well.
@@ -64,13 +65,7 @@ def train_sample_model(
     """Train the small network on a sample, shortcut and all."""
     classifier = build_classifier(SAMPLE_ARCH, dataset.class_names, default_preprocessing(dataset), seed=seed)
     steps = train_classifier(classifier.to(device), dataset, SAMPLE_TRAINING.model_copy(update={"seed": seed}))
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        if on_epoch is not None:
-            on_epoch(step)
+    return run_to_end(steps, on_epoch)
 
 
 def prepare_sample(

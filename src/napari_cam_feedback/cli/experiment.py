@@ -34,6 +34,7 @@ def experiment(
         summarise,
     )
     from napari_cam_feedback.files import write_text
+    from napari_cam_feedback.steps import run_to_end
 
     config = read_experiment(
         file,
@@ -45,13 +46,7 @@ def experiment(
     )
     with progress(config.title) as bar, stop_on_interrupt() as stop:
         steps = run_experiment(config, out_dir, device=device, trust=trust, stop=stop)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                rows = end.value
-                break
-            bar(round(100 * (step.done + step.share)), 100 * step.total, step.text)
+        rows = run_to_end(steps, lambda step: bar(round(100 * (step.done + step.share)), 100 * step.total, step.text))
         stopped = stop()
     table = summarise(config, rows)
     if table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from napari_cam_feedback.models import TrainConfig
 from napari_cam_feedback.retune import RetuneConfig, describe_method, make_config
 
 SAMPLE = "sample:"
+#: Stands for the seed in the name of a dataset.
+SEED = "{seed}"
 
 
 class Entry(BaseModel):
@@ -40,9 +43,9 @@ class Entry(BaseModel):
         """What the table says."""
         return self.name or self.method
 
-    def retuning(self, seed: int) -> RetuneConfig:
-        """Return the settings of a run."""
-        return make_config({**self.settings, "method": self.method, "seed": seed})
+    def retuning(self, seed: int, common: Mapping[str, Any]) -> RetuneConfig:
+        """Return the settings of a run; `common` are those of all rows, which this one's own go before."""
+        return make_config({**common, **self.settings, "method": self.method, "seed": seed})
 
 
 class Published(BaseModel):
@@ -77,7 +80,7 @@ class ExperimentConfig(BaseModel):
         Heading of the tables.
     data : str or None
         ``sample:NAME``, or a dataset (a relative path is read from where the file of settings lies); None where the
-        person names it.
+        person names it. ``{seed}`` in it stands for the seed of the run.
     masks : str or None
         Folder of masks; None for those that the dataset brings along.
     model : str or None
@@ -93,6 +96,8 @@ class ExperimentConfig(BaseModel):
         Each of a sample, weights, choice of masks and retune.
     watched : tuple of str
         Classes whose F1 is told too.
+    settings : dict
+        Settings of `RetuneConfig` that all methods share.
     methods : tuple of Entry
         The rows; a bare name stands for that method with its defaults.
     published : tuple of Published
@@ -111,6 +116,7 @@ class ExperimentConfig(BaseModel):
     painted: tuple[int, ...] = Field((20,), min_length=1)
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     watched: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
     methods: tuple[Entry, ...] = Field((Entry(),), min_length=1)
     published: tuple[Published, ...] = ()
 
@@ -134,11 +140,15 @@ class ExperimentConfig(BaseModel):
         titles = [entry.title for entry in methods]
         if len(set(titles)) < len(titles):
             raise ValueError("two methods have one name; give each a name of its own")
-        for entry in methods:
-            # Said before hours of work, not after.
-            describe_method(entry.method)
-            entry.retuning(0)
         return methods
+
+    @model_validator(mode="after")
+    def _usable(self) -> ExperimentConfig:
+        # Said before hours of work, not after.
+        for entry in self.methods:
+            describe_method(entry.method)
+            entry.retuning(0, self.settings)
+        return self
 
     @model_validator(mode="after")
     def _comparable(self) -> ExperimentConfig:

@@ -17,7 +17,7 @@ import numpy as np
 from napari_cam_feedback.data import Dataset, make_sample, open_dataset
 from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
 from napari_cam_feedback.evaluate import Evaluation, evaluate
-from napari_cam_feedback.experiments.config import SAMPLE, ExperimentConfig
+from napari_cam_feedback.experiments.config import SAMPLE, SEED, ExperimentConfig
 from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
 from napari_cam_feedback.files import read_json, write_json, write_text
 from napari_cam_feedback.models import (
@@ -129,9 +129,10 @@ def run_experiment(
             masks = _masks(config, dataset, count, seed)
             title = f"seed {seed}, {count} masks, {entry.title}"
             row = {"seed": str(seed), "method": entry.title, "masks": str(count)}
+            settings = entry.retuning(seed, config.settings)
             started = time.perf_counter()
             try:
-                with closing(retune(classifier, dataset, masks, entry.retuning(seed), stop=stop, trust=trust)) as steps:
+                with closing(retune(classifier, dataset, masks, settings, stop=stop, trust=trust)) as steps:
                     while True:
                         try:
                             step = next(steps)
@@ -210,7 +211,7 @@ def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
 def _open(data: str, seed: int, *, shortcut: bool = True) -> Dataset:
     if data.startswith(SAMPLE):
         return make_sample(data.removeprefix(SAMPLE), seed, shortcut=shortcut)
-    return open_dataset(data, seed=seed)
+    return open_dataset(data.replace(SEED, str(seed)), seed=seed)
 
 
 def _model_file(folder: Path, seed: int, *, honest: bool = False) -> Path:

@@ -17,6 +17,7 @@ import numpy as np
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explain.features import Features
 from napari_cam_feedback.files import write_text
+from napari_cam_feedback.steps import run_to_end
 
 EmbeddingMethod = Literal["pca", "tsne", "umap"]
 EMBEDDING_METHODS: tuple[EmbeddingMethod, ...] = get_args(EmbeddingMethod)
@@ -108,12 +109,7 @@ def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0)
     DataError
         There are no images, or activations that are not numbers.
     """
-    steps = embedding_steps(features, method, seed=seed)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return run_to_end(embedding_steps(features, method, seed=seed))
 
 
 def embedding_steps(

@@ -21,6 +21,7 @@ from napari_cam_feedback.explain.split_maps import Progress, Targets, are_severa
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.shares import agreed, any_of, gather_skipped, world_of
+from napari_cam_feedback.steps import run_to_end
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -110,13 +111,7 @@ def write_maps(
         stop=stop,
         fabric=fabric,
     )
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            return end.value
-        if progress is not None:
-            progress(done, total)
+    return run_to_end(steps, None if progress is None else lambda step: progress(*step))
 
 
 def writing_maps(

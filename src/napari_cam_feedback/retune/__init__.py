@@ -5,9 +5,10 @@ from napari_cam_feedback.retune.choosing import take_checkpoint
 from napari_cam_feedback.retune.config import RetuneConfig, make_config
 from napari_cam_feedback.retune.loop import retune
 from napari_cam_feedback.retune.methods import METHODS, describe_method, method_names
-from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, run_to_end
+from napari_cam_feedback.retune.results import RetuneResult, RetuneStep
 from napari_cam_feedback.retune.snapshot import Snapshot, load_snapshot, save_snapshot
 from napari_cam_feedback.retune.verdict import Verdict, judge
+from napari_cam_feedback.steps import run_to_end
 
 __all__ = [
     "METHODS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,16 +126,3 @@ class RetuneResult:
         if isinstance(info, dict):
             info["iteration"] = iteration
         return chosen
-
-
-def run_to_end(
-    steps: Generator[RetuneStep, None, RetuneResult], on_step: Callable[[RetuneStep], None] | None = None
-) -> RetuneResult:
-    """Run a retune through, handing each step to `on_step`, and return its result."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        if on_step is not None:
-            on_step(step)

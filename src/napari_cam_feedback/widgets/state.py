@@ -6,12 +6,11 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.consents import Consents
@@ -23,6 +22,7 @@ from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.window_guard import WindowGuard
 from napari_cam_feedback.widgets.workers import Jobs
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Session(QObject):
         The image, CAM and mask layers.
     consents : Consents
         What the person has agreed to in this window.
+    guard : WindowGuard
+        Asks before the window closes.
     """
 
     opened = Signal()
@@ -114,7 +116,6 @@ class Session(QObject):
         self.consents = Consents()
         self._closed = False
         self._unremembered = False
-        self._window: QWidget | None = None
 
         self.jobs = Jobs(self)
         self.jobs.failed.connect(lambda name, sentence: self.notify(sentence, "error"))
@@ -125,6 +126,7 @@ class Session(QObject):
         self.autosave.failed.connect(lambda key, sentence: self.notify(sentence, "error"))
         self._loader = InspectionLoader(self.jobs.main, self._arrived)
         self._reader = SerialWorker(self.jobs.main, "cam-feedback read")
+        self.guard = WindowGuard(self.autosave.flush, self._losses, self.close, self)
         self._remember = QTimer(self)
         self._remember.setSingleShot(True)
         self._remember.setInterval(_REMEMBER_MS)
@@ -531,44 +533,15 @@ class Session(QObject):
 
     def watch(self, widget: QWidget) -> None:
         """Notice when the window that holds `widget` closes; every dock widget calls this once shown."""
-        dock = widget.parent()
-        if isinstance(dock, QDockWidget):
-            # napari puts the plugin's name behind ours; in the tabs there is no room for it.
-            dock.setWindowTitle(dock.windowTitle().split(" (")[0])
-        window = widget.window()
-        if self._window is None and window is not widget:
-            self._window = window
-            window.installEventFilter(self)
-            window.destroyed.connect(self.close)
+        self.guard.watch(widget)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Before the window closes: save, and ask where something would be lost."""
-        if event.type() == QEvent.Type.Close and watched is self._window and not self._closed:
-            self.autosave.flush()
-            if event.spontaneous():
-                if not self._may_close(self._window):
-                    event.ignore()
-                    return True
-                # napari itself may ask, and the person say no.
-                QTimer.singleShot(0, self._close_if_hidden)
-            else:
-                self.close()
-        return False
-
-    def _may_close(self, window: QWidget) -> bool:
-        reasons = []
+    def _losses(self) -> list[str]:
+        """What closing the window now would lose, a sentence each."""
+        losses = [f"{description} is still running and would be stopped." for description in self.jobs.precious()]
         if self.autosave.unsaved:
             reason = next(iter(self.autosave.unsaved.values()))
-            reasons.append(f"{len(self.autosave.unsaved)} painted masks could not be saved. {reason}")
-        reasons += [f"{description} is still running and would be stopped." for description in self.jobs.precious()]
-        if not reasons:
-            return True
-        answer = QMessageBox.question(window, "Close all the same?", "\n".join([*reasons, "", "Close all the same?"]))
-        return answer == QMessageBox.StandardButton.Yes
-
-    def _close_if_hidden(self) -> None:
-        if self._window is not None and not self._window.isVisible():
-            self.close()
+            losses.insert(0, f"{len(self.autosave.unsaved)} painted masks could not be saved. {reason}")
+        return losses
 
     def close(self) -> None:
         """Save what is painted, stop all work and wait for the threads. Safe to call twice."""
@@ -587,11 +560,7 @@ class Session(QObject):
         for end in finish:
             if not end():
                 logger.warning("a thread is still busy after closing")
-        # The window must be free to go.
-        window, self._window = self._window, None
-        if window is not None:
-            with suppress(RuntimeError):
-                window.removeEventFilter(self)
+        self.guard.release()
 
 
 def mask_any(layer: Any) -> bool:

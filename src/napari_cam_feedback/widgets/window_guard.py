@@ -1,0 +1,79 @@
+"""Before the window closes: what is painted is saved, and the person is asked where something would be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
+
+
+class WindowGuard(QObject):
+    """Watches the window that our docks are in.
+
+    Parameters
+    ----------
+    save : callable
+        Puts on disk what is not there yet.
+    losses : callable
+        Returns a sentence for each thing that closing would lose.
+    close : callable
+        Ends the session; called once the window is sure to go.
+    parent : QObject
+        Its owner.
+    """
+
+    def __init__(
+        self, save: Callable[[], object], losses: Callable[[], list[str]], close: Callable[[], object], parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._save, self._losses, self._close = save, losses, close
+        self._window: QWidget | None = None
+        self._released = False
+
+    def watch(self, widget: QWidget) -> None:
+        """Watch the window that holds a dock's widget, once it is shown."""
+        dock = widget.parent()
+        if isinstance(dock, QDockWidget):
+            # napari puts the plugin's name behind ours; in the tabs there is no room for it.
+            dock.setWindowTitle(dock.windowTitle().split(" (")[0])
+        window = widget.window()
+        if self._window is None and window is not widget and not self._released:
+            self._window = window
+            window.installEventFilter(self)
+            window.destroyed.connect(self._close)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Save and ask when the window is about to close."""
+        if event.type() == QEvent.Type.Close and watched is self._window and not self._released:
+            self._save()
+            if event.spontaneous():
+                if not self.may_close(self._window):
+                    event.ignore()
+                    return True
+                # napari itself may ask, and the person say no.
+                QTimer.singleShot(0, self._close_if_hidden)
+            else:
+                self._close()
+        return False
+
+    def may_close(self, window: QWidget) -> bool:
+        """Tell whether nothing would be lost, or else whether the person wants to close all the same."""
+        losses = self._losses()
+        if not losses:
+            return True
+        answer = QMessageBox.question(window, "Close all the same?", "\n".join([*losses, "", "Close all the same?"]))
+        return answer == QMessageBox.StandardButton.Yes
+
+    def release(self) -> None:
+        """Let the window go."""
+        self._released = True
+        window, self._window = self._window, None
+        if window is not None:
+            with suppress(RuntimeError):
+                window.removeEventFilter(self)
+
+    def _close_if_hidden(self) -> None:
+        if self._window is not None and not self._window.isVisible():
+            self._close()
