@@ -13,6 +13,7 @@ from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
@@ -42,6 +43,9 @@ class Check:
     scenes : int
         Where what is painted are surroundings, the misled images are so many composites of held-out objects before the
         surroundings of painted images of other classes; else 0.
+    marks : float or None
+        At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
+        (`marks_matter`).
     """
 
     iteration: int
@@ -51,6 +55,7 @@ class Check:
     misled_flip_rate: float
     held_out: RightReasons
     scenes: int = 0
+    marks: float | None = None
 
     @property
     def score(self) -> float:
@@ -137,6 +142,10 @@ class Checker:
             others = np.flatnonzero(donor_labels != label)
             donors[int(index)] = int(rng.choice(others if len(others) else len(donor_labels)))
         return donors
+
+    def start(self, classifier: Classifier) -> Check:
+        """Measure the classifier as it was given."""
+        return replace(self(classifier, 0), marks=marks_matter(classifier, self.painted, self.seed))
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
         """Measure now."""

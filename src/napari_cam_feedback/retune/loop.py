@@ -29,7 +29,7 @@ from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, Status
 from napari_cam_feedback.retune.sampling import Sampler, choose_odds, schedule, some_of, split_images, wrong_at_start
 from napari_cam_feedback.retune.snapshot import Snapshot, check_identity, draws_of, identity_of
 from napari_cam_feedback.retune.trainer import Trainer
-from napari_cam_feedback.retune.verdict import judge
+from napari_cam_feedback.retune.verdict import hardly_used, judge
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -266,14 +266,16 @@ class _Run:
 
     def _begin(self) -> RetuneStep:
         """Measure the classifier as it was given."""
-        self.before = self._check(0)
+        self.trainer.rest()
+        self.before = self._agreed(lambda: self.checker.start(self.tuned))
         self.front.add(self.before, self.tuned.module)
         self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
         probabilities = self._look(0)
         self.history.append({"iteration": 0, **_flat(self.before)})
         self._keep_snapshot()
         idle = next((method.without_odds for method in self.methods if method.without_odds), None)
-        message = idle if self.sampler.odds is None else None
+        messages = [idle if self.sampler.odds is None else None, hardly_used(self.before)]
+        message = " ".join(filter(None, messages)) or None
         return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
 
     def _take_up(self, snapshot: Snapshot) -> RetuneStep:

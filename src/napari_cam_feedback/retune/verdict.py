@@ -7,6 +7,7 @@ from typing import Literal
 
 from napari_cam_feedback.evaluate.right_reasons import RightReasons
 from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.marks import HARDLY
 
 VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not", "harmed"]
 
@@ -100,6 +101,12 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         if not held_out:
             # With two masks a model can leave these two patches and still follow all others.
             name, reason = "improved", f"The patches learnt from no longer decide; others may: {numbers}."
+        elif before.marks is not None and before.marks <= HARDLY:
+            name = "improved"
+            reason = (
+                "Patches of other images mislead the model no longer, but on the painted images what is painted hardly "
+                f"mattered from the start, so the masks may lie beside what the model uses: {numbers}."
+            )
         elif _still_used(before, after, held_out):
             name = "improved"
             reason = f"Patches of other images mislead the model no longer, but what is painted still matters: {numbers}."
@@ -116,6 +123,17 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     if name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     return Verdict(name, reason + _on_painted(name, before, after, held_out))
+
+
+def hardly_used(before: Check) -> str | None:
+    """Say that what is painted hardly matters on the painted images, where that is so before anything is learnt."""
+    if before.marks is None or before.marks > HARDLY:
+        return None
+    return (
+        "Taking out what is painted, or swapping it for what is painted on others, changed only "
+        f"{before.marks:.0%} of the predictions on the painted images: either the model hardly uses it, or the masks lie "
+        "beside what it uses. Look at some of them again."
+    )
 
 
 def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
