@@ -540,9 +540,9 @@ def test_unknown_probabilities_sort_to_the_end_either_way(qtbot):
 
 
 def test_large_images_are_read_in_the_background(browse, project, wait, monkeypatch):
-    from napari_cam_feedback.widgets import state
+    from napari_cam_feedback.widgets import item_display
 
-    monkeypatch.setattr(state, "_READ_AT_ONCE_PIXELS", 10)
+    monkeypatch.setattr(item_display, "_READ_AT_ONCE_PIXELS", 10)
     session = browse._session
     session.inspector.clear()
     first, last = session.key, int(session.order[-1])

@@ -115,10 +115,15 @@ def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):
     propose(session, widget, wait)
     page, key = widget.proposals, widget.proposals.key
     proposed = np.asarray(page.layer.data) > 0
+    author = widget.study.store.about(key).author
+    assert author.startswith("proposed by ")
     page.accept_button.click()
     wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
     session.save()
-    assert np.array_equal(MaskStore(session.project.folder / "masks")[key], proposed)
+    masks = MaskStore(session.project.folder / "masks")
+    assert np.array_equal(masks[key], proposed)
+    # As where it is accepted in the shell.
+    assert masks.info(key)["author"] == author
     again = ProposalStore(session.project.folder / "proposals")
     assert key not in again
     assert key in again.answered("accepted")
@@ -145,6 +150,8 @@ def test_all_that_are_left_can_be_accepted_at_once(docked, wait):
     widget.proposals.all_button.click()
     wait(lambda: not session.jobs.running(ANSWER) and not widget.study.keys())
     session.save()
-    assert set(MaskStore(session.project.folder / "masks")) == keys | {"train/cat/00.png"}
+    masks = MaskStore(session.project.folder / "masks")
+    assert set(masks) == keys | {"train/cat/00.png"}
+    assert all(masks.info(key)["author"].startswith("proposed by ") for key in keys)
     assert widget.proposals.layer is None
     assert not widget.proposals.all_button.isVisible()

@@ -47,6 +47,7 @@ def from_filter(
     from napari_cam_feedback.data.cache import InputCache
     from napari_cam_feedback.explain import features_of, top_images
     from napari_cam_feedback.feedback import MaskStore, filter_masks, save_filter_masks
+    from napari_cam_feedback.feedback.filter_masks import author_of
 
     opened = open_model_and_data(model, data, options, device=device, seed=seed)
     classifier, dataset = opened.classifier, opened.dataset
@@ -77,7 +78,7 @@ def from_filter(
             inputs=inputs,
             progress=lambda done, total: bar(done, total, "making masks"),
         )
-        saved = save_filter_masks(found, store, author=f"filter {number}")
+        saved = save_filter_masks(found, store, author=author_of(number))
     if not (saved.written or saved.kept or saved.empty):
         reason = next(iter(inputs.skipped.values()), "it has none.")
         raise DataError(f"No image of the split {split} could be read: {reason}")

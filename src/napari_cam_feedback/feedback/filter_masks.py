@@ -25,6 +25,11 @@ THRESHOLD_IMAGES = 500
 THRESHOLD_PIXELS = 4096
 
 
+def author_of(number: int) -> str:
+    """Return what the index of the masks notes as the author of masks made from a filter."""
+    return f"filter {number}"
+
+
 @dataclass(frozen=True)
 class FilterMask:
     """A mask made from a filter.

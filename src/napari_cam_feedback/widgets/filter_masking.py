@@ -117,7 +117,9 @@ class FilterMasking(QWidget):
         look, number, session = self._study.found, self._study.number, self._session
         if look is None or number is None or session.jobs.running(JOB):
             return
-        project, dataset = session.project, look.dataset
+        from napari_cam_feedback.feedback.filter_masks import author_of
+
+        project, dataset, author = session.project, look.dataset, author_of(number)
         items, painted = self._items(), session.painted()
         wanted = [index for index in items if dataset.keys[index] not in painted]
         self._counts = {"saved": 0, "kept": len(items) - len(wanted), "empty": 0}
@@ -136,7 +138,7 @@ class FilterMasking(QWidget):
             elif not found.mask.any():
                 self._counts["empty"] += 1
             else:
-                session.put_mask(found.key, found.mask)
+                session.put_mask(found.key, found.mask, author)
                 self._made[found.key] = (found.mask.shape, np.packbits(found.mask).tobytes())
                 self._counts["saved"] += 1
 

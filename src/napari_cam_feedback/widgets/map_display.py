@@ -87,7 +87,7 @@ class MapDisplay(QWidget):
         self._remember.start()
 
     def _remember_now(self) -> None:
-        self._session.remember(map_look=self._session.layers.look.to_remember())
+        self._session.memory.keep(map_look=self._session.layers.look.to_remember())
 
     # What is set in napari's own controls ---------------------------------------------------------
 

@@ -61,8 +61,8 @@ class MaskAutosave(QObject):
         self._layer: Any = None
         self._key: str | None = None
         self._last: np.ndarray | None = None
-        # Masks on their way to disk or refused by it: (folder, key) -> mask.
-        self._waiting: dict[tuple[Path, str], tuple[MaskStore, np.ndarray]] = {}
+        # Masks on their way to disk or refused by it, and who made them: (folder, key) -> mask.
+        self._waiting: dict[tuple[Path, str], tuple[MaskStore, np.ndarray, str | None]] = {}
         self._refused: dict[tuple[Path, str], str] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -137,14 +137,14 @@ class MaskAutosave(QObject):
         self._painted = set(painted)
         if store is not None:
             # A project that is opened again while the disk still refuses some of its masks.
-            for (_, key), (waiting, mask) in self._waiting.items():
+            for (_, key), (waiting, mask, _) in self._waiting.items():
                 if waiting.folder == store.folder:
                     self._note(key, mask)
 
-    def put(self, key: str, mask: np.ndarray) -> None:
-        """Write the mask of an item that is not the one being painted, bool (H, W)."""
+    def put(self, key: str, mask: np.ndarray, author: str | None = None) -> None:
+        """Write the mask of an item that is not the one being painted, bool (H, W); `author` as of `collect`."""
         if self._store is not None:
-            self._write(self._store, key, mask)
+            self._write(self._store, key, mask, author)
 
     def attach(self, layer: Any, key: str) -> None:
         """Watch `layer`, which now shows the mask of `key`; what it holds now counts as saved."""
@@ -162,8 +162,14 @@ class MaskAutosave(QObject):
         self._disconnect()
         self._key = self._last = None
 
-    def collect(self) -> None:
-        """Send the layer's content to the disk thread if it differs from what was sent last."""
+    def collect(self, author: str | None = None) -> None:
+        """Send the layer's content to the disk thread if it differs from what was sent last.
+
+        Parameters
+        ----------
+        author : str, optional
+            What made it, if not the person.
+        """
         self._timer.stop()
         if self._layer is None or self._key is None or self._store is None:
             return
@@ -180,14 +186,15 @@ class MaskAutosave(QObject):
             )
             return
         self._last = mask
-        self._write(self._store, self._key, mask)
+        self._write(self._store, self._key, mask, author)
 
     def retry(self) -> None:
         """Try again to write what the disk refused."""
         for place in list(self._refused):
             waiting = self._waiting.get(place)
             if waiting is not None:
-                self._write(waiting[0], place[1], waiting[1])
+                store, mask, author = waiting
+                self._write(store, place[1], mask, author)
 
     def flush(self, seconds: float = 10.0) -> bool:
         """Collect, and wait until the disk thread has done its work; returns whether it has."""
@@ -210,15 +217,17 @@ class MaskAutosave(QObject):
     def _note(self, key: str, mask: np.ndarray) -> None:
         (self._painted.add if mask.any() else self._painted.discard)(key)
 
-    def _write(self, store: MaskStore, key: str, mask: np.ndarray) -> None:
-        self._waiting[store.folder, key] = (store, mask)
+    def _write(self, store: MaskStore, key: str, mask: np.ndarray, author: str | None) -> None:
+        self._waiting[store.folder, key] = (store, mask, author)
         if self._store is not None and store.folder == self._store.folder:
             self._note(key, mask)
 
         def then(_: Any, error: Exception | None) -> None:
             self._written(store, key, mask, error)
 
-        self._disk.submit(f"mask {store.folder} {key}", lambda: store.put(key, mask, image_size=mask.shape), then)
+        self._disk.submit(
+            f"mask {store.folder} {key}", lambda: store.put(key, mask, image_size=mask.shape, author=author), then
+        )
         self.status_changed.emit()
 
     def _written(self, store: MaskStore, key: str, mask: np.ndarray, error: Exception | None) -> None:

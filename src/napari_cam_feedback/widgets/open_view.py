@@ -284,7 +284,7 @@ class OpenView(QGroupBox):
 
         where = layer if grid is None else f"{layer} with {grid[0]}x{grid[1]} tokens"
         self._replace_classifier(
-            work, f"Changing to {where}", lambda: self._session.remember(layer=layer, grid=grid and list(grid))
+            work, f"Changing to {where}", lambda: self._session.memory.keep(layer=layer, grid=grid and list(grid))
         )
 
     def _replace_classifier(

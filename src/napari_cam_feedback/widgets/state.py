@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.consents import Consents
-from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.inspections import InspectionLoader
+from napari_cam_feedback.widgets.item_display import ItemDisplay
 from napari_cam_feedback.widgets.item_order import ItemOrder
-from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, ItemLayers
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, ItemLayers
 from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
+from napari_cam_feedback.widgets.remembering import Remembering
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.window_guard import WindowGuard
 from napari_cam_feedback.widgets.workers import Jobs
@@ -36,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: How many neighbours on either side are computed ahead.
 AHEAD = 2
-# Larger images are read in the background, so that the window does not wait for the decoder.
-_READ_AT_ONCE_PIXELS = 1_000_000
-_REMEMBER_MS = 1000
 
 
 class Session(QObject):
@@ -86,6 +84,10 @@ class Session(QObject):
         The image, CAM and mask layers.
     consents : Consents
         What the person has agreed to in this window.
+    display : ItemDisplay
+        Fills the layers.
+    memory : Remembering
+        Keeps with the project what the next session starts with.
     guard : WindowGuard
         Asks before the window closes.
     """
@@ -110,12 +112,10 @@ class Session(QObject):
         self.target: Any = "predicted"
         self.method = "cam"
         self.inspection: Inspection | None = None
-        self.item_error: str | None = None
         self._order = ItemOrder(np.zeros(0, np.int64), 0)
         self._direction = 1
         self.consents = Consents()
         self._closed = False
-        self._unremembered = False
 
         self.jobs = Jobs(self)
         self.jobs.failed.connect(lambda name, sentence: self.notify(sentence, "error"))
@@ -125,12 +125,9 @@ class Session(QObject):
         self.autosave.saved.connect(self.mask_changed)
         self.autosave.failed.connect(lambda key, sentence: self.notify(sentence, "error"))
         self._loader = InspectionLoader(self.jobs.main, self._arrived)
-        self._reader = SerialWorker(self.jobs.main, "cam-feedback read")
+        self.display = ItemDisplay(self)
         self.guard = WindowGuard(self.autosave.flush, self._losses, self.close, self)
-        self._remember = QTimer(self)
-        self._remember.setSingleShot(True)
-        self._remember.setInterval(_REMEMBER_MS)
-        self._remember.timeout.connect(self._remember_now)
+        self.memory = Remembering(self)
         viewer.layers.events.removing.connect(self._layer_removing)
         application = QCoreApplication.instance()
         if application is not None:
@@ -164,6 +161,11 @@ class Session(QObject):
         return () if self.classifier is None else self.classifier.class_names
 
     @property
+    def item_error(self) -> str | None:
+        """Why the current item cannot be shown, a sentence; None where it can."""
+        return self.display.error
+
+    @property
     def key(self) -> str | None:
         """The current item's key."""
         return None if self.index is None or self.dataset is None else self.dataset.keys[self.index]
@@ -179,10 +181,10 @@ class Session(QObject):
         if not isinstance(opened, Opened):
             opened = prepare(opened, opened.classifier())
         self.autosave.open(opened.project.masks, opened.painted)
-        self._remember_now()
+        self.memory.now()
         self._loader.use(opened.inspector)
         self.project, self.classifier, self.inspector = opened.project, opened.classifier, opened.inspector
-        self.index, self.inspection, self.item_error = None, None, None
+        self.index, self.inspection, self.display.error = None, None, None
         self._order = ItemOrder(self.project.dataset.indices(), len(self.project.dataset))
         remembered = dict(self.project.remembered)
         self.target = self._valid_target(remembered.get("target", "predicted"))
@@ -261,12 +263,10 @@ class Session(QObject):
         self.index = int(index)
         self._order.move_to(self.index)
         self.inspection = self._peek()
-        self.item_error = None
-        self._show_item()
+        self.display.show()
         self.item_changed.emit()
         self._ask()
-        self._unremembered = True
-        self._remember.start()
+        self.memory.soon()
 
     def set_view(self, *, target: Any = None, method: str | None = None) -> None:
         """Choose the map's class, its method, or both."""
@@ -278,8 +278,7 @@ class Session(QObject):
         self.inspection = self._peek()
         self.view_changed.emit()
         self._ask()
-        self._unremembered = True
-        self._remember.start()
+        self.memory.soon()
 
     @property
     def method_is_slow(self) -> bool:
@@ -313,7 +312,7 @@ class Session(QObject):
         neighbours = () if self.method_is_slow else self._order.neighbours(AHEAD, self._direction)
         wishes = [self._request(self.index), *map(self._request, neighbours)]
         if self.inspection is not None:
-            self._show_inspection(self.inspection)
+            self._shown(self.inspection)
         self._loader.request(wishes)
 
     def _arrived(self, request: tuple[int, Any, str], inspection: Inspection | None, sentence: str | None) -> None:
@@ -322,83 +321,13 @@ class Session(QObject):
             self.prefetched.emit(inspection)
             if current and self.inspection is None:
                 self.inspection = inspection
-                self._show_inspection(inspection)
+                self._shown(inspection)
         elif current and sentence is not None and self.item_error is None:
-            self._item_failed(sentence)
+            self.display.fail(sentence)
 
-    # What is shown --------------------------------------------------------------------------------
-
-    def _show_item(self) -> None:
-        assert self.dataset is not None
-        assert self.index is not None
-        index = self.index
-        if self.inspection is not None:
-            self._show_pixels(index, self.inspection.image)
-            return
-        try:
-            height, width = self.dataset.image_size(index)
-            if height * width <= _READ_AT_ONCE_PIXELS:
-                self._show_pixels(index, self.dataset.read(index))
-                return
-        except Exception as error:
-            self._item_failed(describe(error))
-            return
-        self.autosave.detach()
-        dataset = self.dataset
-
-        def then(image: np.ndarray | None, error: Exception | None) -> None:
-            if self.dataset is not dataset or self.index != index:
-                return
-            if image is not None:
-                self._show_pixels(index, image)
-                if self.inspection is not None:
-                    self._show_inspection(self.inspection)
-            elif error is not None:
-                self._item_failed(describe(error))
-
-        self._reader.submit("image", lambda: dataset.read(index), then)
-
-    def _show_pixels(self, index: int, image: np.ndarray) -> None:
-        assert self.dataset is not None
-        key = self.dataset.keys[index]
-        size = (int(image.shape[0]), int(image.shape[1]))
-        # The mask comes first: if the layer were changed while it still belongs to the item before, autosave
-        # would take the new content for an edit of the old one.
-        mask = self._mask_to_show(key, size)
-        self.autosave.detach()
-        self.layers.show_image(image, key)
-        if self.inspection is None:
-            self.layers.show_cam(np.zeros(size, np.float32), key)
-        self.autosave.attach(self.layers.show_mask(mask, key), key)
-        self.layers.fit(size)
-
-    def _mask_to_show(self, key: str, size: tuple[int, int]) -> np.ndarray:
-        try:
-            mask = self.autosave.stored(key)
-        except Exception as error:
-            self.notify(describe(error), "error")
-            mask = None
-        if mask is not None and mask.shape != size:
-            self.notify(
-                f"The mask of {key} has {mask.shape[0]}x{mask.shape[1]} pixels, its image {size[0]}x{size[1]}; "
-                "it is not shown, and stays as it is unless you paint a new one.",
-                "warning",
-            )
-            mask = None
-        return np.zeros(size, bool) if mask is None else mask
-
-    def _show_inspection(self, inspection: Inspection) -> None:
-        from napari_cam_feedback.explain import cam_display
-
-        self.layers.show_cam(cam_display(inspection.map), inspection.key)
+    def _shown(self, inspection: Inspection) -> None:
+        self.display.show_map(inspection)
         self.inspected.emit(inspection)
-
-    def _item_failed(self, sentence: str) -> None:
-        """Show nothing of an image that cannot be read, and take no strokes for it."""
-        self.item_error = sentence
-        self.autosave.detach()
-        self.layers.clear()
-        self.notify(sentence, "error")
 
     def notify(self, text: str, level: str = "info") -> None:
         """Tell the person something: in the widgets, and a warning or error in a notification too."""
@@ -426,13 +355,15 @@ class Session(QObject):
         """Return the keys of all painted items, those on their way to disk included."""
         return self.autosave.painted()
 
-    def put_mask(self, key: str, mask: np.ndarray) -> None:
-        """Give an item another mask, bool (H, W); undoable where it is the current item."""
+    def put_mask(self, key: str, mask: np.ndarray, author: str | None = None) -> None:
+        """Give an item another mask, bool (H, W), and note who or what made it; undoable where it is the current item."""
         layer = self._mask_layer() if key == self.key else None
         if layer is None:
-            self.autosave.put(key, mask)
+            self.autosave.put(key, mask, author)
         else:
+            self.autosave.collect()
             layer.data_setitem(np.nonzero(np.ones(mask.shape, bool)), mask.astype(np.uint8).ravel())
+            self.autosave.collect(author)
 
     def reload_masks(self, painted: Iterable[str], changed: Iterable[str]) -> None:
         """Take over masks that were changed on disk, not by painting.
@@ -447,8 +378,7 @@ class Session(QObject):
         layer = self.layers.get(MASK)
         self.autosave.open(self.masks, painted)
         if layer is not None and self.key is not None and self.item_error is None:
-            size = (int(layer.data.shape[0]), int(layer.data.shape[1]))
-            self.autosave.attach(self.layers.show_mask(self._mask_to_show(self.key, size), self.key), self.key)
+            self.display.show_mask(self.key, (int(layer.data.shape[0]), int(layer.data.shape[1])))
         for key in changed:
             self.mask_changed.emit(key)
 
@@ -484,12 +414,9 @@ class Session(QObject):
         """The mask layer of the current item, made again if it was deleted."""
         if self.key is None or self.item_error is not None:
             return None
-        layer = self.layers.get(MASK)
-        if layer is None and self.index is not None and self.dataset is not None:
-            size = self.dataset.image_size(self.index)
-            layer = self.layers.show_mask(self._mask_to_show(self.key, size), self.key)
-            self.autosave.attach(layer, self.key)
-        return layer
+        if self.layers.get(MASK) is None and self.index is not None and self.dataset is not None:
+            self.display.show_mask(self.key, self.dataset.image_size(self.index))
+        return self.layers.get(MASK)
 
     def _layer_removing(self, event: Any) -> None:
         layers = self.viewer.layers if self.viewer is not None else None
@@ -498,38 +425,12 @@ class Session(QObject):
         if layers[event.index] is self.autosave.layer:
             self.autosave.detach()
 
-    # Remembering and closing ----------------------------------------------------------------------
+    # Saving and closing ---------------------------------------------------------------------------
 
     def save(self) -> bool:
         """Put on disk what is not there yet, now; returns whether the disk thread has finished."""
-        self._remember_now()
+        self.memory.now()
         return self.autosave.flush()
-
-    def remember(self, **values: Any) -> None:
-        """Keep small plain values with the project for the next time, in the disk thread."""
-        project = self.project
-        if project is None or self._closed:
-            return
-
-        def then(_: Any, error: Exception | None) -> None:
-            # A convenience: a folder that cannot be written is told of when a mask is at stake.
-            if error is not None:
-                logger.warning("could not remember %s: %s", ", ".join(values), describe(error))
-
-        self._disk.submit(f"remember {id(project)} {sorted(values)}", lambda: project.remember(**values), then)
-
-    def _remember_now(self) -> None:
-        self._remember.stop()
-        # While layers are laid out in the grid, the others are hidden by us; without any, the window is going.
-        if self.project is not None and grid_of(self).owner is None and self.layers.get(IMAGE) is not None:
-            hidden = self.layers.hidden()
-            if hidden != self.project.remembered.get("hidden_layers", []):
-                self.remember(hidden_layers=hidden)
-        if not self._unremembered:
-            return
-        self._unremembered = False
-        if self.key is not None:
-            self.remember(item=self.key, target=self.target, method=self.method)
 
     def watch(self, widget: QWidget) -> None:
         """Notice when the window that holds `widget` closes; every dock widget calls this once shown."""
@@ -548,13 +449,13 @@ class Session(QObject):
         if self._closed:
             return
         self.autosave.detach()
-        self._remember_now()
+        self.memory.close()
         self._closed = True
         self.closing.emit()
         finish: list[Callable[[], bool]] = [
             self._disk.close,
             self._loader.close,
-            self._reader.close,
+            self.display.close,
             self.jobs.shutdown,
         ]
         for end in finish:

@@ -172,7 +172,7 @@ class SuggestStudy(QObject):
             return
         project = session.project
 
-        def step(found: tuple[str, np.ndarray]) -> None:
+        def step(found: tuple[str, np.ndarray, str]) -> None:
             # Put by the session, which shows it at once and knows that the image is painted.
             if session.project is project and found[0] not in session.painted():
                 session.put_mask(*found)
@@ -202,13 +202,15 @@ class SuggestStudy(QObject):
         )
 
 
-def _taken(store: ProposalStore, keys: list[str], stop: Callable[[], bool]) -> Generator[tuple[str, np.ndarray], None, None]:
-    """Yield the masks, then note them as accepted."""
+def _taken(
+    store: ProposalStore, keys: list[str], stop: Callable[[], bool]
+) -> Generator[tuple[str, np.ndarray, str], None, None]:
+    """Yield the masks and what made them, then note them as accepted."""
     given = []
     for key in keys:
         if stop():
             break
-        yield key, store.mask(key)
+        yield key, store.mask(key), store.about(key).author
         given.append(key)
     store.accept(given, None)
 
