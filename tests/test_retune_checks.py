@@ -242,6 +242,18 @@ def test_the_verdict(word, before, after):
     assert found.reason.endswith(".")
 
 
+def test_with_few_held_out_objects_those_learnt_from_help_to_choose():
+    before = replace(check(0.6, 0.4, 0.9), familiar=(0.5, 0.5))
+    # (0.6 + 0.5) / 2 + 0.9 / 2 - (0.4 + 0.5) / 8
+    assert before.score == pytest.approx(0.8875)
+    assert before.lying_accuracy == pytest.approx(0.55)
+    assert check(0.6, 0.4, 0.9).score == pytest.approx(0.95)
+    # By three held-out objects alone, the start would have been the best.
+    later = replace(check(0.58, 0.4, 0.86), familiar=(0.9, 0.1))
+    assert replace(later, familiar=None).score < replace(before, familiar=None).score
+    assert later.score > before.score
+
+
 # From right on all but the misled to guessing one of ten classes always: nothing changes a prediction any more.
 KNOWING, GUESSING = check(0.1, 0.9, 0.99), check(0.1, 0.0, 0.1)
 

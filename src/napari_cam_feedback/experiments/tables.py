@@ -89,12 +89,16 @@ def markdown_table(table: Sequence[Summary]) -> str:
 
 
 def latex_table(config: ExperimentConfig, table: Sequence[Summary]) -> str:
-    """Return the table in LaTeX; it needs the package booktabs."""
-    names = columns(table)
+    """Return the table in LaTeX, for a page's width; it needs the package booktabs.
+
+    It has what was reached on the test images; where all started from, which is the same for all methods, is in the caption.
+    """
+    names = [name for name in columns(table) if _reached(name)]
     lines = [
         r"% Needs \usepackage{booktabs}.",
         r"\begin{table}",
-        r"\centering",
+        r"\centering\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}",
         rf"\begin{{tabular}}{{lr{'c' * len(names)}l}}",
         r"\toprule",
         rf"Method & Masks & {' & '.join(escape_latex(name) for name in names)} & Verdicts \\",
@@ -102,11 +106,36 @@ def latex_table(config: ExperimentConfig, table: Sequence[Summary]) -> str:
     ]
     for row in table:
         cells = [escape_latex(row.method), escape_latex(_text(row.masks))]
-        cells += [_number(name, row.cells.get(name)).replace("±", r"$\pm$").replace(NONE, "--") for name in names]
-        lines.append(" & ".join([*cells, escape_latex(row.remark)]) + r" \\")
+        cells += [_latex_number(name, row.cells.get(name)) for name in names]
+        # What others published started elsewhere.
+        start = _start(row) if row.masks is None else ""
+        remark = escape_latex(row.remark) + (f"; before: {start}" if start else "")
+        lines.append(" & ".join([*cells, remark]) + r" \\")
     seeds = max((row.seeds for row in table), default=0)
     caption = f"{config.title}. Mean and standard deviation over {seeds} seed{'s' * (seeds != 1)}."
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{escape_latex(caption)}}}", r"\end{table}", ""])
+    start = next((found for row in table if row.masks is not None and (found := _start(row))), "")
+    caption = escape_latex(caption) + (f" Before: {start}." if start else "")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""])
+
+
+def _reached(name: str) -> bool:
+    """Whether a column says what a retune reached on the test images."""
+    return name == "test after" or name.startswith("gap") or (name.startswith(("flip", "F1")) and name.endswith(" after"))
+
+
+def _start(row: Summary) -> str:
+    """Return, in LaTeX, where a row started from, and what a model without the shortcut has."""
+    found = [name for name in columns([row]) if name.endswith((" before", " reference"))]
+    found = [name for name in found if name.startswith(("test ", "flip", "F1"))]
+    titles = {"test before": "test", "test reference": "test without the shortcut"}
+    return ", ".join(
+        f"{escape_latex(titles.get(name, name.removesuffix(' before')))} {_latex_number(name, row.cells[name])}"
+        for name in found
+    )
+
+
+def _latex_number(name: str, cell: tuple[float, float] | None) -> str:
+    return _number(name, cell).replace("±", r"$\pm$").replace(NONE, "--")
 
 
 def _published(config: ExperimentConfig, number: int) -> Summary:

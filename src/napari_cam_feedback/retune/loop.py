@@ -313,7 +313,7 @@ class _Run:
     def _worse(self, check: Check) -> bool:
         """Whether a check is worse than the start; plain accuracy alone may fall, since the shortcut helped it."""
         chance = 1 / math.sqrt(check.scenes or check.n)
-        return check.score < self.before.score and check.misled_accuracy < self.before.misled_accuracy - chance
+        return check.score < self.before.score and check.lying_accuracy < self.before.lying_accuracy - chance
 
     def _roll_back(self) -> None:
         self.rollbacks += 1
