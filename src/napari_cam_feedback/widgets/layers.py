@@ -134,6 +134,7 @@ class ItemLayers:
     def show_image(self, image: np.ndarray, key: str) -> Image:
         """Show an image; the view is fitted to it when its size is another than before."""
         data, limits = shown_image(image)
+        self._drop_blank()
         layer = self.get(IMAGE)
         if layer is not None and bool(layer.rgb) != (data.ndim == 3):
             # napari cannot turn a gray layer into a colour one.
@@ -153,6 +154,13 @@ class ItemLayers:
                 layer.contrast_limits = limits
         self._limits = limits
         return layer
+
+    def _drop_blank(self) -> None:
+        """Take away the dark image that a sample was opened with, where there is another: it would cover map and mask."""
+        there = find_layers(self.viewer, IMAGE)
+        for layer in there:
+            if len(there) > 1 and layer.metadata[NAMESPACE].get("blank"):
+                self.viewer.layers.remove(layer)
 
     def show_cam(self, shown: np.ndarray, key: str) -> Image:
         """Show a map, (H, W) float32 in 0..1; zeros are invisible."""

@@ -34,7 +34,8 @@ def open_crosses() -> list[LayerData]:
 def _open(name: str) -> list[LayerData]:
     """Start loading a sample; without a window (a script), return its test images and masks as layers.
 
-    napari wants at least one layer at once: a dark image, which the session takes over for its first item.
+    napari wants at least one layer at once: a dark image, which the session takes over for its first item, or takes away
+    where it has a layer for images already.
     """
     from napari import current_viewer
 
@@ -45,7 +46,7 @@ def _open(name: str) -> list[LayerData]:
         return _as_layers(name)
     show_sample(viewer, name)
     blank = np.zeros((28, 28), np.uint8)
-    return [(blank, {"name": NAMES[IMAGE], "metadata": tag(IMAGE), "contrast_limits": (0, 255)}, "image")]
+    return [(blank, {"name": NAMES[IMAGE], "metadata": tag(IMAGE, blank=True), "contrast_limits": (0, 255)}, "image")]
 
 
 def _as_layers(name: str) -> list[LayerData]:

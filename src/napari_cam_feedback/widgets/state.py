@@ -190,8 +190,9 @@ class Session(QObject):
         self.target = self._valid_target(remembered.get("target", "predicted"))
         self.method = self._valid_method(remembered.get("method"), opened.default_method)
         self.layers.set_look(MapLook.from_remembered(remembered.get("map_look")))
-        if isinstance(remembered.get("hidden_layers"), list):
-            self.layers.hide(remembered["hidden_layers"])
+        hidden = remembered.get("hidden_layers")
+        # Also where nothing is hidden: what is, may be so from the project before.
+        self.layers.hide(hidden if isinstance(hidden, list) else [])
         self.opened.emit()
         self.go_to(self.start_index())
 

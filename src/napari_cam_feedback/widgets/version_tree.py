@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -105,6 +105,13 @@ class VersionTree(QWidget):
         """Show the versions as they are now; what was selected stays selected."""
         project = self._session.project
         before = self.selected
+        # While it is filled, what is selected is of another project, or nothing.
+        with QSignalBlocker(self.tree):
+            self._fill(project, before)
+        self._fit()
+        self._selected()
+
+    def _fill(self, project: Project | None, before: str | None) -> None:
         self.tree.clear()
         if project is None:
             return
@@ -124,8 +131,6 @@ class VersionTree(QWidget):
         for item in self._items():
             if item.data(0, Qt.ItemDataRole.UserRole) == wanted:
                 self.tree.setCurrentItem(item)
-        self._fit()
-        self._selected()
 
     @staticmethod
     def _item(project: Project, version: Version) -> QTreeWidgetItem:

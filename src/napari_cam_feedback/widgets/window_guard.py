@@ -1,12 +1,13 @@
-"""Before the window closes: what is painted is saved, and the person is asked where something would be lost."""
+"""Our docks in the window: in tabs; and what is asked and saved before it closes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakSet
 
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QDockWidget, QMessageBox, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QWidget
 
 
 class WindowGuard(QObject):
@@ -30,14 +31,19 @@ class WindowGuard(QObject):
         super().__init__(parent)
         self._save, self._losses, self._close = save, losses, close
         self._window: QWidget | None = None
+        self._docks: WeakSet[QDockWidget] = WeakSet()
         self._released = False
 
     def watch(self, widget: QWidget) -> None:
         """Watch the window that holds a dock's widget, once it is shown."""
         dock = widget.parent()
-        if isinstance(dock, QDockWidget):
+        if isinstance(dock, QDockWidget) and dock not in self._docks:
             # napari puts the plugin's name behind ours; in the tabs there is no room for it.
             dock.setWindowTitle(dock.windowTitle().split(" (")[0])
+            others = list(self._docks)
+            self._docks.add(dock)
+            # Later: while a dock is shown for the first time, the window may not have found its place yet.
+            QTimer.singleShot(0, lambda: _tabify(dock, others))
         window = widget.window()
         if self._window is None and window is not widget and not self._released:
             self._window = window
@@ -77,3 +83,17 @@ class WindowGuard(QObject):
     def _close_if_hidden(self) -> None:
         if self._window is not None and not self._window.isVisible():
             self._close()
+
+
+def _tabify(dock: QDockWidget, others: list[QDockWidget]) -> None:
+    """Put a new dock behind one of ours, in a tab: napari's menu stacks docks, and seven of them leave none room."""
+    with suppress(RuntimeError):  # closed meanwhile
+        window = dock.parent()
+        if not isinstance(window, QMainWindow) or dock.isFloating() or window.tabifiedDockWidgets(dock):
+            return
+        area = window.dockWidgetArea(dock)
+        for other in others:
+            if other.isVisible() and not other.isFloating() and window.dockWidgetArea(other) == area:
+                window.tabifyDockWidget(other, dock)
+                dock.raise_()
+                return
