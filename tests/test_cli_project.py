@@ -67,6 +67,15 @@ def test_info_shows_the_tree_with_what_was_done_and_the_verdict(versions, capsys
     assert found["masks"] == 0
 
 
+def test_images_that_were_moved_are_told_of_and_their_new_place_is_taken(versions, files, capsys, tmp_path):
+    moved = files.data.rename(tmp_path / "moved")
+    said, _ = run(capsys, "project", "info", versions.folder)
+    assert f"Images: {files.data} (not there)" in said.replace("\n", "")
+    said, _ = run(capsys, "project", "images", versions.folder, moved)
+    assert said.replace("\n", "") == f"Images: {moved}"
+    assert Project.open(versions.folder).dataset.source == moved
+
+
 def test_select_and_delete(versions, capsys):
     run(capsys, "project", "select", versions.folder, "v001")
     assert Project.open(versions.folder).current.id == "v001"

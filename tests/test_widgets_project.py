@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
@@ -204,6 +204,35 @@ def test_a_project_opens_where_it_was_left_with_the_same_layers_shown(opened, wa
     again.layers.get(CAM).visible = True
     again.close()
     assert Project.open(folder).remembered["hidden_layers"] == []
+
+
+def test_what_is_hidden_in_one_project_is_not_in_the_next(opened, grown, wait, tmp_path):
+    session = opened._session
+    session.layers.get(CAM).visible = False
+    other = Project.create(tmp_path / "other", grown.dataset, load_classifier(grown.weights("v001"), device="cpu"))
+    # v002, which is selected in the tree, is not in this one.
+    session.open(prepare(other, other.classifier(device="cpu")))
+    assert session.layers.get(CAM).visible
+    assert [row[1].split()[0] for row in rows(opened.open_view.versions)] == ["v001"]
+    session.save()
+    assert "hidden_layers" not in Project.open(other.folder).remembered
+    assert Project.open(grown.folder).remembered["hidden_layers"] == [CAM]
+
+
+def test_where_a_project_s_images_are_now_is_asked_and_it_opens(widget, grown, files, wait, tmp_path, monkeypatch):
+    moved = files.data.rename(tmp_path / "moved")
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda _, title, text, *rest: asked.append(text) or answers.pop(0))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(moved))
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    widget.choose_project(grown.folder)
+    widget.load()
+    wait(lambda: widget.error.text())
+    assert asked == [f"The images of this project are no longer in {files.data}. Do you want to show where they are now?"]
+    assert f"are no longer in {files.data}; put them back, or say where they are now" in widget.error.text()
+    widget.load()
+    wait(lambda: widget._session.project is not None, 60)
+    assert widget._session.dataset.source == moved
 
 
 def test_the_first_version_may_be_gone_and_the_model_still_opens_its_project(widget, files, grown, wait):

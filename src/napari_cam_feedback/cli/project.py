@@ -100,6 +100,20 @@ def select(folder: Folder, version: VersionId, json_file: Json = None) -> None:
     write_json(json_file, {"current": version})
 
 
+@project.command("images")
+def images(
+    folder: Folder,
+    data: Annotated[Path, typer.Argument(help="Where its images are now.", show_default=False)],
+    json_file: Json = None,
+) -> None:
+    """Say that a project's images were moved, and where to."""
+    from napari_cam_feedback.project import Project
+
+    opened = Project.move_images(folder, data)
+    out.print(f"Images: {opened.dataset_path}", markup=False, highlight=False)
+    write_json(json_file, {"dataset": str(opened.dataset_path)})
+
+
 @project.command("delete")
 def delete(
     folder: Folder,

@@ -198,4 +198,5 @@ def _some_masks(store: MaskStore | None, dataset: Dataset, count: int | None, se
 
     if store is None:
         return known_masks(dataset, count, seed=seed)
-    return choose_masks(store, dataset, count, seed=seed)
+    # Of test images, and of those without a label, nothing is learnt.
+    return choose_masks(store, dataset, count, indices=dataset.learnable(), seed=seed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data import Dataset, open_dataset
-from napari_cam_feedback.errors import ModelError, StorageError
+from napari_cam_feedback.errors import DataError, ImagesMoved, ModelError, StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import atomic_path
@@ -92,20 +92,49 @@ class Project(ProjectFolder):
         ------
         StorageError
             There is no project, or its file is broken or from a newer version.
+        ImagesMoved
+            Its dataset is not where it was.
         DataError
             Its dataset cannot be opened.
         """
         folder = Path(folder).absolute()
         state = read_state(folder)
         if dataset is None:
-            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is
-            # loaded; until then masks and other versions can be seen.
-            header: dict[str, Any] = {}
-            with suppress(ModelError):
-                header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
-            source = os.path.normpath(folder / state.dataset)
-            dataset = open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
+            source = Path(os.path.normpath(folder / state.dataset))
+            if not source.exists():
+                raise ImagesMoved(str(folder), str(source))
+            dataset = _open_images(folder, state, source)
         return cls(folder, dataset, state)
+
+    @classmethod
+    def move_images(cls, folder: str | os.PathLike[str], images: str | os.PathLike[str]) -> Project:
+        """Note that a project's images lie elsewhere now, and open it.
+
+        Parameters
+        ----------
+        folder : path
+            Where the project is.
+        images : path
+            Where the images are now.
+
+        Raises
+        ------
+        StorageError
+            There is no project, its file is broken or cannot be written, or it would lie among the images.
+        DataError
+            There is no dataset, or none of the painted images is in it, so that it is another one.
+        """
+        folder = Path(folder).absolute()
+        state = read_state(folder)
+        dataset = _open_images(folder, state, Path(images))
+        project = cls(folder, dataset, state)
+        painted, there = set(project.masks), set(dataset.keys)
+        if painted and not painted & there:
+            raise DataError(
+                f"None of the {len(painted)} painted images of the project is in {images}; choose the place of its own."
+            )
+        project._change(dataset=reference_to(dataset.source or Path(images), folder))
+        return project
 
     def save_as(
         self,
@@ -210,6 +239,16 @@ class Project(ProjectFolder):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return folder
+
+
+def _open_images(folder: Path, state: State, source: Path) -> Dataset:
+    """Open a project's dataset."""
+    # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is loaded; until
+    # then masks and other versions can be seen.
+    header: dict[str, Any] = {}
+    with suppress(ModelError):
+        header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+    return open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
 
 
 def _author() -> str | None:

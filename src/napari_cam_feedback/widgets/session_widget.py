@@ -18,10 +18,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, ImagesMoved
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
-from napari_cam_feedback.widgets.loading import load
+from napari_cam_feedback.widgets.loading import load, move_images
+from napari_cam_feedback.widgets.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open_view import OpenView
 from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
@@ -160,6 +161,8 @@ class SessionWidget(QWidget):
         if isinstance(error, Question):
             # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
             QTimer.singleShot(0, lambda: self._ask(error, again))
+        elif isinstance(error, ImagesMoved):
+            QTimer.singleShot(0, lambda: self._ask_for_images(error, again))
         else:
             self._show_error(error)
 
@@ -169,6 +172,21 @@ class SessionWidget(QWidget):
             again()
         else:
             self._show_error(_REFUSED[question.kind])
+
+    def _ask_for_images(self, moved: ImagesMoved, again: Callable[[], None]) -> None:
+        """Let the person show where a project's images are now, note it, and try again."""
+        place = ask_for_images(self, moved)
+        if place is None:
+            self._show_error(moved)
+            return
+        self._session.jobs.start(
+            "load",
+            lambda stop: move_images(Path(moved.folder), place),
+            # Later, once this job is over: the next one has its name.
+            on_done=lambda _: QTimer.singleShot(0, again),
+            on_error=lambda error: self._failed(error, again),
+            description="Opening the images",
+        )
 
     def _say(self, status: str = "") -> None:
         self.status.setText(status)
