@@ -392,14 +392,20 @@ def test_masks_are_kept_with_the_project(project, result):
 
 
 def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
-    save_run(tmp_path / "run", result, extra={"command": "x"})
+    masks = MaskStore(tmp_path / "masks")
+    for key in result.painted_keys:
+        masks.put(key, np.ones((8, 8), bool), author="Ana")
+    save_run(tmp_path / "run", result, masks=masks, extra={"command": "x"})
     assert sorted(content(tmp_path / "run")) == [
         "config.json",
         "history.csv",
+        *sorted(f"masks/{name}" for name in ("masks.json", *(f"{key}.png" for key in result.painted_keys))),
         "model.safetensors",
         "painted.csv",
         "result.json",
     ]
+    kept = MaskStore(tmp_path / "run/masks")
+    assert all(kept[key].all() and kept.info(key) == masks.info(key) for key in result.painted_keys)
     assert same_weights(load_classifier(tmp_path / "run/model.safetensors", device="cpu"), result.classifier)
     found = json.loads((tmp_path / "run/result.json").read_text())
     assert found["command"] == "x"

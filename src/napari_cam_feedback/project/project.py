@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,10 @@ from napari_cam_feedback.data import Dataset, open_dataset
 from napari_cam_feedback.errors import DataError, ImagesMoved, ModelError, StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
 from napari_cam_feedback.project.copying import copy_project, reference_to
 from napari_cam_feedback.project.runs import save_run
-from napari_cam_feedback.project.versions import ProjectFolder, State, Version, now, read_state
+from napari_cam_feedback.project.versions import ProjectFolder, State, Version, now, read_state, removed_on_failure
 from napari_cam_feedback.retune import RetuneResult
 
 
@@ -184,61 +180,31 @@ class Project(ProjectFolder):
         StorageError
             It cannot be written; the project is as it was.
         """
-        with self._lock:
-            parent = self.current.id if parent is None else self.version(parent).id
-            number = 1 + max(int(version.id[1:]) for version in self._state.versions)
-            name = f"v{number:03d}"
-            weights = self.folder / "versions" / f"{name}.safetensors"
-            run = self._save_run(result, comparison, parent, kept=name)
-            try:
-                save_classifier(result.classifier, weights)
-                version = Version(
-                    id=name,
-                    parent=parent,
-                    created=now(),
-                    origin=f"retuned from {parent} by {result.config.method} with {len(result.painted_keys)} masks",
-                    run=run.name,
-                    verdict=result.verdict.name,
-                    method=result.config.method,
-                    iterations=result.selected_iteration,
-                    masks=len(result.painted_keys),
-                    settings=result.config.model_dump(mode="json", exclude_defaults=True, exclude={"method"}),
-                    fingerprint=result.classifier.fingerprint(),
-                )
-                self._change(versions=[*self._state.versions, version], current=name)
-            except BaseException:
-                # A run that says it was kept, and was not, would mislead; and the disk may be full.
-                shutil.rmtree(run, ignore_errors=True)
-                with suppress(OSError):
-                    weights.unlink(missing_ok=True)
-                raise
-            return version
+        config = result.config
+        return self.add_version(
+            self.current.id if parent is None else self.version(parent).id,
+            method=config.method,
+            iterations=result.selected_iteration,
+            masks=len(result.painted_keys),
+            settings=config.model_dump(mode="json", exclude_defaults=True, exclude={"method"}),
+            verdict=result.verdict.name,
+            fingerprint=result.classifier.fingerprint(),
+            save=lambda path: save_classifier(result.classifier, path),
+            record=lambda folder, kept: self._record(folder, result, comparison, parent, kept),
+        )
 
     def discard(self, result: RetuneResult, comparison: Comparison | None = None, *, parent: str | None = None) -> Path:
         """Keep only the record of a run, not its classifier; return the run's folder. Parameters are as of `keep`."""
-        return self._save_run(result, comparison, self.current.id if parent is None else parent, kept=None)
-
-    def _save_run(self, result: RetuneResult, comparison: Comparison | None, parent: str, *, kept: str | None) -> Path:
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        method = re.sub(r"[^a-z0-9]+", "-", result.config.method.lower())
-        folder = self.folder / "runs" / f"{stamp}-{method}"
-        number = 1
-        while folder.exists():
-            number += 1
-            folder = self.folder / "runs" / f"{stamp}-{method}-{number}"
-        extra = {"parent": parent, "kept": kept}
-        try:
-            save_run(folder, result, comparison, extra=extra, weights=False)
-            # The masks of a run are part of it: the person may paint on.
-            for key in dict.fromkeys((*result.painted_keys, *result.held_out_keys)):
-                source = self.masks.file(key)
-                if source is not None:
-                    with atomic_path(folder / "masks" / f"{key}.png") as temporary:
-                        shutil.copyfile(source, temporary)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        folder = self.new_run(result.config.method)
+        with removed_on_failure(folder):
+            self._record(folder, result, comparison, parent, None)
         return folder
+
+    def _record(
+        self, folder: Path, result: RetuneResult, comparison: Comparison | None, parent: str | None, kept: str | None
+    ) -> None:
+        extra = {"parent": self.current.id if parent is None else parent, "kept": kept}
+        save_run(folder, result, comparison, masks=self.masks, extra=extra, weights=False)
 
 
 def _open_images(folder: Path, state: State, source: Path) -> Dataset:
