@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.feedback import MaskStore
@@ -14,7 +15,7 @@ from napari_cam_feedback.models import load_classifier
 from napari_cam_feedback.project import Project
 from napari_cam_feedback.project.versions import Version, now
 from napari_cam_feedback.recent import note_project, recent_projects
-from napari_cam_feedback.widgets.layers import CAM, MASK, find_layer
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, find_layer, find_layers
 from napari_cam_feedback.widgets.merge_study import SIDES
 from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
@@ -263,7 +264,8 @@ def test_conflicts_are_listed_and_both_masks_are_shown_over_their_image(merging,
     assert np.array_equal(mine.data > 0, square(0, 0))
     assert np.array_equal(theirs.data > 0, square(3, 3))
     assert [layer.editable for layer in (mine, theirs)] == [False, False]
-    assert not session.layers.get(MASK).visible
+    # Yellow over the heatmap could not be told from it.
+    assert [session.layers.get(role).visible for role in (MASK, CAM)] == [False, False]
     assert panel.sides.text().splitlines() == [
         "mine: 36 pixels, Ana, 2026-01-01 10:00",
         "theirs: 36 pixels, Ben, 2030-01-01 10:00",
@@ -274,7 +276,127 @@ def test_conflicts_are_listed_and_both_masks_are_shown_over_their_image(merging,
     # Another image has other masks.
     session.go_to(0)
     assert not panel.study.shown
-    assert session.layers.get(MASK).visible
+    assert [session.layers.get(role).visible for role in (MASK, CAM)] == [True, True]
+
+
+def test_what_the_person_had_hidden_stays_hidden_after_looking_at_two_masks(merging, wait):
+    session, panel = merging._session, merging
+    session.layers.get(CAM).visible = False
+    panel.select(BOTH)
+    wait(lambda: panel.study.shown)
+    session.save()
+    assert session.project.remembered["hidden_layers"] == [CAM]
+    session.layers.set_look(replace(session.layers.look, contour=50))
+    session.go_to(0)
+    shown = [session.layers.get(role).visible for role in (MASK, CAM, CONTOUR)]
+    assert shown == [True, False, False]
+
+
+def test_masks_that_do_not_fit_are_listed_and_never_written(opened, wait, tmp_path):
+    session, panel = opened._session, opened.open_view.merging
+    there = session.project.masks
+    there.put(BOTH, square(0, 0))
+    session.autosave.open(session.masks, [BOTH])
+    store = MaskStore(tmp_path / "ben")
+    for key in (BOTH, THEIRS):
+        store.put(key, np.ones((8, 8), bool), author="Ben")
+    store.put("train/horse/00.png", square(0, 0))
+    panel.show()
+    panel.choose_path(tmp_path / "ben")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    lines = panel.said.text().splitlines()
+    assert lines[0] == "No masks were found there that fit the project's images; choose another folder or file."
+    assert lines[1] == "train/horse/00.png fits no image of the dataset: no image is called so."
+    for line, key in zip(lines[2:], (BOTH, THEIRS), strict=True):
+        why = "it is 8x8 pixels and its image 16x16; make it the same size, or ask for it to be resized."
+        assert line == f"{key} cannot be used: {why}"
+    assert "--" not in panel.said.text()
+    assert not panel.merge_button.isEnabled()
+    panel.study.merge()
+    wait(lambda: panel.study.now is None)
+    assert {key: there.size(key) for key in there} == {BOTH: (16, 16)}
+    panel.resize_box.setChecked(True)
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    assert "only theirs 1, the same 0, different 1." in panel.said.text()
+    assert panel.merge_button.isEnabled()
+    panel.merge_button.click()
+    wait(lambda: panel.study.now is None)
+    assert there[THEIRS].all()
+    assert there[THEIRS].shape == (16, 16)
+    assert there.info(THEIRS)["author"] == "Ben"
+
+
+def test_an_empty_folder_has_nothing_to_merge(opened, wait, tmp_path):
+    panel = opened.open_view.merging
+    (tmp_path / "nothing").mkdir()
+    panel.show()
+    panel.choose_path(tmp_path / "nothing")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    assert panel.said.text().startswith("No masks were found there that fit")
+    assert not panel.merge_button.isEnabled()
+
+
+def test_a_mask_of_mine_of_another_size_can_be_replaced_but_not_joined_and_is_not_drawn(merging, wait):
+    session, panel = merging._session, merging
+    session.project.masks.put(BOTH, np.ones((8, 8), bool))
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None and panel.study.now.found.conflicts[BOTH].iou is None)
+    panel.select(BOTH)
+    wait(lambda: panel.study.shown)
+    assert [bool(find_layers(session.viewer, role)) for role in SIDES] == [False, True]
+    assert "mine: 64 pixels" in panel.sides.text()
+    assert "not shown, since it is of another size than its image" in panel.sides.text()
+    model = panel.take.model()
+    assert [model.item(n).isEnabled() for n in range(6)] == [True, True, True, False, False, True]
+    for choice in ("union", "intersection"):
+        panel.study.choose(BOTH, choice)
+        panel.study.choose_all(choice)
+    assert panel.study.now.choices == {}
+    panel.study.choose(BOTH, "theirs")
+    panel.study.merge()
+    wait(lambda: panel.study.now is None and not session.jobs.running())
+    assert np.array_equal(session.project.masks[BOTH], square(3, 3))
+
+
+def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(
+    make_napari_viewer, grown, wait, tmp_path, qtbot
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1100, 720)
+    widget = SessionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Session")
+    session = widget._session
+    session.open(prepare(grown, grown.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None and not session.jobs.running())
+    store, names = (
+        MaskStore(tmp_path / "ben"),
+        [f"train/{name}/0{n}.png" for name in ("cat", "dog", "eel") for n in range(4)],
+    )
+    for key in names:
+        store.put(key, square(3, 3))
+        grown.masks.put(key, square(0, 0))
+    panel = widget.open_view.merging
+    panel.show()
+    panel.choose_path(tmp_path / "ben")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None and not session.jobs.running())
+    port = widget._area.viewport()
+
+    def seen(part) -> bool:
+        top = part.mapTo(port, QPoint(0, 0)).y()
+        return part.isVisible() and top >= 0 and top + part.height() <= port.height()
+
+    wait(lambda: seen(panel.conflicts))
+    panel.study.choose_all("intersection")
+    panel._show_choices()
+    qtbot.wait(50)
+    tree = panel.conflicts
+    assert tree.topLevelItem(0).toolTip(2) == "what both have"
+    assert tree.columnWidth(0) > tree.fontMetrics().horizontalAdvance(names[0])
+    session.close()
 
 
 @pytest.mark.parametrize(
