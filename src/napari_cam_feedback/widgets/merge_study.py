@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from napari_cam_feedback.widgets.filter_steps import reporting
 from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, find_layers, tag
 from napari_cam_feedback.widgets.opened import painted_items
 from napari_cam_feedback.widgets.state import Session
+from napari_cam_feedback.widgets.unfit_mask import folder_for_replaced
 from napari_cam_feedback.widgets.workers import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _OPACITY = 0.5
 _ASIDE = (MASK, CAM, CONTOUR)
 #: What only two masks of one size can be made into.
 JOINED = ("union", "intersection")
-REPLACED = "masks-replaced"
 
 
 @dataclass
@@ -255,7 +254,7 @@ class MergeStudy(QObject):
         if layer is not None:
             # A stroke while its mask is replaced would be lost.
             layer.editable = False
-        replaced = now.project.folder / REPLACED / datetime.now().strftime("%Y%m%d-%H%M%S")
+        replaced = folder_for_replaced(now.project)
 
         def work(stop: Callable[[], bool]) -> Any:
             return reporting(lambda report: _merge(now, replaced, report, stop))
