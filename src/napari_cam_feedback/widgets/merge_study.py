@@ -197,6 +197,8 @@ class MergeStudy(QObject):
                     viewer.layers.remove(layer)
             elif there:
                 there[0].data = data
+                # New data make a layer editable again.
+                there[0].editable = False
             else:
                 colour = _COLOURS[role]
                 colours = DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
