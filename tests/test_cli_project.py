@@ -210,6 +210,7 @@ def test_import_says_which_masks_fit_no_image(files, capsys, tmp_path):
     assert said.startswith("1 mask written.")
     assert "horse.png fits no image of the dataset: no image is called so." in aside
     assert "train/dog/00.png cannot be used: it is 3x3 pixels and its image 16x16" in aside
+    assert "--resize brings masks of another size to their image's" in aside
     np.savez(tmp_path / "n.npz", **{"horse.png": mask()})
     _, aside = run(capsys, "masks", "import", tmp_path / "n.npz", files.data, "--out", tmp_path / "out2", status=2)
     assert "None of the masks in" in aside

@@ -66,12 +66,16 @@ def import_(
     first, *others = result.sentences
     for line in others:
         remark(line)
+    if found.other_size:
+        remark("--resize brings masks of another size to their image's")
     out.print(f"{first} Folder: {store.folder}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "out": str(store.folder)})
     if stopped:
         raise Stopped
     if not (result.written or result.same or result.kept):
-        raise MaskError(f"None of the masks in {source} could be used; see above, and check --split and the names.")
+        raise MaskError(
+            f"None of the masks in {source} could be used; see above, and check their names, or --split for numbers."
+        )
 
 
 def export(

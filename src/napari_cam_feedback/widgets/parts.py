@@ -85,6 +85,22 @@ def confirmed(parent: QWidget, title: str, question: str) -> bool:
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
+def bring_into_view(*widgets: QWidget) -> None:
+    """Scroll the dock until these widgets are seen, the first above all, once the layout has made room for them."""
+
+    def scroll() -> None:
+        for widget in reversed(widgets):
+            area = widget.parentWidget()
+            while area is not None and not isinstance(area, QScrollArea):
+                area = area.parentWidget()
+            if area is not None and widget.isVisible():
+                area.ensureWidgetVisible(widget)
+
+    timer = single_shot(widgets[0], 0, scroll)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start()
+
+
 def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]) -> QTimer:
     """Return a timer that calls `function` once, that long after it was last started."""
     timer = QTimer(parent)

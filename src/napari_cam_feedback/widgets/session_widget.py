@@ -24,7 +24,7 @@ from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
 from napari_cam_feedback.widgets.loading import load, move_images
 from napari_cam_feedback.widgets.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open_view import OpenView
-from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts import WARNING_STYLE, bring_into_view, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.qt_check import qt_warning
 from napari_cam_feedback.widgets.source_view import SourceView
@@ -74,7 +74,8 @@ class SessionWidget(QWidget):
         for widget in (self.bar, self.status, self.error):
             widget.hide()
             column.addWidget(widget)
-        self.open_view = OpenView(self._session, self._say, self._failed)
+        self.open_view = OpenView(self._session, self._say, self._tell, self._failed)
+        self.open_view.copied.connect(self.choose_project)
         self.open_view.merge_button.clicked.connect(self._show_merging)
         column.addWidget(self.open_view)
         column.addStretch(1)
@@ -192,6 +193,11 @@ class SessionWidget(QWidget):
         self.status.setText(status)
         self.status.setVisible(bool(status))
         self.error.show_error(None)
+
+    def _tell(self, sentence: str) -> None:
+        """Say what was done where the person sees it, however far below the button is."""
+        self._say(sentence)
+        bring_into_view(self.status)
 
     def _show_error(self, error: BaseException | str) -> None:
         self._say()

@@ -23,6 +23,7 @@ from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.remembering import Remembering
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.unfit_mask import put_stored_mask_aside
 from napari_cam_feedback.widgets.window_guard import WindowGuard
 from napari_cam_feedback.widgets.workers import Jobs
 
@@ -394,10 +395,19 @@ class Session(QObject):
         layer.mode = "paint"
 
     def clear_mask(self) -> None:
-        """Remove the whole mask of the current item; undo brings it back."""
+        """Remove the whole mask of the current item; undo brings it back.
+
+        One on disk that cannot be shown, because it does not fit the image, is put aside.
+        """
         layer = self._mask_layer()
-        if layer is not None and mask_any(layer):
+        if layer is None:
+            return
+        if mask_any(layer):
             layer.data_setitem(np.nonzero(np.asarray(layer.data)), 0)
+            return
+        self.autosave.collect()
+        if self.key is not None and self.key in self.painted():
+            put_stored_mask_aside(self, self.key)
 
     def toggle_cam(self) -> None:
         """Hide or show the CAM."""
