@@ -11,20 +11,23 @@ import warnings
 
 import numpy as np
 import pytest
+from napari.qt import get_current_stylesheet
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox, QSpinBox
+from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 
 from napari_cam_feedback import retune as retune_package
 from napari_cam_feedback.project import Project
 from napari_cam_feedback.retune import RetuneConfig, RetuneStep, judge
 from napari_cam_feedback.retune import front as retune_front
 from napari_cam_feedback.widgets.comparison import LAYER_NAMES
-from napari_cam_feedback.widgets.config_form import ConfigForm
+from napari_cam_feedback.widgets.config_form import ConfigForm, extras
 from napari_cam_feedback.widgets.layers import MASK, find_layer
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
 from napari_cam_feedback.widgets.retune_run import time_left
+from napari_cam_feedback.widgets.retune_settings import COMMON_SETTINGS
 from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget
+from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
 
 pytest_plugins = ["widget_fixtures"]
@@ -372,6 +375,27 @@ def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
     assert not form.more.opened
 
 
+def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_narrow_dock(qtbot):
+    form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
+    qtbot.addWidget(form)
+    form.setStyleSheet(get_current_stylesheet())
+    form.more.set_opened(True)
+    form.resize(316, 600)
+    form.show()
+    begun = {}
+    for name in ("iterations", "batch_size", "painted_per_step", "check_every", "strength"):
+        editor = form.editor(name)
+        box, spin = editor.findChild(QCheckBox), editor.findChild(QAbstractSpinBox)
+        box.setChecked(False)
+        begun[name] = spin.value()
+        editor.layout().activate()
+        assert box.width() >= box.sizeHint().width()
+        assert spin.geometry().right() < editor.width()
+        assert editor.geometry().right() < form.width()
+        assert spin.width() >= 80
+    assert begun == {"iterations": 300, "batch_size": 32, "painted_per_step": 8, "check_every": 25, "strength": 1}
+
+
 def test_the_form_gives_back_what_is_put_in(qtbot):
     form = ConfigForm(RetuneConfig, skip=("method",))
     qtbot.addWidget(form)
@@ -415,7 +439,7 @@ def test_the_form_edits_names_and_a_file(qtbot):
 def test_settings_of_a_method_are_shown_with_that_method_only(docked, method, shown):
     _, widget = docked
     form = widget.choice.form
-    special = {name for name, field in RetuneConfig.model_fields.items() if field.json_schema_extra}
+    special = {name for name, field in RetuneConfig.model_fields.items() if "methods" in extras(field)}
     widget.choice.method_box.setCurrentText(method)
     assert {name for name in special if not form.editor(name).isHidden()} == shown
     assert not form.editor("freeze").isHidden()
@@ -442,7 +466,7 @@ def test_settings_are_shown_where_another_setting_needs_them_and_are_of_no_effec
 
 def test_every_setting_says_of_known_methods_and_settings_only_that_they_use_it():
     for field in RetuneConfig.model_fields.values():
-        said = field.json_schema_extra or {"methods": [], "with": {}}
+        said = {"methods": [], "with": {}, **extras(field)}
         assert set(said["methods"]) <= set(retune_package.METHODS)
         assert set(said["with"]) <= set(RetuneConfig.model_fields)
 
