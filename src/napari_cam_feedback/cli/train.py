@@ -96,7 +96,7 @@ def train(
     from napari_cam_feedback.models.train_config import make_train_config
     from napari_cam_feedback.models.train_run import check_model_path
 
-    out_file = check_model_path(out_file, data)
+    out_file = check_model_path(out_file, data, weights)
     base = None if config is None else read_recipe(config)
     said = {
         "epochs": epochs,

@@ -16,6 +16,7 @@ from napari_cam_feedback.widgets.docks import open_dock
 from napari_cam_feedback.widgets.filter_steps import reporting
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.layers_page import is_image
+from napari_cam_feedback.widgets.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.loading import find_head, load_version
 from napari_cam_feedback.widgets.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.mask_merging import MaskMerging
@@ -232,6 +233,8 @@ class OpenView(QGroupBox):
         if project is None or classifier is None or session.jobs.running("load"):
             return
         session.save()
+        if not may_leave(self, losses_of_leaving(session), "Copy"):
+            return
 
         def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> Opened | None:
             made = project.save_as(

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.errors import ConfigError, ImagesMoved
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
+from napari_cam_feedback.widgets.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.loading import load, move_images
 from napari_cam_feedback.widgets.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open_view import OpenView
@@ -126,11 +127,14 @@ class SessionWidget(QWidget):
             return
         # Before a project is read, which may be the one that is open.
         self._session.save()
+        losses = losses_of_leaving(self._session)
+        if not may_leave(self, losses, "Load"):
+            return
         self._session.jobs.start(
             "load",
             lambda stop: load(source, stop),
             on_step=self._progress,
-            on_done=self._loaded,
+            on_done=lambda opened: self._loaded(opened, losses),
             on_error=lambda error: self._failed(error, self.load),
             on_stopped=lambda: self._say("Loading was cancelled."),
             description="Loading",
@@ -142,9 +146,24 @@ class SessionWidget(QWidget):
         self.bar.setValue(step.done)
         self._say(step.text)
 
-    def _loaded(self, opened: Opened) -> None:
+    def _loaded(self, opened: Opened, agreed: list[str]) -> None:
         if self._session.jobs.phase("load").phase is Phase.DONE:
             self._say()
+        # What was started, or has ended, while it loaded.
+        losses = [loss for loss in losses_of_leaving(self._session) if loss not in agreed]
+        if losses:
+            # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
+            QTimer.singleShot(0, lambda: self._open_if_agreed(opened, losses))
+        else:
+            self._open(opened)
+
+    def _open_if_agreed(self, opened: Opened, losses: list[str]) -> None:
+        if may_leave(self, losses, "Load"):
+            self._open(opened)
+        else:
+            self._say("Nothing was loaded; the project that was open still is.")
+
+    def _open(self, opened: Opened) -> None:
         # What is open now is of more interest than how it was described.
         self.choice.form.set_opened(False)
         self._session.open(opened)
