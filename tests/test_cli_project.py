@@ -97,6 +97,20 @@ def test_export_by_the_ending_of_the_file(versions, capsys, tmp_path):
     assert "let the name after --out end in one of .safetensors, .pt, .onnx, .pt2." in said
 
 
+def test_an_exported_model_is_evaluated_without_options_and_it_is_said_what_was_read(versions, files, capsys, tmp_path):
+    run(capsys, "evaluate", files.model, files.data, "--json", tmp_path / "first.json")
+    expected = json.loads((tmp_path / "first.json").read_text())["splits"]
+    for name, more in (("m.pt", []), ("m.pt2", ["--trust"])):
+        run(capsys, "project", "export", versions.folder, "--version", "v001", "--out", tmp_path / name)
+        _, said = run(capsys, "evaluate", tmp_path / name, files.data, *more, "--json", tmp_path / "found.json")
+        splits = json.loads((tmp_path / "found.json").read_text())["splits"]
+        assert {name: each["confusion"] for name, each in splits.items()} == {
+            name: each["confusion"] for name, each in expected.items()
+        }
+        assert said.startswith(f"Taken from {name}.json, beside the model: the ")
+        assert "Assumed" not in said
+
+
 def test_save_as(versions, capsys, tmp_path):
     said, _ = run(capsys, "project", "save-as", versions.folder, tmp_path / "copy")
     assert said.strip() == f"Project: {tmp_path / 'copy'}"
