@@ -99,7 +99,7 @@ def retune(
         store = open_masks(masks, dataset)
         painted = _some_masks(store, dataset, n_masks, chosen.seed)
     keeper = SnapshotKeeper(out_dir, chosen) if fabric.is_global_zero else None
-    with progress("measuring before", opened.assumed) as bar, stop_on_interrupt() as stop:
+    with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar, stop_on_interrupt() as stop:
         steps = start_retune(
             classifier,
             dataset,
