@@ -212,8 +212,10 @@ def test_a_seed_draws_the_split_of_a_dataset_without_one_and_is_said(tmp_path, c
 def test_a_retune_takes_the_masks_that_the_dataset_brings(kind, model, tmp_path, capsys):
     data = kind(tmp_path / "data")
     settings = ["--set", "iterations=2", "--set", "batch_size=4", "--set", "check_every=2", "--method", "actdiff"]
-    out, _ = run(capsys, "retune", model, data, "--out", tmp_path / "run", "--json", tmp_path / "r.json", *settings)
+    settings += ["--set", "pasa_base=2"]
+    out, said = run(capsys, "retune", model, data, "--out", tmp_path / "run", "--json", tmp_path / "r.json", *settings)
     assert f"Run: {tmp_path / 'run'}" in out
+    assert "The method actdiff does not use pasa_base." in said.splitlines()
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["skipped"] == {}
     assert result["comparison"]["rows"]

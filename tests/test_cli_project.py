@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
@@ -146,6 +147,20 @@ def test_export_by_the_ending_of_the_file(versions, capsys, tmp_path):
     assert "let the name after --out end in one of .safetensors, .pt, .onnx, .pt2." in said
 
 
+def test_an_exported_model_is_evaluated_without_options_and_it_is_said_what_was_read(versions, files, capsys, tmp_path):
+    run(capsys, "evaluate", files.model, files.data, "--json", tmp_path / "first.json")
+    expected = json.loads((tmp_path / "first.json").read_text())["splits"]
+    for name, more in (("m.pt", []), ("m.pt2", ["--trust"])):
+        run(capsys, "project", "export", versions.folder, "--version", "v001", "--out", tmp_path / name)
+        _, said = run(capsys, "evaluate", tmp_path / name, files.data, *more, "--json", tmp_path / "found.json")
+        splits = json.loads((tmp_path / "found.json").read_text())["splits"]
+        assert {name: each["confusion"] for name, each in splits.items()} == {
+            name: each["confusion"] for name, each in expected.items()
+        }
+        assert said.startswith(f"Taken from {name}.json, beside the model: the ")
+        assert "Assumed" not in said
+
+
 def test_save_as(versions, capsys, tmp_path):
     said, _ = run(capsys, "project", "save-as", versions.folder, tmp_path / "copy")
     assert said.strip() == f"Project: {tmp_path / 'copy'}"
@@ -215,6 +230,50 @@ def test_import_says_which_masks_fit_no_image(files, capsys, tmp_path):
     _, aside = run(capsys, "masks", "import", tmp_path / "n.npz", files.data, "--out", tmp_path / "out2", status=2)
     assert "None of the masks in" in aside
     assert not (tmp_path / "out2").exists()
+
+
+def test_masks_of_other_splits_are_counted_in_one_line(files, capsys, tmp_path):
+    dataset = open_dataset(files.data)
+    keys = [dataset.keys[int(i)] for split in ("train", "test") for i in dataset.indices(split)[:3]]
+    np.savez(tmp_path / "m.npz", **{key: mask() for key in keys})
+    arguments = ("masks", "import", tmp_path / "m.npz", files.data, "--split", "test", "--out", tmp_path / "out")
+    said, aside = run(capsys, *arguments, "--json", tmp_path / "j.json")
+    assert said.startswith("3 masks written.")
+    assert aside.strip() == "3 masks are of images of other splits than test, and left out."
+    assert json.loads((tmp_path / "j.json").read_text())["other_split"] == keys[:3]
+
+
+def test_an_empty_dictionary_of_masks_is_called_empty(files, capsys, tmp_path):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
+    _, aside = run(capsys, "masks", "import", tmp_path / "m.pkl", files.data, "--out", tmp_path / "out", status=2)
+    assert aside.strip().endswith(
+        f"There are no masks in {tmp_path / 'm.pkl'}: its dictionary is empty; name another file or folder."
+    )
+
+
+def test_a_folder_of_images_is_not_exported_as_masks(files, capsys, tmp_path):
+    _, aside = run(capsys, "masks", "export", files.data, "--out", tmp_path / "m.npz", status=2)
+    assert aside.strip().startswith(f"napari-cam-feedback: {files.data} holds pictures that are no masks: ")
+    assert "a mask is black and white" in aside
+    assert not (tmp_path / "m.npz").exists()
+    # Masks without an index are some all the same.
+    folder = tmp_path / "known"
+    folder.mkdir()
+    Image.fromarray(mask().astype(np.uint8) * 255).save(folder / "1.png")
+    said, _ = run(capsys, "masks", "export", folder, "--out", tmp_path / "m.npz")
+    assert said.startswith("1 mask: ")
+
+
+def test_an_ending_that_masks_cannot_be_written_with_is_refused(project, capsys, tmp_path):
+    project.masks.put(KEY, mask())
+    _, aside = run(capsys, "masks", "export", project.folder, "--out", tmp_path / "x.foo", status=2)
+    assert aside.strip().endswith(
+        "Masks cannot be written as x.foo; let the name after --out end in .npz or .json (COCO), or say --format png or "
+        "--format tiff, for a folder."
+    )
+    assert not (tmp_path / "x.foo").exists()
+    run(capsys, "masks", "export", project.folder, "--out", tmp_path / "x.foo", "--format", "png")
+    assert (tmp_path / "x.foo").is_dir()
 
 
 def test_merge_shows_the_conflicts_and_writes_nothing_before_they_are_settled(files, capsys, tmp_path):

@@ -115,8 +115,8 @@ def test_numbers_are_indices_into_the_names_of_a_model(folder):
     # Where the model's classes are numbers themselves, a label is a name.
     assert open_dataset(path, class_names=("2", "1", "0")).labels.tolist() == [0, 2, -1]
     assert sentence_of(path, class_names=("owl", "dog")) == (
-        "{csv} has the class number 2, but the 2 class names given (owl, dog) are numbered 0 to 1; correct the number or "
-        "add the missing names."
+        "{csv} has the class number 2, but the model is for 2 classes (owl, dog), numbered 0 to 1; choose the model "
+        "that was trained for this dataset, or correct the names (--classes) or the data."
     )
     path = write_csv(folder, "path,label\nval/cat/c.png,-1\n")
     assert sentence_of(path, class_names=("owl", "dog")) == (

@@ -159,8 +159,8 @@ def test_folders_named_by_numbers_are_indices_into_the_names_of_a_model(tmp_path
     assert open_dataset(tmp_path).class_names == ("0", "02", "1")
     text = sentence_of(open_dataset, tmp_path, class_names=("cat", "dog"))
     assert text == (
-        f"{tmp_path} has the class number 02, but the 2 class names given (cat, dog) are numbered 0 to 1; correct the "
-        "number or add the missing names."
+        f"{tmp_path} has the class number 02, but the model is for 2 classes (cat, dog), numbered 0 to 1; choose the model "
+        "that was trained for this dataset, or correct the names (--classes) or the data."
     )
     write(tmp_path, "train/fox/a.png")
     assert 'has the class "0", which is no class of the model' in sentence_of(

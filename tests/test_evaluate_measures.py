@@ -453,6 +453,30 @@ def test_measures_that_one_side_has_are_rows_and_where_specificity_is_undefined_
     ]
 
 
+@pytest.mark.parametrize(
+    ("images", "after", "word"),
+    [
+        (80, 0.505, "unsure"),
+        (80, 0.48, "unsure"),
+        (80, 0.525, "better"),
+        (80, 0.4625, "worse"),
+        (10, 0.6, "unsure"),  # one image
+        (10, 0.7, "better"),
+        (10, 0.5, ""),
+        (None, 0.505, "better"),
+    ],
+)
+def test_a_change_of_one_image_or_of_little_is_called_neither_better_nor_worse(images, after, word):
+    assert ComparisonRow("test", "accuracy", 0.5, after, images=images).mark == word
+
+
+def test_flips_times_elsewhere_are_not_called_worse_where_the_flip_rate_fell():
+    # From 0.5 and 0.25 elsewhere to 0.1 and 0.02 elsewhere.
+    before, after = RightReasons(80, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25), RightReasons(80, 1.0, 0.9, 0.1, 0.5, 0.5, 0.02)
+    marks = {row.measure: row.mark for row in reasons_rows("test", before, after)}
+    assert (marks["flip_rate"], marks["specificity"], marks["swap_flip_rate"]) == ("better", "", "")
+
+
 def test_a_gap_is_better_the_nearer_it_is_to_0_from_either_side():
     assert ComparisonRow("test", "gap", 0.5, -0.25).better is True
     assert ComparisonRow("test", "gap", -0.5, 0.0).better is True

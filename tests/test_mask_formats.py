@@ -298,6 +298,20 @@ def test_a_split_narrows_what_a_name_may_mean(dataset):
         NameMatcher(dataset, "train").find(3)
 
 
+@pytest.mark.parametrize("name", ["test/cat/7.jpg", "test/cat/7", "test/cat/7.png", "test/cat/7.jpg.png"])
+def test_the_key_of_an_image_of_another_split_is_told_from_names_of_nothing(dataset, name):
+    with pytest.raises(DataError, match=r"^its image is of another split$"):
+        NameMatcher(dataset, "train").find(name)
+
+
+def test_the_key_of_an_image_of_another_split_never_means_one_of_this_split_that_is_called_alike():
+    dataset = Named(["train/cat/1.png", "test/cat/1.png"])
+    dataset.split_names, dataset.splits = ("train", "test"), np.array(["train", "test"])
+    with pytest.raises(DataError, match=r"^its image is of another split$"):
+        NameMatcher(dataset, "test").find("train/cat/1.png")
+    assert NameMatcher(dataset, "test").find("elsewhere/1.png") == 1
+
+
 def test_a_mask_of_another_size_is_refused_unless_it_may_be_resized(tmp_path, dataset):
     small = np.array([[1, 0], [0, 1], [0, 0]], bool)
     np.savez(tmp_path / "m.npz", **{KEYS[0]: small})

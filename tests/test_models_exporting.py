@@ -6,10 +6,12 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core_builders import plain, same_weights, small_gap
-from napari_cam_feedback.errors import ConfigError, ModelError
+from napari_cam_feedback.data import Preprocessing
+from napari_cam_feedback.errors import ConfigError, ModelError, WeightsMismatch
 from napari_cam_feedback.models import Classifier, build_classifier, exporting, load_classifier
 from napari_cam_feedback.models.exporting import export_classifier
 from napari_cam_feedback.torch_loader import torch
@@ -50,6 +52,55 @@ def test_what_a_file_does_not_say_is_written_beside_it(tmp_path):
     assert about["input"] == "(N, 1, 16, 16) float32, scaled to 0..1, minus mean, over std"
     assert (about["arch"], about["target_layer"]) == ("small-gap", "features")
     assert about["preprocessing"]["mean"] == [0.0]
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pt2"])
+@pytest.mark.parametrize("arch", ["small-gap", "torchvision:resnet18"])
+def test_an_exported_file_is_opened_again_without_a_word_and_is_the_same_model(tmp_path, arch, ending):
+    # Nothing of it is what would be assumed.
+    prepared = Preprocessing(size=(32, 40), channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), value_range=(0, 200))
+    classifier = build_classifier(arch, ("one", "two", "three"), prepared, seed=1)
+    classifier = classifier.with_layer(next(layer.name for layer in classifier.layers if "." in layer.name))
+    classifier.info["training"] = {"split_seed": 7}
+    path = tmp_path / f"m{ending}"
+    export_classifier(classifier, path)
+    again = load_classifier(path, device="cpu", trust=True)
+    assert (again.class_names, again.preprocessing) == (classifier.class_names, prepared)
+    assert again.split_seed == 7
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    batch = [each.preprocessing.input(image)[None] for each in (again, classifier)]
+    assert torch.allclose(again.logits(batch[0]), classifier.logits(batch[1]), atol=1e-5)
+    if ending == ".pt":
+        assert (again.arch, again.target_layer) == (arch, classifier.target_layer)
+
+
+def test_what_a_person_says_goes_before_what_is_said_beside_the_file(tmp_path):
+    export_classifier(small_gap(), tmp_path / "m.pt")
+    again = load_classifier(tmp_path / "m.pt", device="cpu", class_names=("x", "y", "z"), size=(20, 20), mean=(0.5,))
+    assert again.class_names == ("x", "y", "z")
+    assert (again.preprocessing.size, again.preprocessing.mean, again.preprocessing.std) == ((20, 20), (0.5,), (1.0,))
+
+
+def test_what_another_program_put_beside_a_file_is_left_alone(tmp_path):
+    export_classifier(small_gap(), tmp_path / "m.pt")
+    (tmp_path / "m.pt.json").write_text('{"arch": "small-gap", "epochs": 3}')
+    with pytest.raises(ModelError, match=r"^m\.pt does not say its architecture"):
+        load_classifier(tmp_path / "m.pt", device="cpu")
+
+
+def test_a_broken_file_beside_a_model_is_said(tmp_path):
+    export_classifier(small_gap(), tmp_path / "m.pt")
+    beside = tmp_path / "m.pt.json"
+    whole = beside.read_text()
+    beside.write_text(whole[:50])
+    with pytest.raises(ModelError, match=r"^m\.pt\.json, beside the model, is not JSON or is cut short; mend it, or delete"):
+        load_classifier(tmp_path / "m.pt", device="cpu")
+    beside.write_text(json.dumps(json.loads(whole) | {"preprocessing": {"size": [16, 16], "mean": [0.0], "std": [1.0]}}))
+    with pytest.raises(ModelError, match=r"^m\.pt\.json, .* is broken \(preprocessing: mean has 1 values for 3 channels"):
+        load_classifier(tmp_path / "m.pt", device="cpu")
+    beside.write_text(json.dumps(json.loads(whole) | {"class_names": ["a", "b"]}))
+    with pytest.raises(WeightsMismatch, match=r"^m\.pt has 3 outputs and m\.pt\.json names 2 classes \(a, b\); name each"):
+        load_classifier(tmp_path / "m.pt", device="cpu")
 
 
 @pytest.mark.parametrize("arch", ["small-gap", "torchvision:resnet18"])

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from core_builders import looking_classifier, plain, stripes
+from napari_cam_feedback.cli.show import show_rows
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import DataError, MaskError, RetuneError
 from napari_cam_feedback.evaluate import REASONS, RightReasons
+from napari_cam_feedback.evaluate.comparison import CHANCE
 from napari_cam_feedback.retune import Check, check_rows, judge
 from napari_cam_feedback.retune.checks import Checker
 from napari_cam_feedback.retune.painted import LEAST_TO_HOLD_OUT, Painted, read_painted
+from napari_cam_feedback.retune.verdict import MARGIN
 from napari_cam_feedback.torch_loader import torch
 
 PATCH = np.zeros((8, 8), bool)
@@ -420,3 +423,19 @@ def test_a_table_of_two_checks_has_what_the_verdict_is_based_on():
     assert rows["validation", "misled_flip_rate"].texts == ("1.000", "0.000")
     assert rows["6 painted images", "specificity"].texts == ("only there", "no flips")
     assert {measure for split, measure in rows if split == "6 painted images"} == {"accuracy", *REASONS}
+
+
+def test_the_printed_table_calls_a_change_within_chance_neither_better_nor_worse(capsys):
+    before = Check(0, 80, 0.5, 0.25, 0.75, RightReasons(10, 0.5, 0.4, 0.6, 0.3, 0.5, 0.3))
+    after = Check(9, 80, 0.505, 0.9, 0.05, RightReasons(10, 0.4997, 0.45, 0.5, 0.1, 0.5, 0.1))
+    show_rows("What the verdict is based on", check_rows(before, after))
+    lines = {line.partition("│")[2].split("│")[0].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
+    assert lines["accuracy, made to lie"][-1] == "better"
+    assert lines["flip rate, made to lie"][-1] == "better"
+    assert lines["flip rate"][-1] == "unsure"  # one image of ten
+    assert lines["flips, times elsewhere"][-1] == "+3.000"  # both rates fell
+    assert lines["accuracy"][-1] == "0.000"
+
+
+def test_the_verdict_and_the_tables_take_the_same_for_chance():
+    assert CHANCE == MARGIN

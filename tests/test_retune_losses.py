@@ -347,6 +347,47 @@ def test_an_unknown_method_gives_the_nearest_names():
         describe_method("pas+")
 
 
+def test_auto_stands_alone():
+    for name in ("transplant+auto", "auto+actdiff"):
+        with pytest.raises(ConfigError) as caught:
+            describe_method(name)
+        assert str(caught.value) == "The method auto stands alone; choose auto, or join others, as actdiff+transplant."
+
+
+@pytest.mark.parametrize("given", ["features", "[features]"])
+def test_a_list_that_is_given_as_text_is_shown_how_to_write(given):
+    with pytest.raises(ConfigError) as caught:
+        make_config({"freeze": given})
+    assert str(caught.value) == (
+        f"The setting freeze takes a list, not '{given}'; write it as [\"features\"] (in a shell: freeze='[\"features\"]')."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, None),
+        ({"inpainter": "x.pt"}, "The method auto does not use inpainter."),
+        ({"inpainter": "x.pt", "fill": "inpaint"}, None),
+        ({"inpainter": "x.pt", "method": "inpaint"}, None),
+        ({"method": "pasa", "pasa_base": 8.0}, None),
+        (
+            {"method": "actdiff+pasa", "transplant_share": 0.5, "pasa_base": 8.0, "mirror": True, "pasa_detach": True},
+            "The method actdiff+pasa does not use transplant_share and mirror.",
+        ),
+        (
+            {"method": "continued", "inpainter": "x.pt", "fill": "inpaint"},
+            "The method continued does not use fill and inpainter.",
+        ),
+        ({"mirror": True, "augment": True, "freeze": ["features"], "iterations": 5}, None),
+        # What is as by default says nothing, as in the file of a run.
+        (RetuneConfig().model_dump(), None),
+    ],
+)
+def test_settings_that_the_method_does_not_use_are_told(settings, said):
+    assert make_config(settings).unused_remark() == said
+
+
 def test_settings_by_name():
     config = make_config({"method": "pasa", "pasa_base": "8", "iterations": 5})
     assert (config.method, config.pasa_base, config.iterations) == ("pasa", 8.0, 5)

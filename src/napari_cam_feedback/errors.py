@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,16 @@ class MaskError(FeedbackError):
 
 class ConfigError(FeedbackError):
     """A setting has a value that cannot be used."""
+
+
+def not_a_list(name: str, given: object) -> ConfigError:
+    """Return the error that a setting, which takes a list of words, was given something else; it says how to write it."""
+    # A shell takes the quotes out of ["features"] where none are put around it.
+    words = [word.strip(" \"'") for word in str(given).strip("[]() ").split(",")]
+    right = json.dumps(words)
+    return ConfigError(
+        f"The setting {name} takes a list, not {given!r}; write it as {right} (in a shell: {name}='{right}')."
+    )
 
 
 class StorageError(FeedbackError):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from napari_cam_feedback.feedback.merge import MaskDifferences
 
 MOST_CONFLICTS = 40
+#: Files of a folder without an index that are looked at, whether they are masks at all.
+MOST_LOOKED_AT = 5
 
 
 def import_(
@@ -46,7 +48,9 @@ def import_(
 ) -> None:
     """Bring masks of other programs to the images that they are named after."""
     from napari_cam_feedback.data import open_dataset
+    from napari_cam_feedback.feedback.mask_files import PICKLES
     from napari_cam_feedback.feedback.mask_import import find_masks, import_masks
+    from napari_cam_feedback.feedback.mask_match import OF_ANOTHER_SPLIT
 
     dataset = open_dataset(data)
     store = _open_store(out_dir)
@@ -63,15 +67,24 @@ def import_(
         )
         result = import_masks(found, store, author=author)
         stopped = stop()
+    elsewhere = [name for name, why in found.unmatched.items() if why == OF_ANOTHER_SPLIT]
+    for name in elsewhere:
+        del found.unmatched[name]
     first, *others = result.sentences
+    if elsewhere:
+        count = "1 mask is of an image" if len(elsewhere) == 1 else f"{len(elsewhere)} masks are of images"
+        others.insert(0, f"{count} of other splits than {split}, and left out.")
     for line in others:
         remark(line)
     if found.other_size:
         remark("--resize brings masks of another size to their image's")
     out.print(f"{first} Folder: {store.folder}", markup=False, highlight=False)
-    write_json(json_file, {**result.to_json(), "out": str(store.folder)})
+    write_json(json_file, {**result.to_json(), "other_split": elsewhere, "out": str(store.folder)})
     if stopped:
         raise Stopped
+    if not (result.written or result.same or result.kept or others):
+        what = "its dictionary is empty" if source.suffix.lower() in PICKLES else "nothing in it could be one"
+        raise MaskError(f"There are no masks in {source}: {what}; name another file or folder.")
     if not (result.written or result.same or result.kept):
         raise MaskError(
             f"None of the masks in {source} could be used; see above, and check their names, or --split for numbers."
@@ -94,7 +107,7 @@ def export(
     from napari_cam_feedback.feedback.mask_files import export_masks
 
     store = _existing(masks)
-    kind = kind or {".npz": "npz", ".json": "coco"}.get(target.suffix.lower(), "png")
+    kind = kind or _kind_of(target)
     with progress("writing masks") as bar, stop_on_interrupt() as stop:
         written = export_masks(store, target, kind, compressed=not uncompressed, progress=bar, stop=stop)
         stopped = stop()
@@ -102,6 +115,17 @@ def export(
     write_json(json_file, {"written": written, "out": str(target), "format": kind})
     if stopped:
         raise Stopped
+
+
+def _kind_of(target: Path) -> str:
+    """Return how masks are written by the name that the person gave, which is a folder's where it has no ending."""
+    kind = {".npz": "npz", ".json": "coco", "": "png"}.get(target.suffix.lower(), "png" if target.is_dir() else None)
+    if kind is None:
+        raise ConfigError(
+            f"Masks cannot be written as {target.name}; let the name after --out end in .npz or .json (COCO), or say "
+            "--format png or --format tiff, for a folder."
+        )
+    return kind
 
 
 def merge(
@@ -198,9 +222,40 @@ def _open_store(folder: Path) -> MaskStore:
 
 
 def _existing(folder: Path) -> MaskStore:
+    """Open masks that must be there; pictures that are no masks, as a dataset's, are not taken for some."""
+    from napari_cam_feedback.feedback.mask_store import INDEX_NAME
+
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; name a folder that holds masks, or a project.")
     store = _open_store(folder)
     if not len(store):
         raise DataError(f"There are no masks in {folder}; name a folder that holds masks (<key>.png), or a project.")
+    picture = None if (store.folder / INDEX_NAME).is_file() else _no_mask(store)
+    if picture is not None:
+        inner = folder / "masks"
+        hint = f"name {inner}" if inner.is_dir() else "name a folder that holds masks, or a project"
+        raise DataError(
+            f"{folder} holds pictures that are no masks: {picture} has more than two values, and a mask is black and white; "
+            f"{hint}."
+        )
     return store
+
+
+def _no_mask(store: MaskStore) -> str | None:
+    """Return the first of some files that is a picture of something, not a mask; None where all may be masks."""
+    import numpy as np
+    from PIL import Image
+
+    keys = sorted(store)
+    for key in keys[:: max(1, len(keys) // MOST_LOOKED_AT)]:
+        file = store.file(key)
+        if file is None:
+            continue
+        try:
+            with Image.open(file) as image:
+                several = len(np.unique(np.asarray(image))) > 2
+        except OSError:
+            continue  # said when it is read
+        if several:
+            return file.relative_to(store.folder).as_posix()
+    return None

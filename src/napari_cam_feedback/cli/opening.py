@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.models.loading import Source
     from napari_cam_feedback.models.options import ModelOptions
 
 
@@ -24,7 +25,8 @@ class Opened:
     classifier, dataset
         With the same classes in the same order.
     assumed : str or None
-        One sentence for people, where neither the model's file nor the person said everything.
+        A sentence for people, where neither the model's file nor the person said everything; and one before it where the
+        file beside the model's said something.
     """
 
     classifier: Classifier
@@ -59,11 +61,28 @@ def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset:
     said = {"size", "mean", "std"} <= options.preprocessing.keys()
     if not (said or source.pretrained or source.header.get("preprocessing")):
         parts.append(f"the preprocessing {classifier.preprocessing.summary} (else --size, --mean, --std, …)")
-    if not (options.layer or source.header.get("target_layer")):
+    if not options.layer and classifier.target_layer != source.header.get("target_layer"):
         parts.append(f"the target layer {classifier.target_layer} (else --layer)")
     if dataset.made_split and classifier.split_seed is None:
         parts.append(f"a split drawn with seed {dataset.split_seed} (else --seed)")
-    return f"Assumed, since it was not said: {'; '.join(parts)}." if parts else None
+    assumed = [f"Assumed, since it was not said: {'; '.join(parts)}."] if parts else []
+    return " ".join([*_beside(source, options, classifier), *assumed]) or None
+
+
+def _beside(source: Source, options: ModelOptions, classifier: Classifier) -> list[str]:
+    """Say what was taken from the file beside the model's; nothing where there is none or the person said all of it."""
+    if source.sidecar is None:
+        return []
+    names = classifier.class_names
+    some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    program = classifier.arch.startswith(("export:", "torchscript:"))
+    parts = [] if options.arch or program else [f"the architecture {classifier.arch}"]
+    parts += [] if options.class_names else [f"the classes {some}"]
+    if not {"size", "mean", "std"} <= options.preprocessing.keys():
+        parts.append(f"the preprocessing {classifier.preprocessing.summary}")
+    if not options.layer and classifier.target_layer == source.header.get("target_layer"):
+        parts.append(f"the target layer {classifier.target_layer}")
+    return [f"Taken from {source.sidecar.name}, beside the model: {'; '.join(parts)}."] if parts else []
 
 
 def open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:

@@ -105,7 +105,7 @@ def retune(
         # Judged by what the data bring along, as far as they do, as the run was.
         store = None if dataset.has_known_masks else of_run
     keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
-    with progress("measuring before", opened.assumed) as bar, stop_on_interrupt() as stop:
+    with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar, stop_on_interrupt() as stop:
         steps = start_retune(
             classifier,
             dataset,

@@ -56,12 +56,12 @@ class Bar:
 
 
 @contextmanager
-def progress(description: str, first: str | None = None) -> Iterator[Bar]:
-    """Show progress while something is done; `first` is a remark to be made once that has begun."""
+def progress(description: str, *first: str | None) -> Iterator[Bar]:
+    """Show progress while something is done; `first` are remarks to be made, a line each, once that has begun."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # In a log, a bar that moves is only noise.
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
-        bar = Bar(shown, description, first)
+        bar = Bar(shown, description, "\n".join(filter(None, first)))
         yield bar
         bar.begin()
 
@@ -112,16 +112,18 @@ def show_evaluation(title: str, evaluation: Evaluation) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """Print each measure before and after."""
-    _show_rows("Before and after", comparison.rows)
+    show_rows("Before and after", comparison.rows)
 
 
-def _show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
+def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
+    """Print measures before and after, and of each change whether it is better, worse, or within chance."""
     from napari_cam_feedback.evaluate import MEASURES, show
 
     shown = []
     for row in rows:
-        mark = {True: "better", False: "worse", None: ""}[row.better]
-        shown.append([row.split, MEASURES[row.measure].name, *row.texts, f"{show(row.change, signed=True)} {mark}".rstrip()])
+        small = row.change is not None and abs(row.change) < 0.0005
+        change = "0.000" if small else f"{show(row.change, signed=True)} {row.mark}".rstrip()
+        shown.append([row.split, MEASURES[row.measure].name, *row.texts, change])
     show_table(title, ["images", "measure", "before", "after", "change"], shown)
 
 
@@ -137,7 +139,7 @@ def show_result(result: RetuneResult) -> None:
         out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
     learnt = set(result.held_out_keys) & set(result.painted_keys)
     own = "the painted images learnt from" if learnt else "painted images kept out of the training"
-    _show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))
+    show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))
 
 
 def show_skipped(skipped: Mapping[str, str]) -> None:

@@ -217,8 +217,9 @@ def number_classes(
         for text in found:
             if int(text) >= len(names):
                 raise DataError(
-                    f"{source} has the class number {text}, but the {len(names)} class names given ({shorten(names)}) are "
-                    f"numbered 0 to {len(names) - 1}; correct the number or add the missing names."
+                    f"{source} has the class number {text}, but the model is for {len(names)} classes ({shorten(names)}), "
+                    f"numbered 0 to {len(names) - 1}; choose the model that was trained for this dataset, or correct the "
+                    "names (--classes) or the data."
                 )
         return names, {text: int(text) for text in found}
     names = check_class_names(found, class_names, source)

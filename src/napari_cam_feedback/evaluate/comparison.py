@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+#: Where no interval was asked for, changes up to this, or of one image, are taken for chance; as in a retune's verdict.
+CHANCE = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
@@ -38,6 +41,8 @@ class ComparisonRow:
         What is shown for before and after in place of numbers.
     certainty : Certainty or None
         How sure the numbers are, where that was asked for.
+    images : int or None
+        How many images were measured, where that was not asked for.
     """
 
     split: str
@@ -46,6 +51,7 @@ class ComparisonRow:
     after: float | None
     words: tuple[str, str] | None = None
     certainty: Certainty | None = None
+    images: int | None = None
 
     @property
     def change(self) -> float | None:
@@ -70,13 +76,20 @@ class ComparisonRow:
         """What is said of the change in a word: ``better``, ``worse``, or ``unsure`` where it may be chance.
 
         Empty where there is no change, where neither direction is better, and where an interval was asked for and there can
-        be none. Where all images agree on a change, none of them speaks for another one.
+        be none. Where all images agree on a change, none of them speaks for another one. Where only the number of images is
+        known, a change may be chance up to `CHANCE` or one image; a specificity then has no word, since it may rise while
+        both rates that it is the ratio of fall.
         """
         if self.better is None or (self.certainty is not None and not self.certainty.known):
             return ""
         interval = None if self.certainty is None else self.certainty.change
         if interval is not None and not interval.excludes_zero:
             return "unsure"
+        if self.certainty is None and self.images is not None:
+            if self.measure == "specificity":
+                return ""
+            if abs(self.change or 0.0) <= max(CHANCE, 1 / max(self.images, 1)) + 1e-9:
+                return "unsure"
         return "better" if self.better else "worse"
 
     @property
@@ -100,7 +113,7 @@ class Comparison:
             new = self.after.splits.get(name)
             if new is None:
                 continue
-            rows.append(ComparisonRow(name, "accuracy", old.accuracy, new.accuracy))
+            rows.append(ComparisonRow(name, "accuracy", old.accuracy, new.accuracy, images=new.n))
             if old.right_reasons is not None and new.right_reasons is not None:
                 rows += reasons_rows(name, old.right_reasons, new.right_reasons)
         return rows
@@ -146,7 +159,7 @@ def reasons_rows(split: str, before: RightReasons, after: RightReasons) -> list[
         words = (show_specificity(before), show_specificity(after)) if measure == "specificity" else None
         unknown = words in (None, ("–", "–")) and old is None and new is None
         if not (unknown and measure in OPTIONAL):
-            rows.append(ComparisonRow(split, measure, old, new, words))
+            rows.append(ComparisonRow(split, measure, old, new, words, images=after.n))
     return rows
 
 

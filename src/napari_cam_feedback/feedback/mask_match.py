@@ -12,12 +12,19 @@ from napari_cam_feedback.errors import DataError
 _SUFFIXES = frozenset((".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif", ".webp", ".npy"))
 
 
+# So many of the matcher's steps take keys as they are written; those after them guess.
+_EXACT = 3
+#: Why a mask is left out whose image is of another split than that asked for.
+OF_ANOTHER_SPLIT = "its image is of another split"
+
+
 class NameMatcher:
     """Finds the image that a name means: by its whole key, by the end of its path, or by its file name alone.
 
     In this order, and at each step first as it is and then without file endings: the name is a key; the name ends with a
     key, or a key with the name (an absolute path, a folder above that is missing); an image's file is called so. A step
-    that finds several images decides nothing.
+    that finds several images decides nothing. The key of an image of another split than that asked for means that image,
+    however others are called.
 
     Parameters
     ----------
@@ -41,6 +48,8 @@ class NameMatcher:
             name = PurePosixPath(dataset.keys[index]).name
             for called in {name, _bare(name)}:
                 self._called.setdefault(called, []).append(index)
+        #: Keys of the other splits' images, with and without their endings; made when first needed.
+        self._others: set[str] | None = None
 
     def find(self, name: str | int) -> int:
         """Return the index of the image that `name` means.
@@ -55,7 +64,9 @@ class NameMatcher:
         path = _clean(name)
         called = {index for form in _forms(PurePosixPath(path).name) for index in self._called.get(form, [])}
         keys = {index: self._dataset.keys[index] for index in called}
-        for found in self._steps(path, keys):
+        for step, found in enumerate(self._steps(path, keys)):
+            if step == _EXACT and self._is_elsewhere(path):
+                raise DataError(OF_ANOTHER_SPLIT)
             if len(found) == 1:
                 return found[0]
         if not keys:
@@ -73,6 +84,16 @@ class NameMatcher:
             index for index, key in keys.items() if any(_ends(f, _bare(key)) or _ends(_bare(key), f) for f in forms)
         ]  # fmt: skip
         yield list(keys)
+
+    def _is_elsewhere(self, path: str) -> bool:
+        """Whether it is the key of an image of another split."""
+        if self._split is None:
+            return False
+        if self._others is None:
+            own = set(self._indices.tolist())
+            others = [key for index, key in enumerate(self._dataset.keys) if index not in own]
+            self._others = {form for key in others for form in (key, _bare(key))}
+        return any(form in self._others for form in _forms(path))
 
     def _numbered(self, number: int) -> int:
         if self._split is None:

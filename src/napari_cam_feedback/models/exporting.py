@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.files import atomic_path, write_bytes, write_json
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.programs import load_program
+from napari_cam_feedback.models.sidecar import describe_classifier, sidecar_of
 from napari_cam_feedback.models.storage import save_classifier
 from napari_cam_feedback.models.taps import copy_module
 from napari_cam_feedback.torch_loader import torch
@@ -35,7 +35,8 @@ _TOLERANCE = 1e-4
 def export_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> list[Path]:
     """Write a classifier for other programs; the file's ending says how.
 
-    Beside a file that cannot say them itself, ``<name>.json`` has class names, preprocessing, target layer, architecture.
+    Beside a file that cannot say them itself, ``<name>.json`` has class names, preprocessing, target layer, architecture;
+    `load_classifier` reads it.
 
     Parameters
     ----------
@@ -77,23 +78,9 @@ def export_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> l
     else:
         known = ", ".join(f"{ending} ({what})" for ending, what in EXPORTS.items())
         raise ConfigError(f"A model cannot be written as {path.name}; let its name end in one of {known}.")
-    about = path.with_name(f"{path.name}.json")
+    about = sidecar_of(path)
     write_json(about, describe_classifier(classifier))
     return [path, about]
-
-
-def describe_classifier(classifier: Classifier) -> dict[str, Any]:
-    """Return what a program needs to know to use the network, as plain values."""
-    preprocessing = classifier.preprocessing
-    height, width = preprocessing.size
-    return {
-        "class_names": list(classifier.class_names),
-        "input": f"(N, {preprocessing.channels}, {height}, {width}) float32, scaled to 0..1, minus mean, over std",
-        "output": f"(N, {classifier.num_classes}) logits",
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "arch": classifier.arch,
-        "target_layer": classifier.target_layer,
-    }
 
 
 def _module_and_images(classifier: Classifier) -> tuple[torch.nn.Module, torch.Tensor]:

@@ -20,6 +20,7 @@ from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.models.presets import choose_preprocessing, trained_size
 from napari_cam_feedback.models.pretrained import Pretrained, find_pretrained, read_pretrained
 from napari_cam_feedback.models.programs import program_info
+from napari_cam_feedback.models.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.statedict import MODEL_SUFFIXES, align, program_kind, read_state_dict
 from napari_cam_feedback.models.storage import read_header
 from napari_cam_feedback.torch_loader import torch
@@ -71,11 +72,13 @@ class Source:
     arch : str or None
         The architecture: the person's, the file's, or the file itself where that is a program; files in it are absolute.
     header : dict
-        Of a file of ours.
+        Of a file of ours; else what was written beside the file when it was exported.
     path : Path or None
         The file.
     pretrained : Pretrained or None
         torchvision's weights.
+    sidecar : Path or None
+        The file beside the model's in which the header is.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Source:
     header: dict[str, Any]
     path: Path | None = None
     pretrained: Pretrained | None = None
+    sidecar: Path | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class Source:
     @property
     def names_from(self) -> str:
         """Where those come from."""
-        return "torchvision" if self.pretrained else "header"
+        return "torchvision" if self.pretrained else "sidecar" if self.sidecar else "header"
 
     @property
     def split_seed(self) -> int | None:
@@ -107,7 +111,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
     Raises
     ------
     ModelError
-        There is no such file or network, or its header cannot be read.
+        There is no such file or network, or its header, or what is said beside it, cannot be read.
     ConfigError
         The options are for another kind of model.
     """
@@ -125,13 +129,15 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelError(f"{path.name} is no model file that can be read; choose a {', '.join(MODEL_SUFFIXES)} file.")
     kind = program_kind(path)
+    if kind is not None and options.arch is not None:
+        raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave out --arch.")
+    ours = kind is None and path.suffix.lower() == ".safetensors"
+    header = (read_header(path) if ours else read_sidecar(path)) or {}
+    sidecar = sidecar_of(path) if header and not ours else None
     if kind is not None:
-        if options.arch is not None:
-            raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave out --arch.")
-        return Source(path.name, f"{kind}:{path.absolute()}", {}, path)
-    header = (read_header(path) if path.suffix.lower() == ".safetensors" else None) or {}
+        return Source(path.name, f"{kind}:{path.absolute()}", header, path, sidecar=sidecar)
     arch = options.arch or header.get("arch")
-    return Source(path.name, arch and resolve(arch, path), header, path)
+    return Source(path.name, arch and resolve(arch, path), header, path, sidecar=sidecar)
 
 
 def load_named(source: Source, options: ModelOptions, *, device: str = "auto", folders: Sequence[str] = ()) -> Classifier:
@@ -177,15 +183,13 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
     if tensors:
         fill(module, tensors, source.name, arch, names, origin)
     _check_outputs(module, preprocessing, source.name, arch, names, origin)
+    target = options.layer or source.header.get("target_layer")
     grid = options.grid or (None if options.layer else source.header.get("grid"))
+    if source.sidecar and not options.layer and target not in dict(module.named_modules()):
+        # A saved program need not have all layers of the network that was exported.
+        target = grid = None
     grid = tuple(grid) if grid else None
-    layer = choose_layer(
-        module,
-        preprocessing.channels,
-        preprocessing.size,
-        layer=options.layer or source.header.get("target_layer"),
-        grid=grid,
-    )
+    layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
     info = dict(source.header.get("info") or {})
     if options.class_names or "class_names_from" not in info:
         info["class_names_from"] = origin

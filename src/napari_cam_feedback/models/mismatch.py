@@ -59,7 +59,7 @@ def fill(
     names : sequence of str
         The class names.
     names_from : str
-        Where they come from: ``file``, ``header``, ``folders`` or ``torchvision``.
+        Where they come from: ``file``, ``header``, ``sidecar``, ``folders`` or ``torchvision``.
 
     Raises
     ------
@@ -130,8 +130,8 @@ def classes_sentence(name: str, outputs: int | None, names: Sequence[str], names
             f"{ours} and the dataset has {len(names)} classes ({some}); name the model's classes in their order with "
             "--classes FILE, or choose the dataset that it was trained for."
         )
-    given = "its header names" if names_from == "header" else "there are"
-    kind = "classes" if names_from == "header" else "class names"
+    given = {"header": "its header names", "sidecar": f"{name}.json names"}.get(names_from, "there are")
+    kind = "class names" if given == "there are" else "classes"
     return f"{ours} and {given} {len(names)} {kind} ({some}); name each output, in their order, with --classes FILE."
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, not_a_list
 
 PhaseName = Literal["all", "head", "fine-tune"]
 #: Epochs in which a new head learns alone where nobody said how many.
@@ -171,4 +171,6 @@ def make_train_config(values: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"There is no setting {name!r}; known are {', '.join(TrainConfig.model_fields)}.") from error
         if not name:
             raise ConfigError(f"The settings cannot be used: {first['msg'].removeprefix('Value error, ')}.") from error
+        if first["type"] == "tuple_type":
+            raise not_a_list(name, first["input"]) from error
         raise ConfigError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from error

@@ -224,10 +224,12 @@ def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
     """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
     n = after.held_out.n
     painted = f"{n} painted {'image' if n == 1 else 'images'}"
+    misled = after.scenes or after.n
+    old, new = before.held_out, after.held_out
     return [
-        ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy),
-        ComparisonRow("validation", "misled_accuracy", before.misled_accuracy, after.misled_accuracy),
-        ComparisonRow("validation", "misled_flip_rate", before.misled_flip_rate, after.misled_flip_rate),
-        ComparisonRow(painted, "accuracy", before.held_out.accuracy, after.held_out.accuracy),
-        *reasons_rows(painted, before.held_out, after.held_out),
+        ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy, images=after.n),
+        ComparisonRow("validation", "misled_accuracy", before.misled_accuracy, after.misled_accuracy, images=misled),
+        ComparisonRow("validation", "misled_flip_rate", before.misled_flip_rate, after.misled_flip_rate, images=misled),
+        ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
+        *reasons_rows(painted, old, new),
     ]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, not_a_list
 
 FillName = Literal["mean", "surround", "shuffle", "noise", "inpaint", "crop", "donor"]
 
@@ -154,6 +154,33 @@ class RetuneConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
 
+    def unused_remark(self) -> str | None:
+        """Say in a sentence which settings, other than by default, the method makes no use of; None where there is none.
+
+        Raises
+        ------
+        ConfigError
+            There is no such method.
+        """
+        from napari_cam_feedback.retune.methods import AUTO_SURROUNDINGS, method_parts
+
+        parts = {*method_parts(self.method), *(AUTO_SURROUNDINGS if self.method == "auto" else ())}
+        values = dict(self)
+        unused = []
+        for name, field in type(self).model_fields.items():
+            said = field.json_schema_extra
+            if not isinstance(said, dict) or values[name] == field.default:
+                continue
+            uses: Any = said  # as `_used_by` made it
+            if not parts.intersection(uses["methods"]) and not any(values[n] == v for n, v in uses["with"].items()):
+                unused.append(name)
+                # Neither is then used what is used with it.
+                values[name] = field.default
+        if not unused:
+            return None
+        *others, last = unused
+        return f"The method {self.method} does not use {', '.join(others)}{' and ' if others else ''}{last}."
+
 
 def make_config(values: dict[str, object]) -> RetuneConfig:
     """Check settings given by name.
@@ -171,4 +198,6 @@ def make_config(values: dict[str, object]) -> RetuneConfig:
         if first["type"] == "extra_forbidden":
             known = ", ".join(RetuneConfig.model_fields)
             raise ConfigError(f"There is no setting {name!r}; known are {known}.") from error
+        if first["type"] == "tuple_type":
+            raise not_a_list(name, first["input"]) from error
         raise ConfigError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from error

@@ -87,6 +87,8 @@ def method_parts(name: str) -> list[str]:
     """
     parts = list(AUTO) if name == "auto" else [part.strip() for part in name.split("+")]
     for part in parts:
+        if part == "auto":
+            raise ConfigError(f"The method auto stands alone; choose auto, or join others, as {'+'.join(AUTO)}.")
         if part not in METHODS:
             near = difflib.get_close_matches(part, [*METHODS, "auto"], n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(method_names())}."
