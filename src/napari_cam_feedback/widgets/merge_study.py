@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.filter_steps import reporting
-from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, find_layers, tag
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, find_layers, tag
 from napari_cam_feedback.widgets.opened import painted_items
 from napari_cam_feedback.widgets.state import Session
 from napari_cam_feedback.widgets.unfit_mask import folder_for_replaced
@@ -157,45 +157,47 @@ class MergeStudy(QObject):
 
     def look(self, key: str) -> None:
         """Go to an image and show both of its masks over it, instead of the heatmap and the layer that is painted on."""
-        session, now = self.session, self.now
+        session, now, dataset = self.session, self.now, self.session.dataset
         conflict = None if now is None else now.found.conflicts.get(key)
-        if now is None or conflict is None or session.dataset is None:
+        if now is None or conflict is None or dataset is None:
             return
         try:
-            index = session.dataset.index_of(key)
+            index = dataset.index_of(key)
         except FeedbackError as error:
             self.failed.emit(error)
             return
         self._looking_at = key
         session.go_to(index)
 
-        def then(masks: tuple[np.ndarray, np.ndarray] | None, error: Exception | None) -> None:
+        def read() -> tuple[np.ndarray | None, ...]:
+            # One of mine may be from before the image was another; it would not lie where it was painted.
+            size = tuple(dataset.image_size(index))
+            both = now.project.masks[conflict.mine.name], now.theirs[conflict.theirs.name]
+            return tuple(mask if mask.shape == size else None for mask in both)
+
+        def then(masks: tuple[np.ndarray | None, ...] | None, error: Exception | None) -> None:
             if error is not None:
                 self.failed.emit(error)
             elif masks is not None and self._looking_at == key and self.now is now:
                 self._show(masks)
 
-        session.disk.submit(
-            "look at two masks",
-            lambda: (now.project.masks[conflict.mine.name], now.theirs[conflict.theirs.name]),
-            then,
-        )
+        session.disk.submit("look at two masks", read, then)
 
-    def _show(self, masks: tuple[np.ndarray, np.ndarray]) -> None:
+    def _show(self, masks: tuple[np.ndarray | None, ...]) -> None:
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
-        viewer, image = self.session.viewer, self.session.layers.get(IMAGE)
-        if viewer is None or image is None:
+        viewer = self.session.viewer
+        if viewer is None:
             return
         for role, mask in zip(SIDES, masks, strict=True):
-            data = mask.astype(np.uint8)
             there = find_layers(viewer, role)
-            if data.shape != image.data.shape[:2]:
-                # One of mine, from before the image was another: it would not lie where it was painted.
+            if mask is None:
                 for layer in there:
                     viewer.layers.remove(layer)
-            elif there:
+                continue
+            data = mask.astype(np.uint8)
+            if there:
                 there[0].data = data
                 # New data make a layer editable again.
                 there[0].editable = False
