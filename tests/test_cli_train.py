@@ -210,6 +210,14 @@ def test_a_model_is_not_written_among_the_images_where_its_record_would_be_a_cla
     assert sorted(data.rglob("*")) == before
 
 
+def test_a_model_is_not_written_over_the_one_that_the_training_starts_from(data, tmp_path, capsys):
+    start = tmp_path / "m.safetensors"
+    start.write_bytes(b"precious")
+    line = fails(capsys, data, "--weights", start, "--out", tmp_path / "." / "m.safetensors")
+    assert line == f"{start} is the model that the training starts from; save the new one under another name."
+    assert start.read_bytes() == b"precious"
+
+
 def test_settings_alone_are_a_configuration_too(data, tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"epochs": 3, "batch_size": 8, "patience": 1}')
     file = tmp_path / "m.safetensors"

@@ -218,7 +218,7 @@ def test_the_report_is_written_and_states_the_command_for_a_shell(compared, proj
     compared.save(folder)
     wait(lambda: "report is in" in compared.said.text())
     page = QUrl.fromLocalFile(str(folder / "report.html"))
-    assert f'<a href="{page.toString(QUrl.ComponentFormattingOption.FullyEncoded)}">' in compared.said.text()
+    assert f'<a href="{page.toString(QUrl.ComponentFormattingOption.FullyEncoded)}" style=' in compared.said.text()
     assert compared.said.openExternalLinks()
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert f"compare v001 v003 --project {project.folder} --out &#x27;{folder}&#x27; --seed 0" in text

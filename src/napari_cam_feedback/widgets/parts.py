@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 #: Orange that is readable on napari's dark and on its light theme.
 WARNING_STYLE = "color: #e07b00;"
 QUIET_STYLE = "color: gray;"
+#: Blue that is readable on both too; Qt's own is not on a dark window.
+LINK_COLOUR = "#3d8fd1"
 
 
 def wrapped_label(text: str = "", style: str = "") -> QLabel:
@@ -124,7 +126,7 @@ def linked_label() -> QLabel:
 def link_to(path: Path) -> str:
     """Return a file as a link, for rich text in a label of `linked_label`."""
     address = escape(QUrl.fromLocalFile(str(path.absolute())).toString(QUrl.ComponentFormattingOption.FullyEncoded))
-    return f'<a href="{address}">{breakable(escape(str(path)))}</a>'
+    return f'<a href="{address}" style="color: {LINK_COLOUR}">{breakable(escape(str(path)))}</a>'
 
 
 def breakable(text: str) -> str:
