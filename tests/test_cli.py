@@ -16,6 +16,7 @@ from PIL import Image
 from core_builders import stripes
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
+from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
 
 
@@ -139,9 +140,29 @@ def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, mode
         load_classifier(first / "model.safetensors").fingerprint()
         == load_classifier(second / "model.safetensors").fingerprint()
     )
+    # The run has its masks with it, so that its settings alone repeat it, whatever becomes of the person's.
+    third = tmp_path / "c"
+    alone = ["retune", str(model), str(data), "--device", "cpu", "--config", str(first / "config.json"), "--out", str(third)]
+    assert main(alone) == 0
+    assert (
+        load_classifier(first / "model.safetensors").fingerprint()
+        == load_classifier(third / "model.safetensors").fingerprint()
+    )
     result = json.loads((first / "result.json").read_text())
+    assert set(MaskStore(first / "masks")) == {*result["painted"], *result["held_out"]}
     assert result["verdict"]["name"] in {"fixed", "improved", "no effect", "looks fixed but is not", "harmed"}
     assert result["comparison"]["rows"]
+
+
+def test_as_many_masks_are_learnt_from_as_were_asked_for(data, model, tmp_path):
+    store = MaskStore(tmp_path / "masks")
+    dataset = open_dataset(data)
+    for index in (*dataset.indices("test"), *dataset.indices("train")[:6]):
+        store.put(dataset.keys[int(index)], np.ones(dataset.image_size(int(index)), bool))
+    base = ["retune", str(model), str(data), "--masks", str(tmp_path / "masks"), "--n-masks", "6", "--device", "cpu"]
+    assert main([*base, "--set", "iterations=2", "--out", str(tmp_path / "run")]) == 0
+    # None of the masks of test images, of which nothing is learnt, is among them.
+    assert len(json.loads((tmp_path / "run/result.json").read_text())["painted"]) == 6
 
 
 def test_a_broken_image_is_named_and_left_out_and_stops_nothing(data, model, tmp_path, capsys):

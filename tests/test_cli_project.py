@@ -56,6 +56,14 @@ def test_a_project_is_begun_with_a_model_and_its_images(files, capsys):
     assert "holds a project already; open it, or choose another folder." in said
 
 
+@pytest.mark.parametrize(
+    "command", ["project info", "masks export", "masks import", "masks merge", "masks accept", "project recent", "train"]
+)
+def test_every_command_takes_seed_device_and_json(capsys, command):
+    said, _ = run(capsys, *command.split(), "--seed", 1, "--device", "cpu", "--json", "x.json", "--help")
+    assert "Usage:" in said
+
+
 def test_info_shows_the_tree_with_what_was_done_and_the_verdict(versions, capsys, tmp_path):
     said, _ = run(capsys, "project", "info", versions.folder, "--json", tmp_path / "i.json")
     tree = [line for line in said.splitlines() if "│" in line and "v00" in line]
@@ -66,6 +74,47 @@ def test_info_shows_the_tree_with_what_was_done_and_the_verdict(versions, capsys
     found = json.loads((tmp_path / "i.json").read_text())
     assert [v["id"] for v in found["versions"]] == ["v001", "v002"]
     assert found["masks"] == 0
+
+
+def test_a_retune_of_the_shell_is_kept_as_a_version(project, files, capsys, tmp_path):
+    for split in ("train/cat/00.png", "train/dog/00.png"):
+        project.masks.put(split, np.ones((16, 16), bool))
+    first = project.weights("v001")
+    quick = ("--set", "iterations=1", "--set", "batch_size=4", "--device", "cpu")
+    # The project's folder stands for its masks.
+    run(capsys, "retune", first, files.data, "--masks", project.folder, *quick, "--out", tmp_path / "run")
+    said, _ = run(capsys, "project", "keep", project.folder, tmp_path / "run")
+    assert said.strip() == "Kept as v002, made from v001."
+    opened = Project.open(project.folder)
+    kept = opened.current
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (kept.id, kept.parent, kept.method, kept.masks) == ("v002", "v001", "auto", 2)
+    assert (kept.verdict, kept.iterations) == (result["verdict"]["name"], result["selected_iteration"])
+    assert kept.settings == {"iterations": 1, "batch_size": 4}
+    new = load_classifier(tmp_path / "run/model.safetensors", device="cpu")
+    assert opened.classifier(device="cpu").fingerprint() == kept.fingerprint == new.fingerprint()
+    record = opened.folder / "runs" / kept.run
+    assert json.loads((record / "result.json").read_text())["kept"] == "v002"
+    assert set(MaskStore(record / "masks")) == set(opened.masks)
+    # A run that began with another model.
+    run(capsys, "retune", files.model, files.data, "--masks", project.folder, *quick, "--layer", "features.0",
+        "--out", tmp_path / "other")  # fmt: skip
+    _, said = run(capsys, "project", "keep", project.folder, tmp_path / "other", status=2)
+    assert "began with a model that is no version of the project; say with --parent which one it is." in said
+    said, _ = run(capsys, "project", "keep", project.folder, tmp_path / "other", "--parent", "v001")
+    assert said.strip() == "Kept as v003, made from v001."
+    _, said = run(capsys, "project", "keep", project.folder, files.data, status=2)
+    assert "There is no finished run in" in said
+    assert [version.id for version in Project.open(project.folder).versions] == ["v001", "v002", "v003"]
+
+
+def test_images_that_were_moved_are_told_of_and_their_new_place_is_taken(versions, files, capsys, tmp_path):
+    moved = files.data.rename(tmp_path / "moved")
+    said, _ = run(capsys, "project", "info", versions.folder)
+    assert f"Images: {files.data} (not there)" in said.replace("\n", "")
+    said, _ = run(capsys, "project", "images", versions.folder, moved)
+    assert said.replace("\n", "") == f"Images: {moved}"
+    assert Project.open(versions.folder).dataset.source == moved
 
 
 def test_select_and_delete(versions, capsys):
@@ -176,6 +225,7 @@ def test_import_says_which_masks_fit_no_image(files, capsys, tmp_path):
     assert said.startswith("1 mask written.")
     assert "horse.png fits no image of the dataset: no image is called so." in aside
     assert "train/dog/00.png cannot be used: it is 3x3 pixels and its image 16x16" in aside
+    assert "--resize brings masks of another size to their image's" in aside
     np.savez(tmp_path / "n.npz", **{"horse.png": mask()})
     _, aside = run(capsys, "masks", "import", tmp_path / "n.npz", files.data, "--out", tmp_path / "out2", status=2)
     assert "None of the masks in" in aside

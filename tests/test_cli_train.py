@@ -196,7 +196,10 @@ def test_where_only_val_is_missing_one_image_in_five_is_kept_for_it_and_the_reco
         (["--set", "epoch=3"], r"There is no setting 'epoch'; known are epochs, "),
         (["--set", "epochs"], r"--set needs key=value, as weight_decay=0\.01, not 'epochs'\."),
         (["--lr", "7"], r"The setting learning_rate cannot be 7\.0: "),
-        (["--set", "freeze=layer1"], r"The setting freeze takes a list, not 'layer1'; write it as \[\"layer1\"\]"),
+        (
+            ["--set", "freeze=layer1"],
+            r"The setting freeze takes a list, not 'layer1'; write it as \[\"layer1\"\] \(in a shell: ",
+        ),
         (["--epochs", "0"], r"A training from random weights needs at least one epoch; raise the epochs\."),
         (["--config", "{no}.json"], r"Could not read .*no\.json: "),
         (["--config", "{list}"], r"list\.json must hold a JSON object of settings"),

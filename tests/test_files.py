@@ -12,7 +12,7 @@ import pytest
 
 from core_builders import small_disk
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError, describe
-from napari_cam_feedback.files import atomic_path, read_json, write_bytes, write_json, write_text
+from napari_cam_feedback.files import atomic_path, check_writable, read_json, write_bytes, write_json, write_text
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -122,6 +122,19 @@ def test_a_broken_json_file_gives_a_sentence(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(StorageError, match=r"x\.json is not a JSON file \(.*\); restore it or remove it"):
         read_json(tmp_path / "x.json")
+
+
+def test_whether_a_file_can_be_written_is_found_out_without_leaving_anything(tmp_path):
+    there = tmp_path / "there.json"
+    there.write_text("kept")
+    check_writable(there)
+    check_writable(tmp_path / "new" / "folder" / "x.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there.json"]
+    assert there.read_text() == "kept"
+    for path in (there / "x.json", there / "folder" / "x.json", tmp_path):
+        with pytest.raises(StorageError, match=r"Could not write|is a folder, not a file"):
+            check_writable(path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there.json"]
 
 
 def test_a_missing_json_file_gives_a_sentence(tmp_path):

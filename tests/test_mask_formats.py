@@ -222,8 +222,8 @@ def test_the_thesis_s_dictionaries_are_read_by_path_by_number_and_by_class(tmp_p
         assert np.array_equal(found.masks[KEYS[0]], blob(1))
         assert np.array_equal(found.masks[KEYS[1]], blob(2))
     assert find_masks(path, dataset).unmatched == {
-        "0": "it is numbered; say which split's images the numbers count (--split)",
-        "1": "it is numbered; say which split's images the numbers count (--split)",
+        "0": "it is numbered; name it after its image, or say which split's images the numbers count",
+        "1": "it is numbered; name it after its image, or say which split's images the numbers count",
     }
 
 
@@ -318,7 +318,7 @@ def test_a_mask_of_another_size_is_refused_unless_it_may_be_resized(tmp_path, da
     found = find_masks(tmp_path / "m.npz", dataset)
     assert found.masks == {}
     assert found.refused == {
-        KEYS[0]: "it is 3x2 pixels and its image 6x8; make it the same size, or ask for it to be resized (--resize)"
+        KEYS[0]: "it is 3x2 pixels and its image 6x8; make it the same size, or ask for it to be resized"
     }
     resized = find_masks(tmp_path / "m.npz", dataset, resize=True).masks[KEYS[0]]
     # Each pixel twice down and four times across.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import ConfigError, MaskError
-from napari_cam_feedback.feedback import MaskStore, compare_masks, merge_into, merge_masks
+from napari_cam_feedback.feedback import MaskStore, compare_masks, fitting_masks, merge_into, merge_masks
 
 SIZE = (4, 5)
 
@@ -125,8 +126,7 @@ def test_masks_of_two_sizes_can_be_chosen_between_but_not_joined(mine, theirs, t
     with pytest.raises(MaskError) as caught:
         merge_masks(mine, theirs, MaskStore(tmp_path / "out"), conflicts="union")
     assert str(caught.value) == (
-        "The masks of both.png have 4x5 and 8x8 pixels, so that they cannot be joined; choose one of them "
-        "(--choose both.png=mine or theirs)."
+        "The masks of both.png have 4x5 and 8x8 pixels, so that they cannot be joined; choose mine or theirs for this image."
     )
     out = MaskStore(tmp_path / "out")
     merge_masks(mine, theirs, out, conflicts="theirs")
@@ -206,6 +206,68 @@ def test_masks_from_a_file_have_no_author_and_not_mine(tmp_path):
     assert mine.info("a.png")["author"] is None
     mine.put("b.png", MINE)
     assert mine.info("b.png")["author"] == "me"
+
+
+# What fits a dataset -----------------------------------------------------------------------------------
+
+
+class Images(ArrayDataset):
+    """Images of the masks' size with these keys."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__({"train": np.zeros((len(keys), *SIZE), np.uint8)}, {"train": [0] * len(keys)}, ("a", "b"))
+        self.keys = type(self.keys)(keys)
+
+
+IMAGES = Images("both.png", "only/mine.png", "only/theirs.png", "same.png")
+TOO_LARGE = "it is 8x8 pixels and its image 4x5; make it the same size, or ask for it to be resized"
+
+
+def test_only_masks_that_fit_the_images_are_brought_in_with_author_and_time(mine, theirs, tmp_path):
+    for key in ("both.png", "only/theirs.png"):
+        theirs.put(key, box(0, 0, 2, 2, (8, 8)), author="Ben")
+    theirs.put("elsewhere.png", MINE, author="Ben")
+    found = fitting_masks(theirs, IMAGES)
+    assert (found.unmatched, found.refused) == (
+        {"elsewhere.png": "no image is called so"},
+        {"both.png": TOO_LARGE, "only/theirs.png": TOO_LARGE},
+    )
+    assert found.other_size == ["both.png", "only/theirs.png"]
+    assert list(found.masks) == ["same.png"]
+    before = content(mine)
+    # Theirs does not fit, so that asking for it changes nothing.
+    merge_into(mine, found.masks, MaskStore(tmp_path / "replaced"), choices={})
+    assert content(mine) == before
+    differences = compare_masks({}, fitting_masks(MaskStore(tmp_path / "mine"), IMAGES).masks)
+    assert differences.only_theirs == ["both.png", "only/mine.png", "same.png"]
+    conflict = compare_masks({"both.png": THEIRS}, fitting_masks(mine, IMAGES).masks).conflicts["both.png"]
+    assert (conflict.theirs.author, conflict.theirs.time) == ("Ana", "2026-01-03T00:00:00+00:00")
+    new = MaskStore(tmp_path / "new", author="me")
+    merge_into(new, fitting_masks(mine, IMAGES).masks, MaskStore(tmp_path / "replaced"), choices={})
+    assert {key: new.info(key) for key in new} == {key: mine.info(key) for key in mine}
+
+
+def test_masks_of_another_size_fit_where_they_may_be_resized(theirs):
+    theirs.put("both.png", box(0, 0, 4, 8, (8, 8)), author="Ben")
+    found = fitting_masks(theirs, IMAGES, resize=True)
+    assert found.refused == {}
+    # The upper half stays the upper half.
+    assert np.array_equal(found.masks["both.png"], box(0, 0, 2, 5))
+    assert np.array_equal(found.masks["same.png"], theirs["same.png"])
+    assert found.masks.info("both.png")["author"] == "Ben"
+
+
+def test_what_fits_is_told_from_headers_and_what_is_broken_is_told(theirs, tmp_path, monkeypatch):
+    theirs.path("same.png").write_bytes(b"broken")
+    Image.fromarray(THEIRS).save(tmp_path / "theirs" / "only" / "mine.png")  # without the image's ending
+    store = MaskStore(tmp_path / "theirs")
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "load", lambda *_: pytest.fail("pixels were read"))
+        found = fitting_masks(store, IMAGES)
+    assert list(found.masks) == ["both.png", "only/mine.png", "only/theirs.png"]
+    assert np.array_equal(found.masks["only/mine.png"], THEIRS)
+    assert list(found.refused) == ["same.png"]
+    assert "same.png.png cannot be read; restore it" in found.refused["same.png"]
 
 
 def test_comparing_and_merging_tell_how_far_they_are_and_stop_when_asked(mine, theirs, tmp_path):

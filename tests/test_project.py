@@ -16,7 +16,7 @@ from PIL import Image
 
 from core_builders import TAG, same_weights, stripes
 from napari_cam_feedback.data import ArrayDataset, open_dataset
-from napari_cam_feedback.errors import DataError, ModelError, StorageError
+from napari_cam_feedback.errors import DataError, ImagesMoved, ModelError, StorageError
 from napari_cam_feedback.evaluate import compare
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier
@@ -310,10 +310,28 @@ def test_data_elsewhere_is_found_by_its_full_path_and_can_be_given_when_it_was_m
     project = Project.create(tmp_path / "other/place/project", open_dataset(data), classifier)
     assert json.loads((project.folder / "project.json").read_text())["dataset"] == str(data)
     shutil.move(data, tmp_path / "moved")
-    with pytest.raises(DataError, match=r"does not exist; check the path"):
+    with pytest.raises(ImagesMoved, match=r"are no longer in .*; put them back, or say where they are now: "):
         Project.open(project.folder)
     again = Project.open(project.folder, open_dataset(tmp_path / "moved"))
     assert len(again.dataset) == 16
+
+
+def test_where_the_images_are_now_is_noted(data, classifier, tmp_path):
+    project = Project.create(tmp_path / "other/place/project", open_dataset(data), classifier)
+    key = project.dataset.keys[0]
+    project.masks.put(key, np.ones((8, 8), bool))
+    shutil.move(data, tmp_path / "moved")
+    before = content(project.folder)
+    with pytest.raises(DataError, match=r"nowhere does not exist; check the path\."):
+        Project.move_images(project.folder, tmp_path / "nowhere")
+    # Other images than those that were painted.
+    shutil.copytree(tmp_path / "moved", tmp_path / "others")
+    (tmp_path / "others" / key).unlink()
+    with pytest.raises(DataError, match=r"None of the 1 painted images of the project is in .*others; choose the place"):
+        Project.move_images(project.folder, tmp_path / "others")
+    assert content(project.folder) == before
+    assert key in Project.move_images(project.folder, tmp_path / "moved").dataset.keys
+    assert Project.open(project.folder).dataset.source == tmp_path / "moved"
 
 
 def test_a_folder_that_holds_a_project_is_not_overwritten(project, classifier):
@@ -374,14 +392,20 @@ def test_masks_are_kept_with_the_project(project, result):
 
 
 def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
-    save_run(tmp_path / "run", result, extra={"command": "x"})
+    masks = MaskStore(tmp_path / "masks")
+    for key in result.painted_keys:
+        masks.put(key, np.ones((8, 8), bool), author="Ana")
+    save_run(tmp_path / "run", result, masks=masks, extra={"command": "x"})
     assert sorted(content(tmp_path / "run")) == [
         "config.json",
         "history.csv",
+        *sorted(f"masks/{name}" for name in ("masks.json", *(f"{key}.png" for key in result.painted_keys))),
         "model.safetensors",
         "painted.csv",
         "result.json",
     ]
+    kept = MaskStore(tmp_path / "run/masks")
+    assert all(kept[key].all() and kept.info(key) == masks.info(key) for key in result.painted_keys)
     assert same_weights(load_classifier(tmp_path / "run/model.safetensors", device="cpu"), result.classifier)
     found = json.loads((tmp_path / "run/result.json").read_text())
     assert found["command"] == "x"

@@ -257,6 +257,35 @@ def test_with_few_held_out_objects_those_learnt_from_help_to_choose():
     assert later.score > before.score
 
 
+def test_with_few_held_out_objects_no_more_than_improved_is_said():
+    few = RightReasons(3, 0.9, 0.6, 0.4, 0.5)
+    before = replace(check(0.6, 0.4, 0.9), familiar=(0.5, 0.5), held_out=few, scenes=200)
+    after = replace(check(0.6, 0.0, 0.88), familiar=(0.96, 0.02), held_out=few, scenes=200)
+    found = judge(before, after, held_out=True)
+    assert found.name == "improved"
+    assert found.reason.startswith(
+        "What surrounds the objects learnt from no longer decides; others may differ: on painted "
+    )
+    assert "accuracy went from 0.55 to 0.78 and the share of changed predictions from 0.45 to 0.01" in found.reason
+    assert "Only 3 painted images were held out, too few" in found.reason
+    # One of three told worse is chance, two of three contradict.
+    assert judge(before, replace(after, misled_accuracy=0.3), held_out=True).name == "improved"
+    contradicted = judge(before, replace(after, misled_accuracy=0.2), held_out=True)
+    assert contradicted.name == "no effect"
+    assert contradicted.reason.startswith("The objects learnt from are told better, those held out are told worse: ")
+    # With enough held out, these alone decide.
+    enough = [replace(each, held_out=replace(few, n=8)) for each in (before, after)]
+    assert "200 composites of 8 held-out objects" in judge(*enough, held_out=True).reason
+
+
+def test_one_or_two_patches_that_mislead_on_no_other_image_are_not_said_to_be_unused():
+    found = judge(check(0.9, 0.02, 0.9), check(0.9, 0.0, 0.9), held_out=False)
+    assert found.name == "no effect"
+    assert found.reason.startswith(
+        "What is painted hardly misleads the model on other images, and more masks may say more: "
+    )
+
+
 # From right on all but the misled to guessing one of ten classes always: nothing changes a prediction any more.
 KNOWING, GUESSING = check(0.1, 0.9, 0.99), check(0.1, 0.0, 0.1)
 

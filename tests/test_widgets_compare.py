@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QUrl
 
 from napari_cam_feedback.evaluate import compare_models
 from napari_cam_feedback.widgets.compare_tables import BETTER, WORSE
@@ -150,6 +150,14 @@ def test_a_row_of_the_changed_predictions_opens_its_image(compared, session):
     assert compared.flips.item_of(0) == session.dataset.index_of(max(flips.keys))
 
 
+def test_a_path_that_is_cut_still_shows_its_split(compared):
+    view = compared.flip_view
+    key = compared.found.comparison.flips[0].keys[0]
+    cut = view.fontMetrics().elidedText(f"{key.split('/')[0]}/{'long-name' * 9}/0042.png", view.textElideMode(), 120)
+    assert cut.startswith(key.split("/")[0][:3])
+    assert cut.endswith("2.png")
+
+
 def test_the_changed_predictions_can_be_narrowed_to_a_kind(compared):
     flips = compared.found.comparison.flips[0]
     for kind in range(4):
@@ -209,6 +217,9 @@ def test_the_report_is_written_and_states_the_command_for_a_shell(compared, proj
     folder = tmp_path / "my report"
     compared.save(folder)
     wait(lambda: "report is in" in compared.said.text())
+    page = QUrl.fromLocalFile(str(folder / "report.html"))
+    assert f'<a href="{page.toString(QUrl.ComponentFormattingOption.FullyEncoded)}">' in compared.said.text()
+    assert compared.said.openExternalLinks()
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert f"compare v001 v003 --project {project.folder} --out &#x27;{folder}&#x27; --seed 0" in text
     assert (folder / "tables.tex").is_file()
@@ -258,6 +269,27 @@ def test_another_project_clears_what_is_shown_and_a_new_version_is_offered(
     assert compared.result_box.isHidden()
     assert find_layer(session.viewer, CAM_AFTER) is None
     assert compared.hint.text().startswith("There is one version only.")
+
+
+def test_another_project_stops_a_comparison_of_the_former_one_and_its_versions_go(widget, session, project, tmp_path, wait):
+    from napari_cam_feedback.project import Project
+    from napari_cam_feedback.widgets.state import prepare
+
+    other = Project.create(tmp_path / "other", project.dataset, project.classifier("v001", device="cpu"))
+    # Of the same names, and yet others.
+    add_version(other, "v001")
+    add_version(other, "v002")
+    opened = prepare(other, other.classifier(device="cpu"))
+    widget.choose("v001", "v002")
+    widget.compare()
+    session.open(opened)
+    assert not widget._machine.busy or widget._machine.phase is Phase.STOPPING
+    wait(lambda: not widget._machine.busy)
+    assert widget.found is None
+    # It is nothing to the project that is open now.
+    assert widget.said.text() == ""
+    assert widget.chosen == ["v001", "v003"]
+    assert widget.start_button.isEnabled()
 
 
 def test_the_intervals_are_shown_where_there_is_room(qtbot):

@@ -81,6 +81,23 @@ def test_the_table_lists_each_split_with_its_measures(qtbot):
     assert "prediction changes when what is painted is taken out" in table.item(2, 0).toolTip()
 
 
+def test_in_a_narrow_dock_the_word_on_a_change_is_seen_whole(qtbot):
+    table = ComparisonTable()
+    qtbot.addWidget(table)
+    table.show_rows(
+        [
+            ComparisonRow("test", "masked_accuracy", 0.5, 0.891),
+            ComparisonRow("test", "specificity", None, 2.0, ("only there", "2.0×")),
+        ]
+    )
+    table.show()
+    table.resize(260, table.height())
+    columns = [column for column in range(table.columnCount()) if not table.isColumnHidden(column)]
+    assert sum(table.columnWidth(column) for column in columns) <= table.viewport().width()
+    for column in columns[1:]:
+        assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
 def test_the_table_says_in_words_where_only_the_painted_part_matters_and_leaves_out_what_follows_from_the_rest(qtbot):
     table = ComparisonTable()
     qtbot.addWidget(table)
@@ -129,6 +146,42 @@ def test_they_follow_the_chosen_class(session, layers, changed, wait):
     session.set_view(target=other)
     after = cam_display(Inspector(changed, session.dataset).get(session.index, other, session.method).map)
     wait(lambda: np.allclose(get(session, "CAM after").data, after))
+
+
+def test_what_the_person_changes_of_one_map_changes_for_the_other_until_they_are_hidden(session, layers):
+    before, after, difference = (get(session, name) for name in LAYER_NAMES)
+    own = difference.contrast_limits, difference.colormap.name
+    before.contrast_limits, before.gamma, before.colormap = (0.2, 0.8), 0.5, "viridis"
+    after.opacity = 0.4
+    assert (tuple(after.contrast_limits), after.gamma, after.colormap.name) == ((0.2, 0.8), 0.5, "viridis")
+    assert (before.opacity, difference.opacity) == (0.4, 0.4)
+    assert (difference.contrast_limits, difference.colormap.name) == own
+    layers.hide()
+    before.opacity = 0.9
+    assert (after.opacity, difference.opacity) == (0.4, 0.4)
+
+
+def test_predicted_is_what_the_first_of_the_pair_predicts(session, changed, wait):
+    # The session looks through neither of the two that are compared.
+    first, second = Inspector(changed, session.dataset), Inspector(session.classifier.copy(), session.dataset)
+    predictions = [
+        [each.get(n, "predicted", "cam").predicted for n in range(len(session.dataset))] for each in (first, second)
+    ]
+    index = int(np.flatnonzero(np.not_equal(*predictions))[0])
+    predicted, other = (each[index] for each in predictions)
+    session.go_to(index)
+    wait(lambda: session.inspection is not None and session.inspection.index == index)
+    comparison, said = ComparisonLayers(session), []
+    comparison.described.connect(said.append)
+    comparison.use(PairInspector(first, second))
+    wait(lambda: said)
+    assert f"The CAMs are of class {session.class_names[predicted]}," in said[-1]
+    # A class that the person names is the same for all.
+    session.set_view(target=other)
+    wait(lambda: f"The CAMs are of class {session.class_names[other]}," in said[-1])
+    label = session.inspection.label
+    session.set_view(target="true")
+    wait(lambda: f"The CAMs are of class {session.class_names[label]}," in said[-1])
 
 
 def test_hiding_gives_the_viewer_back(session, layers):

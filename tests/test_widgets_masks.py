@@ -120,6 +120,37 @@ def test_clear_removes_the_mask_and_undo_brings_it_back(session, wait):
     assert key in session.painted()
 
 
+def test_clear_puts_aside_a_mask_on_disk_that_cannot_be_shown(session, wait, project):
+    told = []
+    session.mask_changed.connect(told.append)
+    first, keys = session.index, [session.dataset.keys[n] for n in (1, 2)]
+    store = session.masks
+    store.put(keys[0], np.ones((8, 8), bool), author="Ben", time="2026-01-01T00:00:00+00:00")
+    store.put(keys[1], np.ones((16, 16), bool))
+    store.path(keys[1]).write_bytes(b"broken")
+    session.autosave.open(store, keys)
+    for index, key in enumerate(keys, 1):
+        session.go_to(index)
+        assert not session.layers.get(MASK).data.any()
+        session.clear_mask()
+        wait(lambda key=key: key not in session.painted())
+        assert key not in store
+        assert told[-1] == key
+    aside = [MaskStore(folder) for folder in (project.folder / "masks-replaced").iterdir()]
+    kept = {key: store for store in aside for key in store}
+    assert sorted(kept) == keys
+    assert kept[keys[0]][keys[0]].shape == (8, 8)
+    assert kept[keys[0]].info(keys[0]) == {"size": [8, 8], "author": "Ben", "time": "2026-01-01T00:00:00+00:00"}
+    assert kept[keys[1]].path(keys[1]).read_bytes() == b"broken"
+    # Where there is nothing, nothing is said.
+    session.go_to(first)
+    before = len(told)
+    session.clear_mask()
+    session.save()
+    assert len(told) == before
+    assert np.array_equal(session.layers.get(MASK).data, np.zeros((16, 16)))
+
+
 def test_moving_alone_writes_nothing(session, wait):
     told = []
     session.mask_changed.connect(told.append)

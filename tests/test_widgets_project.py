@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
 from napari_cam_feedback.project import Project
 from napari_cam_feedback.project.versions import Version, now
 from napari_cam_feedback.recent import note_project, recent_projects
-from napari_cam_feedback.widgets.layers import CAM, MASK, find_layer
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, find_layer, find_layers
 from napari_cam_feedback.widgets.merge_study import SIDES
 from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
@@ -61,6 +62,26 @@ def opened(widget, grown, wait):
     session.open(prepare(grown, grown.classifier(device="cpu")))
     wait(lambda: session.inspection is not None and not session.jobs.running())
     return widget
+
+
+@pytest.fixture
+def low_window(make_napari_viewer, grown, wait):
+    """The Session dock in a window too low for it, and what tells whether a part of it is in view."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1100, 720)
+    widget = SessionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Session")
+    session = widget._session
+    session.open(prepare(grown, grown.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None and not session.jobs.running())
+    port = widget._area.viewport()
+
+    def seen(part) -> bool:
+        top = part.mapTo(port, QPoint(0, 0)).y()
+        return part.isVisible() and top >= 0 and top + part.height() <= port.height()
+
+    yield widget, seen
+    session.close()
 
 
 def rows(tree) -> list[tuple[str, ...]]:
@@ -184,6 +205,41 @@ def test_a_project_is_saved_as_another_and_the_work_goes_on_there(opened, wait, 
     assert session.project.folder == tmp_path / "copy"
 
 
+def test_what_was_done_is_seen_also_from_below(low_window, wait, tmp_path):
+    widget, seen = low_window
+    session, view, bar = widget._session, widget.open_view, widget._area.verticalScrollBar()
+    view.versions_fold.set_opened(True)
+    for act, said in (
+        (lambda: view.export_button.export(tmp_path / "m.npz", "npz"), "0 masks were written to"),
+        (lambda: view.versions.delete("v003"), "v003 was deleted."),
+        (lambda: view.versions.export("v001", tmp_path / "m.safetensors"), "v001 was written to"),
+        (lambda: view.save_as(tmp_path / "copy"), "You are working on the copy now"),
+    ):
+        wait(lambda: bar.maximum() > 0)
+        bar.setValue(bar.maximum())
+        assert not seen(widget.status)
+        act()
+        wait(lambda said=said: widget.status.text().startswith(said) and seen(widget.status))
+    # Load would open what is open, not what it was copied from.
+    assert widget.choice.source().project == session.project.folder == tmp_path / "copy"
+    assert widget.choice.source().kind == "project"
+
+
+def test_a_copy_goes_into_a_new_folder_where_the_chosen_one_is_not_empty(opened, wait, tmp_path, monkeypatch):
+    session, view = opened._session, opened.open_view
+    (tmp_path / "full" / "project-copy").mkdir(parents=True)
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for chosen, made in (("full", "full/project-copy"), ("empty", "empty")):
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, name=chosen: str(tmp_path / name))
+        view.save_button.click()
+        wait(lambda made=made: session.project.folder == tmp_path / made and not session.jobs.running())
+    assert (tmp_path / "full" / "note.txt").read_text() == "mine"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
+    view.save_button.click()
+    assert not session.jobs.running()
+
+
 def test_a_project_opens_where_it_was_left_with_the_same_layers_shown(opened, wait, make_napari_viewer):
     session = opened._session
     session.go_to(4)
@@ -204,6 +260,35 @@ def test_a_project_opens_where_it_was_left_with_the_same_layers_shown(opened, wa
     again.layers.get(CAM).visible = True
     again.close()
     assert Project.open(folder).remembered["hidden_layers"] == []
+
+
+def test_what_is_hidden_in_one_project_is_not_in_the_next(opened, grown, wait, tmp_path):
+    session = opened._session
+    session.layers.get(CAM).visible = False
+    other = Project.create(tmp_path / "other", grown.dataset, load_classifier(grown.weights("v001"), device="cpu"))
+    # v002, which is selected in the tree, is not in this one.
+    session.open(prepare(other, other.classifier(device="cpu")))
+    assert session.layers.get(CAM).visible
+    assert [row[1].split()[0] for row in rows(opened.open_view.versions)] == ["v001"]
+    session.save()
+    assert "hidden_layers" not in Project.open(other.folder).remembered
+    assert Project.open(grown.folder).remembered["hidden_layers"] == [CAM]
+
+
+def test_where_a_project_s_images_are_now_is_asked_and_it_opens(widget, grown, files, wait, tmp_path, monkeypatch):
+    moved = files.data.rename(tmp_path / "moved")
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda _, title, text, *rest: asked.append(text) or answers.pop(0))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(moved))
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    widget.choose_project(grown.folder)
+    widget.load()
+    wait(lambda: widget.error.text())
+    assert asked == [f"The images of this project are no longer in {files.data}. Do you want to show where they are now?"]
+    assert f"are no longer in {files.data}; put them back, or say where they are now" in widget.error.text()
+    widget.load()
+    wait(lambda: widget._session.project is not None, 60)
+    assert widget._session.dataset.source == moved
 
 
 def test_the_first_version_may_be_gone_and_the_model_still_opens_its_project(widget, files, grown, wait):
@@ -263,18 +348,128 @@ def test_conflicts_are_listed_and_both_masks_are_shown_over_their_image(merging,
     assert np.array_equal(mine.data > 0, square(0, 0))
     assert np.array_equal(theirs.data > 0, square(3, 3))
     assert [layer.editable for layer in (mine, theirs)] == [False, False]
-    assert not session.layers.get(MASK).visible
+    # Yellow over the heatmap could not be told from it.
+    assert [session.layers.get(role).visible for role in (MASK, CAM)] == [False, False]
     assert panel.sides.text().splitlines() == [
         "mine: 36 pixels, Ana, 2026-01-01 10:00",
         "theirs: 36 pixels, Ben, 2030-01-01 10:00",
     ]
+    before = theirs.data
+    panel.study.look(BOTH)
+    wait(lambda: theirs.data is not before)
+    assert [layer.editable for layer in (mine, theirs)] == [False, False]
     # That the mask is hidden meanwhile is not what the person wants the next time.
     session.save()
     assert session.project.remembered.get("hidden_layers", []) == []
     # Another image has other masks.
     session.go_to(0)
     assert not panel.study.shown
-    assert session.layers.get(MASK).visible
+    assert [session.layers.get(role).visible for role in (MASK, CAM)] == [True, True]
+
+
+def test_what_the_person_had_hidden_stays_hidden_after_looking_at_two_masks(merging, wait):
+    session, panel = merging._session, merging
+    session.layers.get(CAM).visible = False
+    panel.select(BOTH)
+    wait(lambda: panel.study.shown)
+    session.save()
+    assert session.project.remembered["hidden_layers"] == [CAM]
+    session.layers.set_look(replace(session.layers.look, contour=50))
+    session.go_to(0)
+    shown = [session.layers.get(role).visible for role in (MASK, CAM, CONTOUR)]
+    assert shown == [True, False, False]
+
+
+def test_masks_that_do_not_fit_are_listed_and_never_written(opened, wait, tmp_path):
+    session, panel = opened._session, opened.open_view.merging
+    there = session.project.masks
+    there.put(BOTH, square(0, 0))
+    session.autosave.open(session.masks, [BOTH])
+    store = MaskStore(tmp_path / "ben")
+    for key in (BOTH, THEIRS):
+        store.put(key, np.ones((8, 8), bool), author="Ben")
+    store.put("train/horse/00.png", square(0, 0))
+    panel.show()
+    panel.choose_path(tmp_path / "ben")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    lines = panel.said.text().splitlines()
+    assert lines[0] == "No masks were found there that fit the project's images; choose another folder or file."
+    assert lines[1] == "train/horse/00.png fits no image of the dataset: no image is called so."
+    for line, key in zip(lines[2:], (BOTH, THEIRS), strict=True):
+        why = "it is 8x8 pixels and its image 16x16; make it the same size, or ask for it to be resized."
+        assert line == f"{key} cannot be used: {why}"
+    assert "--" not in panel.said.text()
+    assert not panel.merge_button.isEnabled()
+    panel.study.merge()
+    wait(lambda: panel.study.now is None)
+    assert {key: there.size(key) for key in there} == {BOTH: (16, 16)}
+    panel.resize_box.setChecked(True)
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    assert "only theirs 1, the same 0, different 1." in panel.said.text()
+    assert panel.merge_button.isEnabled()
+    panel.merge_button.click()
+    wait(lambda: panel.study.now is None)
+    assert there[THEIRS].all()
+    assert there[THEIRS].shape == (16, 16)
+    assert there.info(THEIRS)["author"] == "Ben"
+
+
+def test_an_empty_folder_has_nothing_to_merge(opened, wait, tmp_path):
+    panel = opened.open_view.merging
+    (tmp_path / "nothing").mkdir()
+    panel.show()
+    panel.choose_path(tmp_path / "nothing")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None)
+    assert panel.said.text().startswith("No masks were found there that fit")
+    assert not panel.merge_button.isEnabled()
+
+
+def test_a_mask_of_mine_of_another_size_can_be_replaced_but_not_joined_and_is_not_drawn(merging, wait):
+    session, panel = merging._session, merging
+    session.project.masks.put(BOTH, np.ones((8, 8), bool))
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None and panel.study.now.found.conflicts[BOTH].iou is None)
+    panel.select(BOTH)
+    wait(lambda: panel.study.shown)
+    assert [bool(find_layers(session.viewer, role)) for role in SIDES] == [False, True]
+    assert "mine: 64 pixels" in panel.sides.text()
+    assert "not shown, since it is of another size than its image" in panel.sides.text()
+    model = panel.take.model()
+    assert [model.item(n).isEnabled() for n in range(6)] == [True, True, True, False, False, True]
+    for choice in ("union", "intersection"):
+        panel.study.choose(BOTH, choice)
+        panel.study.choose_all(choice)
+    assert panel.study.now.choices == {}
+    panel.study.choose(BOTH, "theirs")
+    panel.study.merge()
+    wait(lambda: panel.study.now is None and not session.jobs.running())
+    assert np.array_equal(session.project.masks[BOTH], square(3, 3))
+
+
+def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(low_window, wait, tmp_path, qtbot):
+    widget, seen = low_window
+    session, store = widget._session, MaskStore(tmp_path / "ben")
+    names = [f"train/{name}/0{n}.png" for name in ("cat", "dog", "eel") for n in range(4)]
+    for key in names:
+        store.put(key, square(3, 3))
+        session.masks.put(key, square(0, 0))
+    panel = widget.open_view.merging
+    panel.show()
+    qtbot.wait(50)
+    assert not seen(panel.compare_button)
+    panel.choose_path(tmp_path / "ben")
+    panel.compare_button.click()
+    wait(lambda: panel.study.now is not None and not session.jobs.running())
+    wait(lambda: seen(panel.conflicts))
+    panel.study.choose_all("intersection")
+    panel._show_choices()
+    qtbot.wait(50)
+    tree = panel.conflicts
+    assert tree.topLevelItem(0).toolTip(2) == "what both have"
+    assert tree.columnWidth(0) > tree.fontMetrics().horizontalAdvance(names[0])
 
 
 @pytest.mark.parametrize(
@@ -361,6 +556,40 @@ def test_masks_are_written_for_other_programs_in_the_background(opened, wait, tm
     button.export(tmp_path / "m", "png")
     wait(lambda: "m is not empty; choose a new folder for the masks." in opened.error.text())
     assert button.text() == "Export masks…"
+
+
+def test_masks_are_exported_into_the_chosen_folder_or_a_new_one_in_it(opened, wait, tmp_path, monkeypatch):
+    session, button = opened._session, opened.open_view.export_button
+    session.masks.put(BOTH, square(0, 0))
+    folder, file = tmp_path / "chosen", tmp_path / "v1.2"
+    folder.mkdir()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+    coco, npz, png, tiff = button.kinds.actions()
+
+    def written(path) -> None:
+        wait(lambda: opened.status.text() == f"1 mask was written to {path}." and not session.jobs.running())
+
+    png.trigger()
+    written(folder)
+    assert (folder / f"{BOTH}.png").is_file()
+    tiff.trigger()
+    written(folder / "project-masks")
+    png.trigger()
+    written(folder / "project-masks-2")
+    coco.trigger()
+    written(tmp_path / "v1.2.json")
+    npz.trigger()
+    written(tmp_path / "v1.2.npz")
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or QMessageBox.StandardButton.No)
+    npz.trigger()
+    assert "v1.2.npz is there already." in asked[0]
+    assert not session.jobs.running()
+    folder = session.masks.folder
+    png.trigger()
+    wait(lambda: "lies among the masks themselves; choose a place outside of" in opened.error.text())
+    assert list(MaskStore(folder)) == [BOTH]
 
 
 def test_closing_the_panel_puts_everything_away(merging, wait):

@@ -11,20 +11,23 @@ import warnings
 
 import numpy as np
 import pytest
+from napari.qt import get_current_stylesheet
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox, QSpinBox
+from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 
 from napari_cam_feedback import retune as retune_package
 from napari_cam_feedback.project import Project
 from napari_cam_feedback.retune import RetuneConfig, RetuneStep, judge
 from napari_cam_feedback.retune import front as retune_front
 from napari_cam_feedback.widgets.comparison import LAYER_NAMES
-from napari_cam_feedback.widgets.config_form import ConfigForm
+from napari_cam_feedback.widgets.config_form import ConfigForm, extras
 from napari_cam_feedback.widgets.layers import MASK, find_layer
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
 from napari_cam_feedback.widgets.retune_run import time_left
+from napari_cam_feedback.widgets.retune_settings import COMMON_SETTINGS
 from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget
+from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
 
 pytest_plugins = ["widget_fixtures"]
@@ -341,6 +344,8 @@ def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, m
     wait(lambda: not session.jobs.running(JOB))
     assert widget.start_button.isEnabled()
     assert not widget.result_box.isVisibleTo(widget)
+    assert not widget.plot.loss_names
+    assert not widget.plot.isVisibleTo(widget)
 
 
 @pytest.mark.usefixtures("improving")
@@ -352,7 +357,147 @@ def test_another_project_before_the_decision_leaves_the_record_and_the_model(doc
     session.open(prepare(other, session.classifier))
     assert widget.run is None
     wait(lambda: list(project.folder.glob("runs/*/model.safetensors")))
+    (record,) = project.folder.glob("runs/*")
+    wait(lambda: widget.status.text() == f"The retune of v001 by auto was neither kept nor discarded; it is in {record}.")
     assert [version.id for version in project.versions] == ["v001"]
+
+
+@pytest.mark.usefixtures("improving")
+def test_another_project_takes_the_plot_of_a_run_that_was_decided_on(docked, wait, files):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    assert widget.plot.loss_names
+    other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
+    session.open(prepare(other, session.classifier))
+    assert not widget.plot.loss_names
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the person is asked, and the answer, no at first."""
+    found = {"texts": [], "answer": QMessageBox.StandardButton.No}
+
+    def question(parent, title, text, *_):
+        found["texts"].append(text)
+        return found["answer"]
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    return found
+
+
+def other_project(session, qtbot, files):
+    """Make another project, and return the Session dock with it chosen."""
+    other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
+    dock = SessionWidget(session.viewer)
+    qtbot.addWidget(dock)
+    dock.choose_project(other.folder)
+    return dock, other
+
+
+def test_another_project_is_loaded_only_if_the_person_agrees_that_the_run_is_stopped(
+    docked, wait, monkeypatch, files, qtbot, asked
+):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    dock, other = other_project(session, qtbot, files)
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.plot.loss_names)
+    dock.load_button.click()
+    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nLoad all the same?"]
+    assert not session.jobs.running("load")
+    assert session.jobs.running(JOB)
+    asked["answer"] = QMessageBox.StandardButton.Yes
+    dock.load_button.click()
+    wait(lambda: session.project.folder == other.folder)
+    assert len(asked["texts"]) == 2
+    wait(lambda: not session.jobs.running(JOB))
+
+
+@pytest.mark.usefixtures("improving")
+def test_another_project_is_loaded_only_if_the_person_leaves_a_result_undecided(docked, wait, files, qtbot, asked):
+    session, widget = docked
+    dock, _ = other_project(session, qtbot, files)
+    run_to_result(session, widget, wait)
+    dock.load_button.click()
+    (text,) = asked["texts"]
+    assert text.startswith("The retune of v001 by auto waits for you to keep or discard it;")
+    assert f"its model and its record would be written into {session.project.folder / 'runs'}." in text
+    assert widget.keep_button.isEnabled()
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    dock.load_button.click()
+    assert len(asked["texts"]) == 1
+    wait(lambda: not session.jobs.running("load"))
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_run_that_was_started_while_another_project_loaded_is_asked_about_too(
+    docked, wait, monkeypatch, files, qtbot, asked
+):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    project = session.project
+    dock, _ = other_project(session, qtbot, files)
+    paint_all(session)
+    dock.load_button.click()
+    widget.start_button.click()
+    wait(lambda: asked["texts"])
+    wait(lambda: dock.status.text() == "Nothing was loaded; the project that was open still is.")
+    assert session.project is project
+    assert session.jobs.running(JOB)
+
+
+def test_a_copy_of_the_project_is_asked_about_too(docked, wait, monkeypatch, files, qtbot, asked):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    dock, _ = other_project(session, qtbot, files)
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.plot.loss_names)
+    dock.open_view.save_as(files.project.with_name("copy"))
+    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nCopy all the same?"]
+    assert not files.project.with_name("copy").exists()
+
+
+@pytest.mark.usefixtures("improving")
+def test_the_dock_says_which_version_a_retune_begins_with_and_which_one_a_result_came_from(docked, wait):
+    session, widget = docked
+    assert widget.version_label.text() == "The retune begins with v001, the version in use."
+    run_to_result(session, widget, wait)
+    assert widget.version_label.text() == "The result below came from v001, by auto."
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert widget.version_label.text() == "The retune begins with v002, the version in use."
+    # A result of a version that is in use no more.
+    run_to_result(session, widget, wait)
+    use(session, "v001")
+    assert widget.version_label.text() == "The result below came from v002, by auto. In use now is v001."
+
+
+def use(session, version):
+    session.project.select(version)
+    session.set_classifier(session.project.classifier(device="cpu"))
+
+
+@pytest.mark.usefixtures("improving")
+def test_what_was_said_of_a_version_goes_when_another_is_used(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert "Kept as v002" in widget.status.text()
+    run_to_result(session, widget, wait)
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    assert "the model is v002 as before" in widget.status.text()
+    # Another target layer is no other version.
+    session.set_classifier(session.classifier)
+    assert "the model is v002 as before" in widget.status.text()
+    use(session, "v001")
+    assert widget.status.text() == ""
 
 
 def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
@@ -370,6 +515,27 @@ def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
     assert not form.more.isAncestorOf(iterations)
     assert form.more.isAncestorOf(form.editor("learning_rate"))
     assert not form.more.opened
+
+
+def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_narrow_dock(qtbot):
+    form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
+    qtbot.addWidget(form)
+    form.setStyleSheet(get_current_stylesheet())
+    form.more.set_opened(True)
+    form.resize(316, 600)
+    form.show()
+    begun = {}
+    for name in ("iterations", "batch_size", "painted_per_step", "check_every", "strength"):
+        editor = form.editor(name)
+        box, spin = editor.findChild(QCheckBox), editor.findChild(QAbstractSpinBox)
+        box.setChecked(False)
+        begun[name] = spin.value()
+        editor.layout().activate()
+        assert box.width() >= box.sizeHint().width()
+        assert spin.geometry().right() < editor.width()
+        assert editor.geometry().right() < form.width()
+        assert spin.width() >= 80
+    assert begun == {"iterations": 300, "batch_size": 32, "painted_per_step": 8, "check_every": 25, "strength": 1}
 
 
 def test_the_form_gives_back_what_is_put_in(qtbot):
@@ -415,7 +581,7 @@ def test_the_form_edits_names_and_a_file(qtbot):
 def test_settings_of_a_method_are_shown_with_that_method_only(docked, method, shown):
     _, widget = docked
     form = widget.choice.form
-    special = {name for name, field in RetuneConfig.model_fields.items() if field.json_schema_extra}
+    special = {name for name, field in RetuneConfig.model_fields.items() if "methods" in extras(field)}
     widget.choice.method_box.setCurrentText(method)
     assert {name for name in special if not form.editor(name).isHidden()} == shown
     assert not form.editor("freeze").isHidden()
@@ -442,7 +608,7 @@ def test_settings_are_shown_where_another_setting_needs_them_and_are_of_no_effec
 
 def test_every_setting_says_of_known_methods_and_settings_only_that_they_use_it():
     for field in RetuneConfig.model_fields.values():
-        said = field.json_schema_extra or {"methods": [], "with": {}}
+        said = {"methods": [], "with": {}, **extras(field)}
         assert set(said["methods"]) <= set(retune_package.METHODS)
         assert set(said["with"]) <= set(RetuneConfig.model_fields)
 
@@ -511,6 +677,9 @@ def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, 
     stopped = stop_after(session, widget, wait)
     assert not widget.continue_button.isHidden()
     assert "continue the run" in widget.hint.text()
+    looked, last = stopped.snapshot.iteration, stopped.history[-1]["iteration"]
+    goes_on = f"Continue goes on from iteration {looked}, where it was last measured."
+    assert (goes_on in widget.status.text()) is (looked < last)
     # What is set and painted meanwhile is for the next run.
     widget.choice.form.set_values({"iterations": 3})
     widget.choice.method_box.setCurrentText("rrr")
@@ -647,6 +816,7 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     wait(lambda: widget.run.comparison is not None and widget.run.result is not best)
     taken = widget.run.result
     assert (taken.selected_iteration, taken.after.iteration) == (2, 2)
+    assert widget.status.text().endswith("the model is that of iteration 2.")
     # All measures are there, as for the best.
     assert taken.after.held_out.random_flip_rate is not None
     state = best.checkpoints[1].state

@@ -302,7 +302,22 @@ def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, fi
     assert [layer.name for layer in viewer.layers] == ["image", "CAM", "irrelevant"]
     assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(session.index))
     assert any(name.startswith("Browse") for name in viewer.window.dock_widgets)
+    # Once more, over what is open: the dark image does not stay on top.
+    before = session.project
+    viewer.open_sample("napari-cam-feedback", "tag-digits")
+    wait(lambda: session.project is not before and session.inspection is not None, 60)
+    assert [layer.name for layer in viewer.layers] == ["image", "CAM", "irrelevant"]
     session.close()
+
+
+def test_docks_from_napari_s_menu_are_tabs(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    docks = [
+        viewer.window.add_plugin_dock_widget("napari-cam-feedback", name)[0] for name in ("Session", "Browse", "Suggest")
+    ]
+    window = docks[0].parent()
+    qtbot.waitUntil(lambda: all(len(window.tabifiedDockWidgets(dock)) >= 2 for dock in docks))
+    session_of(viewer).close()
 
 
 def _small_sample(monkeypatch, files):

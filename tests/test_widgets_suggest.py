@@ -137,6 +137,7 @@ def test_rejecting_is_remembered_and_leaves_no_mask(docked, wait):
     wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
     assert key not in session.painted()
     assert len(widget.study.keys()) == left - 1
+    assert page.status.text() == "1 proposal was rejected."
     page.button.click()
     wait(lambda: not session.jobs.running(PROPOSE))
     left = widget.study.keys()
@@ -155,3 +156,40 @@ def test_all_that_are_left_can_be_accepted_at_once(docked, wait):
     assert all(masks.info(key)["author"].startswith("proposed by ") for key in keys)
     assert widget.proposals.layer is None
     assert not widget.proposals.all_button.isVisible()
+    assert widget.proposals.status.text() == f"{len(keys)} masks were accepted."
+
+
+def test_a_proposal_that_is_not_shown_cannot_be_answered(docked, wait, qtbot):
+    session, widget = docked
+    page = widget.proposals
+    page.count.setValue(4)
+    propose(session, widget, wait)
+    key, keys = page.key, widget.study.keys()
+    without = next(n for n, other in enumerate(session.dataset.keys) if other not in keys)
+    session.go_to(without)
+    assert page.layer is None
+    assert not page.accept_button.isEnabled()
+    assert not page.reject_button.isEnabled()
+    assert page.about.text().startswith("No mask is proposed for the image that is shown.")
+    # By key and by a script neither.
+    qtbot.keyClick(page, "a")
+    page.accept()
+    page.reject()
+    assert not session.jobs.running(ANSWER)
+    assert widget.study.keys() == keys
+    page.skip_button.click()
+    assert (session.key, page.key) == (key, key)
+    assert page.layer is not None
+    assert page.accept_button.isEnabled()
+    assert f"1 of {len(keys)}</b>" in page.about.text()
+    page.skip_button.click()
+    assert page.key == keys[1]
+    assert not page.layer.editable
+    # Walking back shows it again.
+    session.go_to(without)
+    session.go_to(session.dataset.index_of(keys[1]))
+    assert page.shown
+    # On the image of another proposal, that one is shown and answered.
+    session.go_to(session.dataset.index_of(keys[2]))
+    assert page.key == keys[2]
+    assert page.accept_button.isEnabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -239,6 +240,67 @@ def test_the_proposed_name_is_one_that_is_not_there_yet(docked, files):
     assert docked.form.out.path.name == "data-small-gap-2.safetensors"
     docked.form.choose(files.data, model="torchvision:resnet18")
     assert docked.form.out.path.name == "data-resnet18.safetensors"
+
+
+def test_after_a_stop_the_axis_ends_with_the_last_epoch(docked, wait, monkeypatch):
+    slowly(monkeypatch)
+    docked.start_button.click()
+    wait(lambda: docked._step is not None and docked._step.epoch > 3)
+    assert docked.plot.losses.last_x == 10_000
+    docked.stop_button.click()
+    wait(ended(docked))
+    last = docked.trained.training.steps[-1].epoch
+    assert [chart.last_x for chart in docked.plot.charts] == [last, last]
+
+
+def test_the_curves_say_where_all_layers_begin_to_learn_and_which_epoch_is_best(docked, files, wait):
+    docked.form.choose(files.data, model=files.model)
+    docked.start_button.click()
+    wait(ended(docked))
+    best = docked.trained.training.result.info["training"]["epoch"]
+    for chart in docked.plot.charts:
+        assert {name: mark.x for name, mark in chart.marks.items()} == {"all layers learn": 1.5, "best": best}
+    docked.plot.resize(320, 165)
+    picture = docked.plot.grab().toImage()
+    colours = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
+    assert docked.plot.losses.marks["best"].colour.lower() in colours
+    docked.plot.clear()
+    assert not docked.plot.losses.marks
+
+
+def test_the_next_training_is_not_to_replace_the_last_one(docked, wait, monkeypatch, files):
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: pytest.fail("asked"))
+    for number in (2, 3):
+        docked.start_button.click()
+        wait(ended(docked))
+        assert docked.form.out.path == files.project / f"m-{number}.safetensors"
+    assert docked.trained.order.out == files.project / "m-2.safetensors"
+
+
+def test_the_model_that_a_training_starts_from_is_not_replaced(docked, files, monkeypatch):
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: pytest.fail("asked"))
+    docked.form.choose(files.data, model=files.model, out=files.model.parent / "." / files.model.name)
+    before = files.model.read_bytes()
+    docked.start_button.click()
+    assert "is the model that the training starts from; save the new one under another name" in docked.error.text()
+    assert docked._machine.phase is Phase.IDLE
+    assert files.model.read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_told_of_before_the_training(docked, files):
+    (files.project.parent / "file").write_text("")
+    docked.form.out.set_path(files.project.parent / "file" / "m.safetensors")
+    docked.start_button.click()
+    assert "Could not write" in docked.error.text()
+    assert docked._machine.phase is Phase.IDLE
+
+
+def test_what_was_said_of_the_split_still_stands_when_the_training_has_ended(docked, files, wait):
+    shutil.rmtree(files.data / "val")
+    docked.start_button.click()
+    wait(ended(docked))
+    assert "The dataset has no split val" in docked.status.text()
+    assert not docked.status.isHidden()
 
 
 def test_the_trained_model_opens_in_the_session_with_its_images(make_napari_viewer, files, wait):

@@ -156,7 +156,7 @@ def run_demo(
     models = {"before": classifier, "after": result.classifier}
     versions = compare_models(models, dataset, seed=seed)
     comparison = Comparison(*versions.evaluations)
-    save_run(folder / "run", result, comparison)
+    save_run(folder / "run", result, comparison, masks=project.masks)
     project.keep(result, comparison)
     command = f"napari-cam-feedback demo {sample} --seed {seed} --masks {masks} --out {folder.name}"
     facts = report_facts(models, dataset, seed=seed, command=command.split())

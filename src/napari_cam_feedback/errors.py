@@ -95,6 +95,25 @@ class StorageError(FeedbackError):
     """A file could not be written or read (full disk, missing rights)."""
 
 
+class ImagesMoved(DataError):
+    """The images of a project are not where they were.
+
+    Parameters
+    ----------
+    folder : str
+        The project's.
+    images : str
+        Where the images were.
+    """
+
+    def __init__(self, folder: str, images: str) -> None:
+        super().__init__(
+            f"The images of the project {folder} are no longer in {images}; put them back, or say where they are now: "
+            f"napari-cam-feedback project images {folder} NEW_PLACE."
+        )
+        self.folder, self.images = folder, images
+
+
 class RetuneError(FeedbackError):
     """A retune could not start or could not be finished."""
 

@@ -76,6 +76,8 @@ def import_(
         others.insert(0, f"{count} of other splits than {split}, and left out.")
     for line in others:
         remark(line)
+    if found.other_size:
+        remark("--resize brings masks of another size to their image's")
     out.print(f"{first} Folder: {store.folder}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "other_split": elsewhere, "out": str(store.folder)})
     if stopped:
@@ -84,7 +86,9 @@ def import_(
         what = "its dictionary is empty" if source.suffix.lower() in PICKLES else "nothing in it could be one"
         raise MaskError(f"There are no masks in {source}: {what}; name another file or folder.")
     if not (result.written or result.same or result.kept):
-        raise MaskError(f"None of the masks in {source} could be used; see above, and check --split and the names.")
+        raise MaskError(
+            f"None of the masks in {source} could be used; see above, and check their names, or --split for numbers."
+        )
 
 
 def export(

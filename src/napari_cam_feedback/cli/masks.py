@@ -10,16 +10,14 @@ import typer
 from napari_cam_feedback.cli import mask_files, proposals
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
-from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.options import Commands, Data, Device, Json, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, show_skipped, write_json
 from napari_cam_feedback.errors import DataError
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
 
-masks = typer.Typer(
-    help="Make irrelevance masks without painting; bring in, hand out and merge masks.", no_args_is_help=True
-)
+masks = Commands(help="Make irrelevance masks without painting; bring in, hand out and merge masks.", no_args_is_help=True)
 
 
 @takes_model_options()

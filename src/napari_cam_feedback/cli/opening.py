@@ -86,7 +86,7 @@ def _beside(source: Source, options: ModelOptions, classifier: Classifier) -> li
 
 
 def open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:
-    """Open the masks in a folder; None where none was named.
+    """Open the masks in a folder, or those of a project; None where none was named.
 
     Raises
     ------
@@ -94,12 +94,13 @@ def open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:
         There is no such folder, or none of its masks belongs to an image of the dataset.
     """
     from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.project import ProjectFolder
 
     if folder is None:
         return None
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; name the folder that holds the masks.")
-    store = MaskStore(folder)
+    store = MaskStore(folder / "masks" if ProjectFolder.exists(folder) else folder)
     if not any(key in store for key in dataset.keys):
         raise DataError(
             f"None of the masks in {folder} belongs to an image of the dataset; "

@@ -161,13 +161,51 @@ def takes_model_options(
             said = {name: values.pop(name) for name in shared}
             function(**values, options=model_options(**said))
 
-        command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
-        # Typer reads the options off the signature; the function's own annotations name types that it does not know.
-        command.__annotations__ = {}
-        command.__signature__ = inspect.Signature([*own, *shared.values()])  # type: ignore[attr-defined]
-        return command
+        return _as_command(command, function, [*own, *shared.values()])
 
     return decorate
+
+
+class Commands(typer.Typer):
+    """A group of commands. All take ``--seed`` and ``--device``, as the others do: scripts may give them everywhere.
+
+    Where a command draws and computes nothing, they change nothing, and its help does not mention them.
+    """
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Return a decorator that adds a function as a command."""
+        add = super().command(name, **options)
+        return lambda function: add(_with_common(function))
+
+
+def _with_common(function: Callable[..., None]) -> Callable[..., None]:
+    if hasattr(function, "__signature__"):  # made here
+        own = dict(function.__signature__.parameters)
+    else:
+        own = {name: p.replace(annotation=hint, kind=p.KEYWORD_ONLY) for name, p, hint in _parameters(function)}
+    common = {"seed": (int, 0), "device": (str, "auto")}
+    missing = {
+        name: inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, typer.Option(hidden=True)]
+        )
+        for name, (kind, default) in common.items()
+        if name not in own
+    }
+
+    def command(**values: Any) -> None:
+        function(**{name: value for name, value in values.items() if name not in missing})
+
+    return _as_command(command, function, [*own.values(), *missing.values()])
+
+
+def _as_command(
+    command: Callable[..., None], function: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
+    # Typer reads the options off the signature; the function's own annotations name types that it does not know.
+    command.__annotations__ = {}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def _parameters(function: Callable[..., Any]) -> list[tuple[str, inspect.Parameter, Any]]:

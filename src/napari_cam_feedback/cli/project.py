@@ -9,7 +9,7 @@ import typer
 
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
-from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
+from napari_cam_feedback.cli.options import Commands, Data, Device, Json, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, remark, show_table, write_json
 from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
     from napari_cam_feedback.project import ProjectFolder
 
-project = typer.Typer(help="The versions of a feedback project; copying it; those opened last.", no_args_is_help=True)
+project = Commands(help="The versions of a feedback project; copying it; those opened last.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="The project's folder.", show_default=False)]
 VersionId = Annotated[str, typer.Argument(help="A version, as v002.", show_default=False)]
@@ -98,6 +98,38 @@ def select(folder: Folder, version: VersionId, json_file: Json = None) -> None:
     opened.select(version)
     out.print(f"{version} is the current version now.", markup=False, highlight=False)
     write_json(json_file, {"current": version})
+
+
+@project.command("keep")
+def keep(
+    folder: Folder,
+    run: Annotated[Path, typer.Argument(help="The folder that retune wrote.", show_default=False)],
+    parent: Annotated[
+        str | None, typer.Option(help="The version that was retuned.", show_default="the one that the run began with")
+    ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the model's own code, where it has some.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Make the model of a retune a version of the project, and the current one."""
+    from napari_cam_feedback.project import ProjectFolder, keep_run
+
+    version = keep_run(ProjectFolder(folder), run, parent=parent, trust=trust)
+    out.print(f"Kept as {version.id}, made from {version.parent}.", markup=False, highlight=False)
+    write_json(json_file, {"current": version.id, "parent": version.parent})
+
+
+@project.command("images")
+def images(
+    folder: Folder,
+    data: Annotated[Path, typer.Argument(help="Where its images are now.", show_default=False)],
+    json_file: Json = None,
+) -> None:
+    """Say that a project's images were moved, and where to."""
+    from napari_cam_feedback.project import Project
+
+    opened = Project.move_images(folder, data)
+    out.print(f"Images: {opened.dataset_path}", markup=False, highlight=False)
+    write_json(json_file, {"dataset": str(opened.dataset_path)})
 
 
 @project.command("delete")

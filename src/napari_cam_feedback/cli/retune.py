@@ -66,7 +66,7 @@ def retune(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", show_default="0")] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the stopped run in --out, with the same model, data and masks."),
+        typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data."),
     ] = False,
     device: Device = "auto",
     devices: Devices = 1,
@@ -97,8 +97,14 @@ def retune(
         opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
         classifier, dataset = opened.classifier, opened.dataset
         store = open_masks(masks, dataset)
-        painted = _some_masks(store, dataset, n_masks, chosen.seed)
-    keeper = SnapshotKeeper(out_dir, chosen) if fabric.is_global_zero else None
+        of_run = open_masks(_masks_beside(config), dataset) if masks is None else None
+        painted = _some_masks(store if of_run is None else of_run, dataset, n_masks, chosen.seed)
+    if of_run is not None:
+        if fabric.is_global_zero:
+            remark(f"The masks are those of that run, {of_run.folder}.")
+        # Judged by what the data bring along, as far as they do, as the run was.
+        store = None if dataset.has_known_masks else of_run
+    keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
     with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar, stop_on_interrupt() as stop:
         steps = start_retune(
             classifier,
@@ -119,7 +125,8 @@ def retune(
         )
     if keeper is None:
         return
-    save_run(out_dir, result, comparison, extra={"command": shlex.join(sys.argv)})
+    extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
+    save_run(out_dir, result, comparison, masks=painted, extra=extra)
     keeper.end(result.snapshot)
     # The comparison reads every labelled image, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
@@ -142,10 +149,12 @@ class SnapshotKeeper:
         The run's.
     config : RetuneConfig
         Its settings, written beside.
+    masks : dict
+        Its masks, written beside.
     """
 
-    def __init__(self, folder: Path, config: RetuneConfig) -> None:
-        self._folder, self._config = folder, config
+    def __init__(self, folder: Path, config: RetuneConfig, masks: dict[str, np.ndarray]) -> None:
+        self._folder, self._config, self._masks = folder, config, masks
         self._written = 0.0
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -163,8 +172,11 @@ class SnapshotKeeper:
 
     def _write(self, snapshot: Snapshot) -> None:
         from napari_cam_feedback.files import write_json as write
+        from napari_cam_feedback.project.runs import MASKS, copy_masks
         from napari_cam_feedback.retune import save_snapshot
 
+        if not (self._folder / MASKS).exists():
+            copy_masks(self._masks, self._folder / MASKS, self._masks)
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
         save_snapshot(snapshot, self._folder / SNAPSHOT)
 
@@ -176,6 +188,14 @@ def _run_to_resume(folder: Path, *said: object) -> Path:
     if not (folder / SNAPSHOT).is_file():
         raise ConfigError(f"There is no stopped run in {folder}; name its folder with --out, or leave out --resume.")
     return folder / "config.json"
+
+
+def _masks_beside(config: Path | None) -> Path | None:
+    """Return the folder of the masks of the run that a file of settings is of; None where it is of none."""
+    if config is None or not any((config.parent / name).is_file() for name in ("result.json", SNAPSHOT)):
+        return None
+    masks = config.parent / "masks"
+    return masks if masks.is_dir() else None
 
 
 def _retune_config(file: Path | None, settings: list[str], method: str | None, seed: int | None) -> Any:
@@ -198,4 +218,5 @@ def _some_masks(store: MaskStore | None, dataset: Dataset, count: int | None, se
 
     if store is None:
         return known_masks(dataset, count, seed=seed)
-    return choose_masks(store, dataset, count, seed=seed)
+    # Of test images, and of those without a label, nothing is learnt.
+    return choose_masks(store, dataset, count, indices=dataset.learnable(), seed=seed)

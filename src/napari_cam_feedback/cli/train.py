@@ -101,7 +101,7 @@ def train(
     from napari_cam_feedback.models.train_record import record_folder
     from napari_cam_feedback.models.train_run import check_model_path
 
-    out_file = check_model_path(out_file, data)
+    out_file = check_model_path(out_file, data, weights)
     there = next((path for path in (out_file, record_folder(out_file)) if path.exists()), None)
     if there is not None and not overwrite:
         raise ConfigError(f"{there} exists; choose another name for the model, or add --overwrite.")

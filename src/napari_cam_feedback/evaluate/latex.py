@@ -115,7 +115,9 @@ def latex_tables(comparison: VersionComparison, command: str | None = None) -> s
 
 
 def _begin(columns: str) -> list[str]:
-    return [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    # Small and close, so that two versions fit a page's width.
+    start = [r"\begin{table}", r"\centering\footnotesize", r"\setlength{\tabcolsep}{4pt}"]
+    return [*start, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
 
 
 def _end(caption: str, label: str) -> Sequence[str]:

@@ -9,6 +9,7 @@ from napari_cam_feedback.feedback.filter_masks import (
     split_threshold,
 )
 from napari_cam_feedback.feedback.mask_files import export_masks
+from napari_cam_feedback.feedback.mask_fitting import FittingMasks, fitting_masks
 from napari_cam_feedback.feedback.mask_import import find_masks, import_masks
 from napari_cam_feedback.feedback.mask_store import MaskStore, read_mask_file
 from napari_cam_feedback.feedback.merge import compare_masks, merge_into, merge_masks
@@ -21,6 +22,7 @@ from napari_cam_feedback.feedback.suggest_signals import SuggestWeights
 __all__ = [
     "KINDS",
     "FilterMask",
+    "FittingMasks",
     "KnownMasks",
     "MapCluster",
     "MaskStore",
@@ -36,6 +38,7 @@ __all__ = [
     "export_masks",
     "filter_masks",
     "find_masks",
+    "fitting_masks",
     "import_masks",
     "known_masks",
     "merge_into",

@@ -234,7 +234,7 @@ def export_masks(
     Raises
     ------
     ConfigError
-        There is no such kind.
+        There is no such kind, or the folder is not empty or lies among the masks.
     MaskError
         A mask cannot be read.
     StorageError
@@ -242,6 +242,9 @@ def export_masks(
     """
     if kind not in KINDS:
         raise ConfigError(f"Masks cannot be written as {kind!r}; choose one of {', '.join(KINDS)}.")
+    if isinstance(masks, MaskStore) and path.resolve().is_relative_to(masks.folder.resolve()):
+        # They would be found there as masks of images of other names.
+        raise ConfigError(f"{path} lies among the masks themselves; choose a place outside of {masks.folder}.")
     written: list[str] = []
 
     def steps() -> Iterator[tuple[str, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,31 @@ class FoundMasks:
 
     Attributes
     ----------
-    masks : dict
+    masks : mapping
         Key to (H, W) bool, of the image's size; several masks of one image are joined.
     unmatched : dict
         Names that fit no image, and why.
     refused : dict
         Names whose mask cannot be used, and why.
+    other_size : list of str
+        Those of them whose mask is of another size than its image, and could be resized.
     empty : list of str
         Keys of images whose mask has nothing painted.
     """
 
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     unmatched: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    other_size: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+
+    def refuse_size(self, name: str, mask: tuple[int, ...], image: tuple[int, int]) -> None:
+        """Refuse a mask of another size, both (H, W)."""
+        self.other_size.append(name)
+        self.refused[name] = (
+            f"it is {mask[0]}x{mask[1]} pixels and its image {image[0]}x{image[1]}; "
+            "make it the same size, or ask for it to be resized"
+        )
 
 
 @dataclass
@@ -131,7 +142,8 @@ def find_masks(
     MaskError, DataError
         There is nothing of the kind, or it cannot be read at all.
     """
-    found, matcher = FoundMasks(), NameMatcher(dataset, split)
+    masks: dict[str, np.ndarray] = {}
+    found, matcher = FoundMasks(masks), NameMatcher(dataset, split)
     for done, (name, read) in enumerate(read_named_masks(path, category=category), 1):
         if stop is not None and stop():
             break
@@ -142,30 +154,24 @@ def find_masks(
             continue
         key = dataset.keys[index]
         try:
-            mask = _fitted(read(), dataset.image_size(index), resize)
+            mask, size = read(), dataset.image_size(index)
         except (MaskError, DataError) as error:
             found.refused[str(name)] = str(error).rstrip(".")
             continue
+        if mask.shape != tuple(size):
+            if not resize:
+                found.refuse_size(str(name), mask.shape, size)
+                continue
+            mask = resized(mask, size)
         if invert:
             mask = ~mask
-        found.masks[key] = mask | found.masks[key] if key in found.masks else mask
+        masks[key] = mask | masks[key] if key in masks else mask
         if progress is not None:
             progress(done, 0)
-    found.empty = [key for key, mask in found.masks.items() if not mask.any()]
+    found.empty = [key for key, mask in masks.items() if not mask.any()]
     for key in found.empty:
-        del found.masks[key]
+        del masks[key]
     return found
-
-
-def _fitted(mask: np.ndarray, size: tuple[int, int], resize: bool) -> np.ndarray:
-    if mask.shape == tuple(size):
-        return mask
-    if not resize:
-        raise MaskError(
-            f"it is {mask.shape[0]}x{mask.shape[1]} pixels and its image {size[0]}x{size[1]}; "
-            "make it the same size, or ask for it to be resized (--resize)"
-        )
-    return resized(mask, size)
 
 
 def import_masks(found: FoundMasks, store: MaskStore, *, author: str | None = None) -> ImportedMasks:

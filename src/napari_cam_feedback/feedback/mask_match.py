@@ -97,7 +97,7 @@ class NameMatcher:
 
     def _numbered(self, number: int) -> int:
         if self._split is None:
-            raise DataError("it is numbered; say which split's images the numbers count (--split)")
+            raise DataError("it is numbered; name it after its image, or say which split's images the numbers count")
         if not 0 <= number < len(self._indices):
             raise DataError(f"the split {self._split} has the images 0 to {len(self._indices) - 1} only")
         return int(self._indices[number])

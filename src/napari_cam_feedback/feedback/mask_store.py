@@ -136,6 +136,21 @@ class MaskStore(Mapping[str, np.ndarray]):
             raise MaskError(leak)
         return read_mask_file(found)
 
+    def size(self, key: str) -> tuple[int, int]:
+        """Return a mask's (H, W), from its file's header alone; raises as reading the mask does."""
+        with self._lock:
+            if key in self._unsaved:
+                height, width = self[key].shape
+                return height, width
+            found = self._find(key)
+            if found is None:
+                raise KeyError(key)
+            leak = self._leak(found)
+        if leak is not None:
+            raise MaskError(leak)
+        with _reading(found), Image.open(found) as image:
+            return image.height, image.width
+
     def __iter__(self) -> Iterator[str]:
         with self._lock:
             keys = set(self._files) | {key for key, (mask, *_) in self._unsaved.items() if mask.any()}
@@ -277,11 +292,16 @@ def read_mask_file(path: Path) -> np.ndarray:
     MaskError
         The file is broken.
     """
+    with _reading(path), Image.open(path) as image:
+        if image.mode not in {"1", "L", "F"} and not image.mode.startswith("I"):
+            # Not to gray, which rounds faint colours away; alpha goes.
+            return (np.asarray(image.convert("RGB")) != 0).any(axis=2)
+        return np.asarray(image) != 0
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            if image.mode not in {"1", "L", "F"} and not image.mode.startswith("I"):
-                # Not to gray, which rounds faint colours away; alpha goes.
-                return (np.asarray(image.convert("RGB")) != 0).any(axis=2)
-            return np.asarray(image) != 0
+        yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"The mask {path} cannot be read; restore it, or remove it and paint again.") from error

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from napari_cam_feedback.errors import ConfigError, MaskError
+from napari_cam_feedback.feedback.mask_fitting import FittingMasks
 from napari_cam_feedback.feedback.mask_store import MaskStore
 
 Choice = Literal["mine", "theirs", "union", "intersection", "newest"]
@@ -127,7 +128,7 @@ def compare_masks(
     Parameters
     ----------
     mine, theirs : mapping
-        Key to (H, W) bool: `MaskStore`, or what `find_masks` found.
+        Key to (H, W) bool: `MaskStore`, or what `find_masks` or `fitting_masks` found.
     progress : callable, optional
         Takes images done and images in all.
     stop : callable, optional
@@ -202,7 +203,7 @@ def _side(masks: Mapping[str, np.ndarray], name: str, mask: np.ndarray) -> Side:
 
 def _about(masks: Mapping[str, np.ndarray], name: str) -> tuple[str | None, str | None]:
     """Return author and time of a mask."""
-    if not isinstance(masks, MaskStore):
+    if not isinstance(masks, MaskStore | FittingMasks):
         return None, None
     info = masks.info(name)
     time = info.get("time")
@@ -351,8 +352,8 @@ def _chosen(found: MaskDifferences, conflicts: str | None, choices: Mapping[str,
         if choice in ("union", "intersection") and conflict.iou is None:
             one, other = ("x".join(map(str, side.size)) for side in (conflict.mine, conflict.theirs))
             raise MaskError(
-                f"The masks of {key} have {one} and {other} pixels, so that they cannot be joined; choose one of them "
-                f"(--choose {key}=mine or theirs)."
+                f"The masks of {key} have {one} and {other} pixels, so that they cannot be joined; choose mine or theirs "
+                "for this image."
             )
         chosen[key] = choice
     return chosen

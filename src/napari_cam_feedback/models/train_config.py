@@ -35,7 +35,7 @@ class TrainConfig(BaseModel):
         le=10_000,
         title="Head epochs",
         description=f"Passes before those, in which only the new head learns; empty: {HEAD_EPOCHS} from a model, else 0.",
-        json_schema_extra=_TRANSFER,
+        json_schema_extra={**_TRANSFER, "begin": HEAD_EPOCHS},
     )
     batch_size: int = Field(64, ge=2, le=4096, title="Batch size", description="Images a step.")
     learning_rate: float = Field(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, ModelError
+from napari_cam_feedback.files import check_writable
 from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, resolve
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
@@ -148,7 +149,9 @@ class Training:
         return folder
 
 
-def check_model_path(path: str | os.PathLike[str], data: str | os.PathLike[str]) -> Path:
+def check_model_path(
+    path: str | os.PathLike[str], data: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
+) -> Path:
     """Return the path of a model to write.
 
     Parameters
@@ -157,18 +160,30 @@ def check_model_path(path: str | os.PathLike[str], data: str | os.PathLike[str])
         Of the model.
     data : path
         The images.
+    weights : path, optional
+        What the training starts from.
 
     Raises
     ------
     ConfigError
-        It has another ending than ours, or lies among the images, where its record would be taken for a class.
+        It has another ending than ours; it lies among the images, where its record would be taken for a class; or it is the
+        file that the training starts from, without which it could not be repeated.
+    StorageError
+        It cannot be written.
     """
     found, images = Path(path).expanduser(), Path(data).expanduser()
     if found.suffix != SUFFIX:
         raise ConfigError(f"--out must end in {SUFFIX}, not {found.name}.")
     if images.is_dir() and found.absolute().parent.resolve().is_relative_to(images.resolve()):
         raise ConfigError(f"{found} lies among the images of {images}; choose a folder outside of it for the model.")
+    if weights is not None and found.exists() and _same(found, Path(weights).expanduser()):
+        raise ConfigError(f"{found} is the model that the training starts from; save the new one under another name.")
+    check_writable(found)
     return found
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
 
 
 def open_training(

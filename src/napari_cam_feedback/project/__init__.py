@@ -1,8 +1,19 @@
 """A feedback project: a folder with a reference to the data, the classifier's versions, masks and runs."""
 
+from napari_cam_feedback.project.keeping import keep_run
 from napari_cam_feedback.project.lineage import TreeRow, describe_version, lineage
 from napari_cam_feedback.project.project import Project
 from napari_cam_feedback.project.runs import save_run
 from napari_cam_feedback.project.versions import PROJECT_FILE, ProjectFolder, Version
 
-__all__ = ["PROJECT_FILE", "Project", "ProjectFolder", "TreeRow", "Version", "describe_version", "lineage", "save_run"]
+__all__ = [
+    "PROJECT_FILE",
+    "Project",
+    "ProjectFolder",
+    "TreeRow",
+    "Version",
+    "describe_version",
+    "keep_run",
+    "lineage",
+    "save_run",
+]

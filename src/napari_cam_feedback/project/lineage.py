@@ -56,4 +56,6 @@ def describe_version(version: Version) -> str:
         return version.origin
     if version.iterations is None:
         return version.method
+    if version.iterations == 0:
+        return f"{version.method}, unchanged: nothing better was found"
     return f"{version.method}, {version.iterations} {'iteration' if version.iterations == 1 else 'iterations'}"

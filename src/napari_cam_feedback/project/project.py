@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data import Dataset, open_dataset
-from napari_cam_feedback.errors import ModelError, StorageError
+from napari_cam_feedback.errors import DataError, ImagesMoved, ModelError, StorageError
 from napari_cam_feedback.evaluate import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
 from napari_cam_feedback.project.copying import copy_project, reference_to
 from napari_cam_feedback.project.runs import save_run
-from napari_cam_feedback.project.versions import ProjectFolder, State, Version, now, read_state
+from napari_cam_feedback.project.versions import ProjectFolder, State, Version, now, read_state, removed_on_failure
 from napari_cam_feedback.retune import RetuneResult
 
 
@@ -92,20 +88,49 @@ class Project(ProjectFolder):
         ------
         StorageError
             There is no project, or its file is broken or from a newer version.
+        ImagesMoved
+            Its dataset is not where it was.
         DataError
             Its dataset cannot be opened.
         """
         folder = Path(folder).absolute()
         state = read_state(folder)
         if dataset is None:
-            # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is
-            # loaded; until then masks and other versions can be seen.
-            header: dict[str, Any] = {}
-            with suppress(ModelError):
-                header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
-            source = os.path.normpath(folder / state.dataset)
-            dataset = open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
+            source = Path(os.path.normpath(folder / state.dataset))
+            if not source.exists():
+                raise ImagesMoved(str(folder), str(source))
+            dataset = _open_images(folder, state, source)
         return cls(folder, dataset, state)
+
+    @classmethod
+    def move_images(cls, folder: str | os.PathLike[str], images: str | os.PathLike[str]) -> Project:
+        """Note that a project's images lie elsewhere now, and open it.
+
+        Parameters
+        ----------
+        folder : path
+            Where the project is.
+        images : path
+            Where the images are now.
+
+        Raises
+        ------
+        StorageError
+            There is no project, its file is broken or cannot be written, or it would lie among the images.
+        DataError
+            There is no dataset, or none of the painted images is in it, so that it is another one.
+        """
+        folder = Path(folder).absolute()
+        state = read_state(folder)
+        dataset = _open_images(folder, state, Path(images))
+        project = cls(folder, dataset, state)
+        painted, there = set(project.masks), set(dataset.keys)
+        if painted and not painted & there:
+            raise DataError(
+                f"None of the {len(painted)} painted images of the project is in {images}; choose the place of its own."
+            )
+        project._change(dataset=reference_to(dataset.source or Path(images), folder))
+        return project
 
     def save_as(
         self,
@@ -155,61 +180,41 @@ class Project(ProjectFolder):
         StorageError
             It cannot be written; the project is as it was.
         """
-        with self._lock:
-            parent = self.current.id if parent is None else self.version(parent).id
-            number = 1 + max(int(version.id[1:]) for version in self._state.versions)
-            name = f"v{number:03d}"
-            weights = self.folder / "versions" / f"{name}.safetensors"
-            run = self._save_run(result, comparison, parent, kept=name)
-            try:
-                save_classifier(result.classifier, weights)
-                version = Version(
-                    id=name,
-                    parent=parent,
-                    created=now(),
-                    origin=f"retuned from {parent} by {result.config.method} with {len(result.painted_keys)} masks",
-                    run=run.name,
-                    verdict=result.verdict.name,
-                    method=result.config.method,
-                    iterations=result.selected_iteration,
-                    masks=len(result.painted_keys),
-                    settings=result.config.model_dump(mode="json", exclude_defaults=True, exclude={"method"}),
-                    fingerprint=result.classifier.fingerprint(),
-                )
-                self._change(versions=[*self._state.versions, version], current=name)
-            except BaseException:
-                # A run that says it was kept, and was not, would mislead; and the disk may be full.
-                shutil.rmtree(run, ignore_errors=True)
-                with suppress(OSError):
-                    weights.unlink(missing_ok=True)
-                raise
-            return version
+        config = result.config
+        return self.add_version(
+            self.current.id if parent is None else self.version(parent).id,
+            method=config.method,
+            iterations=result.selected_iteration,
+            masks=len(result.painted_keys),
+            settings=config.model_dump(mode="json", exclude_defaults=True, exclude={"method"}),
+            verdict=result.verdict.name,
+            fingerprint=result.classifier.fingerprint(),
+            save=lambda path: save_classifier(result.classifier, path),
+            record=lambda folder, kept: self._record(folder, result, comparison, parent, kept),
+        )
 
     def discard(self, result: RetuneResult, comparison: Comparison | None = None, *, parent: str | None = None) -> Path:
         """Keep only the record of a run, not its classifier; return the run's folder. Parameters are as of `keep`."""
-        return self._save_run(result, comparison, self.current.id if parent is None else parent, kept=None)
-
-    def _save_run(self, result: RetuneResult, comparison: Comparison | None, parent: str, *, kept: str | None) -> Path:
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        method = re.sub(r"[^a-z0-9]+", "-", result.config.method.lower())
-        folder = self.folder / "runs" / f"{stamp}-{method}"
-        number = 1
-        while folder.exists():
-            number += 1
-            folder = self.folder / "runs" / f"{stamp}-{method}-{number}"
-        extra = {"parent": parent, "kept": kept}
-        try:
-            save_run(folder, result, comparison, extra=extra, weights=False)
-            # The masks of a run are part of it: the person may paint on.
-            for key in dict.fromkeys((*result.painted_keys, *result.held_out_keys)):
-                source = self.masks.file(key)
-                if source is not None:
-                    with atomic_path(folder / "masks" / f"{key}.png") as temporary:
-                        shutil.copyfile(source, temporary)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        folder = self.new_run(result.config.method)
+        with removed_on_failure(folder):
+            self._record(folder, result, comparison, parent, None)
         return folder
+
+    def _record(
+        self, folder: Path, result: RetuneResult, comparison: Comparison | None, parent: str | None, kept: str | None
+    ) -> None:
+        extra = {"parent": self.current.id if parent is None else parent, "kept": kept}
+        save_run(folder, result, comparison, masks=self.masks, extra=extra, weights=False)
+
+
+def _open_images(folder: Path, state: State, source: Path) -> Dataset:
+    """Open a project's dataset."""
+    # The version's order of classes counts, not the alphabet's. One that is lost or broken is said when it is loaded; until
+    # then masks and other versions can be seen.
+    header: dict[str, Any] = {}
+    with suppress(ModelError):
+        header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+    return open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
 
 
 def _author() -> str | None:

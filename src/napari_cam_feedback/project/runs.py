@@ -5,15 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_cam_feedback import __version__
+from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluate import Comparison
+from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import write_json, write_text
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.project.versions import now
 from napari_cam_feedback.retune import RetuneResult
+
+#: Folder of a run's masks.
+MASKS = "masks"
 
 
 def save_run(
@@ -21,10 +30,11 @@ def save_run(
     result: RetuneResult,
     comparison: Comparison | None = None,
     *,
+    masks: Mapping[str, np.ndarray],
     extra: dict[str, Any] | None = None,
     weights: bool = True,
 ) -> None:
-    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``result.json``, ``model.safetensors``, checkpoints.
+    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``masks``, ``result.json``, the model, checkpoints.
 
     Parameters
     ----------
@@ -34,6 +44,8 @@ def save_run(
         The run.
     comparison : Comparison, optional
         Before and after on whole splits, for ``result.json``.
+    masks : mapping
+        Key to (H, W) bool; those that the run learnt from and was judged by are kept with it, since the person may paint on.
     extra : dict, optional
         Further plain values for ``result.json``.
     weights : bool
@@ -48,6 +60,7 @@ def save_run(
     write_json(folder / "config.json", result.config.model_dump(mode="json"))
     write_text(folder / "history.csv", _table(result.history))
     write_text(folder / "painted.csv", _table(result.painted_history))
+    copy_masks(masks, folder / MASKS, (*result.painted_keys, *result.held_out_keys))
     content = {
         **result.to_json(),
         **(extra or {}),
@@ -63,6 +76,32 @@ def save_run(
             # The start is the model that the person has, and the one returned is there already.
             if iteration not in (0, result.selected_iteration):
                 save_classifier(result.classifier_at(iteration), folder / "checkpoints" / f"{iteration:05d}.safetensors")
+
+
+def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str]) -> None:
+    """Copy some masks into a folder of masks, with author and time where they are known.
+
+    Parameters
+    ----------
+    masks : mapping
+        Key to (H, W) bool.
+    folder : path
+        Where to; made if need be.
+    keys : iterable of str
+        Which; those that have no mask any more are left out.
+
+    Raises
+    ------
+    StorageError
+        One cannot be written.
+    """
+    store = MaskStore(folder)
+    with store.batch():
+        for key in dict.fromkeys(keys):
+            about = masks.info(key) if isinstance(masks, MaskStore) else {}
+            # One that is gone or broken by now is no reason to lose the run.
+            with suppress(KeyError, MaskError):
+                store.put(key, masks[key], author=about.get("author") or "", time=about.get("time"))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

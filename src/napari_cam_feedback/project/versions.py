@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -221,6 +224,68 @@ class ProjectFolder:
                     self._change(versions=before)
                 raise StorageError(f"Could not delete {version}: {describe(error)}") from error
 
+    def new_run(self, method: str) -> Path:
+        """Make and return a new folder for the record of a run."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{re.sub(r'[^a-z0-9]+', '-', method.lower())}"
+        folder, number = self.folder / "runs" / name, 1
+        while folder.exists():
+            number += 1
+            folder = self.folder / "runs" / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be made: {describe(error)}") from error
+        return folder
+
+    def add_version(
+        self,
+        parent: str,
+        *,
+        method: str,
+        masks: int,
+        save: Callable[[Path], object],
+        record: Callable[[Path, str], object],
+        **about: Any,
+    ) -> Version:
+        """Add a version made by a retune, and make it the current one.
+
+        Parameters
+        ----------
+        parent : str
+            The version that was retuned.
+        method, masks, **about
+            As of `Version`.
+        save : callable
+            Writes the weights to the path that it is given.
+        record : callable
+            Writes the record of the run into a new folder; takes the folder and the version's id.
+
+        Raises
+        ------
+        StorageError
+            Something cannot be written; the project is as it was.
+        """
+        with self._lock:
+            name = f"v{1 + max(int(version.id[1:]) for version in self._state.versions):03d}"
+            weights, run = self.folder / "versions" / f"{name}.safetensors", self.new_run(method)
+            # A run that says it was kept, and was not, would mislead; and the disk may be full.
+            with removed_on_failure(run), removed_on_failure(weights):
+                record(run, name)
+                save(weights)
+                version = Version(
+                    id=name,
+                    parent=parent,
+                    created=now(),
+                    origin=f"retuned from {parent} by {method} with {masks} masks",
+                    run=run.name,
+                    method=method,
+                    masks=masks,
+                    **about,
+                )
+                self._change(versions=[*self._state.versions, version], current=name)
+            return version
+
     @property
     def remembered(self) -> dict[str, Any]:
         """What `remember` kept: plain JSON values."""
@@ -244,6 +309,20 @@ class ProjectFolder:
 
     def _write(self) -> None:
         write_json(self.folder / PROJECT_FILE, self._state.model_dump(mode="json"))
+
+
+@contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """Remove a file or folder that was just made, where what follows fails."""
+    try:
+        yield
+    except BaseException:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 def now() -> str:

@@ -45,8 +45,7 @@ class Check:
         surroundings of painted images of other classes; else 0.
     familiar : tuple of float, or None
         There, accuracy on and share of changed predictions of composites of the objects learnt from. The held-out ones are
-        few and hang on chance; these are more, and say too much good. The best checkpoint is chosen by both, half and half;
-        the verdict is given by the held-out ones alone.
+        few and hang on chance; these are more, and say too much good. The best checkpoint is chosen by both, half and half.
     marks : float or None
         At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
         (`marks_matter`).
@@ -68,13 +67,17 @@ class Check:
         return self.misled_accuracy if self.familiar is None else (self.misled_accuracy + self.familiar[0]) / 2
 
     @property
+    def lying_flip_rate(self) -> float:
+        """Share of changed predictions there, likewise."""
+        return self.misled_flip_rate if self.familiar is None else (self.misled_flip_rate + self.familiar[1]) / 2
+
+    @property
     def score(self) -> float:
         """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
 
         Plain accuracy counts half, so that a model that knows nothing, and so never changes its mind, is not chosen.
         """
-        flips = self.misled_flip_rate if self.familiar is None else (self.misled_flip_rate + self.familiar[1]) / 2
-        return self.lying_accuracy + 0.5 * self.accuracy - 0.25 * flips
+        return self.lying_accuracy + 0.5 * self.accuracy - 0.25 * self.lying_flip_rate
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""

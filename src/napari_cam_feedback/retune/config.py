@@ -11,9 +11,12 @@ from napari_cam_feedback.errors import ConfigError, not_a_list
 FillName = Literal["mean", "surround", "shuffle", "noise", "inpaint", "crop", "donor"]
 
 
-def _used_by(*methods: str, file: str = "", **settings: object) -> dict[str, Any]:
-    """What a form reads of a field: the methods that use it, or a setting with which any method does; a filter of files."""
-    return {"methods": list(methods), "with": settings, **({"file": file} if file else {})}
+def _used_by(*methods: str, file: str = "", begin: int | None = None, **settings: object) -> dict[str, Any]:
+    """What a form reads: methods that use a field, or a setting with which any does; a filter of files; a first number."""
+    said: dict[str, Any] = {"methods": list(methods), "with": settings}
+    if file:
+        said["file"] = file
+    return said if begin is None else said | {"begin": begin}
 
 
 class RetuneConfig(BaseModel):
@@ -32,6 +35,7 @@ class RetuneConfig(BaseModel):
         le=100_000,
         title="Iterations",
         description="Training steps at most; empty: 300, and more where there are many training images.",
+        json_schema_extra={"begin": 300},
     )
     learning_rate: float = Field(
         1e-3,
@@ -52,6 +56,7 @@ class RetuneConfig(BaseModel):
         le=1024,
         title="Training images a step",
         description="Images that keep the model accurate; empty: 64, 32 for inputs over 48 pixels, 16 over 96.",
+        json_schema_extra={"begin": 32},
     )
     painted_per_step: int | None = Field(
         None,
@@ -59,6 +64,7 @@ class RetuneConfig(BaseModel):
         le=256,
         title="Painted images a step",
         description="Images with a mask in each step; empty: a quarter of the training images.",
+        json_schema_extra={"begin": 8},
     )
     fill: FillName = Field(
         "surround",
@@ -115,7 +121,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         title="Dropped filters",
         description="In dropout: filters set to zero, those most active under the mask; empty: a tenth of them.",
-        json_schema_extra=_used_by("dropout"),
+        json_schema_extra=_used_by("dropout", begin=8),
     )
     augment: bool = Field(
         False,
@@ -144,6 +150,7 @@ class RetuneConfig(BaseModel):
         le=10_000,
         title="Check every",
         description="Steps between two looks at the validation images; empty: 25, and more where there are many iterations.",
+        json_schema_extra={"begin": 25},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
 

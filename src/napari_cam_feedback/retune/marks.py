@@ -11,7 +11,7 @@ from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
 #: Painted images looked at at most, and patches of others tried on each.
-MOST_IMAGES, DONORS = 200, 5
+MOST_IMAGES, DONORS = 50, 5
 #: Fewer painted images say nothing here: their patches may all say the same by chance.
 LEAST_IMAGES = 5
 #: Up to this share of changed predictions, what is painted hardly matters. On samples with 10 and 20 masks it was 0.22 and

@@ -53,6 +53,8 @@ class _Evidence:
     after_flips: float
     margin: float
     where: str
+    #: Measured on what the model has learnt from, at least half.
+    learnt: bool = False
 
     @property
     def gain(self) -> float:
@@ -71,7 +73,8 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     """Judge a retune by two checks.
 
     Validation images that are made to lie decide, since there are many of them. Where lying patches hardly mislead the
-    model, but refilling what is painted on the held-out images does, those decide.
+    model, but refilling what is painted on the held-out images does, those decide. Where surroundings are painted and few
+    objects are held out, those learnt from decide as well, and no more than *improved* is said.
 
     Parameters
     ----------
@@ -96,9 +99,20 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         name, reason = "harmed", f"The model got worse: {numbers}."
     elif found.before_flips <= max(margin, FIXED_FLIP_RATE):
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
+        if not held_out:
+            # One or two patches need not mislead on other images, whatever the model makes of them on their own.
+            reason = f"What is painted hardly misleads the model on other images, and more masks may say more: {numbers}."
+    elif found.learnt and after.misled_accuracy < before.misled_accuracy - 1 / after.held_out.n:
+        reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
+        name = "no effect"
     elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
-        if not held_out:
+        if found.learnt:
+            name, reason = (
+                "improved",
+                f"What surrounds the objects learnt from no longer decides; others may differ: {numbers}.",
+            )
+        elif not held_out:
             # With two masks a model can leave these two patches and still follow all others.
             name, reason = "improved", f"The patches learnt from no longer decide; others may: {numbers}."
         elif before.marks is not None and before.marks <= HARDLY:
@@ -149,6 +163,17 @@ def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
             margin,
             f"{new.n} painted images not learnt from, with what is painted taken out (patches of other images hardly "
             "mislead this model)",
+        )
+    if before.familiar is not None and after.familiar is not None and not _enough(after, held_out):
+        return _Evidence(
+            before.lying_accuracy,
+            after.lying_accuracy,
+            before.lying_flip_rate,
+            after.lying_flip_rate,
+            MARGIN,
+            f"painted objects before the surroundings of other classes (half of it by the {after.held_out.n} held out, "
+            "half by those learnt from)",
+            learnt=True,
         )
     return _Evidence(
         before.misled_accuracy,

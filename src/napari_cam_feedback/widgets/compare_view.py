@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.compare_tables import ClassTable, ConfusionTable, FlipTable
 from napari_cam_feedback.widgets.comparison import ComparisonTable
-from napari_cam_feedback.widgets.parts import fill_scrolling, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts import fill_scrolling, linked_label, narrow, wrapped_label
 
 #: Rows of the list of versions that are seen at once.
 _LIST_ROWS = 4
@@ -56,8 +56,7 @@ class CompareView(QWidget):
         buttons.addWidget(self.stop_button, 1)
         layout.addLayout(buttons)
         self.bar = QProgressBar()
-        self.said = wrapped_label()
-        self.said.setTextFormat(Qt.TextFormat.RichText)
+        self.said = linked_label()
         layout.addWidget(self.bar)
         layout.addWidget(self.said)
 
@@ -113,7 +112,8 @@ class CompareView(QWidget):
         self.flip_view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.flip_view.setSortingEnabled(True)
         self.flip_view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
-        self.flip_view.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        # Its split and class begin a path, and its number ends it.
+        self.flip_view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.tabs.addTab(_under("Which", self.kind_box, self.flip_view), "Changed")
         result.addWidget(self.tabs)
         layout.addWidget(self.result_box)

@@ -16,7 +16,7 @@ from napari_cam_feedback.widgets.compare_view import CompareView
 from napari_cam_feedback.widgets.compare_work import Compared, compare_versions, save_report
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.filter_steps import reporting
-from napari_cam_feedback.widgets.parts import breakable
+from napari_cam_feedback.widgets.parts import link_to
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.state import session_of
 from napari_cam_feedback.widgets.workers import Progress
@@ -24,7 +24,7 @@ from napari_cam_feedback.widgets.workers import Progress
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_feedback.project import Version
+    from napari_cam_feedback.project import Project, Version
 
 JOB, SAVE_JOB = "compare versions", "comparison report"
 OWNER = "versions"
@@ -50,6 +50,7 @@ class CompareWidget(CompareView):
         self.found: Compared | None = None
         self.layers = ComparisonLayers(self._session, self, owner=OWNER)
         self._versions: tuple[str, ...] = ()
+        self._project: Project | None = None
         jobs = self._session.jobs
         self._machine, self._saver = jobs.phase(JOB), jobs.phase(SAVE_JOB)
         self._refresh = self._machine.drive(start=[self.start_button], ready=self._ready)
@@ -98,14 +99,16 @@ class CompareWidget(CompareView):
         project = self._session.project
         versions = () if project is None else project.available
         names = tuple(version.id for version in versions)
-        found = self.found
-        if found is not None and (found.project is not project or not set(found.versions) <= set(names)):
+        found, other = self.found, project is not self._project
+        if other:
+            self._session.jobs.stop(JOB)
+        if other or (found is not None and not set(found.versions) <= set(names)):
             self._session.jobs.stop(SAVE_JOB)
             self._show(None)
             self._say("")
-        if names != self._versions or found is None:
+        if other or names != self._versions or found is None:
             self._fill(versions)
-        self._versions = names
+        self._project, self._versions = project, names
         self.hint.setText(_OPEN_FIRST if project is None else _ONE_VERSION if len(names) < 2 else _CHOOSE)
         self.list.setVisible(len(names) > 1)
         self._show_parts()
@@ -154,8 +157,8 @@ class CompareWidget(CompareView):
             work,
             on_step=self._step,
             on_done=self._done,
-            on_failed=lambda sentence: self._say(escape(sentence)),
-            on_stopped=lambda: self._say("Stopped; nothing was compared."),
+            on_failed=lambda sentence: self._ended(project, escape(sentence)),
+            on_stopped=lambda: self._ended(project, "Stopped; nothing was compared."),
             description="Comparing versions",
         )
 
@@ -173,6 +176,11 @@ class CompareWidget(CompareView):
         # Another project may have been opened meanwhile.
         if self._session.project is found.project:
             self._show(found)
+
+    def _ended(self, project: Project, text: str) -> None:
+        """Say how work ended, unless another project was opened meanwhile."""
+        if self._session.project is project:
+            self._say(text)
 
     def _say(self, text: str) -> None:
         self.said.setText(text)
@@ -294,9 +302,9 @@ class CompareWidget(CompareView):
             SAVE_JOB,
             work,
             on_step=self._step,
-            on_done=lambda page: self._say(f"The report is in {breakable(escape(str(page)))}."),
-            on_failed=lambda sentence: self._say(escape(sentence)),
-            on_stopped=lambda: self._say("Stopped; no report was written."),
+            on_done=lambda page: self._say(f"The report is in {link_to(page)}."),
+            on_failed=lambda sentence: self._ended(found.project, escape(sentence)),
+            on_stopped=lambda: self._ended(found.project, "Stopped; no report was written."),
             description="Writing the report",
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_cam_feedback.evaluate import ComparisonRow
     from napari_cam_feedback.explain import Inspection, Inspector
+    from napari_cam_feedback.explain.targets import Target
     from napari_cam_feedback.widgets.state import Session
 
 OWNER = "comparison"
@@ -29,6 +30,10 @@ OWNER = "comparison"
 LEAST_LIMIT = 0.3
 #: Roles of the comparison layers, and their names unless they are given others.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
+#: So that the two maps can be compared, whatever the person changes of one changes for the other; what does not belong to
+#: a colour scale changes for the difference too.
+_LINKED = ("contrast_limits", "gamma", "colormap")
+_LINKED_FOR_ALL = ("opacity", "blending", "interpolation2d")
 
 # Blue and orange are told apart with any colour vision; the word says the same.
 _COLOURS = {"better": "#4FC3F7", "worse": "#FFB74D"}
@@ -69,7 +74,9 @@ class ComparisonTable(QTableWidget):
         self.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        # In a narrow dock a measure's name is cut, which the tooltip has in full, and never what became of it.
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(30)
         # It lies in a scrolling dock and is shown whole; a bar of its own would catch the wheel.
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
@@ -175,7 +182,8 @@ class Pair:
 class PairInspector:
     """Pairs of inspections, the class being the one that the classifier *before* is asked about.
 
-    It has the `classifier`, `peek` and `get` of an `Inspector`, so that the same loader can drive it.
+    So "predicted" is the class that *before* predicts, of whichever of the two the map is. It has the `classifier`, `peek`
+    and `get` of an `Inspector`, so that the same loader can drive it.
 
     Parameters
     ----------
@@ -196,12 +204,12 @@ class PairInspector:
         """Use this inspection of the classifier before instead of making it anew."""
         self._given = inspection
 
-    def peek(self, index: int, target: int, method: str) -> Pair | None:
+    def peek(self, index: int, target: Target, method: str) -> Pair | None:
         """Return a pair if it is there already; never computes."""
         with self._lock:
             return self._kept.get((index, target, method))
 
-    def get(self, index: int, target: int, method: str) -> Pair:
+    def get(self, index: int, target: Target, method: str) -> Pair:
         """Return a pair, made now if need be; raises what `Inspector.get` raises."""
         from napari_cam_feedback.explain import cam_display
 
@@ -209,9 +217,9 @@ class PairInspector:
         if found is not None:
             return found
         before = self._given
-        if before is None or (before.index, before.target, before.method) != (index, target, method):
+        if before is None or (before.index, _asked(before, target), before.method) != (index, before.target, method):
             before = self.before.get(index, target, method)
-        after = self.after.get(index, target, method)
+        after = self.after.get(index, before.target, method)
         shown = [cam_display(before.map), cam_display(after.map)]
         pair = Pair(before, after, dict(zip(LAYER_NAMES, [*shown, shown[1] - shown[0]], strict=True)))
         with self._lock:
@@ -219,6 +227,12 @@ class PairInspector:
             while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return pair
+
+
+def _asked(inspection: Inspection, target: Target) -> int | None:
+    """Return the class that a target is, for the classifier that an inspection is of."""
+    named = {"predicted": inspection.predicted, "true": inspection.label}
+    return named.get(target) if isinstance(target, str) else target
 
 
 class ComparisonLayers(GridLayers):
@@ -269,7 +283,9 @@ class ComparisonLayers(GridLayers):
             return
         if self._session.inspector is pairs.before:
             pairs.note(inspection)
-        self._ask(pairs, (inspection.index, inspection.target, inspection.method))
+        # The session's class is that of its own classifier, which need not be one of the two.
+        predicted = self._session.target == "predicted" or (self._session.target == "true" and inspection.label is None)
+        self._ask(pairs, (inspection.index, "predicted" if predicted else inspection.target, inspection.method))
 
     def _show(self, found: Pair) -> None:
         self.described.emit(describe_pair(found, self._session.class_names))
@@ -280,6 +296,9 @@ class ComparisonLayers(GridLayers):
             layers = [self._layer(place, found) for place in range(len(LAYER_NAMES))]
             image = self._session.layers.get(IMAGE)
             grid.show(self._owner, layers, self._left, keep=[] if image is None else [image])
+        # Those that are linked already stay as they are; a layer that goes is unlinked by napari.
+        self._session.viewer.layers.link_layers(layers[:2], _LINKED)
+        self._session.viewer.layers.link_layers(layers, _LINKED_FOR_ALL)
 
     def _find(self, role: str) -> Any:
         for layer in find_layers(self._session.viewer, role):

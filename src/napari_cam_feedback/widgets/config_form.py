@@ -181,18 +181,23 @@ def _plain_editor(annotation: Any, field: FieldInfo) -> _Editor | None:
     return _text_editor() if annotation is str else None
 
 
-def _optional_editor(inner: _Editor) -> _Editor:
-    """Wrap an editor: while the box "automatic" is ticked, the value is None and the editor hidden."""
+def _optional_editor(inner: _Editor, field: FieldInfo) -> _Editor:
+    """Wrap an editor: while the box "auto" is ticked, the value is None and the editor hidden.
+
+    Where the person unticks it, the editor begins with what the field's `json_schema_extra` says under ``begin``, 1 where it
+    says nothing.
+    """
     holder = QWidget()
     row = QHBoxLayout(holder)
     row.setContentsMargins(0, 0, 0, 0)
-    automatic = QCheckBox("automatic")
+    # A longer word leaves no room for a number in a dock as narrow as ours.
+    automatic = QCheckBox("auto")
     automatic.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
     row.addWidget(automatic)
     row.addWidget(inner.widget, 1)
     if isinstance(inner.widget, (QSpinBox, QDoubleSpinBox)):
-        # Where a person begins who unticks it; the lowest allowed value would be of no use.
-        inner.put(1)
+        # The lowest allowed value would be of no use.
+        inner.put(extras(field).get("begin", 1))
     inner.widget.hide()
     automatic.toggled.connect(lambda on: inner.widget.setVisible(not on))
     automatic.setChecked(True)
@@ -267,7 +272,7 @@ class ConfigForm(QWidget):
         if editor is None:
             return
         if optional and not files:
-            editor = _optional_editor(editor)
+            editor = _optional_editor(editor, field)
         editor.widget.setMinimumWidth(60)
         editor.widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         editor.widget.setToolTip(field.description or "")

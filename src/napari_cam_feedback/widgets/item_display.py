@@ -104,7 +104,7 @@ class ItemDisplay:
         if mask is not None and mask.shape != size:
             session.notify(
                 f"The mask of {key} has {mask.shape[0]}x{mask.shape[1]} pixels, its image {size[0]}x{size[1]}; "
-                "it is not shown, and stays as it is unless you paint a new one.",
+                "it is not shown, and stops a retune until you paint a new one, or press Clear mask, which puts it aside.",
                 "warning",
             )
             mask = None

@@ -109,15 +109,15 @@ class ItemLayers:
     ----------
     look : MapLook
         How maps are drawn; change it with `set_look`.
-    aside : set of str
-        Roles whose layer is hidden for a while by the program, not by the person.
+    aside : dict
+        By role, of layers that the program hides for a while: whether the person had them shown.
     """
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
         self.look = MapLook()
         self._to_hide: set[str] = set()
-        self.aside: set[str] = set()
+        self.aside: dict[str, bool] = {}
         self._size: tuple[int, int] | None = None
         self._limits: tuple[float, float] | None = None
 
@@ -203,12 +203,28 @@ class ItemLayers:
 
     def hidden(self) -> list[str]:
         """Return the roles of those of our layers that the person has hidden, in the order of `ROLES`."""
-        found = {role: self.get(role) for role in ROLES if role not in self.aside}
-        return [role for role, layer in found.items() if layer is not None and not layer.visible]
+        found = {role: layer for role in ROLES if (layer := self.get(role)) is not None}
+        return [role for role, layer in found.items() if not self.aside.get(role, layer.visible)]
+
+    def put_aside(self, roles: Iterable[str]) -> None:
+        """Hide the layers of these roles until `bring_back`; the person's own choice is remembered."""
+        for role in roles:
+            layer = self.get(role)
+            if layer is not None and role not in self.aside:
+                self.aside[role] = bool(layer.visible)
+                layer.visible = False
+
+    def bring_back(self, roles: Iterable[str]) -> None:
+        """Show the layers of these roles as the person had them before `put_aside`."""
+        for role in roles:
+            layer, shown = self.get(role), self.aside.pop(role, None)
+            if layer is not None and shown is not None:
+                layer.visible = shown
 
     def hide(self, roles: Iterable[str]) -> None:
         """Hide the layers of these roles and show the others; one that is not there yet, once it is made."""
         self._to_hide = set(roles) & set(ROLES)
+        self.aside.clear()
         for role in ROLES:
             layer = self.get(role)
             if layer is not None:
@@ -242,6 +258,8 @@ class ItemLayers:
             self._insert(layer, CONTOUR)
             cam = self.get(CAM)
             layer.visible = cam is None or cam.visible
+            if CAM in self.aside:
+                self.aside[CONTOUR] = self.aside[CAM]
         else:
             layer.data = pieces
             layer.edge_width = width

@@ -220,6 +220,13 @@ def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Projec
     return project
 
 
+def move_images(folder: Path, images: Path) -> None:
+    """Note that a project's images lie elsewhere now."""
+    from napari_cam_feedback.project import Project
+
+    Project.move_images(folder, images)
+
+
 def find_head(classifier: Classifier) -> bool:
     """Look for the linear head, which runs the network, so that it is known when the main thread asks."""
     return classifier.head is not None

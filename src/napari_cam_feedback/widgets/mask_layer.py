@@ -146,6 +146,12 @@ class MaskAutosave(QObject):
         if self._store is not None:
             self._write(self._store, key, mask, author)
 
+    def gone(self, key: str) -> None:
+        """Note that the mask of an item was taken off the disk, unless another one is on its way there."""
+        if self._store is not None and (self._store.folder, key) not in self._waiting:
+            self._painted.discard(key)
+            self.saved.emit(key)
+
     def attach(self, layer: Any, key: str) -> None:
         """Watch `layer`, which now shows the mask of `key`; what it holds now counts as saved."""
         if self._layer is not layer:

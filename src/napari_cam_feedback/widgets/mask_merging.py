@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QComboBox,
     QGroupBox,
     QHBoxLayout,
@@ -21,8 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.merge_study import JOB, MergeStudy, side_text
-from napari_cam_feedback.widgets.parts import QUIET_STYLE, WARNING_STYLE, narrow, wrapped_label
+from napari_cam_feedback.widgets.merge_study import JOB, JOINED, MergeStudy, side_text
+from napari_cam_feedback.widgets.parts import QUIET_STYLE, WARNING_STYLE, bring_into_view, narrow, wrapped_label
 from napari_cam_feedback.widgets.path_field import PathField
 from napari_cam_feedback.widgets.state import Session
 from napari_cam_feedback.widgets.workers import Progress
@@ -36,7 +38,10 @@ CHOICES = (
     ("newest", "the newer one"),
 )
 _TITLES = dict(CHOICES)
+#: In the list, whose names of images need the room.
+_SHORT = {**_TITLES, "union": "both", "intersection": "shared", "newest": "newer"}
 _FILES = "Masks (*.npz *.json *.pkl *.pickle *.p);;All files (*)"
+_NONE = "No masks were found there that fit the project's images; choose another folder or file."
 _KEY = Qt.ItemDataRole.UserRole
 _ROWS = 8
 
@@ -65,6 +70,9 @@ class MaskMerging(QGroupBox):
         )
         self.path = PathField(folder=True, files=_FILES, hint="their masks")
         column.addWidget(self.path)
+        self.resize_box = QCheckBox("Resize masks of another size")
+        self.resize_box.setToolTip("Bring a mask of another size to its image's; else it is left out")
+        column.addWidget(self.resize_box)
         self.compare_button = QPushButton("Compare")
         self.compare_button.clicked.connect(self.compare)
         self.stop_button = QPushButton("Stop")
@@ -117,10 +125,12 @@ class MaskMerging(QGroupBox):
         tree.setRootIsDecorated(False)
         tree.setUniformRowHeights(True)
         tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        # The file's name tells images apart, and the folder above all which class.
+        tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         tree.headerItem().setToolTip(1, "Pixels painted by both over pixels painted by either (IoU)")
         header = tree.header()
         header.setStretchLastSection(False)
+        header.setMinimumSectionSize(20)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for number in (1, 2):
             header.setSectionResizeMode(number, QHeaderView.ResizeMode.ResizeToContents)
@@ -136,7 +146,7 @@ class MaskMerging(QGroupBox):
         if path is None:
             self._failed("Choose their masks first: a project, a folder of masks, or a file.")
             return
-        self.study.compare(path)
+        self.study.compare(path, resize=self.resize_box.isChecked())
 
     def choose_path(self, path: Path) -> None:
         """Choose somebody's masks as the person would."""
@@ -183,8 +193,17 @@ class MaskMerging(QGroupBox):
             return
         self.sides.setText("\n".join(side_text(name, conflict) for name in ("mine", "theirs")))
         with QSignalBlocker(self.take):
+            self._offer(JOINED, conflict.iou is not None)
             self.take.setCurrentIndex(self.take.findData(now.choices.get(conflict.key, "")))
         self.study.look(conflict.key)
+
+    def _offer(self, choices: tuple[str, ...], can: bool) -> None:
+        """Let these be chosen, or not."""
+        model = self.take.model()
+        for choice in choices:
+            item = model.item(self.take.findData(choice)) if isinstance(model, QStandardItemModel) else None
+            if item is not None:
+                item.setEnabled(can)
 
     # What is shown --------------------------------------------------------------------------------
 
@@ -194,10 +213,11 @@ class MaskMerging(QGroupBox):
         with QSignalBlocker(self.conflicts):
             self.conflicts.clear()
             for conflict in sorted(now.found.conflicts.values(), key=_worst_first) if now is not None else ():
-                overlap = "sizes differ" if conflict.iou is None else f"{conflict.iou:.2f}"
-                item = QTreeWidgetItem([conflict.key, overlap, ""])
+                item = QTreeWidgetItem([conflict.key, "–" if conflict.iou is None else f"{conflict.iou:.2f}", ""])
                 item.setData(0, _KEY, conflict.key)
                 item.setToolTip(0, conflict.key)
+                if conflict.iou is None:
+                    item.setToolTip(1, "The two masks are of different sizes, so that they cannot be joined")
                 self.conflicts.addTopLevelItem(item)
         count = self.conflicts.topLevelItemCount()
         height = max(self.conflicts.sizeHintForRow(0), 18)
@@ -206,6 +226,7 @@ class MaskMerging(QGroupBox):
             widget.setVisible(count > 0)
         self.merge_button.setVisible(now is not None)
         self.sides.setText("Click an image to see both masks over it: mine in magenta, theirs in yellow." if count else "")
+        self._offer(JOINED, True)
         self.take.setCurrentIndex(0)
         if now is not None:
             found = now.found
@@ -216,14 +237,19 @@ class MaskMerging(QGroupBox):
                 f"different {count}",
             ]
             unreadable = [f"Left out: {key}: {sentence}" for key, sentence in list(found.unreadable.items())[:3]]
-            self._say("\n".join([f"Images with a mask: {', '.join(parts)}.", *now.remarks, *unreadable]))
+            first = f"Images with a mask: {', '.join(parts)}." if len(now.theirs) else _NONE
+            self._say("\n".join([first, *now.remarks, *unreadable]))
+            # They may lie below the dock's end.
+            bring_into_view(self.conflicts, self.said, self.merge_button)
         self._show_choices()
 
     def _show_choices(self) -> None:
         now = self.study.now
         for item in self._items():
             if now is not None:
-                item.setText(2, _TITLES[now.choices.get(item.data(0, _KEY), "")])
+                choice = now.choices.get(item.data(0, _KEY), "")
+                item.setText(2, _SHORT[choice])
+                item.setToolTip(2, _TITLES[choice])
         self._refresh()
 
     def _refresh(self) -> None:
@@ -235,7 +261,7 @@ class MaskMerging(QGroupBox):
         if not busy:
             self.bar.setRange(0, 0)
         left = len(now.open_conflicts) if now is not None else 0
-        self.merge_button.setEnabled(now is not None and not busy)
+        self.merge_button.setEnabled(now is not None and now.brings and not busy)
         self.merge_button.setText(
             "Merge" if not left else f"Merge, {left} undecided {'stays' if left == 1 else 'stay'} mine"
         )

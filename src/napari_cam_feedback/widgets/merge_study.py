@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,10 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.filter_steps import reporting
-from napari_cam_feedback.widgets.layers import MASK, find_layers, tag
+from napari_cam_feedback.widgets.layers import CAM, CONTOUR, IMAGE, MASK, find_layers, tag
 from napari_cam_feedback.widgets.opened import painted_items
 from napari_cam_feedback.widgets.state import Session
+from napari_cam_feedback.widgets.unfit_mask import folder_for_replaced
 from napari_cam_feedback.widgets.workers import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ _NAMES = dict(zip(SIDES, ("mine", "theirs"), strict=True))
 #: Magenta is the mask's own colour everywhere; yellow over it gives a third.
 _COLOURS = dict(zip(SIDES, ((1.0, 0.0, 1.0, 1.0), (1.0, 0.9, 0.0, 1.0)), strict=True))
 _OPACITY = 0.5
-REPLACED = "masks-replaced"
+#: Hidden meanwhile: what is painted on, and what yellow could not be told from.
+_ASIDE = (MASK, CAM, CONTOUR)
+#: What only two masks of one size can be made into.
+JOINED = ("union", "intersection")
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Compared:
     found : MaskDifferences
         How they differ.
     remarks : list of str
-        What of theirs could not be used, for masks from a file of another program.
+        What of theirs could not be used, and why: what fits no image, or is of another size than its image.
     choices : dict
         By key, what to take, for conflicts that were decided on.
     """
@@ -61,6 +64,11 @@ class Compared:
     def open_conflicts(self) -> list[str]:
         """Keys of conflicts that nobody decided on."""
         return [key for key in self.found.conflicts if key not in self.choices]
+
+    @property
+    def brings(self) -> bool:
+        """Whether merging now would change anything."""
+        return bool(self.found.only_theirs) or any(choice != "mine" for choice in self.choices.values())
 
 
 class MergeStudy(QObject):
@@ -87,7 +95,6 @@ class MergeStudy(QObject):
         super().__init__()
         self.session = session
         self.now: Compared | None = None
-        self._mask_was_shown = True
         self._looking_at: str | None = None
         session.opened.connect(self._opened)
         session.item_changed.connect(self._moved)
@@ -95,8 +102,16 @@ class MergeStudy(QObject):
 
     # Comparing ------------------------------------------------------------------------------------
 
-    def compare(self, path: Path) -> None:
-        """Compare the project's masks with those in a folder, a project or a file, in the background."""
+    def compare(self, path: Path, *, resize: bool = False) -> None:
+        """Compare the project's masks with those in a folder, a project or a file, in the background.
+
+        Parameters
+        ----------
+        path : Path
+            Where theirs are.
+        resize : bool
+            Bring masks of another size to their image's; else they are left out.
+        """
         session, project = self.session, self.session.project
         if project is None or session.jobs.running(JOB):
             return
@@ -104,7 +119,7 @@ class MergeStudy(QObject):
         session.save()
 
         def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: _compare(project, path, report, stop))
+            return reporting(lambda report: _compare(project, path, resize, report, stop))
 
         def done(found: Compared | None) -> None:
             if found is not None and session.project is project:
@@ -128,21 +143,20 @@ class MergeStudy(QObject):
         self.session.jobs.stop(JOB)
 
     def choose(self, key: str, choice: str) -> None:
-        """Note what to take of an image."""
-        if self.now is not None:
+        """Note what to take of an image; two masks of different sizes cannot be joined, and stay open."""
+        conflict = None if self.now is None else self.now.found.conflicts.get(key)
+        if self.now is not None and conflict is not None and (conflict.iou is not None or choice not in JOINED):
             self.now.choices[key] = choice
 
     def choose_all(self, choice: str) -> None:
-        """Note what to take of every image whose masks differ; two of different sizes cannot be joined, and stay open."""
-        if self.now is not None:
-            for key, conflict in self.now.found.conflicts.items():
-                if conflict.iou is not None or choice not in ("union", "intersection"):
-                    self.now.choices[key] = choice
+        """Note what to take of every image whose masks differ, where that can be done."""
+        for key in [] if self.now is None else self.now.found.conflicts:
+            self.choose(key, choice)
 
     # Looking at both ------------------------------------------------------------------------------
 
     def look(self, key: str) -> None:
-        """Go to an image and show both of its masks over it, instead of the layer that is painted on."""
+        """Go to an image and show both of its masks over it, instead of the heatmap and the layer that is painted on."""
         session, now = self.session, self.now
         conflict = None if now is None else now.found.conflicts.get(key)
         if now is None or conflict is None or session.dataset is None:
@@ -171,29 +185,30 @@ class MergeStudy(QObject):
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
-        viewer = self.session.viewer
-        if viewer is None:
+        viewer, image = self.session.viewer, self.session.layers.get(IMAGE)
+        if viewer is None or image is None:
             return
-        painted = self.session.layers.get(MASK)
-        if not self.shown and painted is not None:
-            self._mask_was_shown = bool(painted.visible)
         for role, mask in zip(SIDES, masks, strict=True):
             data = mask.astype(np.uint8)
             there = find_layers(viewer, role)
-            if there:
+            if data.shape != image.data.shape[:2]:
+                # One of mine, from before the image was another: it would not lie where it was painted.
+                for layer in there:
+                    viewer.layers.remove(layer)
+            elif there:
                 there[0].data = data
-                continue
-            colour = _COLOURS[role]
-            colours = DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
-            layer = Labels(data, name=_NAMES[role], colormap=colours, opacity=_OPACITY, metadata=tag(role))
-            selected = viewer.layers.selection.active
-            viewer.add_layer(layer)
-            # To be looked at; what is painted goes into the layer “irrelevant” alone.
-            layer.editable = False
-            viewer.layers.selection.active = selected
-        if painted is not None:
-            self.session.layers.aside.add(MASK)
-            painted.visible = False
+                # New data make a layer editable again.
+                there[0].editable = False
+            else:
+                colour = _COLOURS[role]
+                colours = DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
+                layer = Labels(data, name=_NAMES[role], colormap=colours, opacity=_OPACITY, metadata=tag(role))
+                selected = viewer.layers.selection.active
+                viewer.add_layer(layer)
+                # To be looked at; what is painted goes into the layer “irrelevant” alone.
+                layer.editable = False
+                viewer.layers.selection.active = selected
+        self.session.layers.put_aside(_ASIDE)
 
     @property
     def shown(self) -> bool:
@@ -202,18 +217,15 @@ class MergeStudy(QObject):
         return viewer is not None and any(find_layers(viewer, role) for role in SIDES)
 
     def hide(self) -> None:
-        """Take both masks out of the viewer, and show the layer that is painted on again."""
+        """Take both masks out of the viewer, and show again what was hidden for them."""
         self._looking_at = None
         viewer = self.session.viewer
-        if viewer is None or not self.shown:
+        if viewer is None:
             return
         for role in SIDES:
             for layer in find_layers(viewer, role):
                 viewer.layers.remove(layer)
-        self.session.layers.aside.discard(MASK)
-        painted = self.session.layers.get(MASK)
-        if painted is not None:
-            painted.visible = self._mask_was_shown
+        self.session.layers.bring_back(_ASIDE)
 
     def _moved(self) -> None:
         # Two masks of one image must not lie over another.
@@ -244,7 +256,7 @@ class MergeStudy(QObject):
         if layer is not None:
             # A stroke while its mask is replaced would be lost.
             layer.editable = False
-        replaced = now.project.folder / REPLACED / datetime.now().strftime("%Y%m%d-%H%M%S")
+        replaced = folder_for_replaced(now.project)
 
         def work(stop: Callable[[], bool]) -> Any:
             return reporting(lambda report: _merge(now, replaced, report, stop))
@@ -279,11 +291,11 @@ class MergeStudy(QObject):
 
 
 def _compare(
-    project: Project, path: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+    project: Project, path: Path, resize: bool, report: Callable[[str, int, int], None], stop: Callable[[], bool]
 ) -> Compared | None:
     from napari_cam_feedback.feedback import compare_masks
 
-    theirs, remarks = _open_theirs(path, project.dataset, report, stop)
+    theirs, remarks = _open_theirs(path, project.dataset, resize, report, stop)
     found = compare_masks(
         project.masks, theirs, progress=lambda done, total: report("Comparing masks", done, total), stop=stop
     )
@@ -291,19 +303,22 @@ def _compare(
 
 
 def _open_theirs(
-    path: Path, dataset: Dataset, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+    path: Path, dataset: Dataset, resize: bool, report: Callable[[str, int, int], None], stop: Callable[[], bool]
 ) -> tuple[Mapping[str, np.ndarray], list[str]]:
-    """Open masks of a project, of a folder of ours, or of another program."""
-    from napari_cam_feedback.feedback import MaskStore, find_masks
+    """Open those masks of a project, of a folder of ours, or of another program, that fit; and say which do not."""
+    from napari_cam_feedback.feedback import MaskStore, find_masks, fitting_masks
     from napari_cam_feedback.feedback.mask_import import ImportedMasks
     from napari_cam_feedback.feedback.mask_store import INDEX_NAME
     from napari_cam_feedback.project import ProjectFolder
 
-    if ProjectFolder.exists(path):
-        return MaskStore(path / "masks"), []
-    if (path / INDEX_NAME).is_file():
-        return MaskStore(path), []
-    found = find_masks(path, dataset, progress=lambda done, _: report("Reading masks", done, 0), stop=stop)
+    def progress(done: int, total: int) -> None:
+        report("Reading masks", done, total)
+
+    folder = path / "masks" if ProjectFolder.exists(path) else path
+    if folder != path or (folder / INDEX_NAME).is_file():
+        found = fitting_masks(MaskStore(folder), dataset, resize=resize, progress=progress, stop=stop)
+    else:
+        found = find_masks(path, dataset, resize=resize, progress=progress, stop=stop)
     return found.masks, ImportedMasks(found).sentences[1:]
 
 
@@ -337,4 +352,6 @@ def side_text(name: str, conflict: Conflict) -> str:
     """Return a line on one of the two masks, ``mine`` or ``theirs``."""
     side = getattr(conflict, name)
     when = f", {side.time[:16].replace('T', ' ')}" if side.time else ""
-    return f"{name}: {side.painted} pixels, {side.author or 'by nobody known'}{when}"
+    # Theirs are all of their image's size.
+    unfit = "; not shown, since it is of another size than its image" if conflict.iou is None and name == "mine" else ""
+    return f"{name}: {side.painted} pixels, {side.author or 'by nobody known'}{when}{unfit}"

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.config_form import ChoiceBox
@@ -16,10 +16,12 @@ from napari_cam_feedback.widgets.docks import open_dock
 from napari_cam_feedback.widgets.filter_steps import reporting
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.layers_page import is_image
+from napari_cam_feedback.widgets.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.loading import find_head, load_version
 from napari_cam_feedback.widgets.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.mask_merging import MaskMerging
 from napari_cam_feedback.widgets.model_form import TITLES, whole_numbers
+from napari_cam_feedback.widgets.new_folder import ask_new_folder
 from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.parts import breakable, form_layout, narrow, show_row, small_button, wrapped_label
 from napari_cam_feedback.widgets.state import Session
@@ -43,13 +45,22 @@ class OpenView(QGroupBox):
         Whose project is shown.
     say : callable
         Takes a line on what is being done; an empty one when it is done.
+    tell : callable
+        Takes a line on what was done, which the person must not miss.
     on_error : callable
         Takes an error and what to repeat after a consent.
+
+    Signals
+    -------
+    copied : Path
+        The project was copied into this folder, and the copy is open now.
     """
 
-    def __init__(self, session: Session, say: Callable[[str], None], on_error: OnError) -> None:
+    copied = Signal(object)
+
+    def __init__(self, session: Session, say: Callable[[str], None], tell: Callable[[str], None], on_error: OnError) -> None:
         super().__init__("Now open")
-        self._session, self._say, self._on_error = session, say, on_error
+        self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
         column = QVBoxLayout(self)
         self.summary = wrapped_label()
         self.summary.setTextFormat(Qt.TextFormat.RichText)
@@ -92,7 +103,7 @@ class OpenView(QGroupBox):
             button.clicked.connect(lambda _=False, name=name: open_dock(session.viewer, name))
             buttons.addWidget(button, 2 if name == "Browse" else 1)
         column.addLayout(buttons)
-        self.versions = VersionTree(session, say, on_error)
+        self.versions = VersionTree(session, say, tell, on_error)
         self.versions.chosen.connect(self._use)
         self.versions.deleted.connect(self.refresh)
         self.versions_fold = Fold("Versions", self.versions)
@@ -107,7 +118,7 @@ class OpenView(QGroupBox):
         self.merge_button.setToolTip("Bring in the masks of somebody else, or of another program")
         self.merge_button.clicked.connect(self._open_merging)
         row = QHBoxLayout()
-        self.export_button = ExportButton(session, say, on_error)
+        self.export_button = ExportButton(session, tell, on_error)
         for button in (self.merge_button, self.export_button):
             row.addWidget(button)
         column.addLayout(row)
@@ -212,10 +223,9 @@ class OpenView(QGroupBox):
         project = self._session.project
         if project is None:
             return
-        start = str(project.folder.with_name(f"{project.folder.name}-copy"))
-        name, _ = QFileDialog.getSaveFileName(self, "A new folder for the copy", start, "Folders (*)")
-        if name:
-            self.save_as(Path(name))
+        folder = ask_new_folder(self, "A folder for the copy", project.folder.parent, f"{project.folder.name}-copy")
+        if folder is not None:
+            self.save_as(folder)
 
     def save_as(self, folder: Path) -> None:
         """Copy the project into a new folder in the background, and go on with the copy."""
@@ -223,6 +233,8 @@ class OpenView(QGroupBox):
         if project is None or classifier is None or session.jobs.running("load"):
             return
         session.save()
+        if not may_leave(self, losses_of_leaving(session), "Copy"):
+            return
 
         def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> Opened | None:
             made = project.save_as(
@@ -237,10 +249,11 @@ class OpenView(QGroupBox):
         def done(opened: Opened | None) -> None:
             over()
             if opened is None:
-                self._say("Copying was stopped; nothing was copied.")
+                self._tell("Copying was stopped; nothing was copied.")
             elif session.project is project:
                 session.open(opened)
-                self._say(f"You are working on the copy now: {opened.project.folder}")
+                self.copied.emit(opened.project.folder)
+                self._tell(f"You are working on the copy now: {opened.project.folder}")
 
         def failed(error: BaseException) -> None:
             over()

@@ -1,12 +1,14 @@
-"""Small pieces that the docks are built of: wrapping labels, forms, narrow buttons, single-shot timers."""
+"""Small pieces that the docks are built of: wrapping labels, links, forms, narrow buttons, single-shot timers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import escape
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer, QUrl
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -85,6 +87,22 @@ def confirmed(parent: QWidget, title: str, question: str) -> bool:
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
+def bring_into_view(*widgets: QWidget) -> None:
+    """Scroll the dock until these widgets are seen, the first above all, once the layout has made room for them."""
+
+    def scroll() -> None:
+        for widget in reversed(widgets):
+            area = widget.parentWidget()
+            while area is not None and not isinstance(area, QScrollArea):
+                area = area.parentWidget()
+            if area is not None and widget.isVisible():
+                area.ensureWidgetVisible(widget)
+
+    timer = single_shot(widgets[0], 0, scroll)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start()
+
+
 def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]) -> QTimer:
     """Return a timer that calls `function` once, that long after it was last started."""
     timer = QTimer(parent)
@@ -92,6 +110,21 @@ def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]
     timer.setInterval(milliseconds)
     timer.timeout.connect(function)
     return timer
+
+
+def linked_label() -> QLabel:
+    """Return a label of rich text that wraps and can be copied, and whose links open in the system's program for them."""
+    label = wrapped_label()
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+    label.setOpenExternalLinks(True)
+    return label
+
+
+def link_to(path: Path) -> str:
+    """Return a file as a link, for rich text in a label of `linked_label`."""
+    address = escape(QUrl.fromLocalFile(str(path.absolute())).toString(QUrl.ComponentFormattingOption.FullyEncoded))
+    return f'<a href="{address}">{breakable(escape(str(path)))}</a>'
 
 
 def breakable(text: str) -> str:

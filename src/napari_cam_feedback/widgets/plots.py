@@ -56,6 +56,28 @@ class Line:
     named: bool = True
 
 
+@dataclass
+class Mark:
+    """A vertical line of a chart.
+
+    Attributes
+    ----------
+    x : float
+        Where it stands.
+    colour : str
+        ``#rrggbb``.
+    dashed : bool
+        Whether it is dashed.
+    named : bool
+        Whether it stands in the legend.
+    """
+
+    x: float
+    colour: str = "#9E9E9E"
+    dashed: bool = False
+    named: bool = True
+
+
 class Chart(QWidget):
     """One small pair of axes.
 
@@ -75,6 +97,7 @@ class Chart(QWidget):
         self.title = title
         self.limits = limits
         self.lines: dict[str, Line] = {}
+        self.marks: dict[str, Mark] = {}
         self.last_x = 1.0
         self.text_colour = "#f0f1f2"
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -120,6 +143,11 @@ class Chart(QWidget):
             return QPointF(frame.left() + x / self.last_x * frame.width(), frame.bottom() - share * frame.height())
 
         self._paint_axes(painter, metrics, frame, ticks, place)
+        for mark in self.marks.values():
+            painter.setPen(_mark_pen(mark))
+            # In the middle of a pixel, else it is two pixels of half its colour.
+            x = math.floor(place(mark.x, low).x()) + 0.5
+            painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
         for line in self.lines.values():
             colour = QColor(line.colour)
             colour.setAlphaF(line.opacity)
@@ -169,16 +197,18 @@ class Chart(QWidget):
         )
 
     def _paint_legend(self, painter: QPainter, metrics: QFontMetricsF, frame: QRectF) -> None:
-        names = [name for name, line in self.lines.items() if line.named and line.points]
-        for row, name in enumerate(names):
-            line = self.lines[name]
+        pens: dict[str, QPen] = {}
+        for name, line in self.lines.items():
+            if line.named and line.points:
+                pens[name] = QPen(QColor(line.colour), 2)
+                if line.dashed:
+                    pens[name].setStyle(Qt.PenStyle.DotLine)
+        pens |= {name: _mark_pen(mark) for name, mark in self.marks.items() if mark.named}
+        for row, (name, pen) in enumerate(pens.items()):
             width = metrics.horizontalAdvance(name)
             # Fixed limits are those of probabilities, which end at the top.
-            first = frame.top() if self.limits is None else frame.bottom() - len(names) * metrics.height()
+            first = frame.top() if self.limits is None else frame.bottom() - len(pens) * metrics.height()
             y = first + (row + 0.5) * metrics.height()
-            pen = QPen(QColor(line.colour), 2)
-            if line.dashed:
-                pen.setStyle(Qt.PenStyle.DotLine)
             painter.setPen(pen)
             painter.drawLine(QPointF(frame.right() - width - 18, y), QPointF(frame.right() - width - 6, y))
             painter.setPen(QColor(self.text_colour))
@@ -295,6 +325,10 @@ class StepPlot(QWidget):
             if "mean" in chart.lines:
                 chart.lines["mean"].colour = text
             chart.update()
+
+
+def _mark_pen(mark: Mark) -> QPen:
+    return QPen(QColor(mark.colour), 1, Qt.PenStyle.DashLine if mark.dashed else Qt.PenStyle.SolidLine)
 
 
 def _nice_step(span: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import FeedbackError
@@ -87,19 +88,37 @@ class Run:
             self.masks = {key: store[key] for key in self.keys if key in store}
 
     @property
+    def name(self) -> str:
+        """Which version was retuned, and how."""
+        return f"The retune of {self.parent} by {self.config.method}"
+
+    @property
     def undecided(self) -> RetuneResult | None:
         """What must not be lost when the window is closed now."""
         return self.result or self.earlier
 
-    def record(self) -> None:
-        """Write the record as of a discarded run, and the model too, since nobody decided on it."""
+    def waiting_sentence(self) -> str:
+        """Return what becomes of its result where another project is opened before the decision."""
+        what = "its model and its record" if self._has_model else "its record"
+        return (
+            f"{self.name} waits for you to keep or discard it; it would be neither, and {what} would be "
+            f"written into {self.project.folder / 'runs'}."
+        )
+
+    @property
+    def _has_model(self) -> bool:
+        return self.undecided is not None and self.undecided.selected_iteration > 0
+
+    def record(self) -> Path:
+        """Write the record as of a discarded run, and the model too, since nobody decided on it; return the folder."""
         from napari_cam_feedback.models import save_classifier
 
         result = self.undecided
         assert result is not None
         folder = self.project.discard(result, self.comparison, parent=self.parent)
-        if result.selected_iteration > 0:
+        if self._has_model:
             save_classifier(result.classifier, folder / "model.safetensors")
+        return folder
 
 
 def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
@@ -130,6 +149,18 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
     if not painted:
         return _PAINT_FIRST
     return "Choose a method and start; the defaults are a good first try."
+
+
+def which_version(run: Run | None, current: str | None) -> str:
+    """Tell which version a retune begins with, or which one the run at hand began with; nothing without a project."""
+    if current is None:
+        return ""
+    if run is None:
+        return f"The retune begins with {current}, the version in use."
+    if run.result is None:
+        return f"Retuning {run.parent}."
+    said = f"The result below came from {run.parent}, by {run.config.method}."
+    return said if run.parent == current else f"{said} In use now is {current}."
 
 
 def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]) -> str:
@@ -197,10 +228,11 @@ def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
         return f"{why}, again and again, so the run was given up; lower the learning rate or the strength.", True
     last = result.history[-1]["iteration"] if result.history else 0
     how = "Stopped" if result.status == "stopped" else "Done"
-    return (
-        f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}.",
-        False,
-    )
+    said = f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}."
+    snapshot = result.snapshot
+    if snapshot is not None and snapshot.iteration < last:
+        said += f" Continue goes on from iteration {snapshot.iteration}, where it was last measured."
+    return said, False
 
 
 def verdict_text(result: RetuneResult) -> str:

@@ -27,8 +27,9 @@ class RetuneView(RunView):
         self.hint = wrapped_label()
         self.choice = RetuneSettings()
         self.settings = Fold("Method and settings", self.choice, opened=True)
+        self.version_label = wrapped_label()
         self.painted_label = wrapped_label()
-        for widget in (self.hint, self.settings, self.painted_label):
+        for widget in (self.hint, self.settings, self.version_label, self.painted_label):
             self.column.addWidget(widget)
         self.add_controls()
         self.plot = StepPlot(viewer, parent=self.inside)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,18 @@ from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.consents import Question, asking, subject_of
+from napari_cam_feedback.widgets.leaving import still_running
 from napari_cam_feedback.widgets.parts import confirmed
 from napari_cam_feedback.widgets.phase import Phase
+from napari_cam_feedback.widgets.retune_progress import RetuneProgress
 from napari_cam_feedback.widgets.retune_run import (
     Run,
     checkpoint_names,
     how_it_ended,
     next_step,
     painted_sentence,
-    replay,
-    time_left,
     verdict_text,
+    which_version,
 )
 from napari_cam_feedback.widgets.retune_view import RetuneView
 from napari_cam_feedback.widgets.state import session_of
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 JOB, COMPARE_JOB = "retune", "compare"
-#: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
-REDRAW_MS = 250
 _ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
@@ -57,13 +55,10 @@ class RetuneWidget(RetuneView):
         self._deciding = False
         self._taking = False
         self._hold = Hold()
-        self._started, self._first = 0.0, 0
-        self._latest: RetuneStep | None = None
         self._closed = False
+        self._current: str | None = None
         self.comparison = ComparisonLayers(self._session, self)
-        self._redraw = QTimer(self)
-        self._redraw.setInterval(REDRAW_MS)
-        self._redraw.timeout.connect(self._show_progress)
+        self._progress = RetuneProgress(self.progress, self.progress_label, self.plot, self)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(self.stop)
         self.keep_button.clicked.connect(self.keep)
@@ -75,6 +70,8 @@ class RetuneWidget(RetuneView):
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
         self._session.opened.connect(self._opened)
+        self._session.version_changed.connect(self._version_changed)
+        self._session.leaving.connect(self._tell_losses)
         self._session.mask_changed.connect(self._mask_changed)
         self._session.closing.connect(self._close)
         self.comparison.shown.connect(self.side_button.setChecked)
@@ -92,15 +89,37 @@ class RetuneWidget(RetuneView):
         return self._session.project is not None and self._run is None and not self._closed
 
     def _opened(self) -> None:
-        if self._run is not None and self._run.project is not self._session.project:
+        run, project = self._run, self._session.project
+        if run is not None and run.project is not project:
             self._session.jobs.stop(JOB)
             self._save_undecided()
             self._forget()
         if self._run is None:
             self._say("")
-        if self._session.project is not None:
+            # It is of images that are not open any more.
+            self.plot.clear()
+        if project is not None:
             self.choice.build()
+            self._current = project.current.id
         self._count_painted()
+
+    def _version_changed(self) -> None:
+        """What was said of the version that was in use before holds no longer."""
+        project = self._session.project
+        if project is not None and project.current.id != self._current:
+            self._current = project.current.id
+            if self._run is None:
+                self._say("")
+        self._refresh()
+
+    def _tell_losses(self, losses: list[str]) -> None:
+        run = self._run
+        if run is None:
+            return
+        if self._machine.busy:
+            losses.append(still_running("Retuning"))
+        if run.undecided is not None:
+            losses.append(run.waiting_sentence())
 
     def _phase_changed(self, phase: Phase) -> None:
         self.progress.setVisible(phase.busy)
@@ -128,6 +147,7 @@ class RetuneWidget(RetuneView):
         self.checkpoint_box.setEnabled(pending and not self._deciding)
         opened = self._session.project is not None
         painted = opened and bool(self._session.painted())
+        self.version_label.setText(which_version(run, self._current if opened else None))
         self.hint.setText(next_step(phase, result, opened=opened, painted=painted))
 
     def _count_painted(self, *_: object) -> None:
@@ -183,16 +203,9 @@ class RetuneWidget(RetuneView):
         self._run = run
         self._taking = False
         self.comparison.use(None)
-        # How many iterations there will be is known from the first step.
-        self.plot.clear(config.iterations or 1)
-        if snapshot is not None:
-            replay(self.plot, snapshot)
         self._say("")
-        self.progress_label.setText("Reading the images…")
-        self.progress.setRange(0, config.iterations or 0)
-        self.progress.setValue(0 if snapshot is None else snapshot.iteration)
-        self._started, self._first, self._latest = 0.0, 0, None
-        self._redraw.start()
+        # Without a number of the person's, how many iterations there will be is known from the first step.
+        self._progress.begin(config.iterations or 0, snapshot)
         self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
@@ -249,49 +262,19 @@ class RetuneWidget(RetuneView):
     def _step(self, run: Run, step: RetuneStep) -> None:
         if run is not self._run:
             return
-        if not self._started:
-            self._started, self._first = time.monotonic(), step.iteration
-            self.plot.reach(step.iterations)
-        if step.losses or step.painted_probabilities is not None:
-            self.plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
+        self._progress.take(step)
         if step.message:
             self._say(step.message, error=True)
-        self._latest = step
-
-    def _show_progress(self) -> None:
-        """Draw what has come since the last time; called by a timer, so that no step pays for a drawing."""
-        step = self._latest
-        if step is None:
-            return
-        self._latest = None
-        # A progress bar paints at once when its value is set; this way it is painted together with the rest.
-        self.progress.setUpdatesEnabled(False)
-        self.progress.setMaximum(step.iterations)
-        self.progress.setValue(step.iteration)
-        self.progress.setUpdatesEnabled(True)
-        text = f"Iteration {step.iteration} of {step.iterations}"
-        if step.iteration > self._first:
-            each = (time.monotonic() - self._started) / (step.iteration - self._first)
-            text += f", {time_left(each * (step.iterations - step.iteration))}"
-        self.progress_label.setText(text)
-        self.plot.redraw()
-
-    def _stop_drawing(self) -> None:
-        self._redraw.stop()
-        self._latest = None
-        self.plot.redraw()
 
     def _failed(self, run: Run, sentence: str) -> None:
         self._hold(False)
         if run is not self._run:
             return
         self._run = None
-        self._stop_drawing()
-        self.progress_label.setText("")
+        self._progress.end()
         self.settings.set_opened(True)
         if run.earlier is not None:
             # What it was to go on from is still there to be kept.
-            self._started = 0.0
             self._run = replace(run, earlier=None)
             self._done(self._run, run.earlier)
         if sentence or run.earlier is None:
@@ -303,11 +286,7 @@ class RetuneWidget(RetuneView):
             self._hold(False)
             return
         run.best, run.earlier = result, None
-        self._stop_drawing()
-        run.seconds += time.monotonic() - self._started if self._started else 0.0
-        self.progress_label.setText("")
-        sentence, wrong = how_it_ended(result, run.seconds)
-        self._say(sentence, error=wrong)
+        run.seconds += self._progress.end()
         names = checkpoint_names(result)
         with QSignalBlocker(self.checkpoint_box):
             self.checkpoint_box.clear()
@@ -327,6 +306,8 @@ class RetuneWidget(RetuneView):
 
         run.result, run.comparison = result, None
         self._taking = False
+        sentence, wrong = how_it_ended(result, run.seconds)
+        self._say(sentence, error=wrong)
         self.verdict_label.setText(verdict_text(result))
         self.table.show_rows(check_rows(result.before, result.after))
         self.table.show()
@@ -440,9 +421,9 @@ class RetuneWidget(RetuneView):
 
         def kept(version: Version) -> None:
             self._forget()
-            self._say(f"Kept as {version.id}, made from {version.parent}. Look again: is something else used instead?")
             if self._session.project is run.project:
                 self._session.set_classifier(result.classifier)
+            self._say(f"Kept as {version.id}, made from {version.parent}. Look again: is something else used instead?")
 
         self._decide(save, kept)
 
@@ -480,8 +461,7 @@ class RetuneWidget(RetuneView):
         self._run = None
         self._hold(False)
         self.comparison.use(None)
-        self._stop_drawing()
-        self.progress_label.setText("")
+        self._progress.end()
         self._say("")
         self.settings.set_opened(True)
         self._refresh()
@@ -496,10 +476,17 @@ class RetuneWidget(RetuneView):
     def _close(self) -> None:
         self._closed = True
         self._hold(False)
-        self._stop_drawing()
+        self._progress.end()
         self._save_undecided()
 
     def _save_undecided(self) -> None:
         run = self._run
-        if run is not None and run.undecided is not None and not self._deciding:
-            self._session.disk.submit(f"undecided {id(run)}", run.record)
+        if run is None or run.undecided is None or self._deciding:
+            return
+
+        def saved(folder: Any, error: Exception | None) -> None:
+            if self._run is None:
+                sentence = f"{run.name} was neither kept nor discarded; it is in {folder}."
+                self._say(sentence if error is None else describe(error), error=error is not None)
+
+        self._session.disk.submit(f"undecided {id(run)}", run.record, saved)

@@ -18,12 +18,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, ImagesMoved
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.error_view import ErrorView, missing_field
-from napari_cam_feedback.widgets.loading import load
+from napari_cam_feedback.widgets.leaving import losses_of_leaving, may_leave
+from napari_cam_feedback.widgets.loading import load, move_images
+from napari_cam_feedback.widgets.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open_view import OpenView
-from napari_cam_feedback.widgets.parts import WARNING_STYLE, confirmed, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts import WARNING_STYLE, bring_into_view, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.qt_check import qt_warning
 from napari_cam_feedback.widgets.source_view import SourceView
@@ -73,7 +75,8 @@ class SessionWidget(QWidget):
         for widget in (self.bar, self.status, self.error):
             widget.hide()
             column.addWidget(widget)
-        self.open_view = OpenView(self._session, self._say, self._failed)
+        self.open_view = OpenView(self._session, self._say, self._tell, self._failed)
+        self.open_view.copied.connect(self.choose_project)
         self.open_view.merge_button.clicked.connect(self._show_merging)
         column.addWidget(self.open_view)
         column.addStretch(1)
@@ -124,11 +127,14 @@ class SessionWidget(QWidget):
             return
         # Before a project is read, which may be the one that is open.
         self._session.save()
+        losses = losses_of_leaving(self._session)
+        if not may_leave(self, losses, "Load"):
+            return
         self._session.jobs.start(
             "load",
             lambda stop: load(source, stop),
             on_step=self._progress,
-            on_done=self._loaded,
+            on_done=lambda opened: self._loaded(opened, losses),
             on_error=lambda error: self._failed(error, self.load),
             on_stopped=lambda: self._say("Loading was cancelled."),
             description="Loading",
@@ -140,9 +146,24 @@ class SessionWidget(QWidget):
         self.bar.setValue(step.done)
         self._say(step.text)
 
-    def _loaded(self, opened: Opened) -> None:
+    def _loaded(self, opened: Opened, agreed: list[str]) -> None:
         if self._session.jobs.phase("load").phase is Phase.DONE:
             self._say()
+        # What was started, or has ended, while it loaded.
+        losses = [loss for loss in losses_of_leaving(self._session) if loss not in agreed]
+        if losses:
+            # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
+            QTimer.singleShot(0, lambda: self._open_if_agreed(opened, losses))
+        else:
+            self._open(opened)
+
+    def _open_if_agreed(self, opened: Opened, losses: list[str]) -> None:
+        if may_leave(self, losses, "Load"):
+            self._open(opened)
+        else:
+            self._say("Nothing was loaded; the project that was open still is.")
+
+    def _open(self, opened: Opened) -> None:
         # What is open now is of more interest than how it was described.
         self.choice.form.set_opened(False)
         self._session.open(opened)
@@ -160,6 +181,8 @@ class SessionWidget(QWidget):
         if isinstance(error, Question):
             # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
             QTimer.singleShot(0, lambda: self._ask(error, again))
+        elif isinstance(error, ImagesMoved):
+            QTimer.singleShot(0, lambda: self._ask_for_images(error, again))
         else:
             self._show_error(error)
 
@@ -170,10 +193,30 @@ class SessionWidget(QWidget):
         else:
             self._show_error(_REFUSED[question.kind])
 
+    def _ask_for_images(self, moved: ImagesMoved, again: Callable[[], None]) -> None:
+        """Let the person show where a project's images are now, note it, and try again."""
+        place = ask_for_images(self, moved)
+        if place is None:
+            self._show_error(moved)
+            return
+        self._session.jobs.start(
+            "load",
+            lambda stop: move_images(Path(moved.folder), place),
+            # Later, once this job is over: the next one has its name.
+            on_done=lambda _: QTimer.singleShot(0, again),
+            on_error=lambda error: self._failed(error, again),
+            description="Opening the images",
+        )
+
     def _say(self, status: str = "") -> None:
         self.status.setText(status)
         self.status.setVisible(bool(status))
         self.error.show_error(None)
+
+    def _tell(self, sentence: str) -> None:
+        """Say what was done where the person sees it, however far below the button is."""
+        self._say(sentence)
+        bring_into_view(self.status)
 
     def _show_error(self, error: BaseException | str) -> None:
         self._say()

@@ -14,6 +14,7 @@ from napari_cam_feedback.data import SAMPLES
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.layers_page import LayersPage
 from napari_cam_feedback.widgets.model_form import ModelForm
+from napari_cam_feedback.widgets.new_folder import unused
 from napari_cam_feedback.widgets.parts import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
 from napari_cam_feedback.widgets.path_field import PathField
 from napari_cam_feedback.widgets.recent_list import RecentList
@@ -170,7 +171,7 @@ class SourceView(QGroupBox):
             self.project.set_path(home() / ("-".join(name for name in names if name) or "project"))
         elif kind == LAYERS:
             # Their copies go into it, so that it must be a new one.
-            self.project.set_path(_unused(home() / "-".join(filter(None, ("layers", self._model_name())))))
+            self.project.set_path(unused(home() / "-".join(filter(None, ("layers", self._model_name())))))
         elif self._session.project is not None:
             self.project.set_path(self._session.project.folder)
         else:
@@ -265,12 +266,3 @@ class SourceView(QGroupBox):
                 header = None  # said when it is loaded
         self.form.show_known(header)
         self.offer_class_names((header or {}).get("class_names") or ())
-
-
-def _unused(folder: Path) -> Path:
-    """Return the folder, with a number behind its name if there is something in one of that name already."""
-    number, found = 1, folder
-    while found.exists() and not (found.is_dir() and next(found.iterdir(), None) is None):
-        number += 1
-        found = folder.with_name(f"{folder.name}-{number}")
-    return found

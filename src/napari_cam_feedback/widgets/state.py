@@ -6,6 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from napari_cam_feedback.widgets.inspections import InspectionLoader
 from napari_cam_feedback.widgets.item_display import ItemDisplay
 from napari_cam_feedback.widgets.item_order import ItemOrder
 from napari_cam_feedback.widgets.layers import CAM, CONTOUR, MASK, ItemLayers
+from napari_cam_feedback.widgets.leaving import losses_of_closing
 from napari_cam_feedback.widgets.map_look import MapLook
 from napari_cam_feedback.widgets.mask_layer import MaskAutosave
 from napari_cam_feedback.widgets.opened import Opened, prepare
 from napari_cam_feedback.widgets.remembering import Remembering
 from napari_cam_feedback.widgets.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.unfit_mask import put_stored_mask_aside
 from napari_cam_feedback.widgets.window_guard import WindowGuard
 from napari_cam_feedback.widgets.workers import Jobs
 
@@ -61,6 +64,8 @@ class Session(QObject):
         `classifier` was replaced (a version was kept or chosen, or another target layer).
     message : str, str
         A sentence for the person and its level, ``info``, ``warning`` or ``error``.
+    leaving : list of str
+        Another project may be opened: put in a sentence for what would end with this one.
     closing
         The window is being closed.
 
@@ -100,6 +105,7 @@ class Session(QObject):
     mask_changed = Signal(str)
     version_changed = Signal()
     message = Signal(str, str)
+    leaving = Signal(object)
     closing = Signal()
 
     def __init__(self, viewer: Any) -> None:
@@ -126,7 +132,7 @@ class Session(QObject):
         self.autosave.failed.connect(lambda key, sentence: self.notify(sentence, "error"))
         self._loader = InspectionLoader(self.jobs.main, self._arrived)
         self.display = ItemDisplay(self)
-        self.guard = WindowGuard(self.autosave.flush, self._losses, self.close, self)
+        self.guard = WindowGuard(self.autosave.flush, partial(losses_of_closing, self), self.close, self)
         self.memory = Remembering(self)
         viewer.layers.events.removing.connect(self._layer_removing)
         application = QCoreApplication.instance()
@@ -394,10 +400,19 @@ class Session(QObject):
         layer.mode = "paint"
 
     def clear_mask(self) -> None:
-        """Remove the whole mask of the current item; undo brings it back."""
+        """Remove the whole mask of the current item; undo brings it back.
+
+        One on disk that cannot be shown, because it does not fit the image, is put aside.
+        """
         layer = self._mask_layer()
-        if layer is not None and mask_any(layer):
+        if layer is None:
+            return
+        if mask_any(layer):
             layer.data_setitem(np.nonzero(np.asarray(layer.data)), 0)
+            return
+        self.autosave.collect()
+        if self.key is not None and self.key in self.painted():
+            put_stored_mask_aside(self, self.key)
 
     def toggle_cam(self) -> None:
         """Hide or show the CAM."""
@@ -436,14 +451,6 @@ class Session(QObject):
     def watch(self, widget: QWidget) -> None:
         """Notice when the window that holds `widget` closes; every dock widget calls this once shown."""
         self.guard.watch(widget)
-
-    def _losses(self) -> list[str]:
-        """What closing the window now would lose, a sentence each."""
-        losses = [f"{description} is still running and would be stopped." for description in self.jobs.precious()]
-        if self.autosave.unsaved:
-            reason = next(iter(self.autosave.unsaved.values()))
-            losses.insert(0, f"{len(self.autosave.unsaved)} painted masks could not be saved. {reason}")
-        return losses
 
     def close(self) -> None:
         """Save what is painted, stop all work and wait for the threads. Safe to call twice."""

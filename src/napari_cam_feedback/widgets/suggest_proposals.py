@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.layers import find_layers, tag
+from napari_cam_feedback.widgets.layers import NAMESPACE, find_layers, tag
 from napari_cam_feedback.widgets.parts import WARNING_STYLE, wrapped_label
 from napari_cam_feedback.widgets.suggest_study import ANSWER, PROPOSE, SuggestStudy
 
@@ -37,6 +37,7 @@ _HINT = (
     "Paint a few images; then masks are proposed for others like them. They are shown in yellow in a layer of their own, "
     "and none counts before you accept it."
 )
+_NOT_HERE = "No mask is proposed for the image that is shown. <i>Later</i> goes back to the proposals."
 _KINDS = (
     ("auto", "auto"),
     ("painted patch", "template"),
@@ -53,6 +54,7 @@ class ProposalsPage(QWidget):
         self._study, self._session = study, study.session
         self._keys: list[str] = []
         self._key: str | None = None
+        self._going = False
         self.hint = wrapped_label(_HINT)
         self.kind = QComboBox()
         for text, value in _KINDS:
@@ -129,6 +131,17 @@ class ProposalsPage(QWidget):
         return self._key
 
     @property
+    def shown(self) -> bool:
+        """Whether the proposal is before the person's eyes: over its image, in its layer."""
+        layer = self.layer
+        return (
+            self._key is not None
+            and self._session.key == self._key
+            and layer is not None
+            and layer.metadata.get(NAMESPACE, {}).get("key") == self._key
+        )
+
+    @property
     def layer(self) -> Labels | None:
         """The layer of the proposed mask."""
         viewer = self._session.viewer
@@ -171,10 +184,13 @@ class ProposalsPage(QWidget):
             place = f"<b>{self._keys.index(key) + 1} of {len(self._keys)}</b>, score {about.score:.2f}"
             self.about.setText("<br>".join((place, escape(key), escape(about.reason))))
             if self.isVisible():
+                self._going = True
                 self._session.go_to(dataset.index_of(key))
+                self._going = False
                 try:
                     self._show_layer(key, store.mask(key))
                 except FeedbackError as error:
+                    self._take_layer_away()
                     self.say(describe(error), wrong=True)
         self._refresh()
 
@@ -188,14 +204,14 @@ class ProposalsPage(QWidget):
             colours = DirectLabelColormap(color_dict={0: "transparent", 1: _COLOUR, None: _COLOUR})
             layer = Labels(mask.astype(np.uint8), name=PROPOSED, colormap=colours, opacity=0.6, metadata=tag(PROPOSED, key))
             viewer.add_layer(layer)
-            # Strokes go to the mask, never here.
-            layer.editable = False
             if selected is not None and selected in viewer.layers:
                 viewer.layers.selection.active = selected
         else:
             layer.data = mask.astype(np.uint8)
             layer.metadata = tag(PROPOSED, key)
         layer.visible = True
+        # Strokes go to the mask, never here; new data make a layer editable again.
+        layer.editable = False
 
     def _take_layer_away(self) -> None:
         viewer = self._session.viewer
@@ -205,13 +221,15 @@ class ProposalsPage(QWidget):
             viewer.layers.remove(layer)
 
     def _item_changed(self) -> None:
-        """Follow the person to an image that has a proposal; elsewhere none is shown."""
-        if not self.isVisible() or self._session.key == self._key:
+        """Follow the person to an image that has a proposal; elsewhere none is shown, and none can be answered."""
+        if self._going or not self.isVisible() or self.shown or not self._keys:
             return
         if self._session.key in self._keys:
             self._show(self._session.key)
         else:
             self._take_layer_away()
+            self.about.setText(_NOT_HERE)
+            self._refresh()
 
     def _mask_changed(self, key: str) -> None:
         # Painted meanwhile, so that there is nothing to propose any more.
@@ -228,9 +246,12 @@ class ProposalsPage(QWidget):
         self.count.setEnabled(not proposing)
         self.bar.setVisible(proposing)
         self.stop_button.setVisible(proposing or answering)
+        free = not proposing and not answering and self._key is not None
         for button in (self.accept_button, self.reject_button, self.skip_button, self.all_button):
             button.setVisible(bool(self._keys))
-            button.setEnabled(not proposing and not answering and self._key is not None)
+            button.setEnabled(free)
+        for button in (self.accept_button, self.reject_button):
+            button.setEnabled(free and self.shown)
 
     def _stop(self) -> None:
         self._session.jobs.stop(PROPOSE)
@@ -239,19 +260,20 @@ class ProposalsPage(QWidget):
     # Answers ----------------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Make the proposal that is shown a mask."""
-        if self._key is not None:
+        """Make the proposal that is shown a mask; what is not shown is not accepted."""
+        if self._key is not None and self.shown:
             self._study.accept([self._key])
 
     def reject(self) -> None:
         """Drop the proposal that is shown."""
-        if self._key is not None:
+        if self._key is not None and self.shown:
             self._study.reject([self._key])
 
     def skip(self) -> None:
-        """Show the next proposal; this one stays."""
+        """Show the next proposal; this one stays. From an image without one, show the one that was left."""
         if self._key in self._keys:
-            self._show(self._keys[(self._keys.index(self._key) + 1) % len(self._keys)])
+            step = 1 if self._session.key == self._key else 0
+            self._show(self._keys[(self._keys.index(self._key) + step) % len(self._keys)])
 
     def accept_all(self) -> None:
         """Make all proposals masks."""

@@ -171,23 +171,45 @@ class SuggestStudy(QObject):
         if store is None or session.jobs.running(ANSWER):
             return
         project = session.project
+        put: list[str] = []
 
         def step(found: tuple[str, np.ndarray, str]) -> None:
             # Put by the session, which shows it at once and knows that the image is painted.
             if session.project is project and found[0] not in session.painted():
                 session.put_mask(*found)
+                put.append(found[0])
 
-        self._answer(lambda stop: _taken(store, keys, stop), step, len(keys))
+        def sentence(_: object) -> str:
+            kept = len(keys) - len(put)
+            left = f"; {kept} {'was' if kept == 1 else 'were'} not, being painted already or stopped" if kept else ""
+            return f"{len(put)} {'mask was' if len(put) == 1 else 'masks were'} accepted{left}."
+
+        self._answer(lambda stop: _taken(store, keys, stop), step, sentence, len(keys))
 
     def reject(self, keys: list[str]) -> None:
         """Drop proposals for good."""
         store = self.store
         if store is not None and not self.session.jobs.running(ANSWER):
-            self._answer(lambda stop: store.reject(keys, stop=stop), None, len(keys))
 
-    def _answer(self, work: Callable[[Callable[[], bool]], Any], step: Callable[[Any], None] | None, total: int) -> None:
-        def done(_: object) -> None:
+            def sentence(dropped: list[str]) -> str:
+                return f"{len(dropped)} {'proposal was' if len(dropped) == 1 else 'proposals were'} rejected."
+
+            self._answer(lambda stop: store.reject(keys, stop=stop), None, sentence, len(keys))
+
+    def _answer(
+        self,
+        work: Callable[[Callable[[], bool]], Any],
+        step: Callable[[Any], None] | None,
+        sentence: Callable[[Any], str],
+        total: int,
+    ) -> None:
+        project = self.session.project
+
+        def done(result: Any) -> None:
             if not self._closed:
+                # What was said before, as how many wait for an answer, is no longer so.
+                if self.session.project is project:
+                    self.said.emit(sentence(result), False)
                 self.proposed.emit()
 
         self.session.jobs.start(

@@ -227,16 +227,24 @@ class TrainForm(QWidget):
         settings = self.network.settings()
         if model is None:
             settings.pop("weights", None)
-        out = self.out.path
+        out = self._out_file()
         if out is None:
             raise ConfigError("Name the file that the model is to be saved as.")
-        if out.suffix != SUFFIX:
-            out = out.with_name(f"{out.name}{SUFFIX}")
         hidden = {name: self.settings.default(name) for name in self._hidden()}
         return Order(data, model, settings, self.settings.config(**hidden), out.absolute(), self.device.currentData())
 
+    def _out_file(self) -> Path | None:
+        out = self.out.path
+        return out if out is None or out.suffix == SUFFIX else out.with_name(f"{out.name}{SUFFIX}")
+
     def suggest_another(self) -> None:
-        """Propose a new name, since the present one is taken."""
+        """Propose a new name, since the present one is taken; beside it where the person chose the place."""
+        out = self._out_file()
+        if self._touched and out is not None and out.exists():
+            # The third is not to be the second of the second.
+            first = out.with_stem(re.sub(r"-\d+$", "", out.stem))
+            self.out.set_path(_unused(first if first.exists() else out))
+            return
         self._touched = False
         self._suggest()
 
@@ -270,9 +278,13 @@ class TrainForm(QWidget):
         start = start.removesuffix(SUFFIX).removeprefix(_TORCHVISION)
         words = [self.data.path.name if self.data.path else "", re.split(r"[/\\]", start)[-1]]
         name = re.sub(r"[^\w.-]+", "-", "-".join(word for word in words if word)).strip("-.") or "model"
-        folder, number = home() / "models", 1
-        path = folder / f"{name}{SUFFIX}"
-        while path.exists():
-            number += 1
-            path = folder / f"{name}-{number}{SUFFIX}"
-        self.out.set_path(path)
+        self.out.set_path(_unused(home() / "models" / f"{name}{SUFFIX}"))
+
+
+def _unused(path: Path) -> Path:
+    """Return the path, with a number behind its name if there is a file of that name already."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found

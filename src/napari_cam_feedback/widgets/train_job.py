@@ -43,6 +43,19 @@ class Trained:
     error: StorageError | None = None
 
 
+def check(order: Order) -> None:
+    """Find out whether the model can be saved, before anything is trained.
+
+    Raises
+    ------
+    ConfigError, StorageError
+        It cannot; the sentence says what to do.
+    """
+    from napari_cam_feedback.models.train_run import check_model_path
+
+    check_model_path(order.out, order.data, order.model)
+
+
 def train(
     order: Order, consents: Consents, stop: Callable[[], bool], progress: Callable[[int, int], None]
 ) -> Generator[Ready | TrainStep, None, Trained]:
@@ -63,9 +76,8 @@ def train(
         Something cannot be opened or does not fit.
     """
     from napari_cam_feedback.models import make_options, make_recipe, open_training, read_class_names
-    from napari_cam_feedback.models.train_run import check_model_path
 
-    check_model_path(order.out, order.data)
+    check(order)
     values = dict(order.settings)
     if "class_names" in values:
         values["class_names"] = read_class_names(values["class_names"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.plots import COLOURS, Chart, Line
+from napari_cam_feedback.widgets.plots import COLOURS, Chart, Line, Mark
 
 if TYPE_CHECKING:
     import napari
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from napari_cam_feedback.models import TrainStep
 
 TRAIN, VALIDATION = "train", "validation"
+#: Where the second phase of a training from a model begins, and the epoch that is kept.
+TUNED, BEST = "all layers learn", "best"
 
 
 class TrainPlot(QWidget):
@@ -31,6 +33,7 @@ class TrainPlot(QWidget):
         for chart in self.charts:
             layout.addWidget(chart)
         self.setFixedHeight(165)
+        self._phase = ""
         napari_viewer.events.theme.connect(self._take_theme)
         self._take_theme(value=napari_viewer.theme)
 
@@ -43,7 +46,9 @@ class TrainPlot(QWidget):
         """Forget the last training."""
         for chart in self.charts:
             chart.lines.clear()
+            chart.marks.clear()
             chart.update()
+        self._phase = ""
 
     def add(self, step: TrainStep) -> None:
         """Take an epoch's measures."""
@@ -55,6 +60,20 @@ class TrainPlot(QWidget):
             for name, colour, value in ((TRAIN, COLOURS[0], train), (VALIDATION, COLOURS[1], validation)):
                 if value is not None:
                     chart.lines.setdefault(name, Line(colour=colour)).points.append((step.epoch, value))
+            # One legend is enough for two charts, and the losses' has no room.
+            named = chart is self.accuracies
+            if self._phase and step.phase != self._phase:
+                chart.marks[TUNED] = Mark(step.epoch - 0.5, dashed=True, named=named)
+            if step.best:
+                chart.marks[BEST] = Mark(step.epoch, COLOURS[2], named=named)
+            chart.update()
+        self._phase = step.phase
+
+    def fit(self) -> None:
+        """Let the axes end where the training did, which may be long before its last epoch."""
+        for chart in self.charts:
+            epochs = [x for line in chart.lines.values() for x, _ in line.points]
+            chart.last_x = float(max(epochs, default=1))
             chart.update()
 
     def _take_theme(self, event: Any = None, *, value: str | None = None) -> None:

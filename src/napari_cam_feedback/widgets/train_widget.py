@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.docks import open_dock
@@ -22,7 +22,7 @@ from napari_cam_feedback.widgets.retune_run import time_left
 from napari_cam_feedback.widgets.sources import home
 from napari_cam_feedback.widgets.state import session_of
 from napari_cam_feedback.widgets.train_form import Order
-from napari_cam_feedback.widgets.train_job import Ready, Trained, save, train
+from napari_cam_feedback.widgets.train_job import Ready, Trained, check, save, train
 from napari_cam_feedback.widgets.train_view import TrainView
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class TrainWidget(TrainView):
         self._say("")
         try:
             order = self.form.order()
-        except ConfigError as error:
+            check(order)
+        except FeedbackError as error:
             self.error.show_error(error)
             return
         if order.out.exists() and not self._may_replace(order.out):
@@ -206,6 +207,7 @@ class TrainWidget(TrainView):
     def _ended(self, sentence: str) -> None:
         self._redraw.stop()
         self._hold(False)
+        self.plot.fit()
         self.progress_label.setText("")
         self.choice.set_opened(self._trained is None)
         self._say(sentence)
@@ -214,8 +216,8 @@ class TrainWidget(TrainView):
     def _done(self, trained: Trained) -> None:
         self._trained = trained
         training = trained.training
-        skipped = training.skipped
-        self._ended(_left_out(skipped) if skipped else "")
+        remarks = (training.split_remark, _left_out(training.skipped) if training.skipped else None)
+        self._ended(" ".join(filter(None, remarks)))
         self._show_result(trained)
 
     def _show_result(self, trained: Trained) -> None:
@@ -229,6 +231,9 @@ class TrainWidget(TrainView):
         where = f"saved as {breakable(escape(str(path)))}" if trained.error is None else "<b>not saved</b>"
         self.result_label.setText(f"{ended}. The best is epoch {best}{measured}; {where}.")
         self.error.show_error(trained.error)
+        if trained.error is None:
+            # The next training is not to replace this model.
+            self.form.suggest_another()
         self._refresh()
         QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(self.result_box))
 
@@ -267,7 +272,8 @@ class TrainWidget(TrainView):
             return
         try:
             order = replace(trained.order, out=self.form.order().out)
-        except ConfigError as error:
+            check(order)
+        except FeedbackError as error:
             self._show_error(error)
             return
         if order.out.exists() and not self._may_replace(order.out):

@@ -43,6 +43,8 @@ class VersionTree(QWidget):
         Whose project is shown.
     say : callable
         Takes a line on what is being done; an empty one when it is done.
+    tell : callable
+        Takes a line on what was done, which the person must not miss.
     on_error : callable
         Takes an error and what to repeat after a consent.
 
@@ -61,10 +63,11 @@ class VersionTree(QWidget):
         self,
         session: Session,
         say: Callable[[str], None],
+        tell: Callable[[str], None],
         on_error: Callable[[BaseException, Callable[[], None]], None],
     ) -> None:
         super().__init__()
-        self._session, self._say, self._on_error = session, say, on_error
+        self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -219,7 +222,7 @@ class VersionTree(QWidget):
                 self._on_error(error, lambda: self.delete(version))
             elif session.project is project:
                 self.deleted.emit()
-                self._say(f"{version} was deleted.")
+                self._tell(f"{version} was deleted.")
 
         session.disk.submit(f"delete {version}", lambda: project.delete(version), then)
 
@@ -247,7 +250,7 @@ class VersionTree(QWidget):
 
         def done(written: list[Path]) -> None:
             self._selected()
-            self._say(f"{version} was written to {', '.join(map(str, written))}.")
+            self._tell(f"{version} was written to {', '.join(map(str, written))}.")
 
         def failed(error: BaseException) -> None:
             self._selected()

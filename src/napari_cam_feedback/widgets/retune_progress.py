@@ -1,0 +1,91 @@
+"""Progress and plot of a retune under way, drawn a few times a second however fast the steps come."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QLabel, QProgressBar
+
+from napari_cam_feedback.widgets.retune_run import replay, time_left
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.retune import RetuneStep, Snapshot
+    from napari_cam_feedback.widgets.plots import StepPlot
+
+#: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
+REDRAW_MS = 250
+
+
+class RetuneProgress(QObject):
+    """Takes the steps of a run and shows them.
+
+    Parameters
+    ----------
+    bar : QProgressBar
+        For the iterations.
+    label : QLabel
+        For their number and the time that is left.
+    plot : StepPlot
+        For what each came to.
+    parent : QObject
+        Its owner.
+    """
+
+    def __init__(self, bar: QProgressBar, label: QLabel, plot: StepPlot, parent: QObject) -> None:
+        super().__init__(parent)
+        self._bar, self._label, self._plot = bar, label, plot
+        self._started, self._first = 0.0, 0
+        self._latest: RetuneStep | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(REDRAW_MS)
+        self._timer.timeout.connect(self._show)
+
+    def begin(self, iterations: int, snapshot: Snapshot | None) -> None:
+        """Start anew, or from where a run was stopped; how many iterations there will be is 0 where nobody knows yet."""
+        self._plot.clear(iterations or 1)
+        if snapshot is not None:
+            replay(self._plot, snapshot)
+        self._label.setText("Reading the images…")
+        self._bar.setRange(0, iterations)
+        self._bar.setValue(0 if snapshot is None else snapshot.iteration)
+        self._started, self._first, self._latest = 0.0, 0, None
+        self._timer.start()
+
+    def take(self, step: RetuneStep) -> None:
+        """Take one step."""
+        if not self._started:
+            self._started, self._first = time.monotonic(), step.iteration
+            self._plot.reach(step.iterations)
+        if step.losses or step.painted_probabilities is not None:
+            self._plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
+        self._latest = step
+
+    def end(self) -> float:
+        """Show the last that came, and no more; return the seconds since the first step, 0 where there was none."""
+        self._timer.stop()
+        self._latest = None
+        self._label.setText("")
+        self._plot.redraw()
+        seconds = time.monotonic() - self._started if self._started else 0.0
+        self._started = 0.0
+        return seconds
+
+    def _show(self) -> None:
+        """Draw what has come since the last time; called by a timer, so that no step pays for a drawing."""
+        step = self._latest
+        if step is None:
+            return
+        self._latest = None
+        # A progress bar paints at once when its value is set; this way it is painted together with the rest.
+        self._bar.setUpdatesEnabled(False)
+        self._bar.setMaximum(step.iterations)
+        self._bar.setValue(step.iteration)
+        self._bar.setUpdatesEnabled(True)
+        text = f"Iteration {step.iteration} of {step.iterations}"
+        if step.iteration > self._first:
+            each = (time.monotonic() - self._started) / (step.iteration - self._first)
+            text += f", {time_left(each * (step.iterations - step.iteration))}"
+        self._label.setText(text)
+        self._plot.redraw()
