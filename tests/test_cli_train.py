@@ -104,6 +104,22 @@ def test_a_training_is_repeated_bit_for_bit_from_its_record(data, tmp_path, caps
     assert not same_files(one, other)
 
 
+def test_a_model_that_is_there_is_replaced_only_if_asked_for(data, tmp_path, capsys):
+    file = tmp_path / "m.safetensors"
+    quick = ["--epochs", 1, "--batch-size", 8, "--out", file]
+    run(capsys, data, *quick)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert fails(capsys, data, *quick, "--seed", 1) == (
+        f"{file} exists; choose another name for the model, or add --overwrite."
+    )
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    run(capsys, data, *quick, "--seed", 1, "--overwrite")
+    assert json.loads((record(file) / "config.json").read_text())["training"]["seed"] == 1
+    # A record alone tells of a model that was moved.
+    file.unlink()
+    assert fails(capsys, data, *quick).startswith(f"{record(file)} exists; ")
+
+
 def test_a_transfer_is_repeated_bit_for_bit_and_only_from_the_same_model(data, start, tmp_path, capsys):
     one, again = tmp_path / "one.safetensors", tmp_path / "again.safetensors"
     weights = tmp_path / "start.safetensors"
@@ -116,13 +132,13 @@ def test_a_transfer_is_repeated_bit_for_bit_and_only_from_the_same_model(data, s
     assert [row["phase"] for row in rows] == ["head", "head", "fine-tune"]
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-3, 5e-4, 1e-4])
     weights.write_bytes(one.read_bytes())
-    line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again)
+    line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again, "--overwrite")
     assert line == (
         "start.safetensors is not the model that this training started from (its weights or its input changed); "
         "restore that file, or name what to start from with --weights."
     )
     weights.unlink()
-    line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again)
+    line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again, "--overwrite")
     assert line == f"There is no model file {weights}; check the path."
 
 

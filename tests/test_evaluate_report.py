@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,30 @@ def test_a_report_is_one_page_that_needs_no_other_file_and_the_same_numbers_as_j
     assert (content["title"], content["facts"]) == ("Tags", {"data": "tag-digits", "seed": 0})
     assert (tmp_path / "report/report.csv").read_text() == comparison.to_csv()
     assert (tmp_path / "report/pictures/test/00000.png").read_bytes() == pictures[0].png
+
+
+def test_an_earlier_report_leaves_nothing_stale_in_its_folder_and_nothing_else_is_removed(dataset, tmp_path):
+    folder, other = tmp_path / "report", tmp_path / "flips-mine.csv"
+    comparison = compared(dataset)
+    pictures = [draw(CHEAT, HONEST, dataset, index, PATCH) for index in (0, 1)]
+    write_report(folder, title="t", summary="s", comparison=comparison, pictures=pictures)
+    mine = [other, folder / "flips-mine.csv", folder / "pictures" / "mine.png", folder / "notes.txt"]
+    for path in mine:
+        path.write_text("mine")
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    stale = next(folder / name for name in content["files"] if name.startswith("flips-"))
+    # Somebody's hand in the list does not reach out of the folder, nor to files of other kinds.
+    content["files"] += ["../flips-mine.csv", str(other), "pictures/../flips-mine.csv", "notes.txt", 3]
+    (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
+    renamed = replace(comparison, names=(comparison.names[0], "another"))
+    write_report(folder, title="t", summary="s", comparison=renamed, pictures=pictures[1:])
+    assert not stale.exists()
+    assert (folder / "flips-another.csv").is_file()
+    assert not (folder / "pictures/test/00000.png").exists()
+    assert (folder / "pictures/test/00001.png").is_file()
+    assert [path.read_text() for path in mine] == ["mine"] * 4
+    write_report(folder, title="t", summary="s", comparison=renamed)
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["mine.png"]
 
 
 def test_a_measure_is_written_for_people():

@@ -257,6 +257,31 @@ def test_painted_and_flipped_images_take_turns_and_none_comes_twice():
     assert choose_shown([1], [[2]], 0) == []
 
 
+def test_images_drawn_are_spread_over_splits_and_classes():
+    splits = np.repeat(["train", "val", "test"], 100)
+    labels = np.tile(np.repeat(np.arange(10), 10), 3)
+    # As flips come: in the dataset's order, which begins with one class of one split.
+    found = choose_shown(range(0, 300, 3), [range(0, 300), range(1, 300, 2), []], 12, (splits, labels))
+    assert len(set(found)) == 12
+    assert sorted(np.unique(splits[found], return_counts=True)[1]) == [4, 4, 4]
+    assert len(set(labels[found])) == 10
+
+
+def test_only_images_of_the_splits_asked_for_are_drawn(tmp_path):
+    images = np.full((6, 8, 8), 128, np.uint8)
+    parts = dict.fromkeys(("train", "val", "test"), images)
+    dataset = ArrayDataset(
+        parts,
+        {name: [0, 1] * 3 for name in parts},
+        ("dark", "bright"),
+        {name: np.stack([PATCH] * 6) for name in parts},
+    )
+    comparison = compare_models(MODELS, dataset, splits=["val", "test"])
+    report_versions(tmp_path, comparison, MODELS, dataset, pictures=4, filters=False)
+    drawn = sorted(path.parent.name for path in (tmp_path / "pictures").rglob("*.png"))
+    assert drawn == ["test", "test", "val", "val"]
+
+
 # Painted images over the iterations ---------------------------------------------------------------
 
 

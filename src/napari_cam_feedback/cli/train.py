@@ -16,6 +16,7 @@ from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, takes_mod
 from napari_cam_feedback.cli.settings import read_settings
 from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, write_json
 from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models import TrainStep
@@ -84,6 +85,9 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, _setting(text="Seed of everything random.", default="0", min=0)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model of that name, and its record, where there is one.")
+    ] = False,
     device: Device = "auto",
     json_file: Json = None,
 ) -> None:
@@ -94,9 +98,13 @@ def train(
     """
     from napari_cam_feedback.models import make_options, make_recipe, open_training, read_recipe
     from napari_cam_feedback.models.train_config import make_train_config
+    from napari_cam_feedback.models.train_record import record_folder
     from napari_cam_feedback.models.train_run import check_model_path
 
     out_file = check_model_path(out_file, data, weights)
+    there = next((path for path in (out_file, record_folder(out_file)) if path.exists()), None)
+    if there is not None and not overwrite:
+        raise ConfigError(f"{there} exists; choose another name for the model, or add --overwrite.")
     base = None if config is None else read_recipe(config)
     said = {
         "epochs": epochs,

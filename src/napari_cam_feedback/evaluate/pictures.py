@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -97,8 +99,13 @@ def picture_versions(
     return Picture(first.key, caption, save_figure(figure))
 
 
-def choose_shown(painted: Sequence[int], flipped: Sequence[Sequence[int]], count: int) -> list[int]:
+def choose_shown(
+    painted: Sequence[int], flipped: Sequence[Sequence[int]], count: int, groups: Sequence[np.ndarray] = ()
+) -> list[int]:
     """Choose which items to draw: painted ones and flipped ones in turn, each once.
+
+    Of those whose turn it is, one of the group that has been drawn least comes first: where splits and then classes are the
+    groups, of the split drawn least, and there of the class drawn least.
 
     Parameters
     ----------
@@ -108,17 +115,25 @@ def choose_shown(painted: Sequence[int], flipped: Sequence[Sequence[int]], count
         The same of each kind of flip.
     count : int
         At most so many.
+    groups : sequence of ndarray
+        What they are spread over, what matters most first: for each a value of every item of the dataset, (N,).
     """
-    queues = [list(painted), *(list(each) for each in flipped)]
+    queues = [list(map(int, each)) for each in (painted, *flipped)]
+    drawn: list[Counter[Any]] = [Counter() for _ in groups]
     found: list[int] = []
+
+    def drawn_already(item: int) -> list[int]:
+        return [counted[values[item]] for counted, values in zip(drawn, groups, strict=True)]
+
     while any(queues) and len(found) < count:
         for queue in queues:
-            while queue:
-                item = int(queue.pop(0))
-                if item not in found:
-                    found.append(item)
-                    break
-    return found[:count]
+            queue[:] = [item for item in queue if item not in found]
+            if queue and len(found) < count:
+                item = min(queue, key=drawn_already)  # of equals the first
+                found.append(item)
+                for counted, values in zip(drawn, groups, strict=True):
+                    counted[values[item]] += 1
+    return found
 
 
 def new_figure(width: float, height: float) -> Figure:

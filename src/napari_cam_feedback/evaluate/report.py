@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_cam_feedback.errors import StorageError, describe
 from napari_cam_feedback.evaluate.latex import latex_tables
 from napari_cam_feedback.evaluate.pictures import Picture
 from napari_cam_feedback.evaluate.report_figures import draw_measures
@@ -22,7 +24,11 @@ from napari_cam_feedback.evaluate.report_tables import (
 )
 from napari_cam_feedback.evaluate.versions import VersionComparison
 from napari_cam_feedback.explain.filter_changes import FilterChanges
-from napari_cam_feedback.files import write_bytes, write_json, write_text
+from napari_cam_feedback.files import read_json, write_bytes, write_json, write_text
+
+REPORT, PICTURES = "report.json", "pictures"
+# Names of files that not every report in the same folder writes again.
+_OURS = re.compile(rf"(flips|filters)-[^/\\]+\.csv|{PICTURES}/[^\\]+\.png")
 
 
 def write_report(
@@ -40,7 +46,8 @@ def write_report(
     """Write ``report.html``, ``report.json``, ``report.csv``, ``classes.csv``, ``confusion.csv``, ``tables.tex``.
 
     Also ``pictures/<key>.png``, and for each version but the first ``flips-<name>.csv`` and, where they were looked at,
-    ``filters-<name>.csv``. The page comes last: where it is, the rest is whole.
+    ``filters-<name>.csv``. The page comes last: where it is, the rest is whole. Pictures and tables that an earlier report
+    has left there, as its ``report.json`` lists them, are removed; nothing else is.
 
     Parameters
     ----------
@@ -73,12 +80,26 @@ def write_report(
     """
     folder = Path(folder)
     facts = dict(facts or {})
-    for picture in pictures:
-        write_bytes(folder / "pictures" / f"{picture.key.removesuffix('.png')}.png", picture.png)
+    drawn = {f"{PICTURES}/{picture.key.removesuffix('.png')}.png": picture.png for picture in pictures}
+    tables = _tables(comparison, filters or {})
+    _remove_stale(folder, {*drawn, *tables})
+    for name, png in drawn.items():
+        write_bytes(folder / name, png)
     sections = _sections(comparison, histories, filters or {})
-    _write_tables(folder, comparison, filters or {}, facts.get("Command"))
-    content = {"title": title, "summary": summary, "facts": facts, "comparison": comparison.to_json(), "notes": list(notes)}
-    write_json(folder / "report.json", content)
+    for name, text in tables.items():
+        write_text(folder / name, text)
+    write_text(folder / "classes.csv", class_csv(comparison))
+    write_text(folder / "confusion.csv", confusion_csv(comparison))
+    write_text(folder / "tables.tex", latex_tables(comparison, facts.get("Command")))
+    content = {
+        "title": title,
+        "summary": summary,
+        "facts": facts,
+        "comparison": comparison.to_json(),
+        "notes": list(notes),
+        "files": [*drawn, *tables],
+    }
+    write_json(folder / REPORT, content)
     write_text(folder / "report.csv", comparison.to_csv())
     page = folder / "report.html"
     write_text(page, make_page(title, summary, sections, pictures, facts, notes))
@@ -106,13 +127,35 @@ def _sections(
     return sections
 
 
-def _write_tables(
-    folder: Path, comparison: VersionComparison, filters: Mapping[str, FilterChanges], command: str | None
-) -> None:
-    write_text(folder / "classes.csv", class_csv(comparison))
-    write_text(folder / "confusion.csv", confusion_csv(comparison))
-    write_text(folder / "tables.tex", latex_tables(comparison, command))
+def _tables(comparison: VersionComparison, filters: Mapping[str, FilterChanges]) -> dict[str, str]:
+    """Return the tables of each version but the first as CSV text, by the names of their files."""
+    found = {}
     for name, flips in zip(comparison.names[1:], comparison.flips, strict=True):
-        write_text(folder / f"flips-{file_name(name)}.csv", flips.to_csv(comparison.class_names))
+        found[f"flips-{file_name(name)}.csv"] = flips.to_csv(comparison.class_names)
         if name in filters:
-            filters[name].save_csv(folder / f"filters-{file_name(name)}.csv")
+            found[f"filters-{file_name(name)}.csv"] = filters[name].to_csv()
+    return found
+
+
+def _remove_stale(folder: Path, kept: Collection[str]) -> None:
+    """Remove what an earlier report in the folder says that it wrote, but for files that are about to be replaced."""
+    try:
+        content = read_json(folder / REPORT)
+    except StorageError:
+        return
+    listed = content.get("files") if isinstance(content, dict) else None
+    for name in listed if isinstance(listed, list) else ():
+        # Only files as a report names them, and none outside of the folder.
+        if not isinstance(name, str) or name in kept or ".." in Path(name).parts or not _OURS.fullmatch(name):
+            continue
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        try:
+            path.unlink(missing_ok=True)
+            for parent in path.parents:
+                if parent == folder or any(parent.iterdir()):
+                    break
+                parent.rmdir()
+        except OSError as error:
+            raise StorageError(f"Could not remove {path}, which an earlier report left: {describe(error)}") from error

@@ -179,15 +179,17 @@ def _chosen(
     histories: Sequence[PaintedHistory],
     count: int,
 ) -> list[int]:
-    """Choose the images to draw: painted ones of the runs, else of the masks; and flips of each kind."""
+    """Choose the images to draw, of the splits compared: painted ones of the runs, else of the masks; flips of each kind."""
     keys = dict.fromkeys(key for history in histories for key in history.keys if key in dataset.keys)
-    if not keys:
-        keys = dict.fromkeys(choose_masks(masks, dataset, count, seed=comparison.seed))
-    painted = [dataset.index_of(key) for key in keys]
+    painted = [index for key in keys if dataset.splits[index := dataset.index_of(key)] in comparison.splits]
+    if not painted:
+        for split in comparison.splits:
+            some = choose_masks(masks, dataset, count, indices=dataset.indices(split), seed=comparison.seed)
+            painted += [dataset.index_of(key) for key in some]
     kinds: list[list[int]] = []
     for flips in comparison.flips:
         kinds += [flips.indices[flips.kinds == kind].tolist() for kind in (WON, LOST, MOVED)]
-    return choose_shown(painted, kinds, count)
+    return choose_shown(painted, kinds, count, (dataset.splits, dataset.labels))
 
 
 def _filter_changes(

@@ -76,7 +76,11 @@ class FilterChanges:
         return np.argsort(-np.abs(self.change), kind="stable")
 
     def save_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a row a filter, the greatest change first; what is undefined is left empty; raises StorageError."""
+        """Write `to_csv` to a file; raises StorageError."""
+        write_text(path, self.to_csv())
+
+    def to_csv(self) -> str:
+        """Return a row a filter as CSV text, the greatest change first; what is undefined is left empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["filter", "before", "after", "change", "relative", "effect", "died", "born"])
@@ -85,7 +89,7 @@ class FilterChanges:
             numbers = (self.before[n], self.after[n], change[n], relative[n], self.effect[n])
             shown = ["" if np.isnan(value) else f"{value:.6g}" for value in numbers]
             writer.writerow([n, *shown, int(self.died[n]), int(self.born[n])])
-        write_text(path, text.getvalue())
+        return text.getvalue()
 
 
 def filter_changes(before: Features, after: Features) -> FilterChanges:
