@@ -169,7 +169,7 @@ class RetuneConfig(BaseModel):
         unused = []
         for name, field in type(self).model_fields.items():
             said = field.json_schema_extra
-            if not isinstance(said, dict) or values[name] == field.default:
+            if not isinstance(said, dict) or "methods" not in said or values[name] == field.default:
                 continue
             uses: Any = said  # as `_used_by` made it
             if not parts.intersection(uses["methods"]) and not any(values[n] == v for n, v in uses["with"].items()):
