@@ -17,11 +17,12 @@ import napari_cam_feedback
 PACKAGE = Path(napari_cam_feedback.__file__).parent
 WINDOWS = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "magicgui", "napari_matplotlib", "vispy"}
 #: Who may know whom: each part may import those before it in its line.
-BASE = {"errors", "files", "torch_loader"}
+BASE = {"errors", "files", "steps", "torch_loader"}
 MAY_KNOW = {
     "errors": set(),
     "torch_loader": set(),
     "files": {"errors"},
+    "steps": set(),
     "recent": {"errors", "files"},
     "data": BASE,
     "models": BASE | {"data"},
