@@ -357,6 +357,7 @@ def describe_names_origin(classifier: Classifier, dataset: Dataset) -> str:
     words = {
         "file": "from the file of names",
         "header": "from the model's file",
+        "sidecar": "from the file beside the model",
         "torchvision": "torchvision's categories",
         "folders": f"{folders}, in alphabetical order",
     }
