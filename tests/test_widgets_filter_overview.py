@@ -253,7 +253,7 @@ def test_masks_from_a_filter_are_painted_kept_where_there_are_some_and_taken_bac
     store = MaskStore(session.project.folder / "masks")
     for key, mask in expected.items():
         assert (store[key] == (before if key == keys[4] else mask)).all()
-        assert store.info(key)["author"] == (None if key == keys[4] else f"filter {study.number}")
+        assert (store.info(key)["author"] == f"filter {study.number}") is (key != keys[4])
     made = len(set(expected) - {keys[4]})
     assert f"{made} masks made; edit them in the layer “irrelevant”; 1 kept the mask they had" in masking.said.text()
     assert session.painted() == set(expected) | {keys[4]}
