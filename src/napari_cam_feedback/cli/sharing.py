@@ -79,6 +79,7 @@ def launch(device: str, devices: int, nodes: int, strategy: str, precision: str)
         except ValueError as error:
             # A launcher has started another number of processes.
             raise ConfigError(f"{str(error).rstrip('.')}; start as many processes as --devices times --nodes.") from error
+        atexit.register(_leave_group)
     if not fabric.is_global_zero:
         out.quiet = err.quiet = True
     return fabric
@@ -136,6 +137,15 @@ def _start_others(environment: ClusterEnvironment, devices: int, nodes: int) -> 
     atexit.register(_end_others)
     os.environ["LOCAL_RANK"] = "0"
     threading.Thread(target=_watch_others, daemon=True).start()
+
+
+def _leave_group() -> None:
+    """Leave the group of processes: Gloo's threads, if the interpreter's end meets them, abort a process that was done."""
+    from napari_cam_feedback.torch_loader import torch
+
+    distributed = torch.distributed
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()
 
 
 def _end_others() -> None:
