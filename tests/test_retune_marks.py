@@ -96,3 +96,8 @@ def test_a_model_is_not_called_fixed_by_masks_that_hardly_mattered():
     found = judge(replace(before, marks=0.1), after, held_out=True)
     assert found.name == "improved"
     assert "so the masks may lie beside what the model uses: on 100 validation images" in found.reason
+    unused = replace(before, misled_accuracy=0.88, misled_flip_rate=0.03)
+    assert judge(unused, after, held_out=True).reason.startswith("The model hardly used what is painted to begin with: ")
+    found = judge(replace(unused, marks=0.0), after, held_out=True)
+    assert found.name == "no effect"
+    assert found.reason.startswith("The model hardly uses what is painted, or the masks lie beside what it uses: ")

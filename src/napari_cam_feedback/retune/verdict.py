@@ -102,6 +102,8 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         if not held_out:
             # One or two patches need not mislead on other images, whatever the model makes of them on their own.
             reason = f"What is painted hardly misleads the model on other images, and more masks may say more: {numbers}."
+        elif _beside(before):
+            reason = f"The model hardly uses what is painted, or the masks lie beside what it uses: {numbers}."
     elif found.learnt and after.misled_accuracy < before.misled_accuracy - 1 / after.held_out.n:
         reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
         name = "no effect"
@@ -115,7 +117,7 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         elif not held_out:
             # With two masks a model can leave these two patches and still follow all others.
             name, reason = "improved", f"The patches learnt from no longer decide; others may: {numbers}."
-        elif before.marks is not None and before.marks <= HARDLY:
+        elif _beside(before):
             name = "improved"
             reason = (
                 "Patches of other images mislead the model no longer, but on the painted images what is painted hardly "
@@ -141,13 +143,18 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
 
 def hardly_used(before: Check) -> str | None:
     """Say that what is painted hardly matters on the painted images, where that is so before anything is learnt."""
-    if before.marks is None or before.marks > HARDLY:
+    if before.marks is None or not _beside(before):
         return None
     return (
         "Taking out what is painted, or swapping it for what is painted on others, changed only "
         f"{before.marks:.0%} of the predictions on the painted images: either the model hardly uses it, or the masks lie "
         "beside what it uses. Look at some of them again."
     )
+
+
+def _beside(before: Check) -> bool:
+    """Whether what is painted hardly mattered on the painted images: then the masks may lie beside what the model uses."""
+    return before.marks is not None and before.marks <= HARDLY
 
 
 def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
