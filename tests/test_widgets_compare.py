@@ -292,12 +292,12 @@ def test_another_project_stops_a_comparison_of_the_former_one_and_its_versions_g
     assert widget.start_button.isEnabled()
 
 
-def test_the_intervals_are_shown_where_there_is_room(qtbot):
+def test_the_intervals_are_shown_where_there_is_room(make_napari_viewer):
     from napari_cam_feedback.evaluate import Certainty, ComparisonRow, Interval
     from napari_cam_feedback.widgets.comparison import ComparisonTable
 
-    table = ComparisonTable()
-    qtbot.addWidget(table)
+    # In a window, as in a dock: the window owns it and takes it away.
+    table = ComparisonTable(make_napari_viewer(show=True).window._qt_window)
     sure = Certainty(change=Interval(-0.05, 0.25))
     table.show_rows([ComparisonRow("test", "accuracy", 0.5, 0.6, certainty=sure)])
     table.show()
