@@ -12,7 +12,7 @@ import pytest
 
 from core_builders import small_disk
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError, describe
-from napari_cam_feedback.files import atomic_path, check_writable, read_json, write_bytes, write_json, write_text
+from napari_cam_feedback.files import atomic_path, check_writable, read_json, unused, write_bytes, write_json, write_text
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -195,3 +195,14 @@ def test_a_fault_of_ours_is_called_one_in_a_line_without_a_traceback():
     assert text.endswith("(a fault of the program; please report it).")
     assert "\n" not in text
     assert len(describe(ValueError("x" * 5000))) < 500
+
+
+def test_a_name_that_is_taken_gets_a_number_and_an_empty_folder_is_free(tmp_path):
+    assert unused(tmp_path / "a.txt") == tmp_path / "a.txt"
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "a-2.txt").touch()
+    assert unused(tmp_path / "a.txt") == tmp_path / "a-3.txt"
+    (tmp_path / "runs").mkdir()
+    assert unused(tmp_path / "runs") == tmp_path / "runs"
+    (tmp_path / "runs" / "x").touch()
+    assert unused(tmp_path / "runs") == tmp_path / "runs-2"

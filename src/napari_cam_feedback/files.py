@@ -19,6 +19,20 @@ _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
+def unused(path: Path) -> Path:
+    """Return a path, with a number behind its name if there is something there already; an empty folder is nothing."""
+    number, found = 1, path
+    while not is_free(found):
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether there is nothing at a path, or an empty folder."""
+    return not path.exists() or (path.is_dir() and next(path.iterdir(), None) is None)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; on leaving, flush it to disk and put it in `path`'s place.

@@ -19,6 +19,7 @@ from napari_cam_feedback.cli.show import (
     show_result,
     write_json,
 )
+from napari_cam_feedback.files import unused
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -41,7 +42,7 @@ def demo(
     from napari_cam_feedback.demo import run_demo
     from napari_cam_feedback.evaluate import evaluate
 
-    folder = out_dir or _new_folder(Path("demo-output"), sample)
+    folder = out_dir or unused(Path("demo-output") / sample)
     out.print(f"The sample {sample} hides a shortcut: look whether the model uses it.", markup=False)
 
     def look(classifier: Classifier, dataset: Dataset) -> None:
@@ -60,14 +61,6 @@ def demo(
         out.print("There is no display, so napari is not opened; open the report in a browser instead.")
         return
     _open_window(done.project.folder)
-
-
-def _new_folder(parent: Path, name: str) -> Path:
-    number, folder = 1, parent / name
-    while folder.exists():
-        number += 1
-        folder = parent / f"{name}-{number}"
-    return folder
 
 
 def _has_display() -> bool:

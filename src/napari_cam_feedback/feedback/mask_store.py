@@ -128,13 +128,18 @@ class MaskStore(Mapping[str, np.ndarray]):
                 if not mask.any():
                     raise KeyError(key)
                 return mask.copy()
-            found = self._find(key)
-            if found is None:
-                raise KeyError(key)
-            leak = self._leak(found)
+            found = self._readable(key)
+        return read_mask_file(found)
+
+    def _readable(self, key: str) -> Path:
+        """Return the file that holds a mask; raises KeyError where there is none, MaskError where it must not be read."""
+        found = self._find(key)
+        if found is None:
+            raise KeyError(key)
+        leak = self._leak(found)
         if leak is not None:
             raise MaskError(leak)
-        return read_mask_file(found)
+        return found
 
     def size(self, key: str) -> tuple[int, int]:
         """Return a mask's (H, W), from its file's header alone; raises as reading the mask does."""
@@ -142,12 +147,7 @@ class MaskStore(Mapping[str, np.ndarray]):
             if key in self._unsaved:
                 height, width = self[key].shape
                 return height, width
-            found = self._find(key)
-            if found is None:
-                raise KeyError(key)
-            leak = self._leak(found)
-        if leak is not None:
-            raise MaskError(leak)
+            found = self._readable(key)
         with _reading(found), Image.open(found) as image:
             return image.height, image.width
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_cam_feedback.files import is_free, unused
+
 
 def ask_new_folder(parent: QWidget, title: str, start: Path, name: str) -> Path | None:
     """Ask for a folder to write into, and return an empty or new one; None if the person wants none.
@@ -26,17 +28,3 @@ def ask_new_folder(parent: QWidget, title: str, start: Path, name: str) -> Path 
         return None
     folder = Path(chosen)
     return folder if is_free(folder) else unused(folder / name)
-
-
-def is_free(folder: Path) -> bool:
-    """Tell whether there is nothing in a folder, or no such folder."""
-    return not folder.exists() or (folder.is_dir() and next(folder.iterdir(), None) is None)
-
-
-def unused(folder: Path) -> Path:
-    """Return the folder, with a number behind its name if there is something in one of that name already."""
-    number, found = 1, folder
-    while not is_free(found):
-        number += 1
-        found = folder.with_name(f"{folder.name}-{number}")
-    return found

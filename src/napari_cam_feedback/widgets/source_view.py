@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QGroupBox, QSizePolicy, QStac
 
 from napari_cam_feedback.data import SAMPLES
 from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.files import unused
 from napari_cam_feedback.widgets.layers_page import LayersPage
 from napari_cam_feedback.widgets.model_form import ModelForm
-from napari_cam_feedback.widgets.new_folder import unused
 from napari_cam_feedback.widgets.parts import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
 from napari_cam_feedback.widgets.path_field import PathField
 from napari_cam_feedback.widgets.recent_list import RecentList

@@ -11,6 +11,7 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.files import unused
 from napari_cam_feedback.widgets.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.model_form import AS_FILE, ModelForm
@@ -243,7 +244,7 @@ class TrainForm(QWidget):
         if self._touched and out is not None and out.exists():
             # The third is not to be the second of the second.
             first = out.with_stem(re.sub(r"-\d+$", "", out.stem))
-            self.out.set_path(_unused(first if first.exists() else out))
+            self.out.set_path(unused(first if first.exists() else out))
             return
         self._touched = False
         self._suggest()
@@ -278,13 +279,4 @@ class TrainForm(QWidget):
         start = start.removesuffix(SUFFIX).removeprefix(_TORCHVISION)
         words = [self.data.path.name if self.data.path else "", re.split(r"[/\\]", start)[-1]]
         name = re.sub(r"[^\w.-]+", "-", "-".join(word for word in words if word)).strip("-.") or "model"
-        self.out.set_path(_unused(home() / "models" / f"{name}{SUFFIX}"))
-
-
-def _unused(path: Path) -> Path:
-    """Return the path, with a number behind its name if there is a file of that name already."""
-    number, found = 1, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+        self.out.set_path(unused(home() / "models" / f"{name}{SUFFIX}"))

@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.files import unused
 from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.docks import open_dock
@@ -296,7 +297,7 @@ class TrainWidget(TrainView):
             return
         order = trained.order
         if self._project is None:
-            self._project = _unused(home() / f"{order.data.stem}-{order.out.stem}")
+            self._project = unused(home() / f"{order.data.stem}-{order.out.stem}")
         session = open_dock(self._session.viewer, "Session")
         session.choose_files(order.out, order.data.absolute(), self._project)
         device = session.choice.device
@@ -325,11 +326,3 @@ def _left_out(skipped: dict[str, str]) -> str:
     count = len(skipped)
     images = "image" if count == 1 else "images"
     return f"{count} {images} could not be read and {'was' if count == 1 else 'were'} left out, first {first}: {sentence}"
-
-
-def _unused(folder: Path) -> Path:
-    number, found = 1, folder
-    while found.exists():
-        number += 1
-        found = folder.with_name(f"{folder.name}-{number}")
-    return found
