@@ -34,7 +34,7 @@ class TrainConfig(BaseModel):
         ge=0,
         le=10_000,
         title="Head epochs",
-        description=f"Passes before those, in which only the new head learns; empty: {HEAD_EPOCHS} from a model, else 0.",
+        description=f"Passes before those, in which only the new head learns; auto: {HEAD_EPOCHS} from a model, else 0.",
         json_schema_extra={**_TRANSFER, "begin": HEAD_EPOCHS},
     )
     batch_size: int = Field(64, ge=2, le=4096, title="Batch size", description="Images a step.")
@@ -79,7 +79,7 @@ class TrainConfig(BaseModel):
     freeze_batch_norm: bool | None = Field(
         None,
         title="Freeze batch norm",
-        description="Keep the statistics of batch norm as they are; empty: from a model yes, from random weights no.",
+        description="Keep the statistics of batch norm as they are; auto: from a model yes, from random weights no.",
         json_schema_extra=_TRANSFER,
     )
     val_share: float = Field(

@@ -34,7 +34,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=100_000,
         title="Iterations",
-        description="Training steps at most; empty: 300, and more where there are many training images.",
+        description="Training steps at most; auto: 300, and more where there are many training images.",
         json_schema_extra={"begin": 300},
     )
     learning_rate: float = Field(
@@ -48,14 +48,14 @@ class RetuneConfig(BaseModel):
         None,
         gt=0,
         title="Strength",
-        description="Weight of the penalty; empty: chosen by itself, and lowered when the model gets worse.",
+        description="Weight of the penalty; auto: chosen by itself, and lowered when the model gets worse.",
     )
     batch_size: int | None = Field(
         None,
         ge=2,
         le=1024,
         title="Training images a step",
-        description="Images that keep the model accurate; empty: 64, 32 for inputs over 48 pixels, 16 over 96.",
+        description="Images that keep the model accurate; auto: 64, 32 for inputs over 48 pixels, 16 over 96.",
         json_schema_extra={"begin": 32},
     )
     painted_per_step: int | None = Field(
@@ -63,7 +63,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=256,
         title="Painted images a step",
-        description="Images with a mask in each step; empty: a quarter of the training images.",
+        description="Images with a mask in each step; auto: a quarter of the training images.",
         json_schema_extra={"begin": 8},
     )
     fill: FillName = Field(
@@ -120,7 +120,7 @@ class RetuneConfig(BaseModel):
         None,
         ge=1,
         title="Dropped filters",
-        description="In dropout: filters set to zero, those most active under the mask; empty: a tenth of them.",
+        description="In dropout: filters set to zero, those most active under the mask; auto: a tenth of them.",
         json_schema_extra=_used_by("dropout", begin=8),
     )
     augment: bool = Field(
@@ -142,14 +142,14 @@ class RetuneConfig(BaseModel):
     freeze_batch_norm: bool | None = Field(
         None,
         title="Freeze batch norm",
-        description="Keep the statistics of batch norm as they were trained; empty: for pas, pasa, tap, rrr, small batches.",
+        description="Keep the statistics of batch norm as they were trained; auto: for pas, pasa, tap, rrr, small batches.",
     )
     check_every: int | None = Field(
         None,
         ge=1,
         le=10_000,
         title="Check every",
-        description="Steps between two looks at the validation images; empty: 25, and more where there are many iterations.",
+        description="Steps between two looks at the validation images; auto: 25, and more where there are many iterations.",
         json_schema_extra={"begin": 25},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
