@@ -194,6 +194,23 @@ def test_a_replaced_job_is_not_heard_of_again(jobs, wait):
     assert first.told == []
 
 
+def test_a_job_replaced_while_its_bar_is_made_does_not_begin(jobs, wait, make_napari_viewer_proxy):
+    make_napari_viewer_proxy()
+    first, second, begun = Record(), Record(), []
+
+    def again() -> None:
+        jobs.start("one", lambda stop: "new", replace=True, **second.callbacks())
+
+    # napari's activity dock runs the event loop while a bar is made, and so calls this.
+    QTimer.singleShot(0, again)
+    job = jobs.start("one", lambda stop: begun.append("old"), **first.callbacks())
+    assert job.thread is None
+    wait(lambda: second.told)
+    assert (first.told, second.told, begun) == ([], [("done", "new")], [])
+    assert jobs.phase("one").phase is Phase.DONE
+    assert not progress._all_instances
+
+
 def test_shutdown_stops_and_joins_busy_threads(qtbot):
     jobs = Jobs()
     ended = []

@@ -188,9 +188,14 @@ class Jobs(QObject):
         job.on_failed, job.on_error = on_failed, on_error
         job.progress, job.total = progress, total
         self._jobs[name] = job
-        job.bar = ActivityBar(job.description, total)
         machine.to(Phase.RUNNING)
         self.changed.emit(name)
+        # Making the bar runs the event loop, in which this job may be replaced, or the window closed, before it began.
+        bar = ActivityBar(job.description, total)
+        if job.over:
+            bar.close()
+            return job
+        job.bar = bar
         # Daemons, since the interpreter joins other threads before anything could tell them to stop; `shutdown` joins.
         job.thread = threading.Thread(target=self._run, args=(job, work), name=f"cam-feedback {name}", daemon=True)
         self._threads.add(job.thread)
