@@ -16,11 +16,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 
 from napari_cam_feedback import retune as retune_package
+from napari_cam_feedback.errors import ConsentNeeded
 from napari_cam_feedback.project import Project
 from napari_cam_feedback.retune import RetuneConfig, RetuneStep, judge
 from napari_cam_feedback.retune import front as retune_front
+from napari_cam_feedback.widgets import session_widget
 from napari_cam_feedback.widgets.comparison import LAYER_NAMES
 from napari_cam_feedback.widgets.config_form import ConfigForm, extras
+from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.layers import MASK, find_layer
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
@@ -414,6 +417,31 @@ def test_another_project_is_loaded_only_if_the_person_agrees_that_the_run_is_sto
     wait(lambda: session.project.folder == other.folder)
     assert len(asked["texts"]) == 2
     wait(lambda: not session.jobs.running(JOB))
+
+
+def test_a_person_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_to_the_models_code(
+    docked, wait, monkeypatch, files, qtbot, asked
+):
+    fake_retune(monkeypatch, endless)
+    session, widget = docked
+    dock, other = other_project(session, qtbot, files)
+    real, tried = session_widget.load, []
+
+    def load(source, stop):
+        tried.append(source)
+        if len(tried) == 1:
+            need = ConsentNeeded("Its code has to run.", kind="trust", question="May its code run?")
+            raise Question(need, ("model.pt2", 0, 0))
+        return real(source, stop)
+
+    monkeypatch.setattr(session_widget, "load", load)
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.plot.loss_names)
+    asked["answer"] = QMessageBox.StandardButton.Yes
+    dock.load_button.click()
+    wait(lambda: session.project.folder == other.folder)
+    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nLoad all the same?", "May its code run?"]
 
 
 @pytest.mark.usefixtures("improving")

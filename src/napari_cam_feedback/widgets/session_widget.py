@@ -119,6 +119,10 @@ class SessionWidget(QWidget):
 
     def load(self) -> None:
         """Load what is chosen, in the background."""
+        self._load([])
+
+    def _load(self, agreed: list[str]) -> None:
+        """Load; the person was asked already about what `agreed` names."""
         self._say()
         try:
             source = self.choice.source()
@@ -128,14 +132,14 @@ class SessionWidget(QWidget):
         # Before a project is read, which may be the one that is open.
         self._session.save()
         losses = losses_of_leaving(self._session)
-        if not may_leave(self, losses, "Load"):
+        if not may_leave(self, [loss for loss in losses if loss not in agreed], "Load"):
             return
         self._session.jobs.start(
             "load",
             lambda stop: load(source, stop),
             on_step=self._progress,
             on_done=lambda opened: self._loaded(opened, losses),
-            on_error=lambda error: self._failed(error, self.load),
+            on_error=lambda error: self._failed(error, lambda: self._load(losses)),
             on_stopped=lambda: self._say("Loading was cancelled."),
             description="Loading",
         )
