@@ -7,6 +7,7 @@ import pytest
 from benchmarks.retuning import cases, decoy_mnist, masks
 from benchmarks.retuning.goals import Goal, judged
 from benchmarks.retuning.measure import Outcome
+from benchmarks.retuning.methods_table import side_by_side
 from benchmarks.retuning.tables import show, span
 
 OUTCOME = Outcome(
@@ -97,3 +98,24 @@ def test_a_table_has_every_column_once():
         "1      yes  -",
         "0.500  -    -",
     ]
+
+
+def test_all_methods_stand_side_by_side_over_all_data_sets():
+    def run(data, seed, method, after, **more):
+        own = {"data": data, "seed": str(seed), "method": method, "test_before": "0.5", "test_reference": "0.9"}
+        return {**own, "test_after": after, "flip_before": "0.6", "flip_after": "0.1", **more}
+
+    runs = [
+        run("tags", 0, "auto", "0.8"),
+        run("tags", 1, "auto", "0.9"),
+        run("tags", 0, "pas", "0.7"),
+        run("bags", 0, "auto", "0.6", f1_knife_before="0", f1_knife_after="0.75"),
+        {"data": "bags", "seed": "0", "method": "pas", "test_before": "", "test_after": "", "refused": "It has no places."},
+    ]
+    assert side_by_side(runs, "test") == [
+        {"method": "before", "tags": "0.50 (0.50 to 0.50)", "bags": "0.50", "bags, f1 knife": "0.00"},
+        {"method": "without the shortcut", "tags": "0.90 (0.90 to 0.90)", "bags": "0.90"},
+        {"method": "auto", "tags": "0.85 (0.80 to 0.90)", "bags": "0.60", "bags, f1 knife": "0.75"},
+        {"method": "pas", "tags": "0.70", "bags": "-", "bags, f1 knife": "-"},
+    ]
+    assert side_by_side(runs, "flip")[0] == {"method": "before", "tags": "0.60 (0.60 to 0.60)", "bags": "0.60"}
