@@ -32,6 +32,7 @@ from napari_cam_feedback.widgets.retune_settings import COMMON_SETTINGS
 from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget
 from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
+from napari_cam_feedback.widgets.workers import Stopped
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -93,7 +94,7 @@ def endless(classifier, dataset, masks, config, *, stop, **_):
         time.sleep(0.005)
         iteration += 1
         yield RetuneStep(iteration, 10_000, {"total": 1.0}, ())
-    return None
+    raise Stopped
 
 
 def test_opening_the_docks_module_loads_no_torch():
@@ -390,6 +391,13 @@ def asked(monkeypatch):
     return found
 
 
+def stopping(project, verb):
+    return (
+        f"The retune of v001 by auto is still running and would be stopped; the best model so far would be written into "
+        f"{project.folder / 'runs'}.\n\n{verb} all the same?"
+    )
+
+
 def other_project(session, qtbot, files):
     """Make another project, and return the Session dock with it chosen."""
     other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
@@ -409,7 +417,7 @@ def test_another_project_is_loaded_only_if_the_person_agrees_that_the_run_is_sto
     widget.start_button.click()
     wait(lambda: widget.plot.loss_names)
     dock.load_button.click()
-    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nLoad all the same?"]
+    assert asked["texts"] == [stopping(session.project, "Load")]
     assert not session.jobs.running("load")
     assert session.jobs.running(JOB)
     asked["answer"] = QMessageBox.StandardButton.Yes
@@ -440,8 +448,28 @@ def test_a_person_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_t
     wait(lambda: widget.plot.loss_names)
     asked["answer"] = QMessageBox.StandardButton.Yes
     dock.load_button.click()
+    asking = stopping(session.project, "Load")
     wait(lambda: session.project.folder == other.folder)
-    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nLoad all the same?", "May its code run?"]
+    assert asked["texts"] == [asking, "May its code run?"]
+
+
+@pytest.mark.usefixtures("improving")
+def test_the_best_model_of_a_run_that_another_project_stopped_is_written_with_the_one_that_it_belongs_to(
+    docked, wait, files, qtbot, asked
+):
+    session, widget = docked
+    before = session.project
+    dock, other = other_project(session, qtbot, files)
+    paint_all(session)
+    widget.choice.form.set_values({"iterations": 100_000, "check_every": 1})
+    widget.start_button.click()
+    wait(lambda: widget.run is not None and widget.plot.loss_names)
+    asked["answer"] = QMessageBox.StandardButton.Yes
+    dock.load_button.click()
+    wait(lambda: session.project.folder == other.folder)
+    wait(lambda: list((before.folder / "runs").glob("*/model.safetensors")))
+    wait(lambda: "was neither kept nor discarded" in widget.status.text())
+    assert not list((other.folder / "runs").glob("*"))
 
 
 @pytest.mark.usefixtures("improving")
@@ -486,7 +514,7 @@ def test_a_copy_of_the_project_is_asked_about_too(docked, wait, monkeypatch, fil
     widget.start_button.click()
     wait(lambda: widget.plot.loss_names)
     dock.open_view.save_as(files.project.with_name("copy"))
-    assert asked["texts"] == ["Retuning is still running and would be stopped.\n\nCopy all the same?"]
+    assert asked["texts"] == [stopping(session.project, "Copy")]
     assert not files.project.with_name("copy").exists()
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def losses_of_closing(session: Session) -> list[str]:
     """Return what closing the window now would lose, a sentence each."""
-    found = [still_running(description) for description in session.jobs.precious()]
+    found = [f"{each} is still running and would be stopped." for each in session.jobs.precious()]
     unsaved = session.autosave.unsaved
     if unsaved:
         found.insert(0, f"{len(unsaved)} painted masks could not be saved. {next(iter(unsaved.values()))}")
@@ -46,8 +46,3 @@ def may_leave(parent: QWidget, losses: list[str], verb: str) -> bool:
     """
     asked = f"{verb} all the same?"
     return not losses or confirmed(parent, asked, "\n".join([*losses, "", asked]))
-
-
-def still_running(description: str) -> str:
-    """Return the sentence on work that would be stopped."""
-    return f"{description} is still running and would be stopped."

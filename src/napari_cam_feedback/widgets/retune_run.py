@@ -105,6 +105,13 @@ class Run:
             f"written into {self.project.folder / 'runs'}."
         )
 
+    def stopping_sentence(self) -> str:
+        """Return what becomes of it where another project is opened while it runs."""
+        return (
+            f"{self.name} is still running and would be stopped; the best model so far would be written into "
+            f"{self.project.folder / 'runs'}."
+        )
+
     @property
     def _has_model(self) -> bool:
         return self.undecided is not None and self.undecided.selected_iteration > 0

@@ -12,7 +12,6 @@ from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.consents import Question, asking, subject_of
-from napari_cam_feedback.widgets.leaving import still_running
 from napari_cam_feedback.widgets.parts import confirmed
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.retune_progress import RetuneProgress
@@ -117,7 +116,7 @@ class RetuneWidget(RetuneView):
         if run is None:
             return
         if self._machine.busy:
-            losses.append(still_running("Retuning"))
+            losses.append(run.stopping_sentence())
         if run.undecided is not None:
             losses.append(run.waiting_sentence())
 
@@ -283,7 +282,11 @@ class RetuneWidget(RetuneView):
 
     def _done(self, run: Run, result: RetuneResult) -> None:
         if run is not self._run:
+            # Its project was left meanwhile.
             self._hold(False)
+            run.result, run.earlier = result, None
+            if result.selected_iteration > 0:
+                self._record(run)
             return
         run.best, run.earlier = result, None
         run.seconds += self._progress.end()
@@ -481,8 +484,11 @@ class RetuneWidget(RetuneView):
 
     def _save_undecided(self) -> None:
         run = self._run
-        if run is None or run.undecided is None or self._deciding:
-            return
+        if run is not None and run.undecided is not None and not self._deciding:
+            self._record(run)
+
+    def _record(self, run: Run) -> None:
+        """Write what came of a run that nobody will decide on."""
 
         def saved(folder: Any, error: Exception | None) -> None:
             if self._run is None:
