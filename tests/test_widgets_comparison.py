@@ -81,6 +81,17 @@ def test_the_table_lists_each_split_with_its_measures(qtbot):
     assert "prediction changes when what is painted is taken out" in table.item(2, 0).toolTip()
 
 
+def test_a_change_that_may_be_chance_says_of_how_few_images_it_is(qtbot):
+    table = ComparisonTable()
+    qtbot.addWidget(table)
+    table.show_rows(
+        [ComparisonRow("val", "accuracy", 0.5, 0.7, images=5), ComparisonRow("val", "flip_rate", 0.9, 0.1, images=5)]
+    )
+    assert [row[3] for row in table.texts()[1:]] == ["+0.200 unsure", "-0.800 better"]
+    assert table.item(1, 3).toolTip().endswith("Measured on 5 images: so small a change may be chance.")
+    assert "chance" not in table.item(2, 3).toolTip()
+
+
 def test_in_a_narrow_dock_the_word_on_a_change_is_seen_whole(qtbot):
     table = ComparisonTable()
     qtbot.addWidget(table)

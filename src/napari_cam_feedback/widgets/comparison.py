@@ -144,10 +144,10 @@ class ComparisonTable(QTableWidget):
 
 
 def _how_sure(row: ComparisonRow) -> str:
-    """Return intervals and p value of a row, for its tooltip."""
+    """Return intervals and p value of a row, or the number of its images, for its tooltip."""
     sure = row.certainty
     if sure is None:
-        return ""
+        return f"\nMeasured on {row.images} images: so small a change may be chance." if row.mark == "unsure" else ""
     parts = [
         f"{name} {interval}"
         for name, interval in (("before", sure.before), ("after", sure.after), ("change", sure.change))
