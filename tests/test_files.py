@@ -12,7 +12,16 @@ import pytest
 
 from core_builders import small_disk
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError, describe
-from napari_cam_feedback.files import atomic_path, check_writable, read_json, unused, write_bytes, write_json, write_text
+from napari_cam_feedback.files import (
+    atomic_path,
+    check_writable,
+    make_unused_folder,
+    read_json,
+    unused,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -206,3 +215,11 @@ def test_a_name_that_is_taken_gets_a_number_and_an_empty_folder_is_free(tmp_path
     assert unused(tmp_path / "runs") == tmp_path / "runs"
     (tmp_path / "runs" / "x").touch()
     assert unused(tmp_path / "runs") == tmp_path / "runs-2"
+
+
+def test_two_who_make_a_folder_of_one_name_never_get_the_same_though_nothing_is_in_it_yet(tmp_path):
+    names = [make_unused_folder(tmp_path / "runs" / "auto").name for _ in range(3)]
+    assert names == ["auto", "auto-2", "auto-3"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        make_unused_folder(tmp_path / "file" / "auto")

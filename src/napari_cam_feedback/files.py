@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,30 @@ os.umask(_UMASK)
 
 def unused(path: Path) -> Path:
     """Return a path, with a number behind its name if there is something there already; an empty folder is nothing."""
-    number, found = 1, path
-    while not is_free(found):
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+    return next(each for each in _numbered(path) if is_free(each))
+
+
+def make_unused_folder(path: Path) -> Path:
+    """Make and return a folder of that name, with a number behind it if there is one; two callers never get the same.
+
+    Raises
+    ------
+    OSError
+        No folder can be made there.
+    """
+    for each in _numbered(path):
+        try:
+            each.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return each
+    raise AssertionError("there is always another number")
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def is_free(path: Path) -> bool:

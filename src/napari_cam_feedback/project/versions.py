@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import StorageError, describe
-from napari_cam_feedback.files import read_json, unused, write_json
+from napari_cam_feedback.files import make_unused_folder, read_json, write_json
 from napari_cam_feedback.models import Classifier, load_classifier
 
 PROJECT_FILE = "project.json"
@@ -228,12 +228,11 @@ class ProjectFolder:
         """Make and return a new folder for the record of a run."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}-{re.sub(r'[^a-z0-9]+', '-', method.lower())}"
-        folder = unused(self.folder / "runs" / name)
+        folder = self.folder / "runs" / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            return make_unused_folder(folder)
         except OSError as error:
             raise StorageError(f"{folder} cannot be made: {describe(error)}") from error
-        return folder
 
     def add_version(
         self,
