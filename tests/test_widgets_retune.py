@@ -393,8 +393,8 @@ def asked(monkeypatch):
 
 def stopping(project, verb):
     return (
-        f"The retune of v001 by auto is still running and would be stopped; the best model so far would be written into "
-        f"{project.folder / 'runs'}.\n\n{verb} all the same?"
+        "The retune of v001 by auto is still running and would be stopped; a better model, if it has found one, "
+        f"would be written into {project.folder / 'runs'}.\n\n{verb} all the same?"
     )
 
 

@@ -108,7 +108,7 @@ class Run:
     def stopping_sentence(self) -> str:
         """Return what becomes of it where another project is opened while it runs."""
         return (
-            f"{self.name} is still running and would be stopped; the best model so far would be written into "
+            f"{self.name} is still running and would be stopped; a better model, if it has found one, would be written into "
             f"{self.project.folder / 'runs'}."
         )
 
