@@ -1,4 +1,4 @@
-"""The one place that loads torch, in a way that cannot crash beside Mesa's OpenGL.
+"""The one place that loads torch, in a way that cannot crash beside Mesa's OpenGL, and that keeps freed memory.
 
 torch's CUDA build imports triton late, when the first optimizer is made. Triton's compiled library carries its own
 LLVM, and once a viewer has drawn with Mesa's software renderer (or its AMD and Intel drivers) Mesa's libLLVM is
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
+
+from napari_cam_feedback.memory import keep_freed_memory
 
 
 def _load_triton_apart() -> None:
@@ -30,6 +32,7 @@ def _load_triton_apart() -> None:
 
 
 _load_triton_apart()
+keep_freed_memory()
 
 import torch  # noqa: E402
 

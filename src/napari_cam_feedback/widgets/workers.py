@@ -17,6 +17,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import describe
+from napari_cam_feedback.memory import release_memory
 from napari_cam_feedback.widgets.activity import ActivityBar
 from napari_cam_feedback.widgets.main_thread import MainThread
 from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
@@ -24,6 +25,8 @@ from napari_cam_feedback.widgets.phase import Phase, PhaseMachine
 logger = logging.getLogger(__name__)
 
 _JOIN_SECONDS = 15.0
+#: Seconds of work after which free memory is given back.
+_LONG_SECONDS = 5.0
 
 
 class Stopped(Exception):
@@ -229,7 +232,7 @@ class Jobs(QObject):
     # In the thread --------------------------------------------------------------------------------
 
     def _run(self, job: Job, work: Callable[[Callable[[], bool]], Any]) -> None:
-        post = self.main.post
+        post, started = self.main.post, time.monotonic()
         try:
             result = work(job.stop_event.is_set)
             if isinstance(result, Generator):
@@ -243,6 +246,9 @@ class Jobs(QObject):
         else:
             post(self._finish, job, "done", result)
         finally:
+            if time.monotonic() - started > _LONG_SECONDS:
+                # A short job's memory serves the next one.
+                release_memory()
             self._threads.discard(threading.current_thread())
 
     def _iterate(self, job: Job, steps: Generator[Any, None, Any]) -> Any:
