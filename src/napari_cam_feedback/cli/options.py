@@ -15,14 +15,14 @@ from napari_cam_feedback.errors import ConfigError
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
 
-ARCHS = "small-gap, residual-vgg, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION with --trust."
+ARCHS = "small-gap, residual-vgg, torchvision:NAME, timm:NAME, efficientnet-lite0 (to 4), or FILE.py:FUNCTION with --trust."
 PANEL = "The model, where its file does not say it"
 
 Model = Annotated[
     str,
     typer.Argument(
         help="Model: a .safetensors of ours; with --arch any .safetensors, .pt, .pth or .th; a .pt2 or TorchScript file "
-        "with --trust; or torchvision:NAME.",
+        "with --trust; torchvision:NAME; or efficientnet-lite0.",
         show_default=False,
     ),
 ]

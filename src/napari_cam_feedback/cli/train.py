@@ -66,7 +66,8 @@ def train(
     weights: Annotated[
         str | None,
         _setting(
-            text="Model to start from: a file, torchvision:NAME, or with --arch torchvision:NAME one of its weights.",
+            text="Model to start from: a file, torchvision:NAME, efficientnet-lite0, or with --arch torchvision:NAME one "
+            "of its weights.",
             default="",
             panel=TRANSFER,
             metavar="MODEL",

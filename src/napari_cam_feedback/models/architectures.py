@@ -1,4 +1,4 @@
-"""How a network is made from its name: ours, torchvision's, timm's, or what a file of the person's makes."""
+"""How a network is made from its name: ours, that of another package, or what a file of the user's makes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.model_names import LITE_SIZES, TORCHVISION, is_lite
+from napari_cam_feedback.models.efficientnet_lite import build_lite, lite_names
 from napari_cam_feedback.models.networks import ARCHITECTURES
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
-TORCHVISION, TIMM = "torchvision:", "timm:"
+TIMM = "timm:"
 _PROGRAMS = ("export", "torchscript")
 
 
 def known_architectures() -> list[str]:
-    """Return the names that can be typed without a file or another package: ours and torchvision's classifiers."""
-    return [*ARCHITECTURES, *(TORCHVISION + name for name in _torchvision_names())]
+    """Return the names that can be typed without a file: ours, torchvision's classifiers, EfficientNet-Lite if installed."""
+    return [*ARCHITECTURES, *(TORCHVISION + name for name in _torchvision_names()), *lite_names()]
+
+
+def has_preset(arch: str) -> bool:
+    """Tell whether a network was made for a preprocessing of its own (`presets.preset`)."""
+    return arch.startswith((TORCHVISION, TIMM)) or is_lite(arch)
 
 
 def runs_code(arch: str) -> bool:
@@ -66,13 +73,15 @@ def build_module(
     ----------
     arch : str
         A key of `ARCHITECTURES`; ``torchvision:NAME`` or ``timm:NAME`` for a classification model of those packages;
+        a key of `LITE_SIZES`, as ``efficientnet-lite0``;
         ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE`` or ``torchscript:FILE``;
         ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`).
     num_classes, channels : int
-        Number of outputs, channels of the input. Where a network of torchvision or timm is to take other than 3, its first
+        Number of outputs, channels of the input. Where a network of another package is to take other than 3, its first
         convolution is another one.
     size : tuple of int, optional
-        Height and width of the input, for networks that are built for one size (vision transformers); by default theirs.
+        Height and width of the input, for networks that are built for one size (vision transformers, EfficientNet-Lite);
+        by default theirs.
     trust : bool
         The person agrees that the code of a file runs.
 
@@ -89,6 +98,8 @@ def build_module(
         return with_channels(_build_torchvision(arch.removeprefix(TORCHVISION), num_classes, size), channels)
     if arch.startswith(TIMM):
         return with_channels(_build_timm(arch.removeprefix(TIMM), num_classes, size), channels)
+    if is_lite(arch):
+        return with_channels(build_lite(arch, num_classes, size), channels)
     kind, _, rest = arch.partition(":")
     if kind == "gap":
         from napari_cam_feedback.models.gap import build_gap
@@ -103,7 +114,7 @@ def build_module(
         from napari_cam_feedback.models.factory import build_from_factory
 
         return build_from_factory(*factory, num_classes=num_classes, channels=channels, trust=trust)
-    raise ModelError(_unknown(arch, [*ARCHITECTURES, TORCHVISION + "NAME", TIMM + "NAME", "FILE.py:FUNCTION"]))
+    raise ModelError(_unknown(arch, [*ARCHITECTURES, TORCHVISION + "NAME", TIMM + "NAME", *LITE_SIZES, "FILE.py:FUNCTION"]))
 
 
 def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = None) -> nn.Module | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, WeightsMismatch
-from napari_cam_feedback.models.architectures import TORCHVISION, build_module, resolve, runs_code, skeleton
+from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.models.architectures import build_module, resolve, runs_code, skeleton
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.guess import guess_architecture
@@ -39,7 +40,7 @@ def load_classifier(
     model : path or str
         A ``.safetensors`` file; ``.pt``, ``.pth`` or ``.th`` (read with ``weights_only=True``: no code of it runs); ``.pt2``
         or a TorchScript file (runs its code, if `options` say that it may); or ``torchvision:NAME`` for torchvision's
-        pretrained weights.
+        pretrained weights, ``efficientnet-lite0`` for those of an installed package.
     options : ModelOptions, optional
         What the file does not say, or is to be other than it says. Where neither says it, the preprocessing is the one that
         the network was made for (`presets.preset`).
@@ -76,7 +77,7 @@ class Source:
     path : Path or None
         The file.
     pretrained : Pretrained or None
-        torchvision's weights.
+        Weights that the name stands for.
     sidecar : Path or None
         The file beside the model's in which the header is.
     """
@@ -116,7 +117,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
         The options are for another kind of model.
     """
     text = str(model)
-    if text.startswith(TORCHVISION):
+    if names_pretrained(text):
         if options.arch not in (None, text):
             raise ConfigError(f"{text} is an architecture itself; leave out --arch, or give a file of weights.")
         found = find_pretrained(text, options.weights)

@@ -18,9 +18,9 @@ class ModelOptions(BaseModel):
     Attributes
     ----------
     arch : str or None
-        Architecture: ``small-gap``, ``residual-vgg``, ``torchvision:NAME``, ``timm:NAME`` or ``file.py:factory``. Where
-        nothing else says it, the preprocessing is that of torchvision's or timm's own weights of the network, with which
-        networks that were fine-tuned are mostly used too.
+        Architecture: ``small-gap``, ``residual-vgg``, ``torchvision:NAME``, ``timm:NAME``, ``efficientnet-lite0`` (to
+        ``4``) or ``file.py:factory``. Where nothing else says it, the preprocessing is that of the network's own weights,
+        with which networks that were fine-tuned are mostly used too.
     weights : str or None
         For a model named ``torchvision:NAME`` instead of a file: which of torchvision's weights, by default its best.
     class_names : tuple of str or None

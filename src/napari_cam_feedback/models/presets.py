@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, load_timm
+from napari_cam_feedback.model_names import TORCHVISION, is_lite
+from napari_cam_feedback.models.architectures import TIMM, has_preset, load_timm
+from napari_cam_feedback.models.efficientnet_lite import lite_preprocessing
 from napari_cam_feedback.models.options import ModelOptions
 from napari_cam_feedback.torch_loader import torch
 
@@ -23,7 +25,8 @@ def preset(arch: str) -> dict[str, Any]:
     """Return the values of `Preprocessing`, for RGB, that a network was made for.
 
     torchvision's networks have the preset of their best weights, timm's their data configuration, since networks that
-    are fine-tuned are normally trained with it; for all others, 224x224 and ImageNet's means are taken.
+    are fine-tuned are normally trained with it, EfficientNet-Lites that of their training; for all others, 224x224 and
+    ImageNet's means are taken.
     """
     name = arch.partition(":")[2]
     if arch.startswith(TORCHVISION):
@@ -32,6 +35,8 @@ def preset(arch: str) -> dict[str, Any]:
         return from_transforms(name, get_model_weights(name).DEFAULT.transforms())
     if arch.startswith(TIMM):
         return _from_timm(name)
+    if is_lite(arch):
+        return lite_preprocessing(arch)
     return {"size": (224, 224), "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
@@ -129,7 +134,7 @@ def _for_channels(values: dict[str, Any], channels: int, *, preset_of: str = TOR
     """Return values whose mean and std are for that many channels."""
     mean, std = values["mean"], values["std"]
     if len(mean) != channels:
-        if not preset_of.startswith((TORCHVISION, TIMM)):
+        if not has_preset(preset_of):
             mean, std = (0.5,) * channels, (0.5,) * channels
         else:
             mean, std = ((round(sum(part) / len(part), 4),) * channels for part in (mean, std))

@@ -1,4 +1,4 @@
-"""torchvision's own weights: found on this machine, or fetched if the person agrees."""
+"""Weights that a network's name stands for: torchvision's, fetched if the user agrees, and those of EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from urllib.error import URLError
 
 from napari_cam_feedback.errors import ConfigError, ConsentNeeded, ModelError, StorageError, describe
-from napari_cam_feedback.models.architectures import TORCHVISION, check_torchvision
+from napari_cam_feedback.model_names import TORCHVISION, is_lite
+from napari_cam_feedback.models.architectures import check_torchvision
+from napari_cam_feedback.models.efficientnet_lite import imagenet_names, lite_preprocessing, lite_weights
 from napari_cam_feedback.models.presets import from_transforms
 from napari_cam_feedback.models.statedict import read_state_dict
 from napari_cam_feedback.torch_loader import torch
@@ -18,22 +20,24 @@ from napari_cam_feedback.torch_loader import torch
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Some of torchvision's weights, described without their file.
+    """Weights of a network that is known by its name, described without reading them.
 
     Attributes
     ----------
     arch : str
-        ``torchvision:NAME``.
+        ``torchvision:NAME`` or an EfficientNet-Lite.
     weights : str
-        torchvision's name of them, as ``ResNet18_Weights.IMAGENET1K_V1``.
+        torchvision's name of them, as ``ResNet18_Weights.IMAGENET1K_V1``; of others, the file's.
     class_names : tuple of str
         Their categories.
     preprocessing : dict
         Values of `Preprocessing`.
     url : str
-        Where they are fetched from.
+        Where they are fetched from; empty where they are installed.
     megabytes : float
         Size of the file.
+    installed : Path or None
+        The file, where a Python package brings it along.
     """
 
     arch: str
@@ -42,32 +46,37 @@ class Pretrained:
     preprocessing: dict[str, Any]
     url: str
     megabytes: float
+    installed: Path | None = None
 
     @property
     def path(self) -> Path:
-        """Where torch.hub keeps the file on this machine."""
+        """Where the file is, or where torch.hub keeps it on this machine."""
+        if self.installed is not None:
+            return self.installed
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
 
 def find_pretrained(model: str, weights: str | None = None) -> Pretrained:
-    """Describe torchvision's weights of a network.
+    """Describe the weights that a network's name stands for.
 
     Parameters
     ----------
     model : str
-        ``torchvision:NAME``.
+        ``torchvision:NAME``, or an EfficientNet-Lite as ``efficientnet-lite0``.
     weights : str, optional
         Which, as ``IMAGENET1K_V1``; by default torchvision's best.
 
     Raises
     ------
     ModelError
-        torchvision has no such network.
+        torchvision has no such network; the package with the weights is not installed.
     ConfigError
         It has no weights of that name for classifying; those that there are are named.
     """
     from torchvision.models import get_model_weights
 
+    if is_lite(model):
+        return _find_lite(model, weights)
     name = model.removeprefix(TORCHVISION)
     check_torchvision(name)
     known = get_model_weights(name)
@@ -87,8 +96,21 @@ def find_pretrained(model: str, weights: str | None = None) -> Pretrained:
     )
 
 
+def _find_lite(model: str, weights: str | None) -> Pretrained:
+    path = lite_weights(model, weights)
+    return Pretrained(
+        arch=model,
+        weights=path.stem,
+        class_names=imagenet_names(),
+        preprocessing=lite_preprocessing(model),
+        url="",
+        megabytes=path.stat().st_size / 1e6,
+        installed=path,
+    )
+
+
 def read_pretrained(found: Pretrained, *, download: bool = False) -> dict[str, torch.Tensor]:
-    """Read weights from torch.hub's folder, into which they are fetched first if need be.
+    """Read weights: installed ones, or from torch.hub's folder, into which they are fetched first if need be.
 
     Raises
     ------
@@ -113,8 +135,9 @@ def read_pretrained(found: Pretrained, *, download: bool = False) -> dict[str, t
     try:
         return read_state_dict(path)
     except ModelError as error:
+        again = "fetch" if found.installed is None else "install"
         raise ModelError(
-            f"The weights {path} are broken ({describe(error)}); remove the file and fetch it again."
+            f"The weights {path} are broken ({describe(error)}); remove the file and {again} it again."
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.files import check_writable
-from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, resolve
+from napari_cam_feedback.models.architectures import has_preset, resolve
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.loading import Source
@@ -271,6 +271,6 @@ def _new(dataset: Dataset, options: ModelOptions, seed: int) -> Classifier:
 def _preprocessing(dataset: Dataset, arch: str, options: ModelOptions) -> Preprocessing:
     """What suits the dataset and the architecture, but for what the person said."""
     found = default_preprocessing(dataset, value_range=options.value_range)
-    if arch.startswith((TORCHVISION, TIMM)) and options.channels is None:
+    if has_preset(arch) and options.channels is None:
         options = make_options(options, channels=3)
     return choose_preprocessing("the network", arch, found.model_dump(), options)

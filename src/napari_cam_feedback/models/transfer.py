@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_cam_feedback.errors import ConfigError, ModelError
-from napari_cam_feedback.models.architectures import TORCHVISION, build_module, runs_code, skeleton
+from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.models.architectures import build_module, runs_code, skeleton
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.gap import FEATURES, GAP, HEAD, find_maps_part
 from napari_cam_feedback.models.layers import choose_layer
@@ -46,8 +47,8 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     Parameters
     ----------
     weights : path or str
-        A model file of ours or of others, ``torchvision:NAME``; or, where the architecture is ``torchvision:NAME``, the
-        name of torchvision's weights of it, as ``IMAGENET1K_V1`` or ``DEFAULT``.
+        A model file of ours or of others, ``torchvision:NAME``, ``efficientnet-lite0``; or, where the architecture is one
+        of those, the name of its weights, as ``IMAGENET1K_V1`` or ``DEFAULT``.
     options : ModelOptions, optional
         What the file does not say; class names in it are the dataset's and do not count here.
 
@@ -58,7 +59,7 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     """
     options = _without_classes(options)
     arch, text = options.arch or "", str(weights)
-    if arch.startswith(TORCHVISION) and _names_weights(text):
+    if names_pretrained(arch) and not names_pretrained(text) and _names_weights(text):
         return open_source(arch, make_options(options, weights=text))
     source = open_source(weights, options)
     if (source.arch or "").partition(":")[0] in ("export", "torchscript"):
@@ -191,7 +192,7 @@ def _copy(weights: Mapping[str, torch.Tensor], module: torch.nn.Module, head: st
 
 
 def _names_weights(text: str) -> bool:
-    """Tell whether a text is the name of some of torchvision's weights and not a file or a network."""
+    """Tell whether a text is the name of some weights of a network and not a file or a network."""
     return all(part.isidentifier() for part in text.split(".")) and Path(text).suffix.lower() not in MODEL_SUFFIXES
 
 

@@ -30,6 +30,7 @@ _COMMON = (
     "torchvision:vgg16",
     "torchvision:vit_b_16",
     "torchvision:swin_t",
+    "efficientnet-lite0",
     "small-gap",
     "residual-vgg",
 )

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QGroupBox, QSizePolicy, QStac
 from napari_cam_feedback.data import SAMPLES
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.files import unused
+from napari_cam_feedback.model_names import TORCHVISION, names_pretrained
 from napari_cam_feedback.widgets.layers_page import LayersPage
 from napari_cam_feedback.widgets.model_form import ModelForm
 from napari_cam_feedback.widgets.parts import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
@@ -36,7 +37,6 @@ _HINTS = {
 _DEVICES = (("auto", "automatic"), ("cpu", "CPU"), ("cuda", "NVIDIA GPU (cuda)"), ("mps", "Apple GPU (mps)"))
 _MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th *.pt2 *.ts *.torchscript);;All files (*)"
 _DATA_FILES = "Images (*.csv *.tsv *.npz *.tif *.tiff);;All files (*)"
-_TORCHVISION = "torchvision:"
 
 
 class SourceView(QGroupBox):
@@ -181,12 +181,12 @@ class SourceView(QGroupBox):
         model = self._model()
         if model is None:
             return ""
-        return model.stem if isinstance(model, Path) else re.sub(r"[^\w.-]+", "-", model.removeprefix(_TORCHVISION))
+        return model.stem if isinstance(model, Path) else re.sub(r"[^\w.-]+", "-", model.removeprefix(TORCHVISION))
 
     def _model(self) -> Path | str | None:
         """The model file, or the text of a model that has none."""
         text = self.model.text
-        return text if text.startswith(_TORCHVISION) else self.model.path
+        return text if names_pretrained(text) else self.model.path
 
     def source(self) -> Source:
         """Return what the person has chosen.

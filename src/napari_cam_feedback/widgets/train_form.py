@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLi
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.files import unused
+from napari_cam_feedback.model_names import TORCHVISION, names_pretrained
 from napari_cam_feedback.widgets.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.model_form import AS_FILE, ModelForm
@@ -29,7 +30,7 @@ _HINTS = {
 _DEVICES = (("auto", "automatic"), ("cpu", "CPU"), ("cuda", "NVIDIA GPU (cuda)"), ("mps", "Apple GPU (mps)"))
 _MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th);;All files (*)"
 _DATA_FILES = "Images (*.csv *.tsv *.npz *.tif *.tiff);;All files (*)"
-_TORCHVISION, SUFFIX = "torchvision:", ".safetensors"
+SUFFIX = ".safetensors"
 #: Settings shown at once; the others are folded away.
 COMMON = ("epochs", "head_epochs", "learning_rate", "augment")
 
@@ -224,7 +225,7 @@ class TrainForm(QWidget):
             text = self.model.text
             if not text:
                 raise ConfigError("Choose the model to start from: a file, or torchvision:NAME.")
-            model = text if text.startswith(_TORCHVISION) else str(self.model.path)
+            model = text if names_pretrained(text) else str(self.model.path)
         settings = self.network.settings()
         if model is None:
             settings.pop("weights", None)
@@ -276,7 +277,7 @@ class TrainForm(QWidget):
         if self._touched:
             return
         start = self.model.text if self.from_model else self.arch.edit.text() or "small-gap"
-        start = start.removesuffix(SUFFIX).removeprefix(_TORCHVISION)
+        start = start.removesuffix(SUFFIX).removeprefix(TORCHVISION)
         words = [self.data.path.name if self.data.path else "", re.split(r"[/\\]", start)[-1]]
         name = re.sub(r"[^\w.-]+", "-", "-".join(word for word in words if word)).strip("-.") or "model"
         self.out.set_path(unused(home() / "models" / f"{name}{SUFFIX}"))

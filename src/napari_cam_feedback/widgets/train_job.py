@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import StorageError
+from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.widgets.consents import Consents, asking, subject_of
 from napari_cam_feedback.widgets.train_form import Order
 from napari_cam_feedback.widgets.workers import Stopped
@@ -88,7 +89,7 @@ def train(
         values["arch"], weights = weights, which
     recipe = make_recipe(weights, make_options(None, **values), order.training)
     arch = recipe.arch
-    named = order.model is None or order.model.startswith("torchvision:")
+    named = order.model is None or names_pretrained(order.model)
     subject = subject_of(order.model or Path(arch or "network") if named else Path(order.model or ""), arch)
     with asking(subject):
         training = open_training(
