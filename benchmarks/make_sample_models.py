@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_cam_feedback.data import SAMPLES, make_sample
-from napari_cam_feedback.demo import SAMPLE_SEED, train_sample_model
 from napari_cam_feedback.models import save_classifier
+from napari_cam_feedback.sample_models import SAMPLE_SEED, sample_training
+from napari_cam_feedback.steps import run_to_end
 
 FOLDER = Path(__file__).parents[1] / "sample_data"
 
@@ -16,8 +17,8 @@ FOLDER = Path(__file__).parents[1] / "sample_data"
 def main(names: Sequence[str] = ()) -> None:
     """Write ``sample_data/<sample>/model.safetensors`` for these samples; for every one where none is named."""
     for name in names or SAMPLES:
-        classifier = train_sample_model(make_sample(name, SAMPLE_SEED), seed=SAMPLE_SEED, on_epoch=print)
-        save_classifier(classifier, FOLDER / name / "model.safetensors")
+        steps = sample_training(name, make_sample(name, SAMPLE_SEED), seed=SAMPLE_SEED, small=True)
+        save_classifier(run_to_end(steps, print), FOLDER / name / "model.safetensors")
 
 
 if __name__ == "__main__":

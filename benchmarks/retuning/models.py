@@ -18,6 +18,7 @@ from napari_cam_feedback.models import (
     save_classifier,
     train_classifier,
 )
+from napari_cam_feedback.sample_models import start_from_imagenet
 from napari_cam_feedback.steps import run_to_end
 
 FOLDER = RESULTS / "models"
@@ -25,14 +26,22 @@ FOLDER = RESULTS / "models"
 
 def trained(case: Case, dataset: Dataset, seed: int) -> Classifier:
     """Return the case's network trained on a dataset, from the folder of models if it was trained before."""
-    start = build_classifier(case.arch, dataset.class_names, default_preprocessing(dataset), trust=True, seed=seed)
+    start, head = _start(case, dataset, seed)
     config = case.training.model_copy(update={"seed": seed})
     path = FOLDER / f"{case.name}-{_fingerprint(start, dataset, config)[:16]}.safetensors"
     if not path.exists():
-        model = run_to_end(train_classifier(start, dataset, config))
+        model = run_to_end(train_classifier(start, dataset, config, head=head))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_classifier(model, path)
     return load_classifier(path, device="cpu", trust=True)
+
+
+def _start(case: Case, dataset: Dataset, seed: int) -> tuple[Classifier, str | None]:
+    """Return the network before it is trained, and the name of its head where that alone is new."""
+    if case.pretrained:
+        made = start_from_imagenet(case.arch, dataset, seed=seed)
+        return made.classifier, made.head
+    return build_classifier(case.arch, dataset.class_names, default_preprocessing(dataset), trust=True, seed=seed), None
 
 
 def _fingerprint(start: Classifier, dataset: Dataset, config: TrainConfig) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_cam_feedback.data import Dataset, open_dataset, sample_data_dir, write_sample
+from napari_cam_feedback.data import Dataset, open_dataset
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.evaluate import (
     Comparison,
@@ -16,25 +16,11 @@ from napari_cam_feedback.evaluate import (
     report_versions,
 )
 from napari_cam_feedback.feedback import known_masks
-from napari_cam_feedback.files import atomic_path
-from napari_cam_feedback.models import (
-    Classifier,
-    TrainConfig,
-    TrainStep,
-    build_classifier,
-    default_preprocessing,
-    load_classifier,
-    save_classifier,
-    train_classifier,
-)
+from napari_cam_feedback.models import Classifier, TrainStep, load_classifier
 from napari_cam_feedback.project import Project, save_run
 from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune
+from napari_cam_feedback.sample_models import prepare_sample
 from napari_cam_feedback.steps import run_to_end
-
-SAMPLE_SEED = 0
-#: How the sample models were trained; the shipped ones as well.
-SAMPLE_TRAINING = TrainConfig(epochs=20)
-SAMPLE_ARCH = "small-gap"
 
 
 @dataclass(frozen=True)
@@ -59,47 +45,6 @@ class DemoResult:
     report: Path
 
 
-def train_sample_model(
-    dataset: Dataset, *, seed: int = 0, on_epoch: Callable[[TrainStep], None] | None = None, device: str = "cpu"
-) -> Classifier:
-    """Train the small network on a sample, shortcut and all."""
-    classifier = build_classifier(SAMPLE_ARCH, dataset.class_names, default_preprocessing(dataset), seed=seed)
-    steps = train_classifier(classifier.to(device), dataset, SAMPLE_TRAINING.model_copy(update={"seed": seed}))
-    return run_to_end(steps, on_epoch)
-
-
-def prepare_sample(
-    name: str,
-    folder: str | Path,
-    *,
-    seed: int = SAMPLE_SEED,
-    on_epoch: Callable[[TrainStep], None] | None = None,
-) -> tuple[Path, Path]:
-    """Write ``<folder>/data`` (masks inside) and ``<folder>/model.safetensors``; return both paths.
-
-    The model is the one shipped with the package; for a seed other than 0, whose images differ, it is trained now.
-
-    Raises
-    ------
-    DataError
-        There is no such sample, or the folder holds something else.
-    StorageError
-        Something cannot be written.
-    """
-    folder = Path(folder)
-    data = write_sample(name, folder / "data", seed)
-    model = folder / "model.safetensors"
-    shipped = sample_data_dir() / name / "model.safetensors"
-    if model.exists():
-        return data, model
-    if seed == SAMPLE_SEED and shipped.exists():
-        with atomic_path(model) as temporary:
-            temporary.write_bytes(shipped.read_bytes())
-    else:
-        save_classifier(train_sample_model(open_dataset(data), seed=seed, on_epoch=on_epoch), model)
-    return data, model
-
-
 def run_demo(
     sample: str,
     folder: str | Path,
@@ -109,6 +54,7 @@ def run_demo(
     seed: int = 0,
     device: str = "auto",
     config: RetuneConfig | None = None,
+    on_epoch: Callable[[TrainStep], object] | None = None,
     on_ready: Callable[[Classifier, Dataset], None] | None = None,
     on_step: Callable[[RetuneStep], None] | None = None,
 ) -> DemoResult:
@@ -130,6 +76,8 @@ def run_demo(
         Where to compute.
     config : RetuneConfig, optional
         Settings of the retune; the seed is put in.
+    on_epoch : callable, optional
+        Called with each epoch of the sample's model, where that is trained now.
     on_ready : callable, optional
         Called with classifier and dataset before the retune.
     on_step : callable, optional
@@ -141,7 +89,7 @@ def run_demo(
         One of ours, as of the parts.
     """
     folder = Path(folder)
-    data, model = prepare_sample(sample, folder)
+    data, model = prepare_sample(sample, folder, on_epoch=on_epoch)
     dataset = open_dataset(data)
     classifier = load_classifier(model, device=device)
     if Project.exists(folder / "project"):
