@@ -13,10 +13,12 @@ from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.options import Device, Json, Seed
 from napari_cam_feedback.cli.show import (
     progress,
+    remark,
     retune_progress,
     show_comparison,
     show_evaluation,
     show_result,
+    training_progress,
     write_json,
 )
 from napari_cam_feedback.files import unused
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage or crosses.")] = "tag-digits",
+    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage, crosses or clothes.")] = "tag-digits",
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write to; else a new one in demo-output.", show_default=False),
@@ -41,16 +43,27 @@ def demo(
     """Run the whole loop on a sample: look, paint (known masks), retune, compare; then open napari."""
     from napari_cam_feedback.demo import run_demo
     from napari_cam_feedback.evaluate import evaluate
+    from napari_cam_feedback.sample_models import model_remark
 
     folder = out_dir or unused(Path("demo-output") / sample)
     out.print(f"The sample {sample} hides a shortcut: look whether the model uses it.", markup=False)
+    remark(model_remark(sample))
 
     def look(classifier: Classifier, dataset: Dataset) -> None:
         show_evaluation("Before the retune (the split test lies about the class)", evaluate(classifier, dataset, seed=seed))
         out.print(f"\nRetuning with the known masks of {masks} images …", highlight=False)
 
-    with progress("measuring before") as bar:
-        done = run_demo(sample, folder, masks=masks, seed=seed, device=device, on_ready=look, on_step=retune_progress(bar))
+    with progress("preparing and measuring") as bar:
+        done = run_demo(
+            sample,
+            folder,
+            masks=masks,
+            seed=seed,
+            device=device,
+            on_epoch=training_progress(bar),
+            on_ready=look,
+            on_step=retune_progress(bar),
+        )
     show_result(done.result)
     show_comparison(done.comparison)
     out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
@@ -80,18 +93,17 @@ def _open_window(project: Path) -> None:
 
 
 def write_a_sample(
-    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage or crosses.", show_default=False)],
+    sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage, crosses or clothes.", show_default=False)],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)],
     seed: Seed = 0,
     device: Device = "auto",
     json_file: Json = None,
 ) -> None:
     """Write a sample: DIR/data with its masks, and DIR/model.safetensors."""
-    from napari_cam_feedback.demo import prepare_sample
+    from napari_cam_feedback.sample_models import model_remark, prepare_sample
 
+    remark(model_remark(sample))
     with progress("writing the sample") as bar:
-        data, model = prepare_sample(
-            sample, out_dir, seed=seed, on_epoch=lambda step: bar(step.epoch, step.epochs, "training")
-        )
+        data, model = prepare_sample(sample, out_dir, seed=seed, on_epoch=training_progress(bar))
     out.print(f"Data: {data}\nModel: {model}", markup=False, highlight=False)
     write_json(json_file, {"data": str(data), "model": str(model)})

@@ -16,6 +16,7 @@ from napari_cam_feedback.cli.app import err, out
 if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
     from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation
+    from napari_cam_feedback.models import TrainStep
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
@@ -64,6 +65,11 @@ def progress(description: str, *first: str | None) -> Iterator[Bar]:
         bar = Bar(shown, description, "\n".join(filter(None, first)))
         yield bar
         bar.begin()
+
+
+def training_progress(bar: Bar) -> Callable[[TrainStep], None]:
+    """Return what shows the epochs of a sample's training on a bar."""
+    return lambda step: bar(step.epoch, step.epochs, f"training the sample's model  loss {step.loss:.3f}")
 
 
 def retune_progress(bar: Bar) -> Callable[[RetuneStep], None]:

@@ -70,7 +70,11 @@ def load(source: Source, stop: Stop) -> Steps:
         project = Project.open(source.project)
     else:
         yield at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
-        model, data = _model_and_data(source, stop)
+        model: Path | str
+        if source.kind == "sample":
+            data, model = yield from _sample(source, stop)
+        else:
+            model, data = _model_and_data(source, stop)
         with _removed_on_failure(data if source.kind == "layers" else None):
             yield at(2, "Loading the model …")
             classifier, dataset = open_model_and_data(model, data, source)
@@ -84,10 +88,7 @@ def load(source: Source, stop: Stop) -> Steps:
 
 
 def _model_and_data(source: Source, stop: Stop) -> tuple[Path | str, Path]:
-    """Return model and dataset, made first where there are none yet."""
-    if source.kind == "sample":
-        data, model = _sample(source, stop)
-        return model, data
+    """Return model and dataset; the images are written first where they are layers."""
     if source.model is None:
         raise ConfigError("Choose a model file first, or write torchvision:NAME in its place.")
     if source.kind == "layers":
@@ -97,15 +98,23 @@ def _model_and_data(source: Source, stop: Stop) -> tuple[Path | str, Path]:
     return source.model, source.data
 
 
-def _sample(source: Source, stop: Stop) -> tuple[Path, Path]:
+def _sample(source: Source, stop: Stop) -> Generator[Progress, None, tuple[Path, Path]]:
     """Write the sample and its model into the project's folder; the model is trained where none is shipped."""
-    from napari_cam_feedback.demo import prepare_sample
+    from napari_cam_feedback.models import Interrupted
+    from napari_cam_feedback.sample_models import model_remark, sample_steps
 
-    def on_epoch(_: object) -> None:
-        if stop():
-            raise Stopped
-
-    return prepare_sample(source.sample, source.project, on_epoch=on_epoch)
+    remark = model_remark(source.sample)
+    if remark is not None:
+        yield Progress(1, 5, f"Making the sample. {remark}")
+    steps = sample_steps(source.sample, source.project, stop=stop)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        except Interrupted:
+            raise Stopped from None
+        yield Progress(step.epoch, step.epochs, f"Training the sample's model: epoch {step.epoch} of {step.epochs} done …")
 
 
 def _write_layers(source: Source, stop: Stop) -> Path:

@@ -31,6 +31,11 @@ def open_crosses() -> list[LayerData]:
     return _open("crosses")
 
 
+def open_clothes() -> list[LayerData]:
+    """Open the sample of photographs of clothes with a price tag."""
+    return _open("clothes")
+
+
 def _open(name: str) -> list[LayerData]:
     """Start loading a sample; without a window (a script), return its test images and masks as layers.
 
