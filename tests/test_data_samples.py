@@ -1,6 +1,7 @@
 """The samples hide the shortcut that they promise, know where it is, and are the same on disk as in memory."""
 
 import json
+import zipfile
 from functools import lru_cache
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from napari_cam_feedback.data import SAMPLES, make_sample, open_dataset, sample_data_dir, write_sample
-from napari_cam_feedback.data.samples import baggage, baggage_shapes, crosses, symbols, tag_digits
+from napari_cam_feedback.data.samples import baggage, baggage_shapes, clothes, crosses, symbols, tag_digits
 from napari_cam_feedback.errors import DataError, StorageError
 from napari_cam_feedback.evaluate import evaluate
 from napari_cam_feedback.models import load_classifier
@@ -35,7 +36,7 @@ def masks_of(data, split):
 
 
 def test_every_sample_says_what_it_is():
-    assert list(SAMPLES) == ["tag-digits", "symbols", "baggage", "crosses"]
+    assert list(SAMPLES) == ["tag-digits", "symbols", "baggage", "crosses", "clothes"]
     for name, info in SAMPLES.items():
         assert info.name == name
         assert info.title
@@ -64,11 +65,14 @@ def test_the_shortcut_is_inside_the_known_mask_and_nowhere_else(sample):
     test, clean, masks = images_of(data, "test"), images_of(data, "test-clean"), masks_of(data, "test")
     assert (data.labels[data.indices("test")] == data.labels[data.indices("test-clean")]).all()
     assert all(data.known_mask(i) is None for i in data.indices("test-clean"))
-    if data.class_names in (tag_digits.CLASSES, crosses.CLASSES):  # the same pixels but for the code or the bar
+    if data.class_names in (tag_digits.CLASSES, crosses.CLASSES, clothes.CLASSES):  # the same pixels but for the mark
         np.testing.assert_array_equal(test[~masks], clean[~masks])
-    differs = np.abs(test.astype(float) - clean).mean(0) > 30  # above the noise
+    change = np.abs(test.astype(np.float32) - clean)
+    if change.ndim == 4:
+        change = change.max(-1)
+    differs = change.mean(0) > 30  # above the noise
     assert (differs <= masks.any(0)).all()
-    assert (np.abs(test.astype(float) - clean)[masks] > 60).mean() > 0.02
+    assert (change[masks] > 60).mean() > 0.02
 
 
 def test_the_written_folder_is_the_same_dataset(sample, tmp_path):
@@ -88,7 +92,7 @@ def test_the_written_folder_is_the_same_dataset(sample, tmp_path):
             np.testing.assert_array_equal(ours, theirs)
     assert [path.name for path in folder.parent.iterdir()] == ["data"]  # nothing temporary is left
     with Image.open(folder / data.keys[0]) as image:
-        assert image.mode == "L"
+        assert image.mode == ("RGB" if name == "clothes" else "L")
 
 
 # tag-digits -----------------------------------------------------------------------------------------------------
@@ -356,6 +360,74 @@ def test_the_radiographs_are_the_ones_the_shipped_model_was_trained_on(bags):
     assert images_of(bags, "test-clean").mean() == pytest.approx(192.13, abs=0.1)
 
 
+# clothes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photographs():
+    return made("clothes")
+
+
+def read_tags(data, split):
+    """Return the class whose colour, in any light, most pixels under each image's mask have."""
+    lights = np.linspace(0.78, 1.0, 12)[:, None, None] * np.array(clothes.COLOURS, float)
+    found = []
+    for i in data.indices(split):
+        pixels = data.read(i)[data.known_mask(i)].astype(float)
+        distance = np.abs(pixels[:, None, None] - lights).max(-1).min(1)
+        found.append((distance < 8).sum(0).argmax())
+    return np.array(found)
+
+
+def test_the_tag_tells_the_class_in_train_and_val_and_another_one_in_test(photographs):
+    for split in ("train", "val"):
+        truth = photographs.labels[photographs.indices(split)]
+        assert (read_tags(photographs, split) == truth).mean() > 0.97
+    told, truth = read_tags(photographs, "test"), photographs.labels[photographs.indices("test")]
+    assert (told == truth).mean() < 0.03
+    assert np.bincount(told, minlength=10).min() > 10
+
+
+def test_the_tag_is_small_and_in_any_corner(photographs):
+    masks = masks_of(photographs, "train")
+    assert masks.mean((1, 2)).min() > 0.03
+    assert masks.mean((1, 2)).max() < 0.14
+    corners = [
+        masks[:, rows, columns].any((1, 2))
+        for rows in (slice(80), slice(80, None))
+        for columns in (slice(80), slice(80, None))
+    ]
+    assert sum(corner.sum() for corner in corners) == len(masks)
+    assert min(corner.sum() for corner in corners) > 100
+
+
+def test_every_class_has_a_tag_of_its_own():
+    tags = [np.asarray(clothes.tag(label, 55)) for label in range(10)]
+    assert len({tag.tobytes() for tag in tags}) == 10
+    assert len(set(clothes.WIDE_BARS)) == len(set(clothes.COLOURS)) == 10
+    assert all(tag.shape == (clothes.TAG[1] * clothes.FINE, clothes.TAG[0] * clothes.FINE, 4) for tag in tags)
+
+
+def test_no_photograph_is_shipped_twice():
+    with zipfile.ZipFile(sample_data_dir() / "clothes" / clothes.ARCHIVE) as archive:
+        parts = archive.infolist()
+    assert len({part.CRC for part in parts}) == len(parts) == sum(clothes.COUNTS.values())
+
+
+def test_the_photographs_are_the_ones_the_shipped_model_was_trained_on(photographs):
+    assert images_of(photographs, "test-clean").mean() == pytest.approx(122.65, abs=0.1)
+
+
+def test_photographs_that_are_not_there_are_said(monkeypatch):
+    monkeypatch.setattr(clothes, "ARCHIVE", "nothing.zip")
+    with pytest.raises(DataError, match=r"nothing\.zip cannot be read .*; install napari-cam-feedback again\.$"):
+        make_sample("clothes")
+
+
+def test_what_is_shipped_leaves_the_wheel_under_ten_megabytes():
+    assert sum(path.stat().st_size for path in sample_data_dir().rglob("*") if path.is_file()) < 8.5e6
+
+
 @pytest.mark.parametrize("name", list(SAMPLES))
 def test_without_the_shortcut_only_train_and_val_change_their_meaning(name):
     data, plain = made(name, shortcut=False), made(name)
@@ -366,6 +438,8 @@ def test_without_the_shortcut_only_train_and_val_change_their_meaning(name):
         assert 0.42 < told.mean() < 0.58
     if name == "tag-digits":
         assert 0.07 < (read_codes(data, "train") == data.labels[data.indices("train")]).mean() < 0.13
+    if name == "clothes":
+        assert 0.06 < (read_tags(data, "train") == data.labels[data.indices("train")]).mean() < 0.14
     if name == "symbols":
         assert 0.27 < (read_signs(data, "train") == data.labels[data.indices("train")]).mean() < 0.40
 
@@ -445,7 +519,7 @@ def test_a_full_disk_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
 def test_an_unknown_sample_names_those_there_are():
     with pytest.raises(DataError) as error:
         make_sample("digits")
-    assert str(error.value) == 'There is no sample "digits"; choose one of tag-digits, symbols, baggage, crosses.'
+    assert str(error.value) == 'There is no sample "digits"; choose one of tag-digits, symbols, baggage, crosses, clothes.'
 
 
 def test_shipped_files_have_a_folder():

@@ -89,7 +89,7 @@ def run_demo(
         One of ours, as of the parts.
     """
     folder = Path(folder)
-    data, model = prepare_sample(sample, folder, on_epoch=on_epoch)
+    data, model = prepare_sample(sample, folder, device=device, on_epoch=on_epoch)
     dataset = open_dataset(data)
     classifier = load_classifier(model, device=device)
     if Project.exists(folder / "project"):

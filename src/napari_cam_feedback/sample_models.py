@@ -16,6 +16,7 @@ from napari_cam_feedback.models import (
     build_classifier,
     default_preprocessing,
     load_classifier,
+    pick_device,
     save_classifier,
     train_classifier,
     transfer,
@@ -33,6 +34,9 @@ PHOTOS, PHOTOS_ARCH = "clothes", "efficientnet-lite0"
 #: Fine-tuned as a whole from the first step: a head that learns alone first is right without the tag, and is kept by what
 #: follows.
 PHOTOS_TRAINING = TrainConfig(epochs=4, head_epochs=0, batch_size=32, learning_rate=5e-4, fine_tune_factor=1)
+#: Pixels that the small network sees of a photograph, which it learns from in seconds.
+PHOTOS_SMALL_SIZE = (80, 80)
+PHOTOS_SMALL_TRAINING = TrainConfig(epochs=20, batch_size=16, learning_rate=5e-3)
 
 SampleSteps = Generator[TrainStep, None, tuple[Path, Path]]
 
@@ -95,7 +99,7 @@ def sample_training(
     seed : int
         Of weights and order.
     device : str
-        Where to compute.
+        Where to compute, as `pick_device` takes it.
     stop : callable, optional
         Asked before each step.
     small : bool
@@ -105,21 +109,40 @@ def sample_training(
         made = start_from_imagenet(PHOTOS_ARCH, dataset, seed=seed)
         start, head, config = made.classifier, made.head, PHOTOS_TRAINING
     else:
-        # Small images keep their size by default, photographs would be enlarged.
-        preprocessing = default_preprocessing(dataset).model_copy(update={"size": _image_size(dataset)})
+        preprocessing, config = default_preprocessing(dataset), SAMPLE_TRAINING
+        if name == PHOTOS:
+            preprocessing, config = preprocessing.model_copy(update={"size": PHOTOS_SMALL_SIZE}), PHOTOS_SMALL_TRAINING
         start = build_classifier(SAMPLE_ARCH, dataset.class_names, preprocessing, seed=seed)
-        head, config = None, SAMPLE_TRAINING
+        head = None
     config = config.model_copy(update={"seed": seed})
-    return train_classifier(start.to(device), dataset, config, head=head, stop=stop)
+    return train_classifier(start.to(pick_device(device)), dataset, config, head=head, stop=stop)
 
 
 def sample_steps(
-    name: str, folder: str | Path, *, seed: int = SAMPLE_SEED, stop: Callable[[], bool] | None = None
+    name: str,
+    folder: str | Path,
+    *,
+    seed: int = SAMPLE_SEED,
+    device: str = "cpu",
+    stop: Callable[[], bool] | None = None,
 ) -> SampleSteps:
     """Write ``<folder>/data`` (masks inside) and ``<folder>/model.safetensors``; yields each epoch of a training.
 
     The model is the one shipped with the package. It is trained now for a seed other than 0, whose images differ, and for
     the sample of photographs where a network with ImageNet weights is installed.
+
+    Parameters
+    ----------
+    name : str
+        The sample.
+    folder : path
+        Where to; data and model that are there already are left.
+    seed : int
+        Of the images and the training.
+    device : str
+        Where to train, as `pick_device` takes it.
+    stop : callable, optional
+        Asked before each step of a training.
 
     Returns
     -------
@@ -145,7 +168,7 @@ def sample_steps(
         with atomic_path(model) as temporary:
             temporary.write_bytes(shipped.read_bytes())
         return data, model
-    trained = yield from sample_training(name, open_dataset(data), seed=seed, stop=stop)
+    trained = yield from sample_training(name, open_dataset(data), seed=seed, device=device, stop=stop)
     if stop is not None and stop():
         raise Interrupted
     save_classifier(trained, model)
@@ -157,10 +180,11 @@ def prepare_sample(
     folder: str | Path,
     *,
     seed: int = SAMPLE_SEED,
+    device: str = "cpu",
     on_epoch: Callable[[TrainStep], object] | None = None,
 ) -> tuple[Path, Path]:
     """Take all steps of `sample_steps`, handing each to `on_epoch`; return the paths of data and model."""
-    return run_to_end(sample_steps(name, folder, seed=seed), on_epoch)
+    return run_to_end(sample_steps(name, folder, seed=seed, device=device), on_epoch)
 
 
 def _image_size(dataset: Dataset) -> tuple[int, int]:

@@ -104,6 +104,6 @@ def write_a_sample(
 
     remark(model_remark(sample))
     with progress("writing the sample") as bar:
-        data, model = prepare_sample(sample, out_dir, seed=seed, on_epoch=training_progress(bar))
+        data, model = prepare_sample(sample, out_dir, seed=seed, device=device, on_epoch=training_progress(bar))
     out.print(f"Data: {data}\nModel: {model}", markup=False, highlight=False)
     write_json(json_file, {"data": str(data), "model": str(model)})

@@ -106,7 +106,7 @@ def _sample(source: Source, stop: Stop) -> Generator[Progress, None, tuple[Path,
     remark = model_remark(source.sample)
     if remark is not None:
         yield Progress(1, 5, f"Making the sample. {remark}")
-    steps = sample_steps(source.sample, source.project, stop=stop)
+    steps = sample_steps(source.sample, source.project, device=source.device, stop=stop)
     while True:
         try:
             step = next(steps)
