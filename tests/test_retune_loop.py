@@ -24,7 +24,7 @@ from napari_cam_feedback.models import (
 )
 from napari_cam_feedback.retune import METHODS, Check, RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
 from napari_cam_feedback.retune.head import HeadRefit
-from napari_cam_feedback.retune.loop import MOST_ROLLBACKS
+from napari_cam_feedback.retune.pace import MAX_ROLLBACKS
 from napari_cam_feedback.retune.sampling import schedule, some_of
 from napari_cam_feedback.torch_loader import torch
 
@@ -520,7 +520,7 @@ def test_a_loss_that_becomes_nan_is_rolled_back_and_said(dataset, fooled, monkey
 def test_a_loss_that_keeps_becoming_nan_ends_the_run_with_the_best_so_far(dataset, fooled, monkeypatch):
     poison(monkeypatch, lambda _: True)
     result, steps = run(fooled, dataset, known(dataset, count=5), method="actdiff", iterations=50, batch_size=8)
-    assert [step.iteration for step in steps] == list(range(MOST_ROLLBACKS + 1))
+    assert [step.iteration for step in steps] == list(range(MAX_ROLLBACKS + 1))
     assert all("became NaN" in step.message for step in steps[1:])
     assert result.status == "rolled back"
     assert result.selected_iteration == 0

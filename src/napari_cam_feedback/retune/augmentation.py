@@ -36,4 +36,4 @@ def augment(batch: Batch, generator: torch.Generator, *, mirror: bool = False) -
         inpainted=None if painted.inpainted is None else moved[:, channels:],
         masks=masks,
     )
-    return Batch(inputs, batch.labels, changed)
+    return replace(batch, inputs=inputs, painted=changed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
+from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
@@ -17,6 +18,10 @@ from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
+#: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
+SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
+#: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
+HELP = 0.03
 #: Composites of held-out objects and other surroundings that are looked at, about.
 MOST_SCENES = 200
 
@@ -49,6 +54,18 @@ class Check:
     marks : float or None
         At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
         (`marks_matter`).
+    share : float
+        How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
+    lost, won : int
+        Validation images as they are that the given classifier had right and this one has wrong, and the other way round.
+    lost_by_class : dict of str to int
+        By class, how many more were lost than won; classes that lost none are left out.
+    neutral : tuple, or None
+        At the start and the end: accuracy on the validation images with the painted places refilled, and how many of them
+        were lost and won. None where surroundings are painted, or so many places that they cannot be refilled.
+    plain_weight : float
+        What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
+        must go; else one and a half, since what is lost there is knowledge.
     """
 
     iteration: int
@@ -60,6 +77,12 @@ class Check:
     scenes: int = 0
     familiar: tuple[float, float] | None = None
     marks: float | None = None
+    share: float = 1.0
+    lost: int = 0
+    won: int = 0
+    lost_by_class: dict[str, int] = field(default_factory=dict)
+    neutral: tuple[float, int, int] | None = None
+    plain_weight: float = SHORTCUT_HELPS
 
     @property
     def lying_accuracy(self) -> float:
@@ -75,9 +98,9 @@ class Check:
     def score(self) -> float:
         """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
 
-        Plain accuracy counts half, so that a model that knows nothing, and so never changes its mind, is not chosen.
+        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen.
         """
-        return self.lying_accuracy + 0.5 * self.accuracy - 0.25 * self.lying_flip_rate
+        return self.lying_accuracy + self.plain_weight * self.accuracy - 0.25 * self.lying_flip_rate
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -142,6 +165,10 @@ class Checker:
         held = set(held_out.keys)
         self._learnt = painted.take(np.flatnonzero([key not in held for key in painted.keys]))
         self._composites: list[_Composites] = []
+        #: Which validation images the classifier had right at the start, bool (V,), as they are and with places refilled.
+        self._right: dict[str, np.ndarray] = {}
+        self._plain_weight = SHORTCUT_HELPS
+        self._own: dict[int, int] = {}
 
     def _scenes(self, objects: Painted) -> _Composites:
         scenes = without_objects(self.painted.inputs, self.painted.masks)
@@ -181,43 +208,132 @@ class Checker:
         return donors
 
     def start(self, classifier: Classifier) -> Check:
-        """Measure the classifier as it was given."""
-        return replace(self(classifier, 0), marks=marks_matter(classifier, self.painted, self.seed))
+        """Measure the classifier as it was given; it is what the others are compared with from now on."""
+        check = replace(self(classifier, 0), marks=marks_matter(classifier, self.painted, self.seed))
+        check = self._neutral(classifier, check)
+        self._weigh(check)
+        return replace(check, plain_weight=self._plain_weight)
+
+    def remember(self, classifier: Classifier, before: Check) -> None:
+        """Compare with the classifier as it was given, which was measured before."""
+        self._predict(classifier, 0)
+        if before.neutral is not None:
+            self._neutral(classifier, before)
+        self._weigh(before)
+
+    def _weigh(self, before: Check) -> None:
+        helps = before.neutral is None or before.accuracy - before.neutral[0] > HELP
+        self._plain_weight = SHORTCUT_HELPS if helps else SHORTCUT_IDLE
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
-        """Measure now."""
-        generator = torch.Generator().manual_seed(self.seed)
-        right = misled_right = flipped = total = 0
-        for picked, inputs in self.cache.batches(self.validation, 64):
-            labels = torch.from_numpy(self.dataset.labels[picked].astype(np.int64))
-            donors = torch.tensor([self._donors[int(i)] for i in picked])
-            before = classifier.logits(inputs).argmax(1).cpu()
-            right += int((before == labels).sum())
-            total += len(picked)
-            if self.painted.surroundings:
-                continue
-            misled = self.held_out.paste(self.painted.clear_places(inputs, generator), donors)
-            after = classifier.logits(misled).argmax(1).cpu()
-            misled_right += int((after == labels).sum())
-            flipped += int((before != after).sum())
+        """Measure now; at iteration 0 it is the classifier as it was given."""
+        labels, before, after = self._predict(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
-        if reasons is None or not total:
+        if reasons is None or not len(labels):
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
-        check = Check(iteration, total, right / total, misled_right / total, flipped / total, reasons)
+        right = before == labels
+        lost, won = self._changes("plain", right)
+        check = Check(
+            iteration,
+            len(labels),
+            float(right.mean()),
+            0.0 if after is None else float((after == labels).mean()),
+            0.0 if after is None else float((after != before).mean()),
+            reasons,
+            lost=int(lost.sum()),
+            won=int(won.sum()),
+            lost_by_class=self._by_class(labels, lost, won),
+            plain_weight=self._plain_weight,
+        )
         return self._by_scenes(classifier, check) if self.painted.surroundings else check
 
+    def _predict(self, classifier: Classifier, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return labels and predictions (V,) int64 of the validation images, as they are and with patches that conflict.
+
+        Those of iteration 0 are kept, for what was lost since.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        labels, plain, conflict = [], [], []
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            labels.append(self.dataset.labels[picked].astype(np.int64))
+            plain.append(_classes(classifier, inputs))
+            if not self.painted.surroundings:
+                donors = torch.tensor([self._donors[int(i)] for i in picked])
+                own = self._own_places(classifier, picked, inputs)
+                changed = self.held_out.paste(self.painted.clear_places(inputs, generator, own), donors)
+                conflict.append(_classes(classifier, changed))
+        found = np.concatenate(labels or [_NONE]), np.concatenate(plain or [_NONE])
+        if iteration == 0:
+            self._right["plain"] = found[1] == found[0]
+        return *found, np.concatenate(conflict) if conflict else None
+
+    def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
+        """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
+
+        It is that whose refilling takes most from the probability of the class predicted at the start. Asked once for each
+        image, of the classifier as it was given, which comes first.
+        """
+        parts = self.painted.separate_places
+        if self.painted.places.any() or not len(parts):
+            return None
+        if any(int(index) not in self._own for index in picked):
+            generator = torch.Generator().manual_seed(self.seed)
+            before = classifier.logits(inputs).float().softmax(1).max(1)
+            left = []
+            for part in parts:
+                cleared = surround_fill(inputs, part.expand(len(inputs), -1, -1), generator)
+                found = classifier.logits(cleared).float().softmax(1)
+                left.append(found.gather(1, before.indices[:, None])[:, 0].cpu())
+            self._own |= dict(zip(picked.tolist(), torch.stack(left).argmin(0).tolist(), strict=True))
+        return torch.tensor([self._own[int(index)] for index in picked])
+
+    def _neutral(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check with the accuracy on the validation images with the painted places refilled."""
+        if self.painted.surroundings or not (self.painted.places.any() or len(self.painted.separate_places)):
+            return check
+        generator = torch.Generator().manual_seed(self.seed)
+        rights = []
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
+            rights.append(_classes(classifier, cleared) == self.dataset.labels[picked])
+        right = np.concatenate(rights)
+        if check.iteration == 0:
+            self._right["neutral"] = right
+        lost, won = self._changes("neutral", right)
+        return replace(check, neutral=(float(right.mean()), int(lost.sum()), int(won.sum())))
+
+    def _changes(self, which: str, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images were lost and won since the start, bool (V,) each."""
+        at_start = self._right.get(which)
+        if at_start is None or len(at_start) != len(right):
+            # Some image could not be read at one of the times.
+            return np.zeros(len(right), bool), np.zeros(len(right), bool)
+        return at_start & ~right, right & ~at_start
+
+    def _by_class(self, labels: np.ndarray, lost: np.ndarray, won: np.ndarray) -> dict[str, int]:
+        names = self.dataset.class_names
+        net = {names[k]: int(lost[labels == k].sum()) - int(won[labels == k].sum()) for k in np.unique(labels)}
+        return {name: count for name, count in net.items() if count > 0}
+
     def complete(self, classifier: Classifier, check: Check) -> Check:
-        """Return a check of this classifier with every measure on the held-out painted images; the rest stays as it is."""
+        """Return a check of this classifier with every measure; those on the validation images as they are stay."""
         if check.held_out.random_flip_rate is not None:
             return check
         reasons = self._reasons(classifier, full=True)
-        return check if reasons is None else replace(check, held_out=reasons)
+        return self._neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
 
     def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
         return right_reasons(
             classifier, self.dataset, self.held_out.indices, self.masks, cache=self.cache, seed=self.seed, full=full
         )
+
+
+_NONE = np.empty(0, np.int64)
+
+
+def _classes(classifier: Classifier, inputs: torch.Tensor) -> np.ndarray:
+    return classifier.logits(inputs).argmax(1).cpu().numpy()
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:

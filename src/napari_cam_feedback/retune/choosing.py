@@ -19,6 +19,7 @@ def take_checkpoint(
     dataset: Dataset,
     masks: Mapping[str, np.ndarray],
     *,
+    share: float = 1.0,
     stop: Callable[[], bool] | None = None,
 ) -> RetuneResult:
     """Return the same run as if it had ended with one of its other checkpoints.
@@ -33,6 +34,9 @@ def take_checkpoint(
         As in the run.
     masks : mapping
         Key to (H, W) bool; those of the run's held-out images are used.
+    share : float
+        One that was looked at on the way from the given weights to the best ones (`result.path`); 1 for the checkpoint
+        itself.
     stop : callable, optional
         Asked now and then; True leaves the measures on the held-out images as far as they are.
 
@@ -44,10 +48,11 @@ def take_checkpoint(
     Raises
     ------
     KeyError
-        None is of that iteration.
+        None is of that iteration and share.
     """
-    classifier = result.classifier_at(iteration)
-    after = next(each.check for each in result.checkpoints if each.check.iteration == iteration)
+    checks = {(check.iteration, check.share): check for check in (*(c.check for c in result.checkpoints), *result.path)}
+    after = checks[iteration, share]
+    classifier = result.classifier_at(iteration, share)
     held_out = np.array([dataset.index_of(key) for key in result.held_out_keys], np.int64)
     painted = {key: np.asarray(masks[key]) != 0 for key in result.held_out_keys}
     # In the middle of a run some of them were not measured.
@@ -58,4 +63,6 @@ def take_checkpoint(
     info = classifier.info.get("retune")
     if isinstance(info, dict):
         info["verdict"] = verdict.name
-    return replace(result, classifier=classifier, after=after, verdict=verdict, selected_iteration=iteration)
+    return replace(
+        result, classifier=classifier, after=after, verdict=verdict, selected_iteration=iteration, selected_share=share
+    )

@@ -34,15 +34,16 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=100_000,
         title="Iterations",
-        description="Training steps at most; auto: 300, and more where there are many training images.",
-        json_schema_extra={"begin": 300},
+        description="Training steps, all of which are taken; auto: until the looks no longer get better.",
+        json_schema_extra={"begin": 100},
     )
-    learning_rate: float = Field(
-        1e-3,
+    learning_rate: float | None = Field(
+        None,
         gt=0,
         le=1,
         title="Learning rate",
-        description="Of Adam at the start; it falls along a cosine. Larger forgets more.",
+        description="Of Adam; auto: found by a few steps at each of several. Larger forgets more, or destroys the network.",
+        json_schema_extra={"begin": 1e-4},
     )
     strength: float | None = Field(
         None,
@@ -144,13 +145,27 @@ class RetuneConfig(BaseModel):
         title="Freeze batch norm",
         description="Keep the statistics of batch norm as they were trained; auto: for pas, pasa, tap, rrr, small batches.",
     )
+    distillation: bool | None = Field(
+        None,
+        title="Keep the given answers",
+        description="Where the given model is right, its logits are the target, not the label; auto: for large networks "
+        "and where training images lack some classes, in the method auto.",
+    )
     check_every: int | None = Field(
         None,
         ge=1,
         le=10_000,
         title="Check every",
-        description="Steps between two looks at the validation images; auto: 25, and more where there are many iterations.",
-        json_schema_extra={"begin": 25},
+        description="Steps between two looks at the validation images; auto: 15, 10 for inputs over 96 pixels.",
+        json_schema_extra={"begin": 15},
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        title="Patience",
+        description="Looks without a gain after which the run ends; auto: 4, and none where iterations are given.",
+        json_schema_extra={"begin": 4},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
 

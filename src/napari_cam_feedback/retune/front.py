@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_cam_feedback.retune.checks import Check
@@ -29,6 +30,35 @@ class Checkpoint:
     state: State
 
 
+def copy_of(state: Mapping[str, torch.Tensor]) -> State:
+    """Return a state dict with tensors of its own."""
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def between(given: State, tuned: State, share: float) -> State:
+    """Return weights on the line from the given to the tuned ones (WiSE-FT, Wortsman et al. 2022, equation 2).
+
+    Parameters
+    ----------
+    given, tuned : dict of str to Tensor
+        State dicts of the same network.
+    share : float
+        0 for the given, 1 for the tuned ones. What is not a float, as a count of batches, is that of the tuned ones.
+    """
+    return {
+        name: torch.lerp(given[name].to(tensor), tensor, share) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in tuned.items()
+    }
+
+
+def choose(front: Front, path: Sequence[Check]) -> Check:
+    """Return the check with the highest score, of the front's and of those between the given and the best weights.
+
+    Of equals the front's own, since it has learnt most.
+    """
+    return max([front.best.check, *path], key=lambda check: (check.score, check.share == 1))
+
+
 class Front:
     """The Pareto front of checkpoints by accuracy, accuracy where the shortcut lies, and share of changed predictions.
 
@@ -46,11 +76,16 @@ class Front:
         """The one with the highest score; of equals the start, else the latest, which has learnt most."""
         return max(self.checkpoints, key=lambda each: (each.check.score, each.check.iteration == 0, each.check.iteration))
 
+    def state_of(self, check: Check, given: State) -> State:
+        """Return the weights that a check was of: a kept one's, or some between those and the given ones."""
+        state = next(each.state for each in self.checkpoints if each.check.iteration == check.iteration)
+        return state if check.share == 1 else between(given, state, check.share)
+
     def add(self, check: Check, module: torch.nn.Module) -> bool:
         """Keep the module's present state if no kept one beats it; drop those that it beats; tell whether it was kept."""
         if any(_beats(each.check, check) and not _replaces(check, each.check) for each in self.checkpoints):
             return False
-        state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        state = copy_of(module.state_dict())
         self.checkpoints = [each for each in self.checkpoints if not _beats(check, each.check)]
         self.checkpoints.append(Checkpoint(check, state))
         if len(self.checkpoints) > MOST_CHECKPOINTS:

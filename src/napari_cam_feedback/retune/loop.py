@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +16,26 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluate.provenance import package_versions
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.processes import one_process
 from napari_cam_feedback.retune.augmentation import augment
+from napari_cam_feedback.retune.averaging import WeightAverage
 from napari_cam_feedback.retune.checks import Check, Checker
 from napari_cam_feedback.retune.config import RetuneConfig
-from napari_cam_feedback.retune.front import Front
+from napari_cam_feedback.retune.front import Front, State, between, choose, copy_of
+from napari_cam_feedback.retune.guard import Guard
 from napari_cam_feedback.retune.head import HeadRefit
+from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, RateSearch, steps_of_trial
 from napari_cam_feedback.retune.methods import Batch, Context, make_methods
+from napari_cam_feedback.retune.pace import Pace
 from napari_cam_feedback.retune.painted import inpaint, read_painted
 from napari_cam_feedback.retune.replacements import Replacer, needs_inpainting
 from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, Status
 from napari_cam_feedback.retune.sampling import Sampler, choose_odds, schedule, some_of, split_images, wrong_at_start
-from napari_cam_feedback.retune.snapshot import Snapshot, check_identity, draws_of, identity_of
+from napari_cam_feedback.retune.snapshot import Position, Snapshot, check_identity, draws_of, identity_of
+from napari_cam_feedback.retune.teacher import Teacher
 from napari_cam_feedback.retune.trainer import Trainer
 from napari_cam_feedback.retune.verdict import hardly_used, judge
 from napari_cam_feedback.torch_loader import torch
@@ -39,8 +47,8 @@ if TYPE_CHECKING:
 LEAST_FOR_BATCH_NORM = 32
 #: Seconds of a step that a person who stops it can wait for.
 SHORT_STEP = 0.1
-#: Times that a run that went astray is rolled back before it is given up.
-MOST_ROLLBACKS = 3
+#: Parts of the way from the given weights to the best that are looked at, too.
+SHARES = (0.75, 0.5, 0.25)
 
 
 def retune(
@@ -140,10 +148,12 @@ class _Run:
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
         self.learnt, self.held_out = painted.hold_out(config.seed)
-        self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt)))
+        train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
+        shown = len(np.unique(dataset.labels[np.concatenate([train, self.learnt.indices])]))
+        few = shown <= classifier.num_classes / 2
+        self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
         for method in self.methods:
             method.check(classifier)
-        train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
         self.schedule = schedule(config, len(train), classifier.preprocessing.size)
         validation = some_of(validation, self.schedule.validation)
         held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
@@ -161,15 +171,24 @@ class _Run:
             self.tuned,
             self.methods,
             fabric,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate or FIRST_LEARNING,
             strength=config.strength,
             freeze=config.freeze,
             freeze_batch_norm=self._freezes_batch_norm(),
         )
+        distils = config.distillation
+        if distils is None:
+            # Where batch norm learns, a small network must find features that its own answers do not show.
+            lacking = shown < classifier.num_classes or not self.trainer.learning_batch_norm
+            distils = config.method == "auto" and not painted.surroundings and lacking
+        self.teacher = Teacher(classifier) if distils else None
+        self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
         self.front = Front()
+        self.path: list[Check] = []
         self.history: list[dict[str, Any]] = []
         self.painted_history: list[dict[str, Any]] = []
-        self.iteration, self.rollbacks, self.learning_rate = 0, 0, config.learning_rate
+        self.iteration = 0
+        self.pace = Pace(config.learning_rate, self.schedule.patience)
         self._seconds = math.inf  # of the last step
         self.before: Check
         self.snapshot: Snapshot | None = None
@@ -188,19 +207,35 @@ class _Run:
                 yield self._begin() if resume is None else self._take_up(resume)
         except Interrupted:
             raise RetuneError("Stopped before the first step; nothing was changed.") from None
-        status = yield from self._solve() if self.methods[0].solves else self._train()
-        self.tuned.module.load_state_dict(self.front.best.state)
+        if self.methods[0].solves:
+            status = yield from self._solve()
+        else:
+            status = yield from self._train()
+            yield from self._walk(status)
+        chosen = choose(self.front, self.path)
+        self.tuned.module.load_state_dict(self.front.state_of(chosen, self._given_state))
         self.tuned.module.zero_grad(set_to_none=True)
         self.trainer.rest()
-        return self._result(status)
+        return self._result(status, chosen)
+
+    @cached_property
+    def _given_state(self) -> State:
+        return self.given.module.state_dict()
+
+    # Training ---------------------------------------------------------------------------------------------
 
     def _train(self) -> Generator[RetuneStep, None, Status]:
-        """Take training steps, and tell how they ended."""
-        plan, trainer = self.schedule, self.trainer
+        """Find the learning rate where none is given, take training steps, and tell how they ended."""
+        if self.pace.learning_rate is None and not (yield from self._find_rate()):
+            return "stopped"
+        plan, trainer, pace = self.schedule, self.trainer, self.pace
         while self.iteration < plan.iterations:
             iteration = self.iteration + 1
-            trainer.set_learning_rate(self.learning_rate * _decay(iteration, plan.iterations))
-            check = probabilities = trouble = None
+            assert pace.learning_rate is not None
+            # A given number of steps is known to end, so they settle along a cosine; else the mean of the weights settles.
+            decay = _decay(iteration, plan.iterations) if plan.patience is None else 1.0
+            trainer.set_learning_rate(pace.learning_rate * decay)
+            check = probabilities = message = None
             try:
                 if self._stopped():
                     raise Interrupted
@@ -209,34 +244,151 @@ class _Run:
                     started = time.perf_counter()
                     losses = self._step()
                     self._seconds = time.perf_counter() - started
+                trouble = self._watch(losses)
                 with self._interruptible():
-                    if losses is not None and (iteration % plan.check_every == 0 or iteration == plan.iterations):
-                        check, probabilities = self._check(iteration), self._look(iteration)
+                    if trouble is None and (iteration % plan.check_every == 0 or iteration == plan.iterations):
+                        check, probabilities = self._look(iteration)
             except Interrupted:
                 return "stopped"
-            row: dict[str, Any] = {"iteration": iteration}
-            if losses is None:
-                losses, trouble = {}, "The loss became NaN"
-            else:
-                row |= {f"loss_{name}": value for name, value in losses.items()}
+            row: dict[str, Any] = {"iteration": iteration, "learning_rate": pace.learning_rate * decay}
+            row |= _named(losses or {})
             if check is not None:
                 row |= _flat(check)
-                self.front.add(check, self.tuned.module)
-                if iteration >= plan.iterations / 2 and self._worse(check):
-                    # At first accuracy may dip while the network finds other features; later it should have them.
-                    trouble = "The model became worse than it was"
+                decision = pace.look(check, self.before, iterations=plan.iterations, may_climb=self._may_climb)
+                message = decision.message
+                if decision.back:
+                    self._go_back()
             if trouble is not None:
-                trouble += "; went back to the best so far, with smaller steps and less strength."
-                row["message"] = trouble
-                self._roll_back()
+                message = pace.collapse(trouble)
+                self.trainer.strengths = {name: value / 4 for name, value in self.trainer.strengths.items()}
+                self._go_back()
+            if message is not None:
+                row["message"] = message
             self.history.append(row)
             self.iteration = iteration
             if check is not None:
                 self._keep_snapshot()
-            yield RetuneStep(iteration, plan.iterations, losses, self.learnt.keys, probabilities, check, trouble)
-            if self.rollbacks == MOST_ROLLBACKS:
-                return "rolled back"
+            yield RetuneStep(iteration, plan.iterations, losses or {}, self.learnt.keys, probabilities, check, message)
+            if pace.ended is not None:
+                return pace.ended
         return "done"
+
+    def _find_rate(self) -> Generator[RetuneStep, None, bool]:
+        """Try learning rates from the given weights on the same images, and go on from the best one's last step.
+
+        Returns whether that came to its end; it does not where the user stops it.
+        """
+        search = RateSearch(learns_batch_norm=bool(self.trainer.learning_batch_norm))
+        images = self.sampler.batch_size + self.sampler.painted_per_step
+        count = steps_of_trial(images, self.given.preprocessing.size)
+        start = self._position()
+        kept: tuple[Position, list[dict[str, Any]], float] | None = None
+        rows: list[dict[str, Any]]
+        losses: Any
+        while (rate := search.following()) is not None:
+            self._restore(start)
+            self.trainer.restart(rate)
+            rows, losses = [], []
+            try:
+                for number in range(1, count + 2):
+                    if self._stopped():
+                        raise Interrupted
+                    with self._interruptible():
+                        found = self._step() or {}
+                    assert self.trainer.last is not None
+                    losses.append(self.trainer.last.loss)
+                    rows.append({"iteration": number, "learning_rate": rate, **_named(found)})
+                    yield RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, trying=rate)
+            except Interrupted:
+                self._restore(start)
+                return False
+            search.tell(rate, losses)
+            if search.best == rate:
+                kept = self._position(), rows, losses[0]
+        assert kept is not None
+        position, rows, at_start = kept
+        self._restore(position)
+        pace, message = self.pace, search.describe()
+        pace.learning_rate, pace.chosen, pace.guard = search.best, message, Guard(at_start)
+        rows[-1]["message"] = message
+        for row in rows:
+            self.history.append(row)
+            self.iteration = row["iteration"]
+            losses = {key.removeprefix("loss_"): value for key, value in row.items() if key.startswith("loss_")}
+            yield RetuneStep(self.iteration, self.schedule.iterations, losses, self.learnt.keys, message=row.get("message"))
+        return True
+
+    def _walk(self, status: Status) -> Generator[RetuneStep, None, None]:
+        """Look at weights between the given and the best ones (WiSE-FT, Wortsman et al. 2022).
+
+        They are a whole front between knowing what was known and leaving the shortcut, for the price of a few looks.
+        """
+        best = self.front.best
+        if status == "stopped" or best.check.iteration == 0 or self.trainer.learning_batch_norm:
+            # Statistics of batch norm that were learnt fit their own weights only.
+            return
+        for share in SHARES:
+            try:
+                with self._interruptible():
+                    if self._stopped():
+                        return
+                    self.tuned.module.load_state_dict(between(self._given_state, best.state, share))
+                    check = replace(self._check(best.check.iteration), share=share)
+            except Interrupted:
+                return
+            self.path.append(check)
+            self.history.append({"iteration": check.iteration, "share": share, **_flat(check)})
+            yield RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, check)
+
+    def _watch(self, losses: dict[str, float] | None) -> str | None:
+        """Return what went wrong in a step, where something did."""
+        last = self.trainer.last
+        assert last is not None
+        trouble = self.pace.guard.watch(None if losses is None else last.loss, last.predicted, last.labels)
+        if self.fabric.world_size > 1:
+            # Each process sees its own images; all must decide alike.
+            trouble = self.fabric.broadcast(trouble)
+        return trouble
+
+    def _look(self, iteration: int) -> tuple[Check, np.ndarray]:
+        """Measure the mean of the weights, and keep it where no other is better in everything."""
+        with self.average.applied():
+            check, probabilities = self._check(iteration), self._painted_probabilities(iteration)
+            self.front.add(check, self.tuned.module)
+        return check, probabilities
+
+    @property
+    def _may_climb(self) -> bool:
+        # A pretrained network has the features that it needs, and larger steps only destroy them.
+        return self.config.learning_rate is None and bool(self.trainer.learning_batch_norm)
+
+    def _go_back(self) -> None:
+        """Go on from the best weights so far, with an optimizer that remembers no step."""
+        assert self.pace.learning_rate is not None
+        self.tuned.module.load_state_dict(self.front.best.state)
+        self.average.restart()
+        self.trainer.restart(self.pace.learning_rate)
+
+    def _position(self) -> Position:
+        """Return where training stands, to come back to it."""
+        return Position(
+            module=copy_of(self.tuned.module.state_dict()),
+            optimizer=self.trainer.optimizer_state(),
+            strengths=dict(self.trainer.strengths),
+            average=self.average.to_plain(),
+            draws=draws_of(self.rng),
+            noise=self.generator.get_state(),
+        )
+
+    def _restore(self, position: Position) -> None:
+        """Come back to where training stood."""
+        self.tuned.module.load_state_dict(position.module)
+        self.trainer.restart(FIRST_LEARNING)
+        self.trainer.load_optimizer_state(position.optimizer)
+        self.trainer.strengths = dict(position.strengths)
+        self.average.load_plain(position.average)
+        self.rng.bit_generator.state = json.loads(position.draws)
+        self.generator.set_state(position.noise)
 
     def _solve(self) -> Generator[RetuneStep, None, Status]:
         """Make the last layer anew: collect its features, then try one penalty after another."""
@@ -253,10 +405,10 @@ class _Run:
                         refit.collect(batch.inputs, batch.labels)
                     else:
                         losses = refit.fit(iteration - refit.batches - 1)
-                        check, probabilities = self._check(iteration), self._look(iteration)
+                        check, probabilities = self._check(iteration), self._painted_probabilities(iteration)
             except Interrupted:
                 return "stopped"
-            row: dict[str, Any] = {"iteration": iteration} | {f"loss_{name}": value for name, value in losses.items()}
+            row: dict[str, Any] = {"iteration": iteration, **_named(losses)}
             if check is not None:
                 row |= _flat(check)
                 self.front.add(check, self.tuned.module)
@@ -270,27 +422,27 @@ class _Run:
         self.before = self._agreed(lambda: self.checker.start(self.tuned))
         self.front.add(self.before, self.tuned.module)
         self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
-        probabilities = self._look(0)
+        probabilities = self._painted_probabilities(0)
         self.history.append({"iteration": 0, **_flat(self.before)})
         self._keep_snapshot()
         idle = next((method.without_odds for method in self.methods if method.without_odds), None)
-        messages = [idle if self.sampler.odds is None else None, hardly_used(self.before)]
+        messages = [idle if self.sampler.odds is None else None, hardly_used(self.before), *self._remarks()]
         message = " ".join(filter(None, messages)) or None
         return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
+
+    def _remarks(self) -> list[str | None]:
+        """What the user should know before the first step."""
+        return []
 
     def _take_up(self, snapshot: Snapshot) -> RetuneStep:
         """Go on from where a snapshot was taken."""
         check_identity(snapshot, self.identity)
         self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
         self.before, self.front = snapshot.before, Front(list(snapshot.checkpoints))
+        self.checker.remember(self.given, self.before)
         self.history, self.painted_history = list(snapshot.history), list(snapshot.painted_history)
-        self.iteration, self.rollbacks, self.learning_rate = snapshot.iteration, snapshot.rollbacks, snapshot.learning_rate
-        self.tuned.module.load_state_dict(snapshot.module)
-        self.trainer.restart(self.learning_rate)
-        self.trainer.load_optimizer_state(snapshot.optimizer)
-        self.trainer.strengths = dict(snapshot.strengths)
-        self.rng.bit_generator.state = json.loads(snapshot.draws)
-        self.generator.set_state(snapshot.noise)
+        self.iteration, self.pace = snapshot.iteration, Pace.from_plain(snapshot.pace)
+        self._restore(snapshot.position)
         self.snapshot = snapshot
         return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
 
@@ -300,6 +452,8 @@ class _Run:
     def _draw(self) -> Batch:
         """Return the images of the next step."""
         batch = self.sampler.draw(self.rng)
+        if self.teacher is not None:
+            batch = self.teacher.answer(batch)
         if self.config.augment or any(method.augments for method in self.methods):
             batch = augment(batch, self.generator, mirror=self.config.mirror)
         for method in self.methods:
@@ -308,19 +462,11 @@ class _Run:
 
     def _step(self) -> dict[str, float] | None:
         batch = self._draw()
-        return self.trainer.step(batch, [method.extra_inputs(batch, self.generator) for method in self.methods])
-
-    def _worse(self, check: Check) -> bool:
-        """Whether a check is worse than the start; plain accuracy alone may fall, since the shortcut helped it."""
-        chance = 1 / math.sqrt(check.scenes or check.n)
-        return check.score < self.before.score and check.lying_accuracy < self.before.lying_accuracy - chance
-
-    def _roll_back(self) -> None:
-        self.rollbacks += 1
-        self.tuned.module.load_state_dict(self.front.best.state)
-        self.learning_rate /= 2
-        self.trainer.restart(self.learning_rate)
-        self.trainer.strengths = {name: value / 4 for name, value in self.trainer.strengths.items()}
+        losses = self.trainer.step(batch, [method.extra_inputs(batch, self.generator) for method in self.methods])
+        if losses is not None:
+            assert self.trainer.inputs is not None
+            self.average.update(self.trainer.inputs)
+        return losses
 
     def _check(self, iteration: int) -> Check:
         self.trainer.rest()
@@ -337,7 +483,7 @@ class _Run:
         assert check is not None
         return check
 
-    def _look(self, iteration: int) -> np.ndarray:
+    def _painted_probabilities(self, iteration: int) -> np.ndarray:
         logits = torch.cat([self.tuned.logits(part).float().cpu() for part in self.learnt.inputs.split(64)])
         probabilities = logits.softmax(1).gather(1, self.learnt.labels[:, None])[:, 0].numpy()
         self.painted_history += [
@@ -357,13 +503,8 @@ class _Run:
         self.snapshot = Snapshot(
             identity=self.identity,
             iteration=self.iteration,
-            learning_rate=self.learning_rate,
-            rollbacks=self.rollbacks,
-            strengths=dict(self.trainer.strengths),
-            draws=draws_of(self.rng),
-            noise=self.generator.get_state(),
-            module={name: tensor.detach().clone() for name, tensor in self.tuned.module.state_dict().items()},
-            optimizer=self.trainer.optimizer_state(),
+            pace=self.pace.to_plain(),
+            position=self._position(),
             before=self.before,
             checkpoints=tuple(self.front.checkpoints),
             history=list(self.history),
@@ -371,9 +512,33 @@ class _Run:
         )
         self.on_snapshot(self.snapshot)
 
-    def _result(self, status: Status) -> RetuneResult:
-        before, after = self.before, self._complete(self.front.best.check)
-        verdict = judge(before, after, held_out=self.held_out is not self.learnt)
+    def _resolved(self) -> dict[str, Any]:
+        """What was left open in the settings, as it was carried out."""
+        return {
+            "method": "+".join(method.name for method in self.methods),
+            "learning_rate": self.pace.learning_rate,
+            "learning_rate_chosen": self.pace.chosen,
+            "strength": dict(self.trainer.strengths) if self.config.strength is None else self.config.strength,
+            "distillation": self.teacher is not None,
+            "batch_size": self.sampler.batch_size,
+            "painted_per_step": self.sampler.painted_per_step,
+            "iterations": self.iteration,
+            "iterations_at_most": self.schedule.iterations,
+            "check_every": self.schedule.check_every,
+            "patience": self.schedule.patience,
+            "validation_images": len(self.checker.validation),
+            "freeze_batch_norm": self.trainer.freeze_batch_norm,
+            "target_layer": self.given.target_layer,
+            "refill": self.config.fill,
+            "seed": self.config.seed,
+            "device": str(self.fabric.device),
+            "threads": torch.get_num_threads(),
+            "versions": package_versions(),
+        }
+
+    def _result(self, status: Status, chosen: Check) -> RetuneResult:
+        before, after = self.before, self._complete(chosen)
+        verdict = judge(before, after, held_out=self.held_out is not self.learnt, troubles=self.pace.troubles)
         self.tuned.module.to(memory_format=torch.contiguous_format)
         self.tuned.__dict__.pop("head", None)
         self.tuned.info = {
@@ -382,24 +547,29 @@ class _Run:
                 "config": self.config.model_dump(mode="json"),
                 "status": status,
                 "iteration": after.iteration,
+                "share": after.share,
                 "painted": len(self.learnt) + (len(self.held_out) if self.held_out is not self.learnt else 0),
                 "verdict": verdict.name,
             },
         }
         return RetuneResult(
             classifier=self.tuned,
+            given=self.given,
             config=self.config,
+            resolved=self._resolved(),
             status=status,
             verdict=verdict,
             before=before,
             after=after,
             selected_iteration=after.iteration,
+            selected_share=after.share,
             painted_keys=self.learnt.keys,
             held_out_keys=self.held_out.keys,
             history=self.history,
             painted_history=self.painted_history,
             skipped=dict(self.cache.skipped),
             checkpoints=tuple(self.front.checkpoints),
+            path=tuple(self.path),
             snapshot=self.snapshot if status == "stopped" else None,
         )
 
@@ -407,6 +577,10 @@ class _Run:
 def _decay(iteration: int, iterations: int) -> float:
     """Half a cosine from 1 down to a twentieth, so that the last steps settle."""
     return 0.05 + 0.95 * (1 + math.cos(math.pi * (iteration - 1) / iterations)) / 2
+
+
+def _named(losses: Mapping[str, float]) -> dict[str, float]:
+    return {f"loss_{name}": value for name, value in losses.items()}
 
 
 def _flat(check: Check) -> dict[str, float | None]:

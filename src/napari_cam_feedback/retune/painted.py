@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from skimage.measure import label
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
@@ -19,6 +21,8 @@ from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.
 MOST_PLACES = 0.25
+#: Places that do not touch beyond which they are everywhere.
+MAX_PLACES = 16
 #: From this many painted images on, one in five is kept out of the training.
 LEAST_TO_HOLD_OUT = 10
 
@@ -104,12 +108,36 @@ class Painted:
         """Whether what is painted is all that surrounds an object, and no mark on it: most of the image."""
         return float(self.masks.float().mean()) > MOST_OF_THE_IMAGE
 
-    def clear_places(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Refill, in any images (N, C, h, w), all `places` from their surroundings."""
-        places = self.places
-        if not places.any():
+    def clear_places(
+        self, inputs: torch.Tensor, generator: torch.Generator, own: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Refill, in any images (N, C, h, w), all `places` from their surroundings.
+
+        Where these are too much of the image but fall into several, as the four corners do, each image has some of them
+        refilled, drawn at random: most images so lose their own mark, and which one keeps it changes from step to step. With
+        `own` (N,) int64 each has that one of `separate_places` refilled instead.
+        """
+        if self.places.any():
+            return surround_fill(inputs, self.places.expand(len(inputs), -1, -1), generator)
+        parts = self.separate_places
+        if not len(parts):
             return inputs
-        return surround_fill(inputs, places.expand(len(inputs), -1, -1), generator)
+        if own is not None:
+            return surround_fill(inputs, parts[own], generator)
+        sizes = parts.float().mean((1, 2))
+        order = torch.rand(len(inputs), len(parts), generator=generator).argsort(1)
+        taken = sizes[order].cumsum(1) <= MOST_PLACES
+        chosen = torch.zeros_like(taken).scatter(1, order, taken)
+        cleared = (chosen[:, :, None, None] & parts[None]).any(1)
+        return surround_fill(inputs, cleared, generator)
+
+    @cached_property
+    def separate_places(self) -> torch.Tensor:
+        """(Q, h, w) bool, the painted places that do not touch, those that are no place for their size left out."""
+        labels = torch.from_numpy(label(self.masks.any(0).numpy(), connectivity=2))
+        parts = torch.stack([labels == number for number in range(1, int(labels.max()) + 1)] or [labels > 0])
+        parts = parts[parts.float().mean((1, 2)) <= MOST_PLACES]
+        return parts if len(parts) <= MAX_PLACES else parts[:0]
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
         """Paste the painted patch of donor n onto image n, at the place where it was.

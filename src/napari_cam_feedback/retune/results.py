@@ -37,6 +37,8 @@ class RetuneStep:
         Validation measures, where this step looked.
     message : str or None
         Something the person should know.
+    trying : float or None
+        The learning rate of which this was a trial step; it does not count.
     """
 
     iteration: int
@@ -46,6 +48,7 @@ class RetuneStep:
     painted_probabilities: np.ndarray | None = None
     check: Check | None = None
     message: str | None = None
+    trying: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,13 @@ class RetuneResult:
     ----------
     classifier : Classifier
         The best seen; weights of its own. The classifier given is as it was.
+    given : Classifier
+        The one that was retuned.
     config : RetuneConfig
         Settings as they were given.
+    resolved : dict
+        What the settings left open, as it was carried out: method, learning rate and how it was found, strength, sizes,
+        steps, layer, versions of packages.
     status : str
         ``done``; ``stopped`` by the person; ``rolled back`` because it kept going astray.
     verdict : Verdict
@@ -66,6 +74,8 @@ class RetuneResult:
         Validation measures of the classifier given and of the one returned.
     selected_iteration : int
         Where the one returned was; 0 where nothing better than the start was seen.
+    selected_share : float
+        How far its weights are on the way from the given ones to those of that iteration.
     painted_keys : tuple of str
         Images learnt from.
     held_out_keys : tuple of str
@@ -78,23 +88,29 @@ class RetuneResult:
         Key and sentence for each image that could not be read.
     checkpoints : tuple of Checkpoint
         States that no other one seen beats in every measure, by iteration; the one returned is among them.
+    path : tuple of Check
+        Measures of weights between the given and the best ones, by how far they are on the way (`Check.share`).
     snapshot : Snapshot or None
         Where a run that was stopped can be taken up again; None for one that ended.
     """
 
     classifier: Classifier
+    given: Classifier
     config: RetuneConfig
+    resolved: dict[str, Any]
     status: Status
     verdict: Verdict
     before: Check
     after: Check
     selected_iteration: int
+    selected_share: float
     painted_keys: tuple[str, ...]
     held_out_keys: tuple[str, ...]
     history: list[dict[str, Any]] = field(repr=False)
     painted_history: list[dict[str, Any]] = field(repr=False)
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = field(default=(), repr=False)
+    path: tuple[Check, ...] = field(default=(), repr=False)
     snapshot: Snapshot | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -103,26 +119,38 @@ class RetuneResult:
             "status": self.status,
             "verdict": {"name": self.verdict.name, "reason": self.verdict.reason},
             "selected_iteration": self.selected_iteration,
+            "selected_share": self.selected_share,
+            "resolved": self.resolved,
             "before": self.before.to_json(),
             "after": self.after.to_json(),
             "checkpoints": [checkpoint.check.to_json() for checkpoint in self.checkpoints],
+            "path": [check.to_json() for check in self.path],
             "painted": list(self.painted_keys),
             "held_out": list(self.held_out_keys),
             "skipped": self.skipped,
         }
 
-    def classifier_at(self, iteration: int) -> Classifier:
-        """Return a classifier with the weights of one of the checkpoints.
+    def classifier_at(self, iteration: int, share: float = 1.0) -> Classifier:
+        """Return a classifier with the weights of one of the checkpoints, or with some between those and the given ones.
+
+        Parameters
+        ----------
+        iteration : int
+            Of the checkpoint.
+        share : float
+            How far on the way from the given weights, 0 to 1.
 
         Raises
         ------
         KeyError
             None is of that iteration.
         """
+        from napari_cam_feedback.retune.front import between
+
         state = {checkpoint.check.iteration: checkpoint.state for checkpoint in self.checkpoints}[iteration]
         chosen = self.classifier.copy()
-        chosen.module.load_state_dict(state)
+        chosen.module.load_state_dict(state if share == 1 else between(self.given.module.state_dict(), state, share))
         info = chosen.info.get("retune")
         if isinstance(info, dict):
-            info["iteration"] = iteration
+            info |= {"iteration": iteration, "share": share}
         return chosen

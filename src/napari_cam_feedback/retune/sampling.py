@@ -17,18 +17,21 @@ from napari_cam_feedback.retune.methods.base import Batch
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
-#: Iterations of a retune at least, and looks at the validation images on the way at most where there are more.
-LEAST_ITERATIONS, MOST_LOOKS = 300, 20
-#: Steps between two looks at least.
-LEAST_APART = 25
+#: Iterations of a retune that ends by itself, at most; more where there are many training images.
+MAX_ITERATIONS = 300
+#: And at least, however large the images are.
+MIN_ITERATIONS = 50
+#: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between looks.
+LARGE = 96
+#: Steps between two looks, and looks without a gain after which the run ends.
+CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
+PATIENCE, PATIENCE_LARGE = 4, 2
 #: Times that many training images are gone through.
 PASSES = 8
-#: Pixels of training images in a whole retune, beyond which passes are left out: minutes on a laptop's processor.
-MOST_PIXELS = 280e6
-#: Validation images looked at that are always quick enough; more where there are many images between two looks.
-MOST_VALIDATION = 500
-#: Training images between two looks for each validation image.
-TRAINED_PER_LOOK = 16
+#: Pixels of training images in a whole retune beyond which it ends: a minute or two on a laptop's processor.
+MAX_PIXELS = 50e6
+#: Validation images that a look takes at most and at least, and their pixels.
+MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MOST_LOOKED_AT = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
@@ -47,28 +50,35 @@ class Schedule:
         Steps at most.
     check_every : int
         Steps between two looks at the validation images.
+    patience : int or None
+        Looks without a gain after which it ends; None where all steps are taken.
+    validation : int
+        Validation images that a look takes at most.
     """
 
     batch_size: int
     iterations: int
     check_every: int
-
-    @property
-    def validation(self) -> int:
-        """Validation images that a look may take."""
-        return max(MOST_VALIDATION, self.check_every * self.batch_size // TRAINED_PER_LOOK)
+    patience: int | None
+    validation: int
 
 
 def schedule(config: RetuneConfig, images: int, size: tuple[int, int]) -> Schedule:
     """Return how long to retune with so many training images of some input size (h, w), where the settings leave it open.
 
-    A few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that let it learn
-    again from all of them what it may use instead.
+    A few dozen to a few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that
+    let it learn again from all of them what it may use instead.
     """
+    pixels = size[0] * size[1]
     batch_size = min(config.batch_size or _batch_for(size), images)
-    wanted = min(math.ceil(PASSES * images / batch_size), int(MOST_PIXELS / (batch_size * size[0] * size[1])))
-    iterations = config.iterations or max(LEAST_ITERATIONS, wanted)
-    return Schedule(batch_size, iterations, config.check_every or max(LEAST_APART, iterations // MOST_LOOKS))
+    wanted = max(MAX_ITERATIONS, math.ceil(PASSES * images / batch_size))
+    iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(MAX_PIXELS / (batch_size * pixels))))
+    patience = config.patience
+    if patience is None and config.iterations is None:
+        patience = PATIENCE_LARGE if max(size) > LARGE else PATIENCE
+    check_every = config.check_every or (CHECK_EVERY_LARGE if max(size) > LARGE else CHECK_EVERY)
+    validation = max(MIN_VALIDATION, min(MAX_VALIDATION, int(VALIDATION_PIXELS / pixels)))
+    return Schedule(batch_size, iterations, check_every, patience, validation)
 
 
 def _batch_for(size: tuple[int, int]) -> int:
@@ -175,7 +185,7 @@ class Sampler:
             if found is not None:
                 indices, inputs = found
                 labels = torch.from_numpy(self.dataset.labels[indices].astype(np.int64))
-                return Batch(inputs, labels, self.learnt.take(positions))
+                return Batch(inputs, labels, self.learnt.take(positions), indices)
         raise RetuneError("The training images cannot be read any more; check that the dataset is still there.")
 
 

@@ -20,7 +20,33 @@ from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.front import Checkpoint, State
 from napari_cam_feedback.torch_loader import torch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands.
+
+    Attributes
+    ----------
+    module : dict
+        State dict of the network under training.
+    optimizer : dict
+        State dict of its optimizer.
+    strengths : dict
+        Weight of each penalty.
+    average : dict
+        The running mean of the weights, with what belongs to it.
+    draws, noise : str, Tensor
+        States of the two random generators, of numpy and of torch.
+    """
+
+    module: State
+    optimizer: dict[str, Any]
+    strengths: dict[str, float]
+    average: dict[str, Any]
+    draws: str
+    noise: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -33,18 +59,10 @@ class Snapshot:
         SHA-256 of classifier, settings, masks and images; what takes it up must have the same.
     iteration : int
         Steps done.
-    learning_rate : float
-        Before the cosine.
-    rollbacks : int
-        Times that the run went back.
-    strengths : dict
-        Weight of each penalty.
-    draws, noise : str, Tensor
-        States of the two random generators, of numpy and of torch.
-    module : dict
-        State dict of the network as it was then.
-    optimizer : dict
-        State dict of the optimizer.
+    pace : dict
+        Learning rate, patience and what went wrong so far; plain values of `Pace`.
+    position : Position
+        The network under training, its optimizer, and what is drawn next.
     before : Check
         Of the classifier given.
     checkpoints : tuple of Checkpoint
@@ -55,13 +73,8 @@ class Snapshot:
 
     identity: str
     iteration: int
-    learning_rate: float
-    rollbacks: int
-    strengths: dict[str, float]
-    draws: str
-    noise: torch.Tensor
-    module: State
-    optimizer: dict[str, Any]
+    pace: dict[str, Any]
+    position: Position
     before: Check
     checkpoints: tuple[Checkpoint, ...]
     history: list[dict[str, Any]]
@@ -105,6 +118,7 @@ def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
     """
     values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
     values["before"] = _plain(snapshot.before)
+    values["position"] = vars(snapshot.position)
     values["checkpoints"] = [{"check": _plain(each.check), "state": each.state} for each in snapshot.checkpoints]
     with atomic_path(Path(path)) as temporary:
         torch.save({"schema_version": SCHEMA_VERSION, **values}, temporary)
@@ -125,7 +139,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
         values = torch.load(path, map_location="cpu", weights_only=True)
         if values.pop("schema_version") != SCHEMA_VERSION:
             raise ValueError("another version")
-        values["before"] = _check(values["before"])
+        values["before"], values["position"] = _check(values["before"]), Position(**values["position"])
         values["checkpoints"] = tuple(Checkpoint(_check(each["check"]), each["state"]) for each in values["checkpoints"])
         return Snapshot(**values)
     except Exception as error:

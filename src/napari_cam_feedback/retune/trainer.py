@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from napari_cam_feedback.models.parts import inside, learning_parameters
 from napari_cam_feedback.models.taps import ActivationTap
 from napari_cam_feedback.retune.methods.base import Batch, Method, Outputs
 from napari_cam_feedback.retune.methods.second_derivatives import plain_attention
+from napari_cam_feedback.retune.teacher import distillation, has_answer
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -26,6 +29,27 @@ PENALTY_AT_START = 1.0
 LEAST_PENALTY = 1e-6
 #: Norm that the gradient is cut to.
 LONGEST_GRADIENT = 5.0
+
+
+#: Terms of the loss that say how well the labelled images are told, in contrast to penalties.
+TASK_TERMS = ("cross-entropy", "distillation")
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """What the last step was of: the labelled images of this process, before their gradient was taken.
+
+    Attributes
+    ----------
+    loss : float
+        Their loss without penalties, in nats; the mean over all processes.
+    predicted, labels : ndarray
+        (N,) int64.
+    """
+
+    loss: float
+    predicted: np.ndarray
+    labels: np.ndarray
 
 
 class Trainer:
@@ -52,6 +76,10 @@ class Trainer:
     ----------
     strengths : dict
         Weight of each penalty so far, by method.
+    last : LastStep or None
+        The last step, whether or not its loss was a number.
+    inputs : Tensor or None
+        (B, C, h, w), all its images of this process.
 
     Raises
     ------
@@ -74,6 +102,8 @@ class Trainer:
         self.strength = strength
         self.strengths: dict[str, float] = {}
         self.freeze_batch_norm = freeze_batch_norm
+        self.last: LastStep | None = None
+        self.inputs: torch.Tensor | None = None
         self._trained = learning_parameters(tuned.module, freeze)
         self._frozen_parts = freeze
         self._layers = tuple(dict.fromkeys(name for method in methods for name in method.layers(tuned)))
@@ -92,6 +122,15 @@ class Trainer:
         adam = torch.optim.Adam(self._trained, lr=learning_rate, fused=self.fabric.device.type == "cpu" or None)
         wrapped = self.fabric.setup_optimizers(adam)
         self._adam, self._optimizer = adam, wrapped[0] if isinstance(wrapped, tuple) else wrapped
+
+    @cached_property
+    def learning_batch_norm(self) -> list[nn.Module]:
+        """The batch norm layers that learn their statistics."""
+        if self.freeze_batch_norm:
+            return []
+        layers = self.tuned.module.named_modules()
+        found = [(name, layer) for name, layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+        return [layer for name, layer in found if layer.track_running_stats and not inside(name, self._frozen_parts)]
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set Adam's step."""
@@ -125,10 +164,8 @@ class Trainer:
             parameter.requires_grad_(True)
         # Evaluation mode but for batch norm, if that is to learn: dropout would blur the penalty.
         module.eval()
-        if not self.freeze_batch_norm:
-            for name, layer in module.named_modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not inside(name, self._frozen_parts):
-                    layer.train()
+        for layer in self.learning_batch_norm:
+            layer.train()
 
     def step(self, batch: Batch, extras: list[torch.Tensor | None]) -> dict[str, float] | None:
         """Take one step; return the loss terms, or None (and leave the weights) where the loss is not a number.
@@ -142,6 +179,9 @@ class Trainer:
         """
         batch, extras = self._own_share(batch, extras)
         device = self.fabric.device
+        answers = None
+        if batch.answers is not None and batch.painted_answers is not None:
+            answers = torch.cat([batch.answers, batch.painted_answers]).to(device)
         stacked = torch.cat([batch.inputs, batch.painted.inputs, *(e for e in extras if e is not None)]).to(device)
         batch = Batch(batch.inputs, batch.labels.to(device), batch.painted.to(device))
         labelled = len(batch.inputs) + len(batch.painted)
@@ -158,7 +198,7 @@ class Trainer:
             # A method's further pass is one of the network as it is.
             taps.close()
             truth = torch.cat([batch.labels, batch.painted.labels])
-            terms = {"cross-entropy": functional.cross_entropy(logits[:labelled], truth)}
+            terms = _task(logits[:labelled], truth, answers)
             start = labelled
             for method, extra in zip(self.methods, extras, strict=True):
                 rows = slice(start, start + (0 if extra is None else len(extra)))
@@ -175,7 +215,10 @@ class Trainer:
                 if penalty is not None:
                     terms[method.name] = penalty * self._strength(method, penalty.detach())
             total = torch.stack(list(terms.values())).sum()
-            values = self._values({**terms, "total": total})
+            task = torch.stack([terms[name] for name in TASK_TERMS if name in terms]).sum()
+            values = self._values({**terms, "total": total, "task": task})
+            self.last = LastStep(values.pop("task"), logits[:labelled].detach().argmax(1).cpu().numpy(), truth.cpu().numpy())
+            self.inputs = stacked.detach()
             if not np.isfinite(values["total"]):
                 return None
             self._optimizer.zero_grad(set_to_none=True)
@@ -213,7 +256,14 @@ class Trainer:
             return batch, extras
         mine = slice(rank, None, world)
         painted = batch.painted.take(np.arange(len(batch.painted))[mine])
-        own = Batch(batch.inputs[mine], batch.labels[mine], painted)
+        answers, painted_answers = batch.answers, batch.painted_answers
+        own = Batch(
+            batch.inputs[mine],
+            batch.labels[mine],
+            painted,
+            answers=None if answers is None else answers[mine],
+            painted_answers=None if painted_answers is None else painted_answers[mine],
+        )
         return own, [None if extra is None else extra[mine] for extra in extras]
 
     def _strength(self, method: Method, penalty: torch.Tensor) -> float:
@@ -235,3 +285,15 @@ class Trainer:
             assert isinstance(reduced, torch.Tensor)
             stacked = reduced
         return dict(zip(terms, stacked.tolist(), strict=True))
+
+
+def _task(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Return what the labelled images (N) add to the loss: by the teacher's answer where there is one, else by the label."""
+    if answers is None:
+        return {"cross-entropy": functional.cross_entropy(logits, labels)}
+    known = has_answer(answers)
+    # Sums over parts of the batch, so that each image counts alike.
+    return {
+        "cross-entropy": functional.cross_entropy(logits[~known], labels[~known], reduction="sum") / len(logits),
+        "distillation": distillation(logits[known], answers[known]).sum() / len(logits),
+    }

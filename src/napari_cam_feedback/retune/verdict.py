@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +11,7 @@ from napari_cam_feedback.evaluate.right_reasons import RightReasons
 from napari_cam_feedback.retune.checks import Check
 from napari_cam_feedback.retune.marks import HARDLY
 
-VerdictName = Literal["fixed", "improved", "no effect", "looks fixed but is not", "harmed"]
+VerdictName = Literal["fixed", "improved", "mixed", "no effect", "looks fixed but is not", "harmed", "failed"]
 
 #: Differences of accuracies and rates below this are taken for chance.
 MARGIN = 0.02
@@ -23,6 +25,9 @@ ENOUGH_HELD_OUT = 5
 HELD_OUT_OF = 5
 #: Share of held-out images that must change by refilling before that is taken for use of the painted part.
 USED_FLIP_RATE = 0.2
+#: Classes named that lost images.
+MAX_CLASSES_NAMED = 3
+_KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
 #: Up to this specificity, the painted part is used no more than any other place.
 UNSPECIFIC = 1.25
 
@@ -34,7 +39,8 @@ class Verdict:
     Attributes
     ----------
     name : str
-        ``fixed``, ``improved``, ``no effect``, ``looks fixed but is not`` or ``harmed``.
+        ``fixed``, ``improved``, ``mixed`` (the shortcut decides less, and something else was forgotten), ``no effect``,
+        ``looks fixed but is not``, ``harmed``, or ``failed`` (the weights were thrown away; the model is as it was).
     reason : str
         A sentence with the numbers that decided, and one on what the held-out painted images say.
     """
@@ -69,7 +75,7 @@ class _Evidence:
         return self.drop > max(self.margin, self.before_flips / 4)
 
 
-def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
+def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str] = ()) -> Verdict:
     """Judge a retune by two checks.
 
     Validation images that are made to lie decide, since there are many of them. Where lying patches hardly mislead the
@@ -82,6 +88,8 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         Of the classifier as it was and as it is now.
     held_out : bool
         Whether the painted images measured were kept out of the training.
+    troubles : sequence of str
+        Why weights were thrown away during the run, beginnings of sentences.
     """
     found = _evidence(before, after, held_out)
     gain, drop, margin = found.gain, found.drop, found.margin
@@ -95,9 +103,12 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
     # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
     ignorant = max(after.accuracy, found.after_accuracy) < STILL_ABLE * before.accuracy
     name: VerdictName
+    used = found.before_flips > max(margin, FIXED_FLIP_RATE)
+    if after.iteration == 0 and (troubles or used) and after == before:
+        return Verdict("failed", _thrown_away(troubles) + _on_painted("failed", before, after, held_out))
     if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
-    elif found.before_flips <= max(margin, FIXED_FLIP_RATE):
+    elif not used:
         name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
         if not held_out:
             # One or two patches need not mislead on other images, whatever the model makes of them on their own.
@@ -136,9 +147,70 @@ def judge(before: Check, after: Check, *, held_out: bool) -> Verdict:
         name, reason = "no effect", f"Less than a quarter of the harm is gone, too little to count: {numbers}."
     else:
         name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
-    if name in ("fixed", "improved") and lost:
+    forgot = _forgotten(before, after)
+    if forgot and name in ("fixed", "improved"):
+        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
+    elif forgot and name == "no effect":
+        name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
+    elif name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
+    if troubles:
+        reason += f" On the way weights were thrown away {_times(len(troubles))}: {_lower(troubles[-1])}."
     return Verdict(name, reason + _on_painted(name, before, after, held_out))
+
+
+def _thrown_away(troubles: Sequence[str]) -> str:
+    if troubles:
+        return (
+            f"The retune went astray {_times(len(troubles))} ({_lower(troubles[-1])}), so its weights were thrown away and "
+            "the model is as it was; try a learning rate ten times smaller, or leave it open."
+        )
+    return (
+        "No look on the way was better than the start, so the weights were thrown away and the model is as it was; paint "
+        "more images on which the model uses it, or try another method."
+    )
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def change_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a change of accuracy on the same n images, of which some were lost and some won.
+
+    The normal interval of a difference of paired proportions, after half an image was added to each of the four cells of
+    the table (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions").
+    """
+    b, c, total = lost + 0.5, won + 0.5, n + 2
+    change = (c - b) / total
+    deviation = math.sqrt((b + c) / total - change**2) / math.sqrt(total)
+    return change - 1.96 * deviation, change + 1.96 * deviation
+
+
+def _forgotten(before: Check, after: Check) -> str | None:
+    """Say what was lost beyond chance that the shortcut did not give; None where nothing was.
+
+    Images with the shortcut in its usual place are told worse without it. So both must have fallen: accuracy on the images
+    as they are, and with the painted places refilled, which the shortcut never helped.
+    """
+    if after.neutral is None or before.neutral is None:
+        return None
+    low, high = change_interval(after.lost, after.won, after.n)
+    _, neutral_high = change_interval(after.neutral[1], after.neutral[2], after.n)
+    if high >= 0 or neutral_high >= 0:
+        return None
+    sentence = (
+        f"other things were forgotten (accuracy on the {after.n} validation images as they are changed by "
+        f"{after.accuracy - before.accuracy:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+    )
+    worst = sorted(after.lost_by_class.items(), key=lambda item: (-item[1], item[0]))[:MAX_CLASSES_NAMED]
+    if worst:
+        sentence += "; lost most: " + ", ".join(f"{name} ({count})" for name, count in worst)
+    return sentence + ")"
 
 
 def hardly_used(before: Check) -> str | None:

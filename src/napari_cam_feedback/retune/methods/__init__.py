@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.retune.config import RetuneConfig
@@ -16,6 +17,7 @@ from napari_cam_feedback.retune.methods.replacing import Counterexample, Crop, I
 
 __all__ = [
     "AUTO",
+    "AUTO_FEW_CLASSES",
     "AUTO_SURROUNDINGS",
     "METHODS",
     "Batch",
@@ -51,14 +53,16 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 
-#: What ``auto`` stands for: where marks are painted, and where all that surrounds an object is.
+#: What ``auto`` stands for: where marks are painted; where they are and the training images show few of the network's
+#: classes, since actdiff's penalty then costs what it knows of the others; where all that surrounds an object is painted.
 AUTO = ("actdiff", "transplant")
+AUTO_FEW_CLASSES = ("transplant",)
 AUTO_SURROUNDINGS = ("actdiff", "counterexample")
 
 
 def method_names() -> tuple[str, ...]:
     """Names to offer, the recommended one first."""
-    return ("auto", *METHODS, "+".join(AUTO))
+    return ("auto", *METHODS, "actdiff+transplant")
 
 
 def describe_method(name: str) -> str:
@@ -72,7 +76,8 @@ def describe_method(name: str) -> str:
     if name == "auto":
         return (
             f"Our best: {' and '.join(AUTO)}, with the strength chosen by itself; {' and '.join(AUTO_SURROUNDINGS)} where "
-            "all that surrounds an object is painted."
+            f"all that surrounds an object is painted, {' and '.join(AUTO_FEW_CLASSES)} where the training images show few of "
+            "the classes."
         )
     return " ".join(METHODS[part].description for part in method_parts(name))
 
@@ -88,7 +93,7 @@ def method_parts(name: str) -> list[str]:
     parts = list(AUTO) if name == "auto" else [part.strip() for part in name.split("+")]
     for part in parts:
         if part == "auto":
-            raise ConfigError(f"The method auto stands alone; choose auto, or join others, as {'+'.join(AUTO)}.")
+            raise ConfigError("The method auto stands alone; choose auto, or join others, as actdiff+transplant.")
         if part not in METHODS:
             near = difflib.get_close_matches(part, [*METHODS, "auto"], n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(method_names())}."
@@ -108,5 +113,9 @@ def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
     ConfigError
         As of `method_parts`.
     """
-    surroundings = config.method == "auto" and context.donors.surroundings
-    return [METHODS[part](context) for part in (AUTO_SURROUNDINGS if surroundings else method_parts(config.method))]
+    parts: Sequence[str] = method_parts(config.method)
+    if config.method == "auto" and context.donors.surroundings:
+        parts = AUTO_SURROUNDINGS
+    elif config.method == "auto" and context.few_classes:
+        parts = AUTO_FEW_CLASSES
+    return [METHODS[part](context) for part in parts]

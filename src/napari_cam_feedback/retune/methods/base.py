@@ -31,11 +31,19 @@ class Batch:
         (N,) int64.
     painted : Painted
         P painted images.
+    items : ndarray or None
+        (N,) int64, which items of the dataset the training images are, before a method changed them.
+    answers, painted_answers : Tensor or None
+        (N, K) and (P, K), the given classifier's logits for the images as they were, rows of NaN where it was wrong; None
+        where labels alone are the target (`retune.teacher`).
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     painted: Painted
+    items: np.ndarray | None = None
+    answers: torch.Tensor | None = None
+    painted_answers: torch.Tensor | None = None
 
 
 @dataclass
@@ -76,11 +84,14 @@ class Context:
         All painted images that may be learnt from.
     replacer : Replacer
         Refills painted parts as the settings say.
+    few_classes : bool
+        Whether the training images show at most half of the network's classes.
     """
 
     config: RetuneConfig
     donors: Painted
     replacer: Replacer
+    few_classes: bool = False
 
 
 class Method:

@@ -47,8 +47,14 @@ class Counterexample(Method):
 
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         refilled = self.context.replacer(batch, generator)
+        answers = batch.answers
+        if answers is not None and batch.painted_answers is not None:
+            answers = torch.cat([answers, batch.painted_answers])
         return replace(
-            batch, inputs=torch.cat([batch.inputs, refilled]), labels=torch.cat([batch.labels, batch.painted.labels])
+            batch,
+            inputs=torch.cat([batch.inputs, refilled]),
+            labels=torch.cat([batch.labels, batch.painted.labels]),
+            answers=answers,
         )
 
 

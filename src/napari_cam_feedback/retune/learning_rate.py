@@ -1,0 +1,81 @@
+"""Which learning rate a network bears: a few steps at several of them, from the given weights and on the same images.
+
+A learning rate range test (Smith 2017, "Cyclical learning rates for training neural networks", section 3.3) with separate
+trials in place of one growing rate, since a step that is too large shows in the loss of the next images already. The rate
+whose steps bring the loss of the step's own images down most is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+#: Rates that are tried, in order.
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+#: Tried first: where batch norm keeps its statistics, as in a large pretrained network, and where it learns them.
+FIRST_FROZEN, FIRST_LEARNING = 1e-4, 1e-3
+#: Where batch norm learns, the largest rate whose loss is at most this much above the least. Such networks must find other
+#: features first, and reached as much with it in a half to a third of the steps.
+TOLERANCE = 0.35
+#: Steps of a trial at least and at most, and input pixels that a trial may have in all.
+MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
+
+
+def steps_of_trial(images: int, size: tuple[int, int]) -> int:
+    """Return how many steps a trial has, where each step has so many images of some size (h, w)."""
+    return max(MIN_STEPS, min(MAX_STEPS, int(MAX_PIXELS / (images * size[0] * size[1]))))
+
+
+@dataclass
+class RateSearch:
+    """Tells which rate to try next: from the first one downhill.
+
+    Parameters
+    ----------
+    learns_batch_norm : bool
+        Whether batch norm learns its statistics in these steps.
+
+    Attributes
+    ----------
+    losses : dict of float to float
+        Mean loss of the second half of the steps, in nats, by rate; infinite where it was no number.
+    """
+
+    learns_batch_norm: bool
+    losses: dict[float, float] = field(default_factory=dict)
+
+    def following(self) -> float | None:
+        """Return the next rate to try; None where enough are known."""
+        first = RATES.index(FIRST_LEARNING if self.learns_batch_norm else FIRST_FROZEN)
+        tried = sorted(RATES.index(rate) for rate in self.losses)
+        if not tried:
+            return RATES[first]
+        # Downhill from the first, upwards before downwards; a neighbour on either side of the best ends it.
+        best = min(tried, key=lambda place: (self.losses[RATES[place]], -place))
+        for place in (best + 1, best - 1):
+            if 0 <= place < len(RATES) and place not in tried:
+                return RATES[place]
+        return None
+
+    def tell(self, rate: float, losses: list[float]) -> None:
+        """Take the losses of a trial's steps; the first is of the given weights."""
+        # Adam's first step is the most violent, since it moves each weight by the whole rate.
+        later = losses[len(losses) // 2 :]
+        mean = sum(later) / len(later)
+        self.losses[rate] = mean if math.isfinite(mean) else math.inf
+
+    @property
+    def best(self) -> float:
+        """The rate to train with; of those tried the smallest where all went astray."""
+        least = min(self.losses.values())
+        if math.isinf(least):
+            return min(self.losses)
+        near = [rate for rate, loss in self.losses.items() if loss <= least * (1 + TOLERANCE)]
+        return max(near) if self.learns_batch_norm else min(self.losses, key=lambda rate: (self.losses[rate], rate))
+
+    def describe(self) -> str:
+        """Say in a sentence what was tried and taken."""
+        tried = ", ".join(
+            f"{rate:g}: {'no number' if math.isinf(loss) else f'{loss:.2f}'}" for rate, loss in sorted(self.losses.items())
+        )
+        return f"Learning rate {self.best:g}, by the loss after a few steps at each of several ({tried})."

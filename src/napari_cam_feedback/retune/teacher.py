@@ -1,0 +1,60 @@
+"""The given classifier's own answers as targets, so that nothing is forgotten that the labels do not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.methods.base import Batch
+from napari_cam_feedback.torch_loader import torch
+
+#: Bytes of answers kept at most, so that images that come again need not be looked at again.
+MAX_BYTES = 256 * 2**20
+
+
+class Teacher:
+    """Learning without forgetting (Li and Hoiem 2016), with logits instead of softened probabilities.
+
+    Where the given classifier is right, its logits for the image as it was are what the retuned one is to answer for the
+    changed image (mean squared difference, as Ba and Caruana 2014, "Do deep nets really need to be deep?", equation 1);
+    elsewhere the label is the target. Cross-entropy with the labels of a few classes would push all other classes down.
+
+    Parameters
+    ----------
+    given : Classifier
+        The one that is retuned; it is not changed.
+    """
+
+    def __init__(self, given: Classifier) -> None:
+        self._given = given
+        self._known: dict[int, torch.Tensor] = {}
+
+    def answer(self, batch: Batch) -> Batch:
+        """Return a step's batch, not changed by a method yet, with its answers."""
+        assert batch.items is not None
+        items = [*batch.items.tolist(), *batch.painted.indices.tolist()]
+        inputs = torch.cat([batch.inputs, batch.painted.inputs])
+        labels = torch.cat([batch.labels, batch.painted.labels])
+        new = [n for n, item in enumerate(items) if item not in self._known]
+        answers = torch.empty(len(items), self._given.num_classes)
+        for n in set(range(len(items))).difference(new):
+            answers[n] = self._known[items[n]]
+        if new:
+            # Convolutions are faster so on a CPU, and the given network's own layout stays as it is.
+            looked = inputs[new].contiguous(memory_format=torch.channels_last)
+            found = self._given.logits(looked).float().cpu()
+            answers[new] = torch.where((found.argmax(1) == labels[new])[:, None], found, torch.nan)
+            if answers.element_size() * answers.shape[1] * len(self._known) < MAX_BYTES:
+                self._known |= {items[n]: answers[n].clone() for n in new}
+        count = len(batch.inputs)
+        return replace(batch, answers=answers[:count], painted_answers=answers[count:])
+
+
+def distillation(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Return (N,) the mean squared difference of logits (N, K) to a teacher's (N, K)."""
+    return (logits - answers).square().mean(1)
+
+
+def has_answer(answers: torch.Tensor) -> torch.Tensor:
+    """Return (N,) bool, which rows are a teacher's answer; the others are not a number, and the label counts there."""
+    return ~answers.isnan().any(1)
