@@ -46,13 +46,14 @@ def demo(
     out.print(f"The sample {sample} hides a shortcut: look whether the model uses it.", markup=False)
 
     def look(classifier: Classifier, dataset: Dataset) -> None:
-        show_evaluation("Before the retune (the split test lies about the class)", evaluate(classifier, dataset, seed=seed))
+        found = evaluate(classifier, dataset, seed=seed)
+        show_evaluation("Before the retune (the split test lies about the class)", found, rest="")
         out.print(f"\nRetuning with the known masks of {masks} images …", highlight=False)
 
     with progress("measuring before") as bar:
         done = run_demo(sample, folder, masks=masks, seed=seed, device=device, on_ready=look, on_step=retune_progress(bar))
     show_result(done.result)
-    show_comparison(done.comparison)
+    show_comparison(done.comparison, rest="")
     out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
     write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})
     if not gui:
