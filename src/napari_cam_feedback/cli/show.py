@@ -115,17 +115,17 @@ def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) ->
     show_table(escape(title), ["split", "images", "accuracy", "95 % interval"], rows, numbers=3)
     measured = {name: result for name, result in evaluation.splits.items() if result.right_reasons is not None}
     if measured:
-        columns = ["measure"]
         rows = [["images with a mask"], *([MEASURES[key].name] for key in REASONS)]
-        for name, result in measured.items():
-            columns += [escape(name), "95 % interval"]
+        for result in measured.values():
             found = result.right_reasons
             assert found is not None
-            rows[0] += [str(found.n), f"of {result.masked}" if found.n < result.masked else ""]
+            rows[0].append(f"{found.n} of {result.masked}" if found.n < result.masked else str(found.n))
             for row, key in zip(rows[1:], REASONS, strict=True):
                 value = show_specificity(found) if key == "specificity" else show(getattr(found, key))
-                row += [value, ends(result.intervals.get(key))]
-        show_table("Where something is masked", columns, rows, numbers=len(columns) - 1)
+                row.append(f"{value} {_short_ends(result.intervals.get(key))}".rstrip())
+        show_table(
+            "Where something is masked (95 % interval)", ["measure", *map(escape, measured)], rows, numbers=len(measured)
+        )
     show_sample(evaluation, rest)
     show_skipped(evaluation.skipped)
 
@@ -135,6 +135,10 @@ def ends(interval: Interval | None, *, signed: bool = False) -> str:
     if interval is None:
         return ""
     return f"{interval.low:+.3f}…{interval.high:+.3f}" if signed else f"{interval.low:.3f}…{interval.high:.3f}"
+
+
+def _short_ends(interval: Interval | None) -> str:
+    return "" if interval is None else f"({interval.low:.2f}…{interval.high:.2f})"
 
 
 def show_sample(evaluation: Evaluation, rest: str = THE_REST) -> None:
