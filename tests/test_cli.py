@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,67 @@ def test_evaluate_writes_the_json_of_the_contract(data, model, tmp_path):
     assert test["n"] == 10 == sum(map(sum, test["confusion"]))
     assert all(set(row) == {"precision", "recall", "f1", "support"} for row in test["per_class"].values())
     assert set(test["right_reasons"]) >= {"mask_share", "flip_rate", "masked_accuracy"}
+
+
+def test_evaluate_shows_how_sure_it_is_and_of_how_many_masked_images(data, model, capsys, monkeypatch):
+    monkeypatch.setattr("napari_cam_feedback.evaluate.measuring.masked_limit", lambda images, size: 4)
+    assert main(["evaluate", str(model), str(data), "--split", "test"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "95 % interval" in said
+    assert "images with a mask │ 4 of 10" in said
+    assert "Of the masked images, refilled: test 4 of 10. --all measures the rest." in said
+    assert main(["evaluate", str(model), str(data), "--split", "test", "--all"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "images with a mask │ 10" in said
+    assert "refilled:" not in said
+
+
+def interrupting(monkeypatch) -> None:
+    """Press Ctrl-C when the first masked images are refilled."""
+    from napari_cam_feedback.evaluate import measuring
+
+    real = measuring.item_reasons
+
+    def pressed(*args, **options):
+        signal.raise_signal(signal.SIGINT)
+        return real(*args, **options)
+
+    monkeypatch.setattr(measuring, "item_reasons", pressed)
+
+
+def test_ctrl_c_shows_what_was_evaluated_until_then(data, model, tmp_path, capsys, monkeypatch):
+    interrupting(monkeypatch)
+    assert main(["evaluate", str(model), str(data), "--json", str(tmp_path / "e.json")]) == 130
+    said = capsys.readouterr()
+    assert "Stopped; measured until then: train (of the last one, masked images not)." in said.err
+    assert "train" in said.out
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert found["stopped"] is True
+    assert list(found["splits"]) == ["train"]
+
+
+def test_ctrl_c_while_a_retune_is_compared_loses_no_model(data, model, tmp_path, capsys, monkeypatch):
+    interrupting(monkeypatch)
+    run = tmp_path / "run"
+    arguments = ["retune", str(model), str(data), "--n-masks", "6", "--device", "cpu", "--set", "iterations=2"]
+    assert main([*arguments, "--out", str(run)]) == 130
+    assert "Stopped before anything was measured. The model is saved all the same." in capsys.readouterr().err
+    load_classifier(run / "model.safetensors")
+
+
+def test_after_a_retune_a_sample_is_compared_unless_all_is_asked_for(data, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("napari_cam_feedback.evaluate.sampling.QUICK_PIXELS", 0)
+    monkeypatch.setattr("napari_cam_feedback.evaluate.sampling.MIN_QUICK_IMAGES", 8)
+    monkeypatch.setattr("napari_cam_feedback.evaluate.sampling.MIN_QUICK_MASKED", 3)
+    arguments = ["retune", str(model), str(data), "--n-masks", "6", "--device", "cpu", "--set", "iterations=2"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "test 8 of 10 images." in said
+    assert "test 3 of 10. --all measures the rest." in said
+    assert main([*arguments, "--all", "--out", str(tmp_path / "b")]) == 0
+    assert "Measured on a sample" not in capsys.readouterr().out
+    found = json.loads((tmp_path / "b" / "result.json").read_text())["comparison"]["after"]["splits"]["test"]
+    assert (found["n"], found["right_reasons"]["n"]) == (10, 10)
 
 
 def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, model, tmp_path):

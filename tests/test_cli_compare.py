@@ -171,7 +171,7 @@ def test_ctrl_c_ends_with_its_status_and_leaves_no_report(here, tmp_path, capsys
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("napari_cam_feedback.evaluate.versions.evaluate", interrupted)
+    monkeypatch.setattr("napari_cam_feedback.evaluate.measuring.predict", interrupted)
     out = tmp_path / "out"
     arguments = [here / "a/model.safetensors", here / "b/model.safetensors", here / "data", "--out", out]
     assert main(["compare", *map(str, arguments)]) == 130

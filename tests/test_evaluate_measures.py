@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core_builders import gray_dataset, looking_classifier, nearest_classifier, plain, small_gap, stop_after, stripes
+from core_builders import gray_dataset, looking_classifier, nearest_classifier, plain, small_gap, stripes
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import DataError, MaskError, ModelError
 from napari_cam_feedback.evaluate import (
@@ -23,6 +23,7 @@ from napari_cam_feedback.evaluate import (
     SplitResult,
     compare,
     evaluate,
+    item_reasons,
     predict,
     reasons_rows,
     right_reasons,
@@ -277,8 +278,22 @@ def test_right_reasons_are_the_same_each_time_and_in_any_batch():
     assert measure(classifier, dataset, seed=1, batch_size=4).accuracy == one.accuracy
 
 
-def test_right_reasons_stop_when_asked_with_what_was_measured():
-    assert measure(looking_classifier(PATCH, 0.1), patches(count=6), batch_size=2, stop=stop_after(1)).n == 4
+def test_right_reasons_stop_when_asked_with_the_batches_that_were_measured():
+    classifier, dataset, seen = looking_classifier(PATCH, 0.1), patches(count=6), []
+    found = item_reasons(
+        classifier,
+        dataset,
+        dataset.indices(),
+        KnownMasks(dataset),
+        batch_size=2,
+        progress=lambda done, of: seen.append((done, of)),
+        # In the middle of the third batch.
+        stop=lambda: bool(seen) and seen[-1][0] > 50,
+    )
+    assert len(found.indices) == 4
+    # Each image as it is, five times refilled, five times elsewhere; there is no patch of another class to swap.
+    assert seen[:2] == [(2, 72), (4, 72)]
+    assert seen[-1][0] < 66
 
 
 def test_a_mask_of_another_size_gives_a_sentence():
@@ -310,16 +325,34 @@ def test_every_split_is_measured_and_reported():
     found = evaluate(small_gap(("across", "along")), stripes(), progress=lambda done, of: seen.append((done, of)))
     assert list(found.splits) == ["train", "val", "test"]
     assert [found.splits[name].n for name in found.splits] == [32, 16, 16]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    # All images are masked, and each goes through the network once, and twelve times to be refilled.
+    assert seen[-1] == (13 * 64, 13 * 64)
+    assert seen == sorted(seen)
     assert list(evaluate(small_gap(("across", "along")), stripes(), splits=["val"]).splits) == ["val"]
 
 
-def test_an_evaluation_stopped_keeps_the_splits_done():
-    done = []
+def test_an_evaluation_stopped_keeps_the_splits_done_and_says_so():
+    done = [0]
     found = evaluate(
-        small_gap(("across", "along")), stripes(), progress=lambda n, _: done.append(n), stop=lambda: len(done) >= 1
+        small_gap(("across", "along")),
+        stripes(),
+        progress=lambda n, _: done.append(n),
+        # Train is 32 images, 13 passes each; then val.
+        stop=lambda: done[-1] > 13 * 32 + 8,
     )
     assert list(found.splits) == ["train"]
+    assert found.stopped
+    assert found.to_json()["stopped"] is True
+    assert "stopped" not in evaluate(small_gap(("across", "along")), stripes({"test": 2})).to_json()
+
+
+def test_an_evaluation_stopped_among_the_masked_images_keeps_the_accuracy():
+    done = [0]
+    found = evaluate(
+        small_gap(("across", "along")), stripes(), progress=lambda n, _: done.append(n), stop=lambda: done[-1] > 100
+    )
+    train = found.splits["train"]
+    assert (train.n, train.masked, train.right_reasons) == (32, 32, None)
 
 
 class SomeBroken(ArrayDataset):
@@ -398,7 +431,14 @@ def test_predictions_of_some_items_report_progress_stop_and_use_the_cache():
     assert found.indices.tolist() == [5, 0, 3]
     assert found.predicted.tolist() == [2, 0, 1]
     assert seen == [(2, 3), (3, 3)]
-    assert len(predict(classifier, dataset, batch_size=2, stop=lambda: True).indices) == 2
+    assert (
+        len(
+            predict(
+                classifier, dataset, batch_size=2, stop=lambda: len(seen) > 2, progress=lambda *_: seen.append(_)
+            ).indices
+        )
+        == 2
+    )
     cache = InputCache(dataset, classifier.preprocessing)
     predict(classifier, dataset, cache=cache)
     cache.dataset = None  # whoever reads an image again fails
@@ -521,7 +561,7 @@ def test_comparing_measures_both_on_the_same_images_and_fills():
     # Refilled with the gray around it the patch has a mean of 9/64 * 0.502 = 0.07, below the threshold.
     assert rows["flip_rate"] == (1.0, 0.0)
     assert rows["masked_accuracy"] == (0.0, 1.0)
-    assert seen == [(1, 2), (2, 2)]
+    assert seen[-1] == (2 * 4 * 13, 2 * 4 * 13)
     assert not compare(cheat, cheat, patches()).rows[0].change
     assert all(row.before == row.after for row in compare(cheat, cheat, patches(outside=128)).rows)
 

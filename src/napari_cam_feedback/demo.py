@@ -103,7 +103,7 @@ def run_demo(
     result = run_to_end(retune(classifier, dataset, project.masks, chosen), on_step)
     models = {"before": classifier, "after": result.classifier}
     versions = compare_models(models, dataset, seed=seed)
-    comparison = Comparison(*versions.evaluations)
+    comparison = versions.pair(1)
     save_run(folder / "run", result, comparison, masks=project.masks)
     project.keep(result, comparison)
     command = f"napari-cam-feedback demo {sample} --seed {seed} --masks {masks} --out {folder.name}"

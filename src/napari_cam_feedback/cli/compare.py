@@ -11,9 +11,9 @@ import typer
 
 from napari_cam_feedback.cli.app import PROGRAM, out
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
-from napari_cam_feedback.cli.options import Device, Json, Seed, takes_model_options
+from napari_cam_feedback.cli.options import All, Device, Json, Seed, takes_model_options
 from napari_cam_feedback.cli.sharing import arguments
-from napari_cam_feedback.cli.show import progress, remark, show_skipped, show_table, write_json
+from napari_cam_feedback.cli.show import ends, progress, remark, show_sample, show_skipped, show_table, write_json
 from napari_cam_feedback.errors import ConfigError, FeedbackError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def compare(
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Images to draw: painted ones, and changed predictions.")] = 12,
     filters: Annotated[bool, typer.Option(help="Compare the filters too.")] = True,
+    everything: All = False,
     seed: Seed = 0,
     device: Device = "auto",
     json_file: Json = None,
@@ -94,7 +95,13 @@ def compare(
     histories: list[PaintedHistory] = [read_painted_history(folder, title) for title, folder in runs]
     with progress("comparing", found.assumed) as bar:
         comparison = compare_models(
-            found.models, found.dataset, masks=found.masks, splits=split or None, seed=seed, progress=bar
+            found.models,
+            found.dataset,
+            masks=found.masks,
+            splits=split or None,
+            seed=seed,
+            max_masked=len(found.dataset) if everything else None,
+            progress=bar,
         )
     facts = report_facts(
         found.models,
@@ -120,6 +127,7 @@ def compare(
     show_skipped({key: text for each in comparison.evaluations for key, text in each.skipped.items()})
     for other, rows in zip(comparison.names[1:], comparison.rows, strict=True):
         _show_rows(comparison.names[0], other, rows)
+    show_sample(comparison.evaluations[0])
     _show_flips(comparison)
     out.print(f"Report: {page}", markup=False, highlight=False)
     write_json(json_file, {**comparison.to_json(), "facts": facts, "report": str(page)})
@@ -241,9 +249,7 @@ def _show_rows(first: str, second: str, rows: Sequence[ComparisonRow]) -> None:
         shown = []
         for row in rows:
             if row.split == split:
-                interval = None if row.certainty is None else row.certainty.change
-                between = "" if interval is None else f"{interval.low:+.3f}…{interval.high:+.3f}"
-                measure = MEASURES[row.measure].short
+                measure, between = MEASURES[row.measure].short, ends(row.interval, signed=True)
                 shown.append([measure, *row.texts, show(row.change, signed=True), between, row.mark])
         columns = ["measure", "before", "after", "change", "95 % interval", ""]
         show_table(f"{split}: {second} compared with {first}", columns, shown, numbers=5)

@@ -50,7 +50,8 @@ def demo(
     remark(model_remark(sample))
 
     def look(classifier: Classifier, dataset: Dataset) -> None:
-        show_evaluation("Before the retune (the split test lies about the class)", evaluate(classifier, dataset, seed=seed))
+        found = evaluate(classifier, dataset, seed=seed)
+        show_evaluation("Before the retune (the split test lies about the class)", found, rest="")
         out.print(f"\nRetuning with the known masks of {masks} images …", highlight=False)
 
     with progress("preparing and measuring") as bar:
@@ -65,7 +66,7 @@ def demo(
             on_step=retune_progress(bar),
         )
     show_result(done.result)
-    show_comparison(done.comparison)
+    show_comparison(done.comparison, rest="")
     out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
     write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})
     if not gui:

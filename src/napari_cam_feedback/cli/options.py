@@ -39,6 +39,10 @@ Masks = Annotated[
     typer.Option(help="Folder of irrelevance masks, <key>.png; by default the masks that the dataset brings along."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+All = Annotated[
+    bool,
+    typer.Option("--all", help="Measure all images, and refill all masked ones, however long it takes."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SHARED = "Several processes"
 Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a device.", rich_help_panel=SHARED)]

@@ -13,6 +13,7 @@ import typer
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
 from napari_cam_feedback.cli.options import (
+    All,
     Data,
     Device,
     Devices,
@@ -33,6 +34,7 @@ from napari_cam_feedback.cli.show import (
     show_comparison,
     show_result,
     show_skipped,
+    stopped_sentence,
     write_json,
 )
 from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
@@ -68,6 +70,7 @@ def retune(
         bool,
         typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data."),
     ] = False,
+    everything: All = False,
     device: Device = "auto",
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -119,16 +122,26 @@ def retune(
         )
         result = run_to_end(steps, retune_progress(bar))
     take_from_first(result.classifier.module, fabric)
-    with progress("comparing") as bar:
+    with progress("comparing before and after") as bar, stop_on_interrupt() as stop:
         comparison = compare(
-            classifier, result.classifier, dataset, masks=store, seed=chosen.seed, progress=bar, fabric=fabric
+            classifier,
+            result.classifier,
+            dataset,
+            masks=store,
+            seed=chosen.seed,
+            max_masked=len(dataset) if everything else None,
+            detail=True,
+            quick=not everything,
+            progress=bar,
+            stop=stop,
+            fabric=fabric,
         )
     if keeper is None:
         return
     extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
     save_run(out_dir, result, comparison, masks=painted, extra=extra)
     keeper.end(result.snapshot)
-    # The comparison reads every labelled image, those that the retune learnt from among them.
+    # The comparison reads images of every split, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
     show_result(result)
@@ -137,6 +150,9 @@ def retune(
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
     if result.snapshot is not None:
         remark(f"Stopped after {result.snapshot.iteration} steps; --resume goes on from there.")
+        raise Stopped
+    if comparison.before.stopped:
+        remark(f"{stopped_sentence(comparison.before)} The model is saved all the same.")
         raise Stopped
 
 

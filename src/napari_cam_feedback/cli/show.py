@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from napari_cam_feedback.cli.app import err, out
 
 if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
-    from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation
+    from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation, Interval
     from napari_cam_feedback.models import TrainStep
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
 MOST_SKIPPED = 5
 MOST_MISMATCHES = 12
+#: How the images are measured that were not.
+THE_REST = "--all measures the rest."
 
 
 def remark(sentence: str | None) -> None:
@@ -59,7 +61,14 @@ class Bar:
 @contextmanager
 def progress(description: str, *first: str | None) -> Iterator[Bar]:
     """Show progress while something is done; `first` are remarks to be made, a line each, once that has begun."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("left"),
+    )
     # In a log, a bar that moves is only noise.
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
         bar = Bar(shown, description, "\n".join(filter(None, first)))
@@ -101,24 +110,64 @@ def show_mismatch(rows: Sequence[Mismatch]) -> None:
         out.print(f"and {len(rows) - MOST_MISMATCHES} more", highlight=False)
 
 
-def show_evaluation(title: str, evaluation: Evaluation) -> None:
+def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) -> None:
     """Print accuracy of each split, what the masked part does to it where there are masks, and the images left out."""
     from napari_cam_feedback.evaluate import MEASURES, REASONS, show, show_specificity
 
-    rows = [[name, str(result.n), show(result.accuracy)] for name, result in evaluation.splits.items()]
-    show_table(escape(title), ["split", "images", "accuracy"], rows, numbers=2)
-    measured = {name: found for name, result in evaluation.splits.items() if (found := result.right_reasons) is not None}
+    rows = [
+        [name, str(result.n), show(result.accuracy), ends(result.accuracy_interval)]
+        for name, result in evaluation.splits.items()
+    ]
+    show_table(escape(title), ["split", "images", "accuracy", "95 % interval"], rows, numbers=3)
+    measured = {name: result for name, result in evaluation.splits.items() if result.right_reasons is not None}
     if measured:
-        rows = [["images with a mask", *(str(found.n) for found in measured.values())]]
-        rows += [[MEASURES[key].name, *(show(getattr(found, key)) for found in measured.values())] for key in REASONS]
-        rows[1 + REASONS.index("specificity")][1:] = [show_specificity(found) for found in measured.values()]
-        show_table("Where something is masked", ["measure", *map(escape, measured)], rows, numbers=len(measured))
+        rows = [["images with a mask"], *([MEASURES[key].name] for key in REASONS)]
+        for result in measured.values():
+            found = result.right_reasons
+            assert found is not None
+            rows[0].append(f"{found.n} of {result.masked}" if found.n < result.masked else str(found.n))
+            for row, key in zip(rows[1:], REASONS, strict=True):
+                value = show_specificity(found) if key == "specificity" else show(getattr(found, key))
+                row.append(f"{value} {_short_ends(result.intervals.get(key))}".rstrip())
+        show_table(
+            "Where something is masked (95 % interval)", ["measure", *map(escape, measured)], rows, numbers=len(measured)
+        )
+    show_sample(evaluation, rest)
     show_skipped(evaluation.skipped)
 
 
-def show_comparison(comparison: Comparison) -> None:
-    """Print each measure before and after."""
+def ends(interval: Interval | None, *, signed: bool = False) -> str:
+    """Write the ends of an interval; empty where there is none."""
+    if interval is None:
+        return ""
+    return f"{interval.low:+.3f}…{interval.high:+.3f}" if signed else f"{interval.low:.3f}…{interval.high:.3f}"
+
+
+def _short_ends(interval: Interval | None) -> str:
+    return "" if interval is None else f"({interval.low:.2f}…{interval.high:.2f})"
+
+
+def show_sample(evaluation: Evaluation, rest: str = THE_REST) -> None:
+    """Say which part of the images was measured, where it was not all, and how to measure the rest."""
+    said = evaluation.sample_sentence()
+    if said and not evaluation.stopped:
+        out.print(f"{said} {rest}".rstrip(), markup=False, highlight=False)
+
+
+def stopped_sentence(evaluation: Evaluation) -> str:
+    """Say what was measured until the person stopped it."""
+    names = list(evaluation.splits)
+    if not names:
+        return "Stopped before anything was measured."
+    last = evaluation.splits[names[-1]]
+    short = " (of the last one, masked images not)" if last.masked and last.right_reasons is None else ""
+    return f"Stopped; measured until then: {', '.join(names)}{short}."
+
+
+def show_comparison(comparison: Comparison, rest: str = THE_REST) -> None:
+    """Print each measure before and after, and which part of the images was measured."""
     show_rows("Before and after", comparison.rows)
+    show_sample(comparison.before, rest)
 
 
 def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
@@ -129,8 +178,11 @@ def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
     for row in rows:
         small = row.change is not None and abs(row.change) < 0.0005
         change = "0.000" if small else f"{show(row.change, signed=True)} {row.mark}".rstrip()
-        shown.append([row.split, MEASURES[row.measure].name, *row.texts, change])
-    show_table(title, ["images", "measure", "before", "after", "change"], shown)
+        shown.append([row.split, MEASURES[row.measure].name, *row.texts, change, ends(row.interval, signed=True)])
+    columns = ["images", "measure", "before", "after", "change", "95 % interval"]
+    if all(row.interval is None for row in rows):
+        columns, shown = columns[:-1], [cells[:-1] for cells in shown]
+    show_table(title, columns, shown, numbers=len(columns) - 2)
 
 
 def show_result(result: RetuneResult) -> None:

@@ -108,6 +108,15 @@ class ArrayDataset(Dataset):
         """Whether any irrelevance masks came with the dataset."""
         return any(masks.any() for masks in self._masks.values())
 
+    def may_have_mask(self) -> np.ndarray:
+        """Return which items have a mask with a masked pixel; bool (N,)."""
+        return np.concatenate(
+            [
+                self._masks[name].any((1, 2)) if name in self._masks else np.zeros(len(images), bool)
+                for name, images in self._images.items()
+            ]
+        )
+
     def _locate(self, index: int) -> tuple[str, int]:
         split = str(self.splits[index])
         return split, int(index) - self._starts[split]

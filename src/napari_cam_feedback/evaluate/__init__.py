@@ -1,13 +1,22 @@
 """Did it help? Accuracy, right-reasons measures, comparison of versions."""
 
-from napari_cam_feedback.evaluate.certainty import Certainty, Interval, change_interval, mcnemar, mean_interval
+from napari_cam_feedback.evaluate.certainty import (
+    Certainty,
+    Interval,
+    change_interval,
+    mcnemar,
+    mean_interval,
+    rate_interval,
+)
 from napari_cam_feedback.evaluate.comparison import Comparison, ComparisonRow, compare, reasons_rows
-from napari_cam_feedback.evaluate.evaluation import ClassResult, Evaluation, SplitResult, evaluate
+from napari_cam_feedback.evaluate.evaluation import ClassResult, Evaluation, SplitResult
 from napari_cam_feedback.evaluate.fills import FILLS, MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluate.flips import KINDS, Flips, find_flips
 from napari_cam_feedback.evaluate.inpainting import Inpainter, load_inpainter
+from napari_cam_feedback.evaluate.kept import KeptPredictions
 from napari_cam_feedback.evaluate.latex import class_table, escape_latex, latex_tables, measure_table
 from napari_cam_feedback.evaluate.measures import MEASURES, REASONS, Measure, show, show_specificity
+from napari_cam_feedback.evaluate.measuring import evaluate
 from napari_cam_feedback.evaluate.painted_history import PaintedHistory, draw_painted_history, read_painted_history
 from napari_cam_feedback.evaluate.pictures import Picture, picture_versions
 from napari_cam_feedback.evaluate.predictions import Predictions, predict
@@ -32,6 +41,7 @@ __all__ = [
     "Inpainter",
     "Interval",
     "ItemReasons",
+    "KeptPredictions",
     "Measure",
     "PaintedHistory",
     "Picture",
@@ -57,6 +67,7 @@ __all__ = [
     "package_versions",
     "picture_versions",
     "predict",
+    "rate_interval",
     "read_painted_history",
     "reasons_rows",
     "report_facts",

@@ -1,4 +1,4 @@
-"""How sure a measured number is: bootstrap intervals over the images, and McNemar's exact test for a change of accuracy."""
+"""How sure a measured number is: intervals over the images, and McNemar's exact test for a change of accuracy."""
 
 from __future__ import annotations
 
@@ -82,6 +82,34 @@ def mean_interval(values: np.ndarray, *, seed: int = 0, level: float = LEVEL, re
         how sure that is.
     """
     return _interval(np.asarray(values, np.float64)[:, None], seed, level, resamples)
+
+
+def rate_interval(values: np.ndarray, *, seed: int = 0, level: float = LEVEL) -> Interval | None:
+    """Return an interval of the mean of shares, each 0 to 1, also where all images agree on 0 or on 1.
+
+    Resampling says nothing there: 0 of 24 images is 0 in every sample. Then it is the score interval of Wilson (1927,
+    *Probable inference*, JASA 22, 209-212), of none or all of so many.
+
+    Parameters
+    ----------
+    values : ndarray
+        (N,) float, 0 to 1, one an image; NaN where it is undefined.
+    seed, level
+        As of `mean_interval`.
+
+    Returns
+    -------
+    Interval or None
+        None for no image, for one that is neither 0 nor 1, and where all images agree on a value in between.
+    """
+    from scipy.stats import binomtest
+
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    if len(known) and known[0] in (0, 1) and (known == known[0]).all():
+        found = binomtest(int(known.sum()), len(known)).proportion_ci(level, method="wilson")
+        return Interval(float(found.low), float(found.high))
+    return mean_interval(values, seed=seed, level=level)
 
 
 def change_interval(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.evaluate.certainty import Certainty
-from napari_cam_feedback.evaluate.evaluation import Evaluation, evaluate
+from napari_cam_feedback.evaluate.certainty import Certainty, Interval, change_interval, mcnemar, mean_interval
+from napari_cam_feedback.evaluate.evaluation import Evaluation, SplitResult
+from napari_cam_feedback.evaluate.flips import both_read
+from napari_cam_feedback.evaluate.kept import KeptPredictions
 from napari_cam_feedback.evaluate.measures import MEASURES, OPTIONAL, REASONS, show, show_specificity
-from napari_cam_feedback.evaluate.right_reasons import RightReasons
+from napari_cam_feedback.evaluate.measuring import Measuring
+from napari_cam_feedback.evaluate.right_reasons import ItemReasons, RightReasons
 from napari_cam_feedback.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -59,6 +63,11 @@ class ComparisonRow:
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
+    def interval(self) -> Interval | None:
+        """Of the change; None where it was not asked for, and where there is none."""
+        return None if self.certainty is None else self.certainty.change
+
+    @property
     def better(self) -> bool | None:
         """Whether the change is for the better; None where there is none, or where neither direction is better."""
         direction = MEASURES[self.measure].better
@@ -82,8 +91,7 @@ class ComparisonRow:
         """
         if self.better is None or (self.certainty is not None and not self.certainty.known):
             return ""
-        interval = None if self.certainty is None else self.certainty.change
-        if interval is not None and not interval.excludes_zero:
+        if self.interval is not None and not self.interval.excludes_zero:
             return "unsure"
         if self.certainty is None and self.images is not None:
             if self.measure == "specificity":
@@ -100,22 +108,24 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations of the same splits."""
+    """Two evaluations of the same splits; the seed is that of the intervals."""
 
     before: Evaluation
     after: Evaluation
+    seed: int = 0
 
-    @property
+    @cached_property
     def rows(self) -> list[ComparisonRow]:
-        """All measures that either side has, split by split."""
-        rows = []
+        """All measures that either side has, split by split; with how sure they are where the predictions are known."""
+        rows: list[ComparisonRow] = []
         for name, old in self.before.splits.items():
             new = self.after.splits.get(name)
             if new is None:
                 continue
-            rows.append(ComparisonRow(name, "accuracy", old.accuracy, new.accuracy, images=new.n))
+            found = [ComparisonRow(name, "accuracy", old.accuracy, new.accuracy, images=new.n)]
             if old.right_reasons is not None and new.right_reasons is not None:
-                rows += reasons_rows(name, old.right_reasons, new.right_reasons)
+                found += reasons_rows(name, old.right_reasons, new.right_reasons)
+            rows += [replace(row, certainty=certainty_of(row.measure, old, new, self.seed)) for row in found]
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +140,7 @@ class Comparison:
                     "before": r.before,
                     "after": r.after,
                     "change": r.change,
+                    **({} if r.interval is None else {"change_interval": r.interval.to_json()}),
                 }
                 for r in self.rows
             ],
@@ -172,27 +183,80 @@ def compare(
     splits: Sequence[str] | None = None,
     cache: InputCache | None = None,
     seed: int = 0,
+    max_masked: int | None = None,
+    detail: bool = False,
+    quick: bool = False,
+    kept: KeptPredictions | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,
 ) -> Comparison:
-    """Evaluate two classifiers on the same splits, masks and fills; parameters and errors as of `evaluate`."""
-    shared = cache
-    if shared is None and before.preprocessing == after.preprocessing:
-        shared = InputCache(dataset, before.preprocessing)
-    total = 2 * len(splits or dataset.split_names)
+    """Evaluate two classifiers on the same images, masks and fills; errors as of `evaluate`.
 
-    def later(done: int, _: int) -> None:
-        if progress is not None:
-            progress(total // 2 + done, total)
-
-    def sooner(done: int, _: int) -> None:
-        if progress is not None:
-            progress(done, total)
-
-    options: dict[str, Any] = {"masks": masks, "splits": splits, "cache": shared, "seed": seed, "stop": stop}
-    options["fabric"] = fabric
-    return Comparison(
-        evaluate(before, dataset, progress=sooner, **options),
-        evaluate(after, dataset, progress=later, **options),
+    Parameters
+    ----------
+    before, after : Classifier
+        The two.
+    dataset, masks, splits, cache, seed, max_masked, progress, stop, fabric
+        As of `evaluate`.
+    detail : bool
+        Keep the predictions, and tell how sure each number and each change is.
+    quick : bool
+        Measure a sample of each split that costs as much as a few hundred images of 224 x 224 pixels (`quick_limits`).
+    kept : KeptPredictions, optional
+        Predictions made before; those made now are added.
+    """
+    measuring = Measuring(
+        dataset,
+        masks=masks,
+        splits=splits,
+        seed=seed,
+        max_masked=max_masked,
+        detail=detail,
+        quick=quick,
+        kept=kept,
+        stop=stop,
+        fabric=fabric,
     )
+    first, second = measuring.run([before, after], cache=cache, progress=progress)
+    return Comparison(first, second, seed)
+
+
+def certainty_of(measure: str, before: SplitResult, after: SplitResult, seed: int) -> Certainty | None:
+    """Return how sure a measure is; None where the single predictions are not known."""
+    if before.predictions is None or after.predictions is None:
+        return None
+    if measure == "accuracy":
+        right = [
+            (each.predicted == each.labels).astype(float)[each.labels >= 0]
+            for each in (before.predictions, after.predictions)
+        ]
+        rows, others = both_read(before.predictions, after.predictions)
+        known = before.predictions.labels[rows] >= 0
+        shared = [
+            (each.predicted == each.labels)[places][known]
+            for each, places in ((before.predictions, rows), (after.predictions, others))
+        ]
+        return Certainty(
+            mean_interval(right[0], seed=seed),
+            mean_interval(right[1], seed=seed),
+            change_interval(shared[0], shared[1], seed=seed),
+            mcnemar(shared[0], shared[1]),
+        )
+    if before.items is None or after.items is None:
+        return None
+    if measure == "specificity":
+        return Certainty(known=False)
+    values = [_of_items(measure, each) for each in (before.items, after.items)]
+    _, rows, others = np.intersect1d(before.items.indices, after.items.indices, return_indices=True)
+    return Certainty(
+        mean_interval(values[0], seed=seed),
+        mean_interval(values[1], seed=seed),
+        change_interval(values[0][rows], values[1][others], seed=seed),
+    )
+
+
+def _of_items(measure: str, items: ItemReasons) -> np.ndarray:
+    if measure == "gap":
+        return items.values["accuracy"] - items.values["masked_accuracy"]
+    return items.values[measure]

@@ -24,19 +24,23 @@ def _outside_or_all(masks: torch.Tensor) -> torch.Tensor:
     return outside | ~outside.flatten(1).any(1)[:, None, None]
 
 
-def _moments(inputs: torch.Tensor, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation per image and channel, (N, C, 1, 1) each, over the pixels of `where`."""
+def _mean(inputs: torch.Tensor, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the mean per image and channel over the pixels of `where`, and these as weights with their number."""
     weight = where[:, None].to(inputs.dtype)
     count = weight.sum((2, 3), keepdim=True).clamp_min(1)
-    mean = (inputs * weight).sum((2, 3), keepdim=True) / count
+    return (inputs * weight).sum((2, 3), keepdim=True) / count, weight, count
+
+
+def _moments(inputs: torch.Tensor, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation per image and channel, (N, C, 1, 1) each, over the pixels of `where`."""
+    mean, weight, count = _mean(inputs, where)
     variance = ((inputs - mean).square() * weight).sum((2, 3), keepdim=True) / count
     return mean, variance.sqrt()
 
 
 def mean_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each image's mean colour outside the mask."""
-    mean, _ = _moments(inputs, _outside_or_all(masks))
-    return torch.where(masks[:, None], mean, inputs)
+    return torch.where(masks[:, None], _mean(inputs, _outside_or_all(masks))[0], inputs)
 
 
 def _ring(masks: torch.Tensor) -> torch.Tensor:

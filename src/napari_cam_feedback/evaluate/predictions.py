@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.evaluate.batches import breaking_off, images_at_once
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.models.interrupt import Interrupted
 from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, gather_skipped, own_blocks
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ def predict(
     split: str | None = None,
     indices: np.ndarray | None = None,
     cache: InputCache | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,
@@ -88,12 +91,12 @@ def predict(
         Which images, instead of a split.
     cache : InputCache, optional
         Inputs read before.
-    batch_size : int
-        Images at a time.
+    batch_size : int, optional
+        Images at a time; by default `images_at_once`.
     progress : callable, optional
         Called with images done and in all.
     stop : callable, optional
-        Asked before each batch; True ends with what there is.
+        Asked all the time; True ends with the batches that there are.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -108,12 +111,13 @@ def predict(
     if indices is None:
         indices = dataset.indices(split)
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
+    batch_size = batch_size or images_at_once(classifier)
     blocks = own_blocks(indices, batch_size, fabric)
     total = sum(len(block) for _, block in blocks)
     numbers: list[np.ndarray] = []
     done: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    with agreed(fabric):
+    with agreed(fabric), suppress(Interrupted), breaking_off(classifier, stop, fabric):
         for number, block in blocks:
             for picked, inputs in cache.batches(block, batch_size):
                 with autocast(fabric):

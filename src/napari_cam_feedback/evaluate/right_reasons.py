@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.evaluate.batches import BATCH_SIZE, breaking_off, images_at_once
 from napari_cam_feedback.evaluate.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluate.places import choose_shifts, shifted
 from napari_cam_feedback.evaluate.surroundings import MOST_OF_THE_IMAGE, before_others, without_objects
+from napari_cam_feedback.explain.maps import AttributionMethod
 from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
 from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.interrupt import Interrupted
 from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, own_blocks
 from napari_cam_feedback.torch_loader import torch
 
@@ -109,7 +113,7 @@ def right_reasons(
     masks: Mapping[str, np.ndarray],
     *,
     cache: InputCache | None = None,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     seed: int = 0,
     full: bool = True,
     stop: Callable[[], bool] | None = None,
@@ -144,9 +148,10 @@ def item_reasons(
     masks: Mapping[str, np.ndarray],
     *,
     cache: InputCache | None = None,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     seed: int = 0,
     full: bool = True,
+    progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
     fabric: Fabric | None = None,
 ) -> ItemReasons | None:
@@ -165,13 +170,15 @@ def item_reasons(
     cache : InputCache, optional
         Inputs read before.
     batch_size : int
-        Images at a time.
+        Images that draw their fills together; the network gets as many of them at a time as `images_at_once` says.
     seed : int
         Of the fills, the donors of swapped patches, and the random places; none of them depends on another.
     full : bool
         Measure `swap_flip_rate` and `random_flip_rate` too, which takes as long again as all the rest.
+    progress : callable, optional
+        Called with passes of an image through the network, done and in all.
     stop : callable, optional
-        Asked before each batch; True ends with the images measured so far.
+        Asked all the time; True ends with the batches measured so far.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -186,11 +193,20 @@ def item_reasons(
         A mask is not of its image's size.
     """
     masked = np.array([i for i in indices if dataset.labels[i] >= 0 and dataset.keys[i] in masks], np.int64)
+    if not len(masked):
+        return None
     cache = cache or InputCache(dataset, classifier.preprocessing, max_bytes=0)
-    measure = _Measure(classifier, fabric)
+    blocks = own_blocks(masked, batch_size, fabric)
+    total = sum(len(block) for _, block in blocks) * passes_of(full)
+
+    def ran(passes: int) -> None:
+        if progress is not None:
+            progress(min(passes, total), total)
+
+    measure = _Measure(classifier, fabric, ran)
     swaps = _Swaps(dataset, masked, masks, cache, seed) if full else None
-    with agreed(fabric):
-        for number, block in own_blocks(masked, batch_size, fabric):
+    with agreed(fabric), suppress(Interrupted), breaking_off(classifier, stop, fabric):
+        for number, block in blocks:
             measure.begin(number, seed)
             for picked, inputs in cache.batches(block, batch_size):
                 image_masks = [masks[dataset.keys[i]] for i in picked]
@@ -202,9 +218,15 @@ def item_reasons(
                 if swaps is not None:
                     measure.elsewhere(inputs, input_masks, predicted)
                     measure.swapped(swaps, picked, inputs, input_masks, predicted)
+            measure.end()
             if stop is not None and stop():
                 break
     return measure.result()
+
+
+def passes_of(full: bool = True) -> int:
+    """Return how often `item_reasons` sends a masked image through the network."""
+    return 1 + len(MEASURING_FILLS) + full * (len(MEASURING_FILLS) + 1)
 
 
 _MEASURED = ("accuracy", "masked_accuracy", "flip_rate", "mask_share", "swap_flip_rate", "random_flip_rate")
@@ -216,16 +238,20 @@ class _Measure:
     One image counts with the mean over its fills, so that a lucky fill decides nothing.
     """
 
-    def __init__(self, classifier: Classifier, fabric: Fabric | None) -> None:
-        self.classifier, self.fabric = classifier, fabric
+    def __init__(self, classifier: Classifier, fabric: Fabric | None, ran: Callable[[int], None]) -> None:
+        self.classifier, self.fabric, self._ran = classifier, fabric, ran
+        self._at_once = images_at_once(classifier)
+        self._passes = 0
         self.explainer = get_method(default_method(classifier)) if classifier.no_places() is None else None
         # One for each measure, so that leaving out one does not change the others.
         self.fills, self.places, self.donors = (torch.Generator() for _ in range(3))
         self.number = 0
         #: (N,) int64, the items of the inputs that come next.
         self.items = np.empty(0, np.int64)
-        # Of each value: the number of its batch, which measure it is of, its item, and the value.
-        self.rows: list[np.ndarray] = []
+        # Of each value: the number of its batch, which measure it is of, its item, and the value. Those of a batch count
+        # once all of them are there.
+        self._rows: list[np.ndarray] = []
+        self._whole: list[np.ndarray] = []
 
     def begin(self, number: int, seed: int) -> None:
         """Begin the batch of that number. What it draws depends on nothing else, so not on who measured the others."""
@@ -234,24 +260,46 @@ class _Measure:
         for generator in (self.fills, self.places, self.donors):
             generator.manual_seed(own)
 
+    def end(self) -> None:
+        """End the batch: what was measured of it counts."""
+        self._whole += self._rows
+        self._rows.clear()
+
     def _add(self, name: str, values: np.ndarray, items: np.ndarray | None = None) -> None:
         same = np.ones(len(values))
         items = self.items if items is None else items
-        self.rows.append(np.stack([self.number * same, _MEASURED.index(name) * same, items, values], 1))
+        self._rows.append(np.stack([self.number * same, _MEASURED.index(name) * same, items, values], 1))
 
     def _predict(self, inputs: torch.Tensor) -> np.ndarray:
-        with autocast(self.fabric):
-            return self.classifier.logits(inputs).argmax(1).cpu().numpy()
+        found = []
+        for part in inputs.split(self._at_once):
+            with autocast(self.fabric):
+                found.append(self.classifier.logits(part).argmax(1).cpu().numpy())
+            self._count(part)
+        return np.concatenate(found)
+
+    def _explain(self, explainer: AttributionMethod, inputs: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
+        """Return predictions (N,) and the maps (N, 1, h, w) of the classes predicted."""
+        found, maps = [], []
+        for part in inputs.split(self._at_once):
+            with autocast(self.fabric):
+                batch = explainer(self.classifier, part)
+            found.append(batch.logits.argmax(1).cpu().numpy())
+            maps.append(batch.maps[:, :1].float().cpu())
+            self._count(part)
+        return np.concatenate(found), torch.cat(maps)
+
+    def _count(self, inputs: torch.Tensor) -> None:
+        self._passes += len(inputs)
+        self._ran(self._passes)
 
     def refilled(self, inputs: torch.Tensor, masks: torch.Tensor, labels: np.ndarray) -> np.ndarray:
         """Measure the images as they are and refilled; return their predictions (N,) as they are."""
         if self.explainer is None:
             predicted = self._predict(inputs)
         else:
-            with autocast(self.fabric):
-                found = self.explainer(self.classifier, inputs)
-            predicted = found.logits.argmax(1).cpu().numpy()
-            self._add("mask_share", _shares(found.maps[:, :1].float().cpu(), masks))
+            predicted, maps = self._explain(self.explainer, inputs)
+            self._add("mask_share", _shares(maps, masks))
         self._add("accuracy", predicted == labels)
         now = self._after_fills(inputs, masks, self.fills)
         self._add("flip_rate", (now != predicted).mean(0))
@@ -285,7 +333,7 @@ class _Measure:
 
     def result(self) -> ItemReasons | None:
         """Return the measures of the images of all processes; None where there was none."""
-        rows = gather_rows(np.concatenate([np.empty((0, 4)), *self.rows]), self.fabric)
+        rows = gather_rows(np.concatenate([np.empty((0, 4)), *self._whole]), self.fabric)
         # The order of one process, for the last digits of the means.
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         items = rows[rows[:, 1] == _MEASURED.index("accuracy"), 2].astype(np.int64)

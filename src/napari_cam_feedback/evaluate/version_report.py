@@ -166,7 +166,11 @@ def _notes(comparison: VersionComparison) -> list[str]:
         some = ", ".join(sorted(skipped)[:3]) + (", …" if len(skipped) > 3 else "")
         notes.append(f"Left out, since they cannot be read: {len(skipped)} ({some}).")
     results = comparison.evaluations[0].splits
-    masked = [f"{reasons.n} of {name}" for name in results if (reasons := results[name].right_reasons) is not None]
+    masked = [
+        f"{reasons.n}{f' of {found.masked}' if reasons.n < found.masked else ''} in {name}"
+        for name, found in results.items()
+        if (reasons := found.right_reasons) is not None
+    ]
     if masked:
         notes.append(f"Masked images on which right reasons were measured: {', '.join(masked)}.")
     return notes

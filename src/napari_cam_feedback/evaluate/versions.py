@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.evaluate.certainty import Certainty, Interval, change_interval, mcnemar, mean_interval
+from napari_cam_feedback.evaluate.certainty import Certainty, Interval
 from napari_cam_feedback.evaluate.comparison import Comparison, ComparisonRow
-from napari_cam_feedback.evaluate.evaluation import Evaluation, SplitResult, evaluate
-from napari_cam_feedback.evaluate.flips import Flips, both_read, find_flips
-from napari_cam_feedback.evaluate.right_reasons import ItemReasons
+from napari_cam_feedback.evaluate.evaluation import Evaluation
+from napari_cam_feedback.evaluate.flips import Flips, find_flips
+from napari_cam_feedback.evaluate.measuring import Measuring
 from napari_cam_feedback.models.classifier import Classifier
 
 Progress = Callable[[int, int], None]
@@ -63,7 +62,7 @@ class VersionComparison:
 
     def pair(self, number: int) -> Comparison:
         """Return the first and classifier `number` (1 to V - 1) as a `Comparison`."""
-        return Comparison(self.evaluations[0], self.evaluations[number])
+        return Comparison(self.evaluations[0], self.evaluations[number], self.seed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: all evaluations, and for each classifier but the first its rows and how many predictions changed."""
@@ -105,6 +104,7 @@ def compare_models(
     masks: Mapping[str, np.ndarray] | None = None,
     splits: Sequence[str] | None = None,
     seed: int = 0,
+    max_masked: int | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> VersionComparison:
@@ -122,10 +122,12 @@ def compare_models(
         By default all that can be measured.
     seed : int
         Of the fills, of the choice of masked images where there are many, and of the intervals.
+    max_masked : int, optional
+        Masked images of a split that are refilled at most; by default as of `evaluate`.
     progress : callable, optional
-        Called with images done and in all, over all classifiers.
+        Called with images through the networks, done and in all.
     stop : callable, optional
-        Asked between batches; True ends with the splits that all classifiers have done.
+        Asked all the time; True ends with the splits that all classifiers have done.
 
     Raises
     ------
@@ -136,107 +138,17 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("A comparison needs at least two models; name another one.")
-    sizes = [len(dataset.indices(name)) for name in splits or dataset.split_names]
-    total = sum(sizes) * len(models)
-    caches: list[InputCache] = []
-    found: list[Evaluation] = []
-    for number, classifier in enumerate(models.values()):
-        cache = next((each for each in caches if each.preprocessing == classifier.preprocessing), None)
-        if cache is None:
-            cache = InputCache(dataset, classifier.preprocessing)
-            caches.append(cache)
-        count = _Count(number * sum(sizes), sizes, total, progress)
-        found.append(
-            evaluate(
-                classifier,
-                dataset,
-                masks=masks,
-                splits=splits,
-                cache=cache,
-                seed=seed,
-                detail=True,
-                progress=count.split_done,
-                images=count.images_done,
-                stop=stop,
-            )
-        )
-        if stop is not None and stop():
-            # Those that did not get their turn have nothing to compare.
-            found += [Evaluation({})] * (len(models) - len(found))
-            break
+    measuring = Measuring(dataset, masks=masks, splits=splits, seed=seed, max_masked=max_masked, detail=True, stop=stop)
+    found = measuring.run(list(models.values()), progress=progress)
     first = found[0]
     return VersionComparison(
         names=tuple(models),
         class_names=next(iter(models.values())).class_names,
         evaluations=tuple(found),
-        rows=tuple(tuple(_sure_rows(first, other, seed)) for other in found[1:]),
+        rows=tuple(tuple(Comparison(first, other, seed).rows) for other in found[1:]),
         flips=tuple(find_flips(first, other, dataset) for other in found[1:]),
         seed=seed,
     )
-
-
-class _Count:
-    """Turns images of a split and splits of a classifier into images of the whole comparison."""
-
-    def __init__(self, before: int, sizes: Sequence[int], total: int, progress: Progress | None) -> None:
-        self.before, self.sizes, self.total, self.progress = before, sizes, total, progress
-        self.done = 0
-
-    def split_done(self, done: int, _: int) -> None:
-        self.done = done
-        self.images_done(0, 0)
-
-    def images_done(self, images: int, _: int) -> None:
-        if self.progress is not None:
-            self.progress(self.before + sum(self.sizes[: self.done]) + images, self.total)
-
-
-def _sure_rows(before: Evaluation, after: Evaluation, seed: int) -> list[ComparisonRow]:
-    rows = []
-    for row in Comparison(before, after).rows:
-        old, new = before.splits[row.split], after.splits[row.split]
-        rows.append(replace(row, certainty=_certainty(row.measure, old, new, seed)))
-    return rows
-
-
-def _certainty(measure: str, before: SplitResult, after: SplitResult, seed: int) -> Certainty | None:
-    """Return how sure a measure is; None where the single images are not known."""
-    if measure == "accuracy":
-        if before.predictions is None or after.predictions is None:
-            return None
-        right = [
-            (each.predicted == each.labels).astype(float)[each.labels >= 0]
-            for each in (before.predictions, after.predictions)
-        ]
-        rows, others = both_read(before.predictions, after.predictions)
-        known = before.predictions.labels[rows] >= 0
-        shared = [
-            (each.predicted == each.labels)[places][known]
-            for each, places in ((before.predictions, rows), (after.predictions, others))
-        ]
-        return Certainty(
-            mean_interval(right[0], seed=seed),
-            mean_interval(right[1], seed=seed),
-            change_interval(shared[0], shared[1], seed=seed),
-            mcnemar(shared[0], shared[1]),
-        )
-    if before.items is None or after.items is None:
-        return None
-    if measure == "specificity":
-        return Certainty(known=False)
-    values = [_of_items(measure, each) for each in (before.items, after.items)]
-    _, rows, others = np.intersect1d(before.items.indices, after.items.indices, return_indices=True)
-    return Certainty(
-        mean_interval(values[0], seed=seed),
-        mean_interval(values[1], seed=seed),
-        change_interval(values[0][rows], values[1][others], seed=seed),
-    )
-
-
-def _of_items(measure: str, items: ItemReasons) -> np.ndarray:
-    if measure == "gap":
-        return items.values["accuracy"] - items.values["masked_accuracy"]
-    return items.values[measure]
 
 
 def _plain(row: ComparisonRow) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def choose_masks(
     return found
 
 
+def count_masks(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> int:
+    """Return how many of the items have a mask, as far as can be told without decoding any."""
+    return int(_may_have(masks, dataset, indices).sum())
+
+
 def _may_have(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return which of the items may have a mask, without decoding any; bool (N,)."""
     if isinstance(masks, KnownMasks):

@@ -180,8 +180,18 @@ class Classifier:
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (N, K) logits of (N, C, h, w) inputs, on the classifier's device, without a graph."""
+        inputs = inputs.to(self.device, non_blocking=True)
         with torch.inference_mode():
-            return self.module(inputs.to(self.device, non_blocking=True))
+            if self.device.type != "cpu" or inputs.ndim != 4 or self.__dict__.get("_channels_first", False):
+                return self.module(inputs)
+            try:
+                # Convolutions take two thirds of the time on a CPU when the channels of a pixel lie side by side.
+                return self.module(inputs.contiguous(memory_format=torch.channels_last))
+            except RuntimeError:
+                # A network that calls `Tensor.view` on its maps, for one, needs its inputs as they are.
+                logits = self.module(inputs)
+                self.__dict__["_channels_first"] = True
+                return logits
 
     def tap(self, *, cut: bool = False) -> ActivationTap:
         """Return a tap, to be entered, that keeps the target layer's activations (N, F, h, w); see `ActivationTap`."""

@@ -239,7 +239,8 @@ class CompareWidget(CompareView):
         if found is None or number < 0:
             return
         first, other = found.versions[0], found.versions[number + 1]
-        self.summary.setText(summarise(found.comparison, number + 1))
+        sample = found.comparison.evaluations[0].sample_sentence()
+        self.summary.setText(f"{summarise(found.comparison, number + 1)} {sample}".rstrip())
         # The test images first, which tell most.
         headline = found.comparison.headline
         self.table.show_rows(sorted(found.comparison.rows[number], key=lambda row: row.split != headline))

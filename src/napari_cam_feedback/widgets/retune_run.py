@@ -228,6 +228,21 @@ def time_left(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min left"
 
 
+def measuring_sentence(done: int, total: int, seconds: float) -> str:
+    """Return how far the measuring of all splits is, after so many seconds of it."""
+    said = "Before and after. Measuring on all splits too…"
+    if not 0 < done <= total:
+        return said
+    return f"{said} {done / total:.0%}, {time_left(seconds * (total - done) / done)}"
+
+
+def measured_sentence(comparison: Comparison) -> str:
+    """Return what to bear in mind with the table, and of which images it is where it is not of all."""
+    said = "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."
+    sample = comparison.before.sample_sentence()
+    return f"{said} {sample} The Compare dock measures whole splits." if sample else said
+
+
 def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
     """Return a sentence, and whether it tells of something wrong."""
     if result.status == "rolled back":

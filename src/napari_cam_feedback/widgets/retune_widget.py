@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.collecting import Hold
 from napari_cam_feedback.widgets.comparison import ComparisonLayers, PairInspector
 from napari_cam_feedback.widgets.consents import Question, asking, subject_of
+from napari_cam_feedback.widgets.filter_steps import reporting
 from napari_cam_feedback.widgets.parts import confirmed
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.retune_progress import RetuneProgress
@@ -19,6 +21,8 @@ from napari_cam_feedback.widgets.retune_run import (
     Run,
     checkpoint_names,
     how_it_ended,
+    measured_sentence,
+    measuring_sentence,
     next_step,
     painted_sentence,
     verdict_text,
@@ -26,13 +30,14 @@ from napari_cam_feedback.widgets.retune_run import (
 )
 from napari_cam_feedback.widgets.retune_view import RetuneView
 from napari_cam_feedback.widgets.state import session_of
+from napari_cam_feedback.widgets.workers import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari
 
-    from napari_cam_feedback.evaluate import Comparison
+    from napari_cam_feedback.evaluate import Comparison, KeptPredictions
     from napari_cam_feedback.project import Version
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
@@ -56,6 +61,7 @@ class RetuneWidget(RetuneView):
         self._hold = Hold()
         self._closed = False
         self._current: str | None = None
+        self._kept: KeptPredictions | None = None
         self.comparison = ComparisonLayers(self._session, self)
         self._progress = RetuneProgress(self.progress, self.progress_label, self.plot, self)
         self.start_button.clicked.connect(self.start)
@@ -353,22 +359,46 @@ class RetuneWidget(RetuneView):
         take : callable
             Called in the worker; returns the result with the model *after*.
         """
-        from napari_cam_feedback.evaluate import compare
+        from napari_cam_feedback.evaluate import KeptPredictions, compare
         from napari_cam_feedback.retune import check_rows
 
         dataset = run.project.dataset
+        # The model that one run ends with is that which the next begins with, and checkpoints share the one before.
+        kept = self._kept = self._kept or KeptPredictions()
         # Masks that came with the data tell about images that nobody painted.
         masks = None if dataset.has_known_masks else run.project.masks
+        begun = 0.0
         labelled = [name for name in dataset.split_names if (dataset.labels[dataset.indices(name)] >= 0).any()]
 
-        def work(stop: Any) -> Generator[RetuneResult, None, Comparison]:
+        def work(stop: Any) -> Generator[RetuneResult | Progress, None, Comparison]:
             result = take(stop)
             yield result
-            return compare(run.classifier, result.classifier, dataset, masks=masks, splits=labelled, stop=stop)
+            return (
+                yield from reporting(
+                    lambda report: compare(
+                        run.classifier,
+                        result.classifier,
+                        dataset,
+                        masks=masks,
+                        splits=labelled,
+                        detail=True,
+                        quick=True,
+                        kept=kept,
+                        progress=lambda done, total: report("", done, total),
+                        stop=stop,
+                    )
+                )
+            )
 
-        def taken(result: RetuneResult) -> None:
-            if run is self._run and result is not run.result:
-                self._show_result(run, result)
+        def taken(step: RetuneResult | Progress) -> None:
+            nonlocal begun
+            if run is not self._run:
+                return
+            if isinstance(step, Progress):
+                begun = begun or time.monotonic()
+                self.table_label.setText(measuring_sentence(step.done, step.total, time.monotonic() - begun))
+            elif step is not run.result:
+                self._show_result(run, step)
 
         def done(comparison: Comparison) -> None:
             if run is not self._run:
@@ -379,9 +409,7 @@ class RetuneWidget(RetuneView):
             run.comparison = comparison
             self.table.show_rows([*check_rows(run.result.before, run.result.after), *comparison.rows])
             self.table.show()
-            self.table_label.setText(
-                "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."
-            )
+            self.table_label.setText(measured_sentence(comparison))
 
         def failed(sentence: str) -> None:
             if run is not self._run:

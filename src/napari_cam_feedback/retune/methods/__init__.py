@@ -76,8 +76,8 @@ def describe_method(name: str) -> str:
     if name == "auto":
         return (
             f"Our best: {' and '.join(AUTO)}, with the strength chosen by itself; {' and '.join(AUTO_SURROUNDINGS)} where "
-            f"all that surrounds an object is painted, {' and '.join(AUTO_FEW_CLASSES)} where the training images show few of "
-            "the classes."
+            f"all that surrounds an object is painted, {' and '.join(AUTO_FEW_CLASSES)} where the training images show few "
+            "of the classes."
         )
     return " ".join(METHODS[part].description for part in method_parts(name))
 
