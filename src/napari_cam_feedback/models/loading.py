@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, WeightsMismatch
+from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
 from napari_cam_feedback.models.architectures import TORCHVISION, build_module, resolve, runs_code, skeleton
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
@@ -189,7 +189,13 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
         # A saved program need not have all layers of the network that was exported.
         target = grid = None
     grid = tuple(grid) if grid else None
-    layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
+    try:
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
+    except SharedLayer:
+        # The file's own, as earlier versions chose it; which is taken instead is said by whoever shows the target layer.
+        if options.layer:
+            raise
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size)
     info = dict(source.header.get("info") or {})
     if options.class_names or "class_names_from" not in info:
         info["class_names_from"] = origin
