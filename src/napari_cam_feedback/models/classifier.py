@@ -180,7 +180,7 @@ class Classifier:
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (N, K) logits of (N, C, h, w) inputs, on the classifier's device, without a graph."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.module(inputs.to(self.device, non_blocking=True))
 
     def tap(self, *, cut: bool = False) -> ActivationTap:
@@ -189,7 +189,7 @@ class Classifier:
 
     def forward_with_activations(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, K) logits and (N, F, h, w) target-layer activations, without a graph."""
-        with torch.inference_mode(), self.tap() as tap:
+        with torch.no_grad(), self.tap() as tap:
             logits = self.module(inputs.to(self.device, non_blocking=True))
             return logits, tap.take()
 
@@ -210,7 +210,7 @@ class Classifier:
         """
         tap = ActivationTap(self.module, self.target_layer, size=self.preprocessing.size, grid=self.grid, put=activations)
         image = image.to(self.device)
-        with torch.inference_mode(), tap:
+        with torch.no_grad(), tap:
             try:
                 # What lies below the layer is computed once, and the batch grows at the layer.
                 logits = self.module(image)

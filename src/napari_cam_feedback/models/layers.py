@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_cam_feedback.errors import ModelError, SharedLayer
 from napari_cam_feedback.models.cuts import Edge, edge_of, find_cuts
-from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, has_aspect
+from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
 from napari_cam_feedback.models.taps import copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -87,7 +87,8 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
     logits = _logit_layers(module, {name: output.shape for name, output in outputs.items()})
     layers = []
     for name, output in outputs.items():
-        layout = None if output.varies else _layout(output.shape, size, grid)
+        first = puts_channels_first(module.get_submodule(name))
+        layout = None if output.varies else _layout(output.shape, size, grid, channels_first=first)
         if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
             layers.append(LayerInfo(name, layout.shape, layout, output.runs, output.whole))
     tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
@@ -116,10 +117,10 @@ def _logit_layers(module: nn.Module, outputs: dict[str, tuple[int, ...]]) -> set
     return {_WHOLE, *names[first:]}
 
 
-def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout | None:
+def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None, *, channels_first: bool) -> Layout | None:
     for tried in dict.fromkeys((grid, None)):
         try:
-            return find_layout(shape, size, tried)
+            return find_layout(shape, size, tried, channels_first=channels_first)
         except ModelError:
             continue
     return None

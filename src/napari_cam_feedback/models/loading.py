@@ -15,7 +15,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.guess import guess_architecture
 from napari_cam_feedback.models.layers import choose_layer
-from napari_cam_feedback.models.mismatch import classes_sentence, count_channels, count_outputs, fill
+from napari_cam_feedback.models.mismatch import classes_sentence, count_channels, count_outputs, fill, one_output_sentence
 from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.models.presets import choose_preprocessing, trained_size
 from napari_cam_feedback.models.pretrained import Pretrained, find_pretrained, read_pretrained
@@ -169,6 +169,8 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
             f"{source.name} does not say its class names{f' (it has {told.outputs} outputs)' if told.outputs else ''}; "
             "give them in a file, one a line, with --classes FILE."
         )
+    if len(names) == 1:
+        raise ModelError(one_output_sentence(source.name))
     if told.channels not in (None, 1, 3):
         raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")
     preprocessing = choose_preprocessing(
@@ -262,7 +264,7 @@ def _check_outputs(
     height, width = preprocessing.size
     channels = preprocessing.channels
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             logits = module.eval()(torch.zeros(1, channels, height, width))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
