@@ -200,6 +200,12 @@ def test_a_network_that_takes_one_size_only_is_tried_at_that_size():
     assert look_at(classifier, gray_dataset(TRUTH, [1] * 60)).doubt == "chance"
 
 
+def test_what_there_was_no_time_to_try_is_not_claimed():
+    looked = look_at(nearest_classifier(), gray_dataset(TRUTH, [1] * 60), stop=lambda: True)
+    assert not looked.complete
+    assert "no other preprocessing that there was time to try" in looked.accuracy_remark()
+
+
 # Order of the classes -------------------------------------------------------------------------------------
 
 

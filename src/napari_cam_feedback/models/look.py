@@ -85,6 +85,8 @@ class Look:
         Sentences on what the outputs show by themselves (`look_outputs`).
     layer : tuple of str
         Sentences on the target layer: coarse maps, or several runs.
+    complete : bool
+        Whether all was tried that would be; False where it took too long.
     """
 
     images: int = 0
@@ -95,6 +97,7 @@ class Look:
     correction: Correction | None = None
     outputs: tuple[str, ...] = ()
     layer: tuple[str, ...] = ()
+    complete: bool = True
 
     @property
     def accuracy(self) -> float | None:
@@ -118,10 +121,12 @@ class Look:
             began += f", far below the {self.expected:.2f} that its file says of its training"
         found = self.correction
         if found is None:
-            return (
-                f"{began}, and no usual size, scaling, mean, value range, order of colours or order of classes makes it "
-                "much better: check that the model is for these images and classes."
+            tried = (
+                "no usual size, scaling, mean, value range, order of colours or order of classes makes it much better"
+                if self.complete
+                else "no other preprocessing that there was time to try, and no other order of classes, makes it much better"
             )
+            return f"{began}, and {tried}: check that the model is for these images and classes."
         if titles is None:
             how = found.options
         else:
@@ -174,14 +179,14 @@ def look_at(
     outputs = (nan_remark(classifier, seen.logits), random_remark(seen.logits[: len(again)], again))
     said = tuple(filter(None, (*outputs, softmax_remark(seen.logits))))
     layer = tuple(layer_remarks(classifier))
-    judged, correction = _Judged(), None
+    judged, correction, complete = _Judged(), None, True
     if labelled and len(seen.indices) >= MIN_IMAGES:
         judged = _judge(classifier, dataset, seen)
         if judged.doubt is not None:
             # Before anything is said against the model, it is asked about more images.
             judged = _judge(classifier, dataset, seen.joined(_see(classifier, dataset, chosen[IMAGES:])))
         if judged.doubt is not None:
-            correction = _preprocessing_correction(classifier, dataset, judged.indices, progress, stop)
+            correction, complete = _preprocessing_correction(classifier, dataset, judged.indices, progress, stop)
         if judged.order is not None:
             # Red and blue exchanged can look like classes exchanged, and is met more often.
             right = int(judged.order.right.sum())
@@ -196,6 +201,7 @@ def look_at(
         correction,
         said,
         layer,
+        complete,
     )
 
 
@@ -298,18 +304,19 @@ def _preprocessing_correction(
     indices: np.ndarray,
     progress: Callable[[int, int], None] | None,
     stop: Callable[[], bool] | None,
-) -> Correction | None:
-    """Try other preprocessings on some of the images; return the best as a correction if it is far better on all."""
+) -> tuple[Correction | None, bool]:
+    """Try other preprocessings on some of the images; return the best if it is far better on all, and if all was tried."""
     images, labels = Pictures(dataset, indices), dataset.labels[indices]
-    found = try_preprocessings(classifier, images[:IMAGES], labels[:IMAGES], progress=progress, stop=stop)
+    found, complete = try_preprocessings(classifier, images[:IMAGES], labels[:IMAGES], progress=progress, stop=stop)
     if found is None:
-        return None
+        return None, complete
     before, after = (ask(classifier, each, images, labels) for each in (classifier.preprocessing, found.preprocessing))
     if before is None or after is None or not is_far_better(after, before, labels):
-        return None
+        return None, complete
     what, settings, options = describe_change(classifier.preprocessing, found.preprocessing)
     right = int(after.right.sum())
-    return Correction(found.preprocessing, classifier.class_names, right, len(labels), what, settings, options)
+    names = classifier.class_names
+    return Correction(found.preprocessing, names, right, len(labels), what, settings, options), complete
 
 
 def _order_correction(classifier: Classifier, order: ClassOrder) -> Correction:

@@ -22,8 +22,8 @@ MAX_ROUNDS = 3
 #: After that long no more is tried.
 MAX_SECONDS = 60.0
 #: A change is believed only if it makes that much more accuracy, mends that share of the mistakes, and chance hardly would.
-MIN_GAIN, MIN_CLOSED = 0.1, 0.3
-MAX_P = 0.01
+MIN_GAIN, MIN_CLOSED = 0.1, 0.4
+MAX_P = 0.001
 #: What is as good as this is not made better by further trials.
 GOOD = 0.95
 # Inputs of other sizes than the present are tried between these sides, in pixels.
@@ -190,8 +190,8 @@ def try_preprocessings(
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
     seconds: float = MAX_SECONDS,
-) -> Answers | None:
-    """Return the best other preprocessing, if it is far better than the classifier's own; None if none is.
+) -> tuple[Answers | None, bool]:
+    """Return the best other preprocessing, if far better than the classifier's own, else None; and whether all was tried.
 
     One change is tried at a time; from the best one on, further changes.
 
@@ -213,12 +213,13 @@ def try_preprocessings(
     end = time.monotonic() + seconds
     first = best = ask(classifier, classifier.preprocessing, images, labels)
     if first is None or best is None:
-        return None
-    tried = {first.preprocessing}
+        return None, True
+    tried, complete = {first.preprocessing}, True
     for _ in range(MAX_ROUNDS):
         round_best = best
         for number, trial in enumerate(each := list(candidates(best.preprocessing, images))):
             if time.monotonic() > end or (stop is not None and stop()):
+                complete = False
                 break
             if trial in tried:
                 continue
@@ -231,9 +232,9 @@ def try_preprocessings(
         if round_best.right.sum() - best.right.sum() < max(2, 0.04 * len(labels)):
             break
         best = round_best
-        if best.right.mean() >= GOOD:
+        if best.right.mean() >= GOOD or not complete:
             break
-    return best if is_far_better(best, first, labels) else None
+    return (best if is_far_better(best, first, labels) else None), complete
 
 
 def is_far_better(better: Answers, first: Answers, labels: np.ndarray) -> bool:
