@@ -165,3 +165,9 @@ def small_disk(most: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def without_look(err: str) -> list[str]:
+    """The lines on stderr other than what the first look at a small, hardly trained network says of it."""
+    looks = ("The model is right on ", "The maps of layer ")
+    return [line for line in err.strip().splitlines() if not line.startswith(looks)]

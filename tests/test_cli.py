@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from core_builders import stripes
+from core_builders import stripes, without_look
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
@@ -49,7 +49,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run a command that must end with status 2, one line on stderr and no traceback; return the line."""
     capsys.readouterr()
     assert main([str(a) for a in arguments]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = without_look(capsys.readouterr().err)
     assert len(lines) == 1, lines
     assert lines[0].startswith("napari-cam-feedback: ")
     return lines[0]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core_builders import without_look
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import Preprocessing
 from napari_cam_feedback.explain.cav import fit_cav
@@ -62,7 +63,7 @@ def fails(capsys, *said: object) -> str:
     """Run a command that must end with status 2 and one line on stderr; return the line."""
     capsys.readouterr()
     assert main([str(each) for each in said]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = without_look(capsys.readouterr().err)
     assert len(lines) == 1, lines
     return lines[0].removeprefix("napari-cam-feedback: ")
 
@@ -215,7 +216,7 @@ def test_ctrl_c_ends_the_test_and_writes_nothing(here, tmp_path, capsys, monkeyp
     before = signal.getsignal(signal.SIGINT)
     assert main(arguments(here, "--out", tmp_path / "out", "--json", tmp_path / "said.json")) == 130
     assert len(fitted) == 3
-    assert capsys.readouterr().err.strip().splitlines() == ["napari-cam-feedback: Stopped."]
+    assert without_look(capsys.readouterr().err) == ["napari-cam-feedback: Stopped."]
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from core_builders import stripes
+from core_builders import stripes, without_look
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import Preprocessing
 from napari_cam_feedback.models import build_classifier, load_classifier, save_classifier
@@ -167,7 +167,7 @@ def test_a_model_is_trained_on_a_dataset_of_any_kind_and_then_measured_by_it(kin
     assert load_classifier(file).class_names == names
 
     out, err = run(capsys, "evaluate", file, data, "--json", tmp_path / "e.json")
-    assert err.strip() == ""
+    assert not without_look(err)
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["skipped"] == {}
     found = {name: split["n"] for name, split in result["splits"].items()}
@@ -205,7 +205,7 @@ def test_every_kind_holds_the_same_pixels_and_labels(model, tmp_path, capsys):
 def test_a_seed_draws_the_split_of_a_dataset_without_one_and_is_said(tmp_path, capsys, model):
     data = class_folders(tmp_path / "data")
     _, err = run(capsys, "predict", model, data, "--split", "test", "--seed", "5", "--out", tmp_path / "p.csv")
-    assert err.strip() == "Assumed, since it was not said: a split drawn with seed 5 (else --seed)."
+    assert without_look(err) == ["Assumed, since it was not said: a split drawn with seed 5 (else --seed)."]
 
 
 @pytest.mark.parametrize("kind", [split_folders, npz])
@@ -316,7 +316,7 @@ def test_images_of_another_value_range_are_trained_on_once_that_is_said(tmp_path
     assert 0.2 < found.mean[0] < 0.7
     out, err = run(capsys, "predict", file, data, "--out", tmp_path / "p.csv")
     assert out.startswith("24 predictions")
-    assert err == ""
+    assert not without_look(err)
 
 
 def test_a_stack_without_a_list_is_predicted_without_labels(model, tmp_path, capsys):

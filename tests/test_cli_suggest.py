@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core_builders import stripes
+from core_builders import stripes, without_look
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import Preprocessing, open_dataset
 from napari_cam_feedback.feedback import MaskStore, ProposalStore, suggest
@@ -58,7 +58,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run a command that must end with status 2 and one line on stderr; return the line."""
     capsys.readouterr()
     assert main([str(a) for a in arguments]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = without_look(capsys.readouterr().err)
     assert len(lines) == 1, lines
     return lines[0]
 

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from torchvision import models as theirs
@@ -240,3 +241,23 @@ def test_settings_alone_are_a_configuration_too(data, tmp_path, capsys):
     run(capsys, data, "--config", tmp_path / "c.json", "--epochs", 1, "--out", file)
     config = json.loads((record(file) / "config.json").read_text())["training"]
     assert (config["epochs"], config["batch_size"], config["patience"]) == (1, 8, 1)
+
+
+def test_a_training_that_ends_at_chance_says_so(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 20)):
+        for name in ("across", "along"):
+            (tmp_path / "noise" / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = rng.integers(0, 255, (16, 16), dtype=np.uint8)
+                Image.fromarray(picture).save(tmp_path / "noise" / split / name / f"{number}.png")
+    out = run(capsys, tmp_path / "noise", "--epochs", "1", "--lr", "1e-6", "--out", tmp_path / "m.safetensors")
+    assert out.startswith("The result is no better than chance: it is right on ")
+    assert (
+        "of the 40 validation images, and always naming their most frequent class would be right on 50%. Try more epochs, "
+        "a larger or smaller learning rate, or a network that was trained before, and check that the labels belong to the "
+        "images." in " ".join(out.split())
+    )
+    assert out.splitlines()[-1].startswith("Saved ")
+    noted = read_header(tmp_path / "m.safetensors")["info"]["training"]
+    assert 0 <= noted["val_accuracy"] <= 0.7

@@ -21,6 +21,10 @@ class ModelError(FeedbackError):
     """A model cannot be loaded, does not fit the dataset, or cannot do what was asked."""
 
 
+class SharedLayer(ModelError):
+    """A layer serves several places of a network and puts out maps of other shapes at each, so it cannot be looked at."""
+
+
 class ConsentNeeded(ModelError):
     """Something is done only if the person agrees to it: running their code, or a download.
 

@@ -161,7 +161,7 @@ def _models(
     assert dataset is not None
     files: dict[str, str | Path] = dict(zip(called, paths, strict=True))
     return _Compared(
-        models, files, dataset, open_masks(masks, dataset), masks, _runs(files, dataset), " ".join(assumed) or None
+        models, files, dataset, open_masks(masks, dataset), masks, _runs(files, dataset), "\n".join(assumed) or None
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_cam_feedback.cli.show import progress
 from napari_cam_feedback.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Opened:
     classifier, dataset
         With the same classes in the same order.
     assumed : str or None
-        A sentence for people, where neither the model's file nor the person said everything; and one before it where the
-        file beside the model's said something.
+        Sentences for people, a line each: where neither the model's file nor the person said everything, what was assumed;
+        before it, what the file beside the model's said; after it, what a first look at the model with its data found.
     """
 
     classifier: Classifier
@@ -34,18 +35,39 @@ class Opened:
     assumed: str | None
 
 
-def open_model_and_data(model: str, data: Path, options: ModelOptions, *, device: str, seed: int) -> Opened:
-    """Open a model and a dataset as the person described them.
+def open_model_and_data(
+    model: str, data: Path, options: ModelOptions, *, device: str, seed: int, maps: bool = True
+) -> Opened:
+    """Open a model and a dataset as the person described them, and take a first look at the model with its data.
+
+    Parameters
+    ----------
+    model, data, options, device, seed
+        As `open_pair` takes them.
+    maps : bool
+        Whether the target layer's maps matter to the command.
 
     Raises
     ------
     ModelError, DataError, ConfigError
-        One of them cannot be opened, or they do not fit each other.
+        One of them cannot be opened, they do not fit each other, or the model's outputs are no numbers.
     """
     from napari_cam_feedback.models.opening import open_pair
 
     classifier, dataset = open_pair(model, data, options, device=device, seed=seed)
-    return Opened(classifier, dataset, _assumed(model, options, classifier, dataset))
+    assumed = _assumed(model, options, classifier, dataset)
+    # Whoever named the target layer knows it.
+    looked = _looked_at(classifier, dataset, layer=maps and not options.layer)
+    return Opened(classifier, dataset, "\n".join(filter(None, (assumed, *looked))) or None)
+
+
+def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list[str]:
+    """Return what a first look at the model with its data found; its bar is seen only where it takes long."""
+    from napari_cam_feedback.models.look import look_at
+
+    with progress("looking for what makes the model right") as bar:
+        look = look_at(classifier, dataset, progress=bar)
+    return (look if layer else replace(look, layer=())).sentences()
 
 
 def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset: Dataset) -> str | None:

@@ -49,7 +49,7 @@ def predict(
 
     fabric = launch(device, devices, nodes, strategy, precision)
     with agreed(fabric):
-        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed)
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed, maps=False)
     with progress("predicting", opened.assumed) as bar:
         found = predict_items(opened.classifier, opened.dataset, split=split, progress=bar, fabric=fabric)
         if found.skipped and not len(found.indices):

@@ -136,6 +136,8 @@ def train(
     assert training.result is not None
     last, best = training.steps[-1], training.result.info["training"]["epoch"]
     stopped = f"; stopped after epoch {last.epoch}" if training.stopped else ""
+    if training.chance_remark is not None:
+        out.print(training.chance_remark, markup=False, highlight=False)
     out.print(f"Saved {out_file} (epoch {best} of {last.epochs}{stopped}).", markup=False, highlight=False)
     write_json(
         json_file,
@@ -146,6 +148,7 @@ def train(
             "last": asdict(last),
             "history": [asdict(step) for step in training.steps],
             "config": training.recipe.training.model_dump(mode="json"),
+            "remark": training.chance_remark,
             "skipped": training.skipped,
         },
     )

@@ -105,7 +105,7 @@ def class_maps(
     inputs = classifier.preprocessing.input(image)[None]
     if isinstance(classes, int):
         if probabilities is None:
-            with torch.inference_mode():
+            with torch.no_grad():
                 probabilities = classifier.logits(inputs)[0].float().softmax(0).cpu().numpy()
         chosen = np.argsort(-probabilities, kind="stable")[: max(1, classes)]
     else:

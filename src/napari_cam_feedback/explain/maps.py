@@ -105,7 +105,7 @@ class Cam(AttributionMethod):
                 "use gradcam, which any convolutional network allows."
             )
         logits, activations = classifier.forward_with_activations(inputs)
-        with torch.inference_mode():
+        with torch.no_grad():
             chosen = fill_in_predicted(logits, classes)
             weights = head.weight[chosen]
             maps = torch.einsum("ntf,nfhw->nthw", weights, activations)

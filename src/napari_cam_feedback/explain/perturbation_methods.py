@@ -47,7 +47,7 @@ class PerturbationMethod(AttributionMethod):
         """Return signed maps; see `AttributionMethod`."""
         inputs = inputs.to(classifier.device)
         logits, activations = classifier.forward_with_activations(inputs)
-        with torch.inference_mode():
+        with torch.no_grad():
             chosen = fill_in_predicted(logits, classes)
             weights = torch.stack(
                 [

@@ -2,11 +2,13 @@
 
 from napari_cam_feedback.models.architectures import known_architectures
 from napari_cam_feedback.models.class_names import read_class_names
+from napari_cam_feedback.models.classes_shown import classes_remark
 from napari_cam_feedback.models.classifier import Classifier, LinearHead, build_classifier, check_fits
 from napari_cam_feedback.models.devices import DEVICES, pick_device
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.layers import LayerInfo, list_layers
 from napari_cam_feedback.models.loading import load_classifier
+from napari_cam_feedback.models.look import Correction, Look, look_at
 from napari_cam_feedback.models.networks import ARCHITECTURES
 from napari_cam_feedback.models.opening import open_pair
 from napari_cam_feedback.models.options import ModelOptions, make_options
@@ -24,9 +26,11 @@ __all__ = [
     "DEVICES",
     "ActivationTap",
     "Classifier",
+    "Correction",
     "Interrupted",
     "LayerInfo",
     "LinearHead",
+    "Look",
     "ModelOptions",
     "TrainConfig",
     "TrainRecipe",
@@ -35,11 +39,13 @@ __all__ = [
     "Transfer",
     "build_classifier",
     "check_fits",
+    "classes_remark",
     "default_preprocessing",
     "interruptible",
     "known_architectures",
     "list_layers",
     "load_classifier",
+    "look_at",
     "make_options",
     "make_recipe",
     "open_pair",

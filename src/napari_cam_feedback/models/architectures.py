@@ -118,7 +118,9 @@ def build_module(
 
 
 def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = None) -> nn.Module | None:
-    """Return the network for 3 channels without memory for its weights, to see its shapes; None if it is made by code.
+    """Return the network for 3 channels without memory for its weights, to see its shapes.
+
+    None if it is made by code, or runs itself while it is made (hybrids of timm), which takes memory.
 
     Raises
     ------
@@ -127,8 +129,11 @@ def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = 
     """
     if runs_code(arch):
         return None
-    with _NoMemory():
-        return build_module(arch, num_classes, 3, size)
+    try:
+        with _NoMemory():
+            return build_module(arch, num_classes, 3, size)
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 class _NoMemory(torch.overrides.TorchFunctionMode):

@@ -180,6 +180,7 @@ class Classifier:
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (N, K) logits of (N, C, h, w) inputs, on the classifier's device, without a graph."""
+<<<<<<< HEAD
         inputs = inputs.to(self.device, non_blocking=True)
         with torch.inference_mode():
             if self.device.type != "cpu" or inputs.ndim != 4 or self.__dict__.get("_channels_first", False):
@@ -192,6 +193,10 @@ class Classifier:
                 logits = self.module(inputs)
                 self.__dict__["_channels_first"] = True
                 return logits
+=======
+        with torch.no_grad():
+            return self.module(inputs.to(self.device, non_blocking=True))
+>>>>>>> looks
 
     def tap(self, *, cut: bool = False) -> ActivationTap:
         """Return a tap, to be entered, that keeps the target layer's activations (N, F, h, w); see `ActivationTap`."""
@@ -199,7 +204,7 @@ class Classifier:
 
     def forward_with_activations(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, K) logits and (N, F, h, w) target-layer activations, without a graph."""
-        with torch.inference_mode(), self.tap() as tap:
+        with torch.no_grad(), self.tap() as tap:
             logits = self.module(inputs.to(self.device, non_blocking=True))
             return logits, tap.take()
 
@@ -220,7 +225,7 @@ class Classifier:
         """
         tap = ActivationTap(self.module, self.target_layer, size=self.preprocessing.size, grid=self.grid, put=activations)
         image = image.to(self.device)
-        with torch.inference_mode(), tap:
+        with torch.no_grad(), tap:
             try:
                 # What lies below the layer is computed once, and the batch grows at the layer.
                 logits = self.module(image)

@@ -99,7 +99,30 @@ def build_from_factory(
     if not isinstance(made, nn.Module):
         what = "nothing" if made is None else f"something of type {type(made).__name__}"
         raise ModelError(f"{function} of {path.name} returns {what}; let it return the network, a torch.nn.Module.")
-    return made
+    _check_network(made, f"{function} of {path.name}")
+    # Of half or double precision: images are float32, and so are all weights that are read.
+    return made.float()
+
+
+def _check_network(made: nn.Module, name: str) -> None:
+    """Raise a ModelError where a network cannot be used as it is, whatever its weights."""
+    if not all(isinstance(value, torch.Tensor) for value in made.state_dict().values()):
+        raise ModelError(
+            f"{name} returns a quantised network, which has no gradients to explain or retune it by; give the network as it "
+            "was before it was quantised."
+        )
+    try:
+        parameters = list(inspect.signature(made.forward).parameters.values())
+    except (ValueError, TypeError):
+        return
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters if p.default is inspect.Parameter.empty and p.kind in (*positional, p.KEYWORD_ONLY)]
+    others = [p.name for p in needed[1:]]
+    if others:
+        raise ModelError(
+            f"The network of {name} needs {' and '.join(others)} beside the image, and only the image can be given; let its "
+            "forward have defaults for the rest, or wrap it in a network that fills them in."
+        )
 
 
 def _module_name(path: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.layers import default_layer, list_layers
-from napari_cam_feedback.models.layouts import find_layout
+from napari_cam_feedback.models.layouts import find_layout, puts_channels_first
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -100,5 +100,5 @@ def count_filters(module: nn.Module, part: str, channels: int, size: tuple[int, 
         child.train(training)
     if not isinstance(maps, torch.Tensor) or maps.ndim != 4 or maps.shape[0] != 2:
         return None
-    layout = find_layout(tuple(maps.shape), size)
+    layout = find_layout(tuple(maps.shape), size, channels_first=puts_channels_first(child))
     return layout.filters if layout.kind == "maps" and layout.has_places else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, has_aspect
+from napari_cam_feedback.errors import ModelError, SharedLayer
+from napari_cam_feedback.models.cuts import Edge, edge_of, find_cuts
+from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
 from napari_cam_feedback.models.taps import copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -38,11 +39,18 @@ class LayerInfo:
         (F, h, w) for one image of the model's input size; h and w are 1 of features that have no place.
     layout : Layout
         How the layer itself lays them out.
+    runs : int
+        How often it runs in one forward pass. What is looked at is what it put out last.
+    whole : bool
+        Whether all that the logits know of the image passes through what it puts out: not so of one branch of several.
+        True where that cannot be told.
     """
 
     name: str
     shape: tuple[int, int, int]
     layout: Layout
+    runs: int = 1
+    whole: bool = True
 
     @property
     def kind(self) -> str:
@@ -53,7 +61,8 @@ class LayerInfo:
 def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: Grid | None = None) -> list[LayerInfo]:
     """List the layers with activations of more than one place, and those with features, in the order in which they finish.
 
-    Features (N, F) are listed up to the last linear layer, which makes the logits of them.
+    Features (N, F) are listed up to the last linear layer, which makes the logits of them. A layer that runs several times
+    and puts out other shapes each time, as one activation function that serves the whole network, is left out.
 
     One forward pass of a copy on the ``meta`` device tells the shapes, without arithmetic or memory. Networks that
     cannot run there (exported programs, for one) are run once with black images.
@@ -74,13 +83,14 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
     ModelError
         The network cannot take such an input.
     """
-    outputs = _output_shapes(module, channels, size)
-    logits = _logit_layers(module, outputs)
+    outputs = _outputs(module, channels, size)
+    logits = _logit_layers(module, {name: output.shape for name, output in outputs.items()})
     layers = []
-    for name, shape in outputs.items():
-        layout = _layout(shape, size, grid)
+    for name, output in outputs.items():
+        first = puts_channels_first(module.get_submodule(name))
+        layout = None if output.varies else _layout(output.shape, size, grid, channels_first=first)
         if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
-            layers.append(LayerInfo(name, layout.shape, layout))
+            layers.append(LayerInfo(name, layout.shape, layout, output.runs, output.whole))
     tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
     if len(tokens) < _LEAST_TOKEN_LAYERS:
         return layers
@@ -107,10 +117,10 @@ def _logit_layers(module: nn.Module, outputs: dict[str, tuple[int, ...]]) -> set
     return {_WHOLE, *names[first:]}
 
 
-def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout | None:
+def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None, *, channels_first: bool) -> Layout | None:
     for tried in dict.fromkeys((grid, None)):
         try:
-            return find_layout(shape, size, tried)
+            return find_layout(shape, size, tried, channels_first=channels_first)
         except ModelError:
             continue
     return None
@@ -121,18 +131,36 @@ def _is_attention(layout: Layout, tokens: set[int], size: tuple[int, int]) -> bo
     return not has_aspect(*layout.grid, size) or (layout.rows in tokens and size[0] % layout.rows > 0)
 
 
-def _output_shapes(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Shapes of what the layers, and at last the network, put out for a batch, in the order in which they finish."""
+@dataclass
+class _Output:
+    """What a layer put out in a forward pass: the last shape, and how often it ran."""
+
+    shape: tuple[int, ...] = ()
+    runs: int = 0
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    edge: Edge | None = None
+    whole: bool = True
+
+    @property
+    def varies(self) -> bool:
+        """Whether it put out other shapes when it ran again."""
+        return len(self.shapes) > 1
+
+
+def _outputs(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, _Output]:
+    """What the layers, and at last the network, put out for a batch, in the order in which they finish."""
+    shape = (_BATCH, channels, *size)
     try:
         ghost = copy_module(module, "meta").eval()
         # Networks may make tensors as they run; those are to have no memory either.
-        with torch.inference_mode(), torch.device("meta"):
-            return _watch(ghost, lambda: ghost(torch.empty(_BATCH, channels, *size, device="meta")))
+        with torch.device("meta"):
+            return _watch(ghost, torch.empty(shape, device="meta"), graph=_has_one_way(ghost))
     except Exception:  # whatever keeps a network from running without memory, it may run with some
         pass
+    zeros = torch.zeros(shape, device=_device(module))
     try:
-        with torch.inference_mode(), _evaluating(module):
-            return _watch(module, lambda: module(torch.zeros(_BATCH, channels, *size, device=_device(module))))
+        with _evaluating(module):
+            return _watch(module, zeros, graph=False)
     except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
@@ -141,8 +169,24 @@ def _output_shapes(module: nn.Module, channels: int, size: tuple[int, int]) -> d
         ) from error
 
 
-def _watch(module: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+def _has_one_way(module: nn.Module) -> bool:
+    """Whether a network runs the same layers with gradients as without them: torch's own transformers have a shorter way."""
+    return not any(isinstance(child, nn.TransformerEncoderLayer) for child in module.modules())
+
+
+def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str, _Output]:
+    """Run a network and note what its layers put out.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    images : Tensor
+        (N, C, H, W).
+    graph : bool
+        Also tell through which layers everything passes. It takes memory on other devices than ``meta``.
+    """
+    found: dict[str, _Output] = {}
     # What computes a weight from others runs too, and puts out no activations.
     names = {
         child: name
@@ -156,15 +200,23 @@ def _watch(module: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[int, ..
             return
         if output.ndim in (2, 3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
             # A module that runs twice counts where it finished last.
-            found.pop(names[child], None)
-            found[names[child]] = tuple(output.shape)
+            noted = found.pop(names[child], None) or _Output()
+            noted.shape, noted.edge = tuple(output.shape), edge_of(output)
+            noted.runs += 1
+            noted.shapes.add(noted.shape)
+            found[names[child]] = noted
 
     handles = [child.register_forward_hook(note) for child in names]
     try:
-        run()
+        with torch.set_grad_enabled(graph):
+            logits = module(images.requires_grad_(graph))
     finally:
         for handle in handles:
             handle.remove()
+    cuts = find_cuts(logits, images) if graph and isinstance(logits, torch.Tensor) else None
+    if cuts is not None:
+        for noted in found.values():
+            noted.whole = noted.edge in cuts
     return found
 
 
@@ -214,6 +266,8 @@ def choose_layer(
     ModelError
         The network cannot take such an input; there is no such layer, or none to explain; the layer does not put out
         activations; its tokens do not fit the grid.
+    SharedLayer
+        It runs several times for one image, each time on other maps.
     """
     layers = list_layers(module, channels, size, grid)
     if layer is None:
@@ -222,7 +276,14 @@ def choose_layer(
     if found is None:
         described = type(get_layer(module, layer)).__name__
         # Tokens that fit no grid are left out of the list; whoever names their layer is told which grids would do.
-        shape = _output_shapes(module, channels, size).get(layer, ())
+        output = _outputs(module, channels, size).get(layer, _Output())
+        shape = output.shape
+        if output.varies:
+            other = f", such as {default_layer(layers, module, channels, size)!r} (--layer)" if layers else ""
+            raise SharedLayer(
+                f"Layer {layer!r} ({described}) runs {output.runs} times for one image and puts out other maps each time, "
+                f"so there are no activations of it to look at; choose a layer that runs once{other}."
+            )
         if len(shape) == 3:
             _find_named(layer, shape, size, grid)
         if len(shape) == 2:
@@ -250,6 +311,10 @@ def default_layer(
     size: tuple[int, int] | None = None,
 ) -> str:
     """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
+
+    Of layers with maps it is the last that runs once and through which all passes that the logits know of the image: not one
+    of several parallel branches, and not an activation function that serves the whole network. Where none is so, the
+    last that runs once.
 
     Of networks in which nothing has places, as multilayer perceptrons, it is the last to finish with features: what the
     last linear layer makes the logits of.
@@ -283,7 +348,7 @@ def default_layer(
     if not layers:
         return features[-1].name
     last_maps = max((n for n, info in enumerate(layers) if info.kind != "tokens"), default=-1)
-    fallback = layers[last_maps].name
+    fallback = _last_whole([info for info in layers if info.kind != "tokens"] or layers).name
     # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.
     after = [info.layout for info in layers[last_maps + 1 :]]
     layout = next((each for each in reversed(after) if after.count(each) >= _LEAST_TOKEN_LAYERS), None)
@@ -297,6 +362,12 @@ def default_layer(
         if mattering:
             return mattering[-1]
     return fallback
+
+
+def _last_whole(layers: list[LayerInfo]) -> LayerInfo:
+    """The last layer that runs once and that all passes through, as far as there is one."""
+    once = [info for info in layers if info.runs == 1] or layers
+    return ([info for info in once if info.whole] or once)[-1]
 
 
 def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, size: tuple[int, int]) -> list[str]:

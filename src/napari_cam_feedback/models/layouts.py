@@ -16,6 +16,34 @@ Grid = tuple[int, int]
 #: Tokens that may come before those of the image: class, distillation and register tokens.
 MOST_PREFIX_TOKENS = 8
 
+nn = torch.nn
+# What these put out is (N, F, h, w), whatever its shape looks like.
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.GroupNorm,
+    nn.Dropout2d,
+    nn.Upsample,
+)
+# These change no axis.
+_ELEMENTWISE = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Identity,
+    nn.Dropout,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -74,7 +102,19 @@ class Layout:
         return maps.clone()
 
 
-def find_layout(shape: Sequence[int], size: tuple[int, int], grid: Grid | None = None) -> Layout:
+def puts_channels_first(layer: nn.Module) -> bool:
+    """Tell whether a layer is known to put out (N, F, h, w): a convolution, a pooling, or a sequence that ends in one."""
+    if isinstance(layer, _CHANNELS_FIRST):
+        return True
+    if not isinstance(layer, nn.Sequential) or type(layer).forward is not nn.Sequential.forward:
+        return False
+    last = next((child for child in reversed(layer) if not isinstance(child, _ELEMENTWISE)), None)
+    return last is not None and puts_channels_first(last)
+
+
+def find_layout(
+    shape: Sequence[int], size: tuple[int, int], grid: Grid | None = None, *, channels_first: bool = False
+) -> Layout:
     """Tell the layout of a layer's output from its shape.
 
     Tokens lie on a grid of the image's patches, so for an image of H x W pixels and patches of p x p there are
@@ -89,6 +129,8 @@ def find_layout(shape: Sequence[int], size: tuple[int, int], grid: Grid | None =
         (H, W) of the network's input in pixels.
     grid : tuple of int, optional
         (rows, columns) of the tokens, where the person has set it. It does not matter to other layouts.
+    channels_first : bool
+        The layer is known to put its channels first (`puts_channels_first`).
 
     Raises
     ------
@@ -97,7 +139,7 @@ def find_layout(shape: Sequence[int], size: tuple[int, int], grid: Grid | None =
     """
     if len(shape) == 4:
         _, first, second, third = shape
-        if has_aspect(first, second, size) and not has_aspect(second, third, size):
+        if not channels_first and has_aspect(first, second, size) and not has_aspect(second, third, size):
             return Layout("channels_last", third, first, second)
         return Layout("maps", first, second, third)
     if len(shape) == 2:

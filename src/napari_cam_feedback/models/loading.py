@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
+<<<<<<< HEAD
 from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, WeightsMismatch
 from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.models.architectures import build_module, resolve, runs_code, skeleton
+=======
+from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
+from napari_cam_feedback.models.architectures import TORCHVISION, build_module, resolve, runs_code, skeleton
+>>>>>>> looks
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.guess import guess_architecture
 from napari_cam_feedback.models.layers import choose_layer
-from napari_cam_feedback.models.mismatch import classes_sentence, count_channels, count_outputs, fill
+from napari_cam_feedback.models.mismatch import classes_sentence, count_channels, count_outputs, fill, one_output_sentence
 from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.models.presets import choose_preprocessing, trained_size
 from napari_cam_feedback.models.pretrained import Pretrained, find_pretrained, read_pretrained
@@ -170,6 +175,8 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
             f"{source.name} does not say its class names{f' (it has {told.outputs} outputs)' if told.outputs else ''}; "
             "give them in a file, one a line, with --classes FILE."
         )
+    if len(names) == 1:
+        raise ModelError(one_output_sentence(source.name))
     if told.channels not in (None, 1, 3):
         raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")
     preprocessing = choose_preprocessing(
@@ -190,7 +197,13 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
         # A saved program need not have all layers of the network that was exported.
         target = grid = None
     grid = tuple(grid) if grid else None
-    layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
+    try:
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
+    except SharedLayer:
+        # The file's own, as earlier versions chose it; which is taken instead is said by whoever shows the target layer.
+        if options.layer:
+            raise
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size)
     info = dict(source.header.get("info") or {})
     if options.class_names or "class_names_from" not in info:
         info["class_names_from"] = origin
@@ -257,7 +270,7 @@ def _check_outputs(
     height, width = preprocessing.size
     channels = preprocessing.channels
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             logits = module.eval()(torch.zeros(1, channels, height, width))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

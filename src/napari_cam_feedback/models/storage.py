@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from napari_cam_feedback.errors import ModelError, describe
 from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.torch_loader import torch
 
 HEADER_KEY = "napari_cam_feedback"
 SCHEMA_VERSION = 1
@@ -57,7 +59,7 @@ def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> Non
         "grid": classifier.grid,
         "info": classifier.info,
     }
-    tensors = {name: t.detach().cpu().contiguous() for name, t in classifier.module.state_dict().items()}
+    tensors = _unshared(classifier.module.state_dict())
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(header)})
@@ -65,6 +67,21 @@ def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> Non
             # The library hides what the operating system said in its text.
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+
+
+def _unshared(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights on the CPU, each in memory of its own, as safetensors wants them.
+
+    A network that has a part under two names, or ties weights, gets them back under both names when it is loaded.
+    """
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if memory in seen else plain
+        seen.add(memory)
+    return found
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.interrupt import Asker
-from napari_cam_feedback.models.layouts import Grid, Layout, find_layout
+from napari_cam_feedback.models.layouts import Grid, Layout, find_layout, puts_channels_first
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -98,7 +98,7 @@ class ActivationTap:
                 raise ModelError(f"Layer {self.layer!r} does not put out (N, F, h, w) activations; choose another layer.")
             return Layout("maps", *shape[1:])
         try:
-            return find_layout(shape, self._size, self._grid)
+            return find_layout(shape, self._size, self._grid, channels_first=puts_channels_first(self._target))
         except ModelError as error:
             raise ModelError(f"Layer {self.layer!r} {error}") from error
 
@@ -116,8 +116,10 @@ class ActivationTap:
                 return layout.from_maps(self._change(self._output), output)
             # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
             return output.clone()
-        self._output = layout.to_maps(output.detach()).requires_grad_(True)
-        return layout.from_maps(self._output, output.detach())
+        # Networks run a frozen part under no_grad themselves; the layer may be the last of that part.
+        with torch.enable_grad():
+            self._output = layout.to_maps(output.detach()).requires_grad_(True)
+            return layout.from_maps(self._output, output.detach())
 
     def take(self) -> torch.Tensor:
         """Return the activations (N, F, h, w) of the last forward pass and forget them.

@@ -10,7 +10,12 @@ from pathlib import Path
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.files import check_writable
+<<<<<<< HEAD
 from napari_cam_feedback.models.architectures import has_preset, resolve
+=======
+from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, resolve
+from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, largest_share
+>>>>>>> looks
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.loading import Source
@@ -81,6 +86,29 @@ class Training:
                 f"The dataset has no split val; {drawn['images']} of the {drawn['images'] + len(self.split.train)} training "
                 f"images ({drawn['share']:.0%} of each class) are kept for validation, drawn with seed {drawn['seed']}."
             )
+        return None
+
+    @property
+    def chance_remark(self) -> str | None:
+        """One sentence where the result is no better than chance, with what to try; None before the end, and else."""
+        if self.result is None or not self.steps:
+            return None
+        training = self.result.info["training"]
+        for name, key, indices in (
+            ("validation", "val_accuracy", self.split.validation),
+            ("training", "train_accuracy", self.split.train),
+        ):
+            accuracy, images = training.get(key), len(indices)
+            if accuracy is None or images < MIN_IMAGES:
+                continue
+            chance = largest_share(self.dataset.labels[indices])
+            if not beyond_chance(round(accuracy * images), images, chance):
+                return (
+                    f"The result is no better than chance: it is right on {accuracy:.0%} of the {images} {name} images, and "
+                    f"always naming their most frequent class would be right on {chance:.0%}. Try more epochs, a larger or "
+                    "smaller learning rate, or a network that was trained before, and check that the labels belong to the "
+                    "images."
+                )
         return None
 
     def run(

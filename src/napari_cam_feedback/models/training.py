@@ -90,7 +90,8 @@ def train_classifier(
     -------
     Classifier
         That of the epoch with the best validation accuracy, of equals the last (without validation images: the last
-        epoch). ``info["training"]`` has the settings, that epoch, and what is needed to make the split again.
+        epoch). ``info["training"]`` has the settings, that epoch and its accuracies, and what is needed to make the split
+        again.
 
     Raises
     ------
@@ -134,7 +135,8 @@ def train_classifier(
             score = float(epoch) if judged is None else judged.accuracy
             better = best is None or score >= best.score
             if better:
-                best = _Best(score, epoch, phase.name, trainer.state())
+                measured = None if judged is None else judged.accuracy
+                best = _Best(score, epoch, phase.name, trainer.state(), trained.accuracy, measured)
             yield TrainStep(
                 epoch,
                 planned,
@@ -153,7 +155,13 @@ def train_classifier(
         if last:
             break
     assert best is not None
-    return trainer.finish(best.state, epoch=best.epoch, phase=best.phase)
+    return trainer.finish(
+        best.state,
+        epoch=best.epoch,
+        phase=best.phase,
+        train_accuracy=best.train_accuracy,
+        val_accuracy=best.val_accuracy,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,8 @@ class _Best:
     epoch: int
     phase: PhaseName
     state: dict[str, torch.Tensor]
+    train_accuracy: float
+    val_accuracy: float | None
 
 
 class _Patience:

@@ -78,6 +78,7 @@ def load(source: Source, stop: Stop) -> Steps:
         with _removed_on_failure(data if source.kind == "layers" else None):
             yield at(2, "Loading the model …")
             classifier, dataset = open_model_and_data(model, data, source)
+            check_model(classifier, dataset)
             project = _project(source, dataset, classifier)
     yield at(3, "Loading the model …")
     classifier = _with_remembered_layer(project, load_version(project, None, source.device, source.consents))
@@ -161,6 +162,13 @@ def open_model_and_data(model: Path | str, data: Path, source: Source) -> tuple[
     given = {kind: True for kind in ("trust", "download") if source.consents.given(kind, subject)}
     with asking(subject):
         return open_pair(model, data, options.model_copy(update=given), device=source.device)
+
+
+def check_model(classifier: Classifier, dataset: Dataset) -> None:
+    """Raise a ModelError where the model's outputs are no numbers, so that no project is made of it."""
+    from napari_cam_feedback.models.look import check_outputs
+
+    check_outputs(classifier, dataset)
 
 
 def _options(settings: dict[str, Any]) -> ModelOptions:

@@ -18,6 +18,7 @@ from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.layers_page import is_image
 from napari_cam_feedback.widgets.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.loading import find_head, load_version
+from napari_cam_feedback.widgets.look_view import LookView
 from napari_cam_feedback.widgets.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.mask_merging import MaskMerging
 from napari_cam_feedback.widgets.model_form import TITLES, whole_numbers
@@ -65,6 +66,8 @@ class OpenView(QGroupBox):
         self.summary = wrapped_label()
         self.summary.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.summary)
+        self.look = LookView(session)
+        column.addWidget(self.look)
         form = form_layout()
         self.version = ChoiceBox()
         self.version.setToolTip("Which version of the model to look through")
@@ -133,6 +136,7 @@ class OpenView(QGroupBox):
         session = self._session
         self.setVisible(session.project is not None)
         self.versions.refresh()
+        self.look.refresh()
         if session.project is None or session.classifier is None:
             return
         self.summarise()

@@ -230,7 +230,8 @@ class TrainWidget(TrainView):
         measured = f", validation accuracy <b>{found.val_accuracy:.3f}</b>" if found.val_accuracy is not None else ""
         ended = f"Stopped after epoch {last.epoch}" if training.stopped else f"Done after {last.epoch} epochs"
         where = f"saved as {breakable(escape(str(path)))}" if trained.error is None else "<b>not saved</b>"
-        self.result_label.setText(f"{ended}. The best is epoch {best}{measured}; {where}.")
+        chance = f" <b>{escape(training.chance_remark)}</b>" if training.chance_remark is not None else ""
+        self.result_label.setText(f"{ended}. The best is epoch {best}{measured}; {where}.{chance}")
         self.error.show_error(trained.error)
         if trained.error is None:
             # The next training is not to replace this model.
