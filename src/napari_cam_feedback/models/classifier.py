@@ -180,9 +180,8 @@ class Classifier:
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (N, K) logits of (N, C, h, w) inputs, on the classifier's device, without a graph."""
-<<<<<<< HEAD
         inputs = inputs.to(self.device, non_blocking=True)
-        with torch.inference_mode():
+        with torch.no_grad():
             if self.device.type != "cpu" or inputs.ndim != 4 or self.__dict__.get("_channels_first", False):
                 return self.module(inputs)
             try:
@@ -193,10 +192,6 @@ class Classifier:
                 logits = self.module(inputs)
                 self.__dict__["_channels_first"] = True
                 return logits
-=======
-        with torch.no_grad():
-            return self.module(inputs.to(self.device, non_blocking=True))
->>>>>>> looks
 
     def tap(self, *, cut: bool = False) -> ActivationTap:
         """Return a tap, to be entered, that keeps the target layer's activations (N, F, h, w); see `ActivationTap`."""

@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
-<<<<<<< HEAD
-from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, WeightsMismatch
+from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
 from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.models.architectures import build_module, resolve, runs_code, skeleton
-=======
-from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
-from napari_cam_feedback.models.architectures import TORCHVISION, build_module, resolve, runs_code, skeleton
->>>>>>> looks
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.guess import guess_architecture

@@ -10,12 +10,8 @@ from pathlib import Path
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.files import check_writable
-<<<<<<< HEAD
 from napari_cam_feedback.models.architectures import has_preset, resolve
-=======
-from napari_cam_feedback.models.architectures import TIMM, TORCHVISION, resolve
 from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, largest_share
->>>>>>> looks
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.loading import Source
