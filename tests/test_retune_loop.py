@@ -296,7 +296,7 @@ def test_the_history_holds_what_the_steps_said(dataset, fooled):
 
 def test_the_classifier_returned_is_the_best_that_was_seen(dataset, fooled):
     masks = known(dataset, count=12)
-    result, steps = run(fooled, dataset, masks, iterations=30, check_every=5, batch_size=16)
+    result, steps = run(fooled, dataset, masks, iterations=30, check_every=5, batch_size=16, learning_rate=1e-3)
     checks = [step.check for step in steps if step.check is not None]
     best = max(checks, key=lambda check: (check.score, check.iteration == 0, check.iteration))
     assert result.before == checks[0]
@@ -309,7 +309,7 @@ def test_the_classifier_returned_is_the_best_that_was_seen(dataset, fooled):
 
 def during(check: Check) -> Check:
     """The check without the measures that are taken at the start and the end only."""
-    return replace(check, held_out=replace(check.held_out, swap_flip_rate=None, random_flip_rate=None))
+    return replace(check, neutral=None, held_out=replace(check.held_out, swap_flip_rate=None, random_flip_rate=None))
 
 
 def numbers(found: RightReasons) -> list[float]:
@@ -329,7 +329,9 @@ def test_if_nothing_better_is_seen_the_weights_are_those_given(dataset, fooled, 
     assert result.selected_iteration == 0
     assert same_weights(result.classifier, fooled)
     assert result.after == result.before
-    assert result.verdict.name == "no effect"
+    # The model used the tag, and no step was kept: that is no "no effect".
+    assert result.verdict.name == "failed"
+    assert result.verdict.reason.startswith("No look on the way was better than the start, so the weights were thrown away")
 
 
 # Strength ---------------------------------------------------------------------------------------------------------
@@ -411,7 +413,16 @@ def probed(dataset: ArrayDataset) -> Classifier:
 @pytest.mark.parametrize("more", range(1, 9))
 def test_a_stop_within_a_long_step_ends_it_at_the_next_layer(dataset, more, monkeypatch):
     monkeypatch.setattr("napari_cam_feedback.retune.loop.SHORT_STEP", 0.0)
-    masks, settings = known(dataset, count=5), {"method": "pas", "iterations": 50, "batch_size": 8, "check_every": 1}
+    masks, settings = (
+        known(dataset, count=5),
+        {
+            "method": "pas",
+            "iterations": 50,
+            "batch_size": 8,
+            "check_every": 1,
+            "learning_rate": 1e-3,
+        },
+    )
     Probe.ran, Probe.stop_at = 0, 0
     classifier = probed(dataset)
     assert classifier.head is not None
@@ -446,7 +457,11 @@ def test_a_stop_within_a_backward_pass_ends_it_at_the_next_layer(dataset):
     module.add_module("rest", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)))
     classifier = Classifier(module, dataset.class_names, plain(16, 16), "features", "back")
     steps = retune(
-        classifier, dataset, known(dataset, count=5), RetuneConfig(method="transplant"), stop=lambda: "middle" in reached
+        classifier,
+        dataset,
+        known(dataset, count=5),
+        RetuneConfig(method="transplant", learning_rate=1e-3),
+        stop=lambda: "middle" in reached,
     )
     result = run_to_end(steps)
     assert reached == ["high", "middle"]
@@ -456,7 +471,7 @@ def test_a_stop_within_a_backward_pass_ends_it_at_the_next_layer(dataset):
 
 def test_a_stop_leaves_the_best_so_far(dataset, fooled):
     masks, asked = known(dataset, count=12), [False]
-    config = RetuneConfig(iterations=1000, check_every=5, batch_size=16)
+    config = RetuneConfig(iterations=1000, check_every=5, batch_size=16, learning_rate=1e-3)
     steps = retune(fooled, dataset, masks, config, stop=lambda: asked[0])
     checks = []
     for step in itertools.islice(steps, 28):
@@ -504,11 +519,20 @@ def poison(monkeypatch, when) -> None:
 def test_a_loss_that_becomes_nan_is_rolled_back_and_said(dataset, fooled, monkeypatch):
     poison(monkeypatch, lambda call: call == 3)
     result, steps = run(
-        fooled, dataset, known(dataset, count=5), method="actdiff", iterations=6, check_every=2, batch_size=8
+        fooled,
+        dataset,
+        known(dataset, count=5),
+        method="actdiff",
+        iterations=6,
+        check_every=2,
+        batch_size=8,
+        learning_rate=1e-3,
     )
     said = {step.iteration: step.message for step in steps if step.message}
     assert list(said) == [3]
-    assert said[3].startswith("The loss became NaN; went back to the best so far, with smaller steps")
+    assert said[3] == (
+        "The loss is not a number any more; went back to the best so far, with a learning rate of 0.000333333."
+    )
     assert steps[3].losses == {}
     assert result.history[3]["message"] == said[3]
     assert result.status == "done"
@@ -519,9 +543,11 @@ def test_a_loss_that_becomes_nan_is_rolled_back_and_said(dataset, fooled, monkey
 
 def test_a_loss_that_keeps_becoming_nan_ends_the_run_with_the_best_so_far(dataset, fooled, monkeypatch):
     poison(monkeypatch, lambda _: True)
-    result, steps = run(fooled, dataset, known(dataset, count=5), method="actdiff", iterations=50, batch_size=8)
+    result, steps = run(
+        fooled, dataset, known(dataset, count=5), method="actdiff", iterations=50, batch_size=8, learning_rate=1e-3
+    )
     assert [step.iteration for step in steps] == list(range(MAX_ROLLBACKS + 1))
-    assert all("became NaN" in step.message for step in steps[1:])
+    assert all("not a number any more" in step.message for step in steps[1:])
     assert result.status == "rolled back"
     assert result.selected_iteration == 0
     assert same_weights(result.classifier, fooled)
@@ -542,7 +568,7 @@ def test_weights_that_become_nan_are_rolled_back_too(dataset, fooled, monkeypatc
     result, steps = run(
         fooled, dataset, known(dataset, count=5), method="actdiff", iterations=6, check_every=6, batch_size=8
     )
-    assert any("became NaN" in (step.message or "") for step in steps)
+    assert any("not a number any more" in (step.message or "") for step in steps)
     assert all(bool(t.isfinite().all()) for t in result.classifier.module.state_dict().values())
     assert np.isfinite(steps[-1].losses["total"])
 
@@ -620,15 +646,15 @@ def test_if_none_can_be_read_any_more_there_is_a_sentence(fooled):
 @pytest.mark.parametrize(
     ("images", "size", "expected"),
     [
-        (1000, (28, 28), (64, 300, 25)),  # eight passes are 125 steps
-        (700, (72, 72), (32, 300, 25)),
-        (30_000, (28, 28), (64, 3750, 187)),  # 8 x 30,000 / 64
-        (60_000, (28, 28), (64, 5580, 279)),  # 280e6 / (64 x 784), fewer than the 7,500 steps of eight passes
-        (3000, (224, 224), (16, 348, 25)),  # 280e6 / (16 x 50,176)
-        (10, (28, 28), (10, 300, 25)),
+        (1000, (28, 28), (64, 300, 15)),  # eight passes are 125 steps
+        (700, (72, 72), (32, 300, 15)),  # 50e6 / (32 x 5,184) is 301
+        (30_000, (28, 28), (64, 996, 15)),  # 50e6 / (64 x 784), fewer than the 3,750 steps of eight passes
+        (3000, (224, 224), (16, 62, 10)),  # 50e6 / (16 x 50,176)
+        (3000, (384, 384), (16, 50, 10)),
+        (10, (28, 28), (10, 300, 15)),
     ],
 )
-def test_with_many_images_a_retune_goes_through_them_several_times_but_takes_minutes_at_most(images, size, expected):
+def test_a_retune_takes_so_many_steps_at_most_that_it_ends_in_minutes(images, size, expected):
     found = schedule(RetuneConfig(), images, size)
     assert (found.batch_size, found.iterations, found.check_every) == expected
 
@@ -638,9 +664,17 @@ def test_what_the_person_says_of_iterations_and_looks_counts():
     assert (found.batch_size, found.iterations, found.check_every) == (8, 40, 3)
 
 
-def test_with_many_images_between_two_looks_more_validation_images_are_looked_at():
+def test_a_run_ends_by_itself_unless_so_many_steps_are_asked_for():
+    assert schedule(RetuneConfig(), 1000, (28, 28)).patience == 4
+    assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 2
+    assert schedule(RetuneConfig(iterations=300), 1000, (28, 28)).patience is None
+    assert schedule(RetuneConfig(iterations=300, patience=3), 1000, (28, 28)).patience == 3
+
+
+def test_a_look_takes_fewer_validation_images_where_they_are_large():
     assert schedule(RetuneConfig(), 1000, (28, 28)).validation == 500
-    assert schedule(RetuneConfig(), 60_000, (28, 28)).validation == 279 * 64 // 16
+    assert schedule(RetuneConfig(), 60_000, (224, 224)).validation == 99
+    assert schedule(RetuneConfig(), 60_000, (512, 512)).validation == 64
     validation = np.arange(2000)
     chosen = some_of(validation, 1116)
     assert len(np.unique(chosen)) == 1116

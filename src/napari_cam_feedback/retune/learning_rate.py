@@ -21,6 +21,15 @@ TOLERANCE = 0.35
 MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
 
 
+#: Steps of a run, where just so many are asked for, below which a search would be longer than the run.
+MIN_SEARCHED = 20
+
+
+def first_rate(learns_batch_norm: bool) -> float:
+    """Return the rate that is tried first."""
+    return FIRST_LEARNING if learns_batch_norm else FIRST_FROZEN
+
+
 def steps_of_trial(images: int, size: tuple[int, int]) -> int:
     """Return how many steps a trial has, where each step has so many images of some size (h, w)."""
     return max(MIN_STEPS, min(MAX_STEPS, int(MAX_PIXELS / (images * size[0] * size[1]))))
@@ -46,7 +55,7 @@ class RateSearch:
 
     def following(self) -> float | None:
         """Return the next rate to try; None where enough are known."""
-        first = RATES.index(FIRST_LEARNING if self.learns_batch_norm else FIRST_FROZEN)
+        first = RATES.index(first_rate(self.learns_batch_norm))
         tried = sorted(RATES.index(rate) for rate in self.losses)
         if not tried:
             return RATES[first]

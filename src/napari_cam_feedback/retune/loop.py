@@ -27,7 +27,7 @@ from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.front import Front, State, between, choose, copy_of
 from napari_cam_feedback.retune.guard import Guard
 from napari_cam_feedback.retune.head import HeadRefit
-from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, RateSearch, steps_of_trial
+from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, MIN_SEARCHED, RateSearch, first_rate, steps_of_trial
 from napari_cam_feedback.retune.methods import Batch, Context, make_methods
 from napari_cam_feedback.retune.pace import Pace
 from napari_cam_feedback.retune.painted import inpaint, read_painted
@@ -278,7 +278,11 @@ class _Run:
 
         Returns whether that came to its end; it does not where the user stops it.
         """
-        search = RateSearch(learns_batch_norm=bool(self.trainer.learning_batch_norm))
+        learns_batch_norm = bool(self.trainer.learning_batch_norm)
+        if self.config.iterations is not None and self.config.iterations < MIN_SEARCHED:
+            self.pace.learning_rate, self.pace.chosen = first_rate(learns_batch_norm), "Not searched for in so few steps."
+            return True
+        search = RateSearch(learns_batch_norm)
         images = self.sampler.batch_size + self.sampler.painted_per_step
         count = steps_of_trial(images, self.given.preprocessing.size)
         start = self._position()
@@ -307,15 +311,23 @@ class _Run:
                 kept = self._position(), rows, losses[0]
         assert kept is not None
         position, rows, at_start = kept
-        self._restore(position)
         pace, message = self.pace, search.describe()
         pace.learning_rate, pace.chosen, pace.guard = search.best, message, Guard(at_start)
+        if self.config.iterations is not None:
+            # Just so many steps were asked for, along a cosine.
+            self._restore(start)
+            self.trainer.restart(search.best)
+            self.history[-1]["message"] = message
+            yield RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, message=message)
+            return True
+        self._restore(position)
         rows[-1]["message"] = message
         for row in rows:
             self.history.append(row)
             self.iteration = row["iteration"]
             losses = {key.removeprefix("loss_"): value for key, value in row.items() if key.startswith("loss_")}
-            yield RetuneStep(self.iteration, self.schedule.iterations, losses, self.learnt.keys, message=row.get("message"))
+            said = row.get("message")
+            yield RetuneStep(self.iteration, self.schedule.iterations, losses, self.learnt.keys, message=said)
         return True
 
     def _walk(self, status: Status) -> Generator[RetuneStep, None, None]:
