@@ -348,8 +348,8 @@ def test_weights_that_were_thrown_away_are_never_called_no_effect():
     thrown = judge(start, start, held_out=True, troubles=["The loss is not a number any more"])
     assert thrown.name == "failed"
     assert thrown.reason.startswith(
-        "The retune went astray once (the loss is not a number any more), so its weights were thrown away and the model is as "
-        "it was; try a learning rate ten times smaller, or leave it open."
+        "The retune went astray once (the loss is not a number any more), so its weights were thrown away and the model is "
+        "as it was; try a learning rate ten times smaller, or leave it open."
     )
     # A model that hardly used it and is given back as it was is another matter.
     unused = replace(check(0, 0.9, 0.88, 0.02), held_out=RightReasons(10, 0.9, 0.9, 0.02, 0.5))
