@@ -35,5 +35,6 @@ def augment(batch: Batch, generator: torch.Generator, *, mirror: bool = False) -
         inputs=moved[:, :channels],
         inpainted=None if painted.inpainted is None else moved[:, channels:],
         masks=masks,
+        overlay=None,  # it is where the mark was before the images were moved
     )
     return replace(batch, inputs=inputs, painted=changed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.surroundings import of_other_classes
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retune.painted import Painted
@@ -51,7 +50,7 @@ def marks_matter(classifier: Classifier, painted: Painted, seed: int) -> float |
         others = torch.nonzero(odds[row])[:, 0]
         donors = others[torch.randperm(len(others), generator=generator)[:DONORS]]
         own = painted.take(np.full(max(1, len(donors)), row))
-        cleared = surround_fill(own.inputs, own.masks, generator)
+        cleared = own.cleared(generator)
         trials = torch.cat([own.inputs[:1], cleared, painted.paste(cleared[: len(donors)], donors)])
         before, *after = classifier.logits(trials).argmax(1).cpu().tolist()
         changed = [found != before for found in after]

@@ -17,6 +17,8 @@ from napari_cam_feedback.evaluate.fills import get_fill, surround_fill
 from napari_cam_feedback.evaluate.inpainting import load_inpainter
 from napari_cam_feedback.evaluate.surroundings import MOST_OF_THE_IMAGE
 from napari_cam_feedback.feedback.mask_size import check_mask
+from napari_cam_feedback.retune.overlay import Overlay
+from napari_cam_feedback.retune.separation import separate_overlay
 from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.
@@ -45,6 +47,8 @@ class Painted:
         (P,) int64.
     inpainted : Tensor or None
         (P, C, h, w) float, the inputs with the masked part inpainted, where something needs that.
+    overlay : Overlay or None
+        What is painted, where that is one half-transparent mark at one place (`separate`).
     """
 
     indices: np.ndarray
@@ -53,6 +57,7 @@ class Painted:
     masks: torch.Tensor
     labels: torch.Tensor
     inpainted: torch.Tensor | None = None
+    overlay: Overlay | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,13 +65,14 @@ class Painted:
     def take(self, chosen: np.ndarray) -> Painted:
         """Return some of them, by position."""
         where = torch.from_numpy(np.asarray(chosen, np.int64))
-        return Painted(
-            self.indices[chosen],
-            tuple(self.keys[int(i)] for i in chosen),
-            self.inputs[where],
-            self.masks[where],
-            self.labels[where],
-            None if self.inpainted is None else self.inpainted[where],
+        return replace(
+            self,
+            indices=self.indices[chosen],
+            keys=tuple(self.keys[int(i)] for i in chosen),
+            inputs=self.inputs[where],
+            masks=self.masks[where],
+            labels=self.labels[where],
+            inpainted=None if self.inpainted is None else self.inpainted[where],
         )
 
     def to(self, device: torch.device) -> Painted:
@@ -78,6 +84,7 @@ class Painted:
             masks=self.masks.to(device),
             labels=self.labels.to(device),
             inpainted=inpainted,
+            overlay=None if self.overlay is None else self.overlay.to(device),
         )
 
     def hold_out(self, seed: int) -> tuple[Painted, Painted]:
@@ -108,15 +115,28 @@ class Painted:
         """Whether what is painted is all that surrounds an object, and no mark on it: most of the image."""
         return float(self.masks.float().mean()) > MOST_OF_THE_IMAGE
 
+    def cleared(self, generator: torch.Generator) -> torch.Tensor:
+        """Return the painted images (P, C, h, w) without what is painted.
+
+        A half-transparent mark is taken off the images that carry it; else the mask is refilled from its surroundings.
+        """
+        refilled = surround_fill(self.inputs, self.masks, generator)
+        if self.overlay is None:
+            return refilled
+        carried = self.overlay.carries(self.inputs)[:, None, None, None]
+        return torch.where(carried, self.overlay.take_off(self.inputs), refilled)
+
     def clear_places(
         self, inputs: torch.Tensor, generator: torch.Generator, own: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Refill, in any images (N, C, h, w), all `places` from their surroundings.
+        """Take what is painted out of any images (N, C, h, w).
 
-        Where these are too much of the image but fall into several, as the four corners do, each image has some of them
+        A half-transparent mark is taken off the images that carry it; else all `places` are refilled from around. Where these are too much of the image but fall into several, as the four corners do, each image has some of them
         refilled, drawn at random: most images so lose their own mark, and which one keeps it changes from step to step. With
         `own` (N,) int64 each has that one of `separate_places` refilled instead.
         """
+        if self.overlay is not None:
+            return self.overlay.clear(inputs)
         if self.places.any():
             return surround_fill(inputs, self.places.expand(len(inputs), -1, -1), generator)
         parts = self.separate_places
@@ -140,7 +160,7 @@ class Painted:
         return parts if len(parts) <= MAX_PLACES else parts[:0]
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
-        """Paste the painted patch of donor n onto image n, at the place where it was.
+        """Return images with what is painted on donors: the painted patches, or the half-transparent mark that all carry.
 
         Parameters
         ----------
@@ -149,7 +169,16 @@ class Painted:
         donors : Tensor
             (N,) int64, positions in this set.
         """
+        if self.overlay is not None:
+            return self.overlay.put_on(inputs)
         return torch.where(self.masks[donors][:, None], self.inputs[donors], inputs)
+
+
+def separate(painted: Painted) -> Painted:
+    """Return the same with its `overlay`, where what is painted is one half-transparent mark at one place."""
+    if painted.surroundings:
+        return painted
+    return replace(painted, overlay=separate_overlay(painted.inputs, painted.masks))
 
 
 def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: InputCache) -> Painted:

@@ -53,17 +53,22 @@ class Replacer:
             return self._donor(painted, generator)
         if name == "crop":
             return self._crop(painted, batch.inputs, generator)
+        if name == "surround":
+            return painted.cleared(generator)
         return get_fill(name)(painted.inputs, painted.masks, generator)
 
     def _donor(self, painted: Painted, generator: torch.Generator) -> torch.Tensor:
         """The own place refilled from around, and the painted patch of an image of another class where that has it.
 
-        Where what is painted are the surroundings of an object: the object before those of another class.
+        Where what is painted are the surroundings of an object: the object before those of another class. Where it is a
+        half-transparent mark, there is no other to put on, and it is taken off.
         """
+        if painted.overlay is not None:
+            return painted.cleared(generator)
         chosen = torch.multinomial(of_other_classes(painted.labels, self.donors.labels), 1, generator=generator)[:, 0]
         if self.donors.surroundings:
             return before_others(painted.inputs, painted.masks, self._scenes, chosen, generator)
-        return self.donors.paste(get_fill("surround")(painted.inputs, painted.masks, generator), chosen)
+        return self.donors.paste(painted.cleared(generator), chosen)
 
     @cached_property
     def _scenes(self) -> torch.Tensor:
