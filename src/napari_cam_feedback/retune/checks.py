@@ -275,7 +275,7 @@ class Checker:
         image, of the classifier as it was given, which comes first.
         """
         parts = self.painted.separate_places
-        if self.painted.places.any() or not len(parts):
+        if self.painted.overlay is not None or self.painted.places.any() or not len(parts):
             return None
         if any(int(index) not in self._own for index in picked):
             generator = torch.Generator().manual_seed(self.seed)
@@ -290,7 +290,9 @@ class Checker:
 
     def _neutral(self, classifier: Classifier, check: Check) -> Check:
         """Return a check with the accuracy on the validation images with the painted places refilled."""
-        if self.painted.surroundings or not (self.painted.places.any() or len(self.painted.separate_places)):
+        painted = self.painted
+        clearable = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
+        if painted.surroundings or not clearable:
             return check
         generator = torch.Generator().manual_seed(self.seed)
         rights = []

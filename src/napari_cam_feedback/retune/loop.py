@@ -17,6 +17,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.provenance import package_versions
+from napari_cam_feedback.models.classes_shown import classes_remark, unseen_classes
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.processes import one_process
@@ -30,7 +31,7 @@ from napari_cam_feedback.retune.head import HeadRefit
 from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, MIN_SEARCHED, RateSearch, first_rate, steps_of_trial
 from napari_cam_feedback.retune.methods import Batch, Context, make_methods
 from napari_cam_feedback.retune.pace import Pace
-from napari_cam_feedback.retune.painted import inpaint, read_painted
+from napari_cam_feedback.retune.painted import inpaint, read_painted, separate
 from napari_cam_feedback.retune.replacements import Replacer, needs_inpainting
 from napari_cam_feedback.retune.results import RetuneResult, RetuneStep, Status
 from napari_cam_feedback.retune.sampling import Sampler, choose_odds, schedule, some_of, split_images, wrong_at_start
@@ -144,13 +145,13 @@ class _Run:
         self.given, self.dataset, self.config = classifier, dataset, config
         self.stop, self.on_snapshot, self.fabric = stop, on_snapshot, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
-        painted = read_painted(dataset, masks, self.cache)
+        painted = separate(read_painted(dataset, masks, self.cache))
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
         self.learnt, self.held_out = painted.hold_out(config.seed)
         train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
-        shown = len(np.unique(dataset.labels[np.concatenate([train, self.learnt.indices])]))
-        few = shown <= classifier.num_classes / 2
+        unseen = len(unseen_classes(dataset, classifier.num_classes))
+        few = unseen >= classifier.num_classes / 2
         self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
         for method in self.methods:
             method.check(classifier)
@@ -179,7 +180,7 @@ class _Run:
         distils = config.distillation
         if distils is None:
             # Where batch norm learns, a small network must find features that its own answers do not show.
-            lacking = shown < classifier.num_classes or not self.trainer.learning_batch_norm
+            lacking = unseen > 0 or not self.trainer.learning_batch_norm
             distils = config.method == "auto" and not painted.surroundings and lacking
         self.teacher = Teacher(classifier) if distils else None
         self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
@@ -444,7 +445,8 @@ class _Run:
 
     def _remarks(self) -> list[str | None]:
         """What the user should know before the first step."""
-        return []
+        overlay = self.learnt.overlay
+        return [None if overlay is None else overlay.sentence, classes_remark(self.dataset, self.given)]
 
     def _take_up(self, snapshot: Snapshot) -> RetuneStep:
         """Go on from where a snapshot was taken."""

@@ -131,9 +131,10 @@ class Painted:
     ) -> torch.Tensor:
         """Take what is painted out of any images (N, C, h, w).
 
-        A half-transparent mark is taken off the images that carry it; else all `places` are refilled from around. Where these are too much of the image but fall into several, as the four corners do, each image has some of them
-        refilled, drawn at random: most images so lose their own mark, and which one keeps it changes from step to step. With
-        `own` (N,) int64 each has that one of `separate_places` refilled instead.
+        A half-transparent mark is taken off the images that carry it; else all `places` are refilled from around. Where
+        these are too much of the image but fall into several, as the four corners do, each image has some of them refilled,
+        drawn at random: most images so lose their own mark, and which one keeps it changes from step to step. With `own`
+        (N,) int64 each has that one of `separate_places` refilled instead.
         """
         if self.overlay is not None:
             return self.overlay.clear(inputs)
