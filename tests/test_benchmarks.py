@@ -1,10 +1,12 @@
 """The tables of retuning say what was measured: when a goal is met, what a sloppy mask is, what decoy MNIST shows."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-from benchmarks.retuning import cases, decoy_mnist, masks
+from benchmarks.retuning import cases, decoy_mnist, masks, watermark
 from benchmarks.retuning.goals import Goal, judged
 from benchmarks.retuning.measure import Outcome
 from benchmarks.retuning.methods_table import side_by_side
@@ -128,3 +130,24 @@ def test_all_methods_stand_side_by_side_over_all_data_sets():
         {"method": "pas", "tags": "0.70", "bags": "-", "bags, f1 knife": "-"},
     ]
     assert side_by_side(runs, "flip")[0] == {"method": "before", "tags": "0.60 (0.60 to 0.60)", "bags": "0.60"}
+
+
+def test_the_watermark_is_half_transparent_and_white_and_keeps_to_its_place(monkeypatch):
+    # Any font will do for this one; it draws a box for each letter.
+    monkeypatch.setenv(watermark.VARIABLE, str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")))
+    black, white = np.zeros((64, 96, 3), np.uint8), np.full((64, 96, 3), 255, np.uint8)
+    on_black, place = watermark.marked(black), watermark.watermark_mask(64, 96)
+    assert on_black.max() == 128
+    assert (watermark.marked(white) == 255).all()
+    assert not on_black[~place].any()
+    assert (watermark.watermark_mask(64, 96, rough=False) == on_black.any(-1)).all()
+
+
+def test_where_there_is_no_font_for_the_watermark_the_package_to_install_is_named(monkeypatch):
+    monkeypatch.setattr(watermark, "_FOLDERS", ())
+    monkeypatch.delenv(watermark.VARIABLE, raising=False)
+    with pytest.raises(FileNotFoundError, match=r"install Debian's fonts-wqy-zenhei .* or name a font file with \$CJK_FONT"):
+        watermark.font_path()
+    monkeypatch.setenv(watermark.VARIABLE, "/nowhere/font.ttf")
+    with pytest.raises(FileNotFoundError, match=r"names /nowhere/font\.ttf, which is not there"):
+        watermark.font_path()
