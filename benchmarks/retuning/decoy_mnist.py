@@ -35,6 +35,12 @@ def mnist_path() -> Path:
     return Path(named) if named else CHECKOUT.parent / "shared" / "data" / "mnist.npz"
 
 
+def missing() -> str | None:
+    """Say in a sentence that MNIST is not there; None where it is."""
+    path = mnist_path()
+    return None if path.is_file() else f"there is no {path}; name the file with --mnist or ${VARIABLE}."
+
+
 def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     """Return decoy MNIST.
 

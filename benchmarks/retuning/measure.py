@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.retuning.cases import Case
+from benchmarks.retuning.changes import change_of
 from benchmarks.retuning.models import trained
 from napari_cam_feedback.data import Dataset
 from napari_cam_feedback.errors import FeedbackError
-from napari_cam_feedback.evaluate import Evaluation, evaluate
+from napari_cam_feedback.evaluate import Evaluation, SplitResult, evaluate
 from napari_cam_feedback.models import Classifier
-from napari_cam_feedback.retune import make_config, retune, run_to_end
+from napari_cam_feedback.retune import RetuneResult, make_config, retune, run_to_end
+
+#: Where the shortcut conflicts with the class, and where there is none.
+SPLITS = ("test", "test-clean")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class Outcome:
         As the retune has them.
     seconds : float
         Of the retune alone.
+    test_low, test_high, clean_low, clean_high : float
+        Paired 95 % intervals of the changes on ``test`` and ``test-clean`` (`Change`).
+    counted_before, counted_after : int or None
+        How often the class that the case counts is predicted on ``test``.
+    iterations : int
+        Steps taken.
+    learning_rate : float or None
+        That at the end of the run; None where the method takes no steps.
+    selected_iteration, selected_share : int, float
+        Where the weights returned were (`RetuneResult`).
     """
 
     data: str
@@ -83,11 +97,36 @@ class Outcome:
     verdict: str
     status: str
     seconds: float
+    test_low: float
+    test_high: float
+    clean_low: float
+    clean_high: float
+    counted_before: int | None
+    counted_after: int | None
+    iterations: int
+    learning_rate: float | None
+    selected_iteration: int
+    selected_share: float
 
     @property
     def gain(self) -> float:
         """Accuracy won on ``test``."""
         return self.after - self.before
+
+    @property
+    def clean_gain(self) -> float:
+        """Accuracy won on ``test-clean``."""
+        return self.clean_after - self.clean_before
+
+    @property
+    def drop(self) -> float:
+        """What the shortcut takes from the accuracy after the retune, below 0: that on ``test`` less that without it."""
+        return self.after - self.clean_after
+
+    @property
+    def no_effect(self) -> float:
+        """1 where the verdict is *no effect*, else 0."""
+        return float(self.verdict == "no effect")
 
 
 def setups(case: Case, seeds: tuple[int, ...], *, compare: bool = True, unbiased: bool = False) -> Iterator[Setup]:
@@ -108,40 +147,70 @@ def setups(case: Case, seeds: tuple[int, ...], *, compare: bool = True, unbiased
         dataset = case.data(seed)
         honest = trained(case, case.data(seed, shortcut=False), seed) if compare or unbiased else None
         naive = honest if unbiased and honest is not None else trained(case, dataset, seed)
-        before = evaluate(naive, dataset, splits=["test", "test-clean"])
+        before = evaluate(naive, dataset, splits=SPLITS, detail=True)
         reference = None if honest is None else evaluate(honest, dataset, splits=["test"]).splits["test"].accuracy
         yield Setup(case, seed, dataset, naive, before, reference)
 
 
 def measure(setup: Setup, masks: Mapping[str, np.ndarray], **settings: Any) -> Outcome | str:
     """Retune and measure; where the method cannot be used with the network, return the sentence that says why."""
-    case, watched = setup.case, setup.case.watched
-    config = make_config({"seed": setup.seed, **settings})
-    start = time.perf_counter()
     try:
-        result = run_to_end(retune(setup.naive, setup.dataset, masks, config, trust=True))
+        result, seconds = timed_retune(setup, setup.dataset, masks, **settings)
     except FeedbackError as error:
         return str(error)
-    seconds = time.perf_counter() - start
-    after = evaluate(result.classifier, setup.dataset, splits=["test", "test-clean"]).splits
+    return outcome_of(setup, result, len(masks), seconds)
+
+
+def timed_retune(
+    setup: Setup, dataset: Dataset, masks: Mapping[str, np.ndarray], **settings: Any
+) -> tuple[RetuneResult, float]:
+    """Retune on a dataset, that of the setup or a changed one; return the result and the seconds that it took."""
+    config = make_config({"seed": setup.seed, **settings})
+    start = time.perf_counter()
+    result = run_to_end(retune(setup.naive, dataset, masks, config, trust=True))
+    return result, time.perf_counter() - start
+
+
+def outcome_of(setup: Setup, result: RetuneResult, masks: int, seconds: float) -> Outcome:
+    """Measure the classifier that a retune with so many masks returned, on the setup's dataset."""
+    case, watched = setup.case, setup.case.watched
+    after = evaluate(result.classifier, setup.dataset, splits=SPLITS, detail=True).splits
     old, new = setup.before.splits["test"], after["test"]
     gap = None if setup.reference is None else setup.reference - old.accuracy
+    test, clean = (change_of(setup.before.splits[name], after[name]) for name in SPLITS)
     return Outcome(
         data=case.name,
         seed=setup.seed,
-        method=config.method,
-        masks=len(masks),
+        method=result.config.method,
+        masks=masks,
         before=old.accuracy,
         after=new.accuracy,
         reference=setup.reference,
         gap_closed=(new.accuracy - old.accuracy) / gap if gap else None,
         flip_before=old.right_reasons.flip_rate if old.right_reasons else None,
         flip_after=new.right_reasons.flip_rate if new.right_reasons else None,
-        clean_before=setup.before.splits["test-clean"].accuracy,
-        clean_after=after["test-clean"].accuracy,
+        clean_before=clean.before,
+        clean_after=clean.after,
         f1_before=old.per_class[watched].f1 if watched else None,
         f1_after=new.per_class[watched].f1 if watched else None,
         verdict=result.verdict.name,
         status=result.status,
         seconds=seconds,
+        test_low=test.low,
+        test_high=test.high,
+        clean_low=clean.low,
+        clean_high=clean.high,
+        counted_before=_count(case, old),
+        counted_after=_count(case, new),
+        iterations=int(result.resolved["iterations"]),
+        learning_rate=result.resolved["learning_rate"],
+        selected_iteration=result.selected_iteration,
+        selected_share=result.selected_share,
     )
+
+
+def _count(case: Case, found: SplitResult) -> int | None:
+    """How often the class that the case counts was predicted."""
+    if case.counted is None:
+        return None
+    return int(found.confusion[:, list(found.per_class).index(case.counted)].sum())

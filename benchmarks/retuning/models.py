@@ -25,7 +25,13 @@ FOLDER = RESULTS / "models"
 
 
 def trained(case: Case, dataset: Dataset, seed: int) -> Classifier:
-    """Return the case's network trained on a dataset, from the folder of models if it was trained before."""
+    """Return the case's network trained on a dataset, from the folder of models if it was trained before.
+
+    Where the case trains none, it is the one with ImageNet weights, for images of the dataset's size.
+    """
+    if case.training is None:
+        size = dataset.image_size(int(dataset.indices("train")[0]))
+        return load_classifier(case.arch, size=size, crop=False, device="cpu")
     start, head = _start(case, dataset, seed)
     config = case.training.model_copy(update={"seed": seed})
     path = FOLDER / f"{case.name}-{_fingerprint(start, dataset, config)[:16]}.safetensors"

@@ -1,6 +1,8 @@
-"""Networks for decoy MNIST, as a person would bring their own: ``networks.py:cnn`` and ``networks.py:mlp``."""
+"""Networks as a user would bring their own, as ``networks.py:cnn``: for decoy MNIST, and small vision transformers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
@@ -26,4 +28,24 @@ def mlp(num_classes: int) -> nn.Sequential:
     """The perceptron of Ross et al. (2017): 784-50-30-10."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 30), nn.ReLU(), nn.Linear(30, num_classes)
+    )
+
+
+def vit_28(num_classes: int, channels: int = 1) -> nn.Module:
+    """A vision transformer for 28x28 images in patches of 4."""
+    return _vit(num_classes, channels, side=28, patch=4)
+
+
+def vit_72(num_classes: int, channels: int = 1) -> nn.Module:
+    """A vision transformer for 72x72 images in patches of 8."""
+    return _vit(num_classes, channels, side=72, patch=8)
+
+
+def _vit(num_classes: int, channels: int, *, side: int, patch: int) -> nn.Module:
+    """That of timm with 4 blocks of 4 heads on 64 numbers a patch, which learns on one core in minutes."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    settings: dict[str, Any] = {"embed_dim": 64, "depth": 4, "num_heads": 4}
+    return VisionTransformer(
+        img_size=side, patch_size=patch, in_chans=channels, num_classes=num_classes, class_token=True, **settings
     )

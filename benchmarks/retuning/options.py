@@ -6,8 +6,8 @@ import argparse
 import os
 from collections.abc import Iterable, Sequence
 
+from benchmarks.retuning import decoy_mnist, imagenet
 from benchmarks.retuning.cases import Case, cases
-from benchmarks.retuning.decoy_mnist import VARIABLE
 
 
 def parse(
@@ -17,10 +17,16 @@ def parse(
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
     parser.add_argument("--data", nargs="+", default=list(data), help="which data sets (%(default)s)")
     parser.add_argument("--seeds", nargs="+", type=int, default=tuple(seeds), help="which seeds (%(default)s)")
-    parser.add_argument("--mnist", metavar="NPZ", help=f"MNIST; by default ${VARIABLE}, or ../shared/data/mnist.npz")
+    parser.add_argument(
+        "--mnist", metavar="NPZ", help=f"MNIST; by default ${decoy_mnist.VARIABLE}, or ../shared/data/mnist.npz"
+    )
+    parser.add_argument(
+        "--photos", metavar="DIR", help=f"one photograph of each ImageNet class; by default ${imagenet.VARIABLE}"
+    )
     found = parser.parse_args(list(words))
-    if found.mnist:
-        os.environ[VARIABLE] = found.mnist
+    for given, variable in ((found.mnist, decoy_mnist.VARIABLE), (found.photos, imagenet.VARIABLE)):
+        if given:
+            os.environ[variable] = given
     known = cases()
     for name in found.data:
         if name not in known:

@@ -209,7 +209,12 @@ class Checker:
 
     def start(self, classifier: Classifier) -> Check:
         """Measure the classifier as it was given; it is what the others are compared with from now on."""
-        check = replace(self(classifier, 0), marks=marks_matter(classifier, self.painted, self.seed))
+        check = self(classifier, 0)
+        marks = marks_matter(classifier, self.painted, self.seed)
+        if marks is not None and self.painted.overlay is not None:
+            # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
+            marks = max(marks, check.misled_flip_rate)
+        check = replace(check, marks=marks)
         check = self._neutral(classifier, check)
         self._weigh(check)
         return replace(check, plain_weight=self._plain_weight)

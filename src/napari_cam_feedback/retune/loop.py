@@ -176,6 +176,8 @@ class _Run:
             strength=config.strength,
             freeze=config.freeze,
             freeze_batch_norm=self._freezes_batch_norm(),
+            # The labels of few of many classes push all others down, and teach less than that costs.
+            labels_too=not few,
         )
         distils = config.distillation
         if distils is None:

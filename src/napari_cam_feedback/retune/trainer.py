@@ -71,6 +71,8 @@ class Trainer:
         Parts of the network that keep their weights, by dotted name.
     freeze_batch_norm : bool
         Whether batch norm keeps its statistics.
+    labels_too : bool
+        Whether the labels are learnt where the given classifier is the teacher and was wrong.
 
     Attributes
     ----------
@@ -97,11 +99,12 @@ class Trainer:
         strength: float | None,
         freeze: tuple[str, ...],
         freeze_batch_norm: bool,
+        labels_too: bool = True,
     ) -> None:
         self.tuned, self.methods, self.fabric = tuned, methods, fabric
         self.strength = strength
         self.strengths: dict[str, float] = {}
-        self.freeze_batch_norm = freeze_batch_norm
+        self.freeze_batch_norm, self.labels_too = freeze_batch_norm, labels_too
         self.last: LastStep | None = None
         self.inputs: torch.Tensor | None = None
         self._trained = learning_parameters(tuned.module, freeze)
@@ -198,7 +201,7 @@ class Trainer:
             # A method's further pass is one of the network as it is.
             taps.close()
             truth = torch.cat([batch.labels, batch.painted.labels])
-            terms = _task(logits[:labelled], truth, answers)
+            terms = _task(logits[:labelled], truth, answers, labels_too=self.labels_too)
             start = labelled
             for method, extra in zip(self.methods, extras, strict=True):
                 rows = slice(start, start + (0 if extra is None else len(extra)))
@@ -287,13 +290,16 @@ class Trainer:
         return dict(zip(terms, stacked.tolist(), strict=True))
 
 
-def _task(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor | None) -> dict[str, torch.Tensor]:
+def _task(
+    logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor | None, *, labels_too: bool
+) -> dict[str, torch.Tensor]:
     """Return what the labelled images (N) add to the loss: by the teacher's answer where there is one, else by the label."""
     if answers is None:
         return {"cross-entropy": functional.cross_entropy(logits, labels)}
     known = has_answer(answers)
     # Sums over parts of the batch, so that each image counts alike.
-    return {
-        "cross-entropy": functional.cross_entropy(logits[~known], labels[~known], reduction="sum") / len(logits),
-        "distillation": distillation(logits[known], answers[known]).sum() / len(logits),
-    }
+    terms = {"distillation": distillation(logits[known], answers[known]).sum() / len(logits)}
+    if labels_too:
+        elsewhere = functional.cross_entropy(logits[~known], labels[~known], reduction="sum")
+        terms["cross-entropy"] = elsewhere / len(logits)
+    return terms
