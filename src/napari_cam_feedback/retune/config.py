@@ -79,13 +79,14 @@ class RetuneConfig(BaseModel):
         description="TorchScript file (image, mask -> image) that refills instead, wherever the refill would be inpaint.",
         json_schema_extra=_used_by("inpaint", file="TorchScript (*.pt *.pth *.ts *.jit);;All files (*)", fill="inpaint"),
     )
-    transplant_share: float = Field(
-        1.0,
+    transplant_share: float | None = Field(
+        None,
         gt=0,
         le=1,
         title="Transplanted share",
-        description="Share of the training images that get the painted patch of another image, in transplant.",
-        json_schema_extra=_used_by("transplant", "head"),
+        description="Share of the training images that get the painted patch of another image, in transplant; auto: all, "
+        "half of them where the training images show few of the classes.",
+        json_schema_extra=_used_by("transplant", "head", begin=1),
     )
     pasa_base: float = Field(
         0.4,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 #: Tried first: where batch norm keeps its statistics, as in a large pretrained network, and where it learns them.
 FIRST_FROZEN, FIRST_LEARNING = 1e-4, 1e-3
-#: Where batch norm learns, the largest rate whose loss is at most this much above the least. Such networks must find other
-#: features first, and reached as much with it in a half to a third of the steps.
+#: A rate is nearly as good whose loss is at most this much above the least. Where batch norm learns, the largest of these is
+#: taken: such networks must find other features first, and reached as much with it in a half to a third of the steps.
 TOLERANCE = 0.35
 #: Steps of a trial at least and at most, and input pixels that a trial may have in all.
 MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
@@ -43,6 +43,8 @@ class RateSearch:
     ----------
     learns_batch_norm : bool
         Whether batch norm learns its statistics in these steps.
+    cautious : bool
+        Whether much can be forgotten that these steps do not show; then the smallest rate that is nearly as good is taken.
 
     Attributes
     ----------
@@ -51,6 +53,7 @@ class RateSearch:
     """
 
     learns_batch_norm: bool
+    cautious: bool = False
     losses: dict[float, float] = field(default_factory=dict)
 
     def following(self) -> float | None:
@@ -80,7 +83,9 @@ class RateSearch:
         if math.isinf(least):
             return min(self.losses)
         near = [rate for rate, loss in self.losses.items() if loss <= least * (1 + TOLERANCE)]
-        return max(near) if self.learns_batch_norm else min(self.losses, key=lambda rate: (self.losses[rate], rate))
+        if self.cautious:
+            return min(near)
+        return max(near) if self.learns_batch_norm else min(near, key=lambda rate: (self.losses[rate], rate))
 
     def describe(self) -> str:
         """Say in a sentence what was tried and taken."""

@@ -34,7 +34,8 @@ class Transplant(Method):
         cleared = self.donors.clear_places(batch.inputs, generator)
         pasted = self.donors.paste(cleared, donors)
         draw = torch.rand(count, generator=generator)
-        share = self.config.transplant_share
+        # What images without the mark are answered must not drift where most classes are not there to be learnt again.
+        share = self.config.transplant_share or (0.5 if self.context.few_classes else 1.0)
         inputs = torch.where((draw < share)[:, None, None, None], pasted, batch.inputs)
         return replace(batch, inputs=inputs)
 
