@@ -43,8 +43,6 @@ class RateSearch:
     ----------
     learns_batch_norm : bool
         Whether batch norm learns its statistics in these steps.
-    cautious : bool
-        Whether much can be forgotten that these steps do not show; then the smallest rate that is nearly as good is taken.
 
     Attributes
     ----------
@@ -53,7 +51,6 @@ class RateSearch:
     """
 
     learns_batch_norm: bool
-    cautious: bool = False
     losses: dict[float, float] = field(default_factory=dict)
 
     def following(self) -> float | None:
@@ -83,8 +80,6 @@ class RateSearch:
         if math.isinf(least):
             return min(self.losses)
         near = [rate for rate, loss in self.losses.items() if loss <= least * (1 + TOLERANCE)]
-        if self.cautious:
-            return min(near)
         return max(near) if self.learns_batch_norm else min(near, key=lambda rate: (self.losses[rate], rate))
 
     def describe(self) -> str:

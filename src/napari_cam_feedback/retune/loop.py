@@ -151,7 +151,7 @@ class _Run:
         self.learnt, self.held_out = painted.hold_out(config.seed)
         train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
         unseen = len(unseen_classes(dataset, classifier.num_classes))
-        self.few_classes = few = unseen >= classifier.num_classes / 2
+        few = unseen >= classifier.num_classes / 2
         self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
         for method in self.methods:
             method.check(classifier)
@@ -285,7 +285,7 @@ class _Run:
         if self.config.iterations is not None and self.config.iterations < MIN_SEARCHED:
             self.pace.learning_rate, self.pace.chosen = first_rate(learns_batch_norm), "Not searched for in so few steps."
             return True
-        search = RateSearch(learns_batch_norm, cautious=self.few_classes)
+        search = RateSearch(learns_batch_norm)
         images = self.sampler.batch_size + self.sampler.painted_per_step
         count = steps_of_trial(images, self.given.preprocessing.size)
         start = self._position()
