@@ -210,7 +210,7 @@ class Checker:
     def start(self, classifier: Classifier) -> Check:
         """Measure the classifier as it was given; it is what the others are compared with from now on."""
         check = replace(self(classifier, 0), marks=marks_matter(classifier, self.painted, self.seed))
-        check = self._neutral(classifier, check)
+        check = self.neutral(classifier, check)
         self._weigh(check)
         return replace(check, plain_weight=self._plain_weight)
 
@@ -218,7 +218,7 @@ class Checker:
         """Compare with the classifier as it was given, which was measured before."""
         self._predict(classifier, 0)
         if before.neutral is not None:
-            self._neutral(classifier, before)
+            self.neutral(classifier, before)
         self._weigh(before)
 
     def _weigh(self, before: Check) -> None:
@@ -288,8 +288,11 @@ class Checker:
             self._own |= dict(zip(picked.tolist(), torch.stack(left).argmin(0).tolist(), strict=True))
         return torch.tensor([self._own[int(index)] for index in picked])
 
-    def _neutral(self, classifier: Classifier, check: Check) -> Check:
-        """Return a check with the accuracy on the validation images with the painted places refilled."""
+    def neutral(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check with the accuracy on the validation images with the painted places refilled.
+
+        By it a verdict tells what was forgotten from what only the shortcut gave.
+        """
         if self.painted.surroundings or not (self.painted.places.any() or len(self.painted.separate_places)):
             return check
         generator = torch.Generator().manual_seed(self.seed)
@@ -321,7 +324,7 @@ class Checker:
         if check.held_out.random_flip_rate is not None:
             return check
         reasons = self._reasons(classifier, full=True)
-        return self._neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
+        return self.neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
 
     def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
         return right_reasons(
