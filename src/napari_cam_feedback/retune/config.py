@@ -148,7 +148,7 @@ class RetuneConfig(BaseModel):
     )
     distillation: bool | None = Field(
         None,
-        title="Keep the given answers",
+        title="Keep given answers",
         description="Where the given model is right, its logits are the target, not the label; auto: for large networks "
         "and where training images lack some classes, in the method auto.",
     )

@@ -27,7 +27,7 @@ from napari_cam_feedback.retune.config import RetuneConfig
 from napari_cam_feedback.retune.front import Front, State, between, choose, copy_of
 from napari_cam_feedback.retune.guard import Guard
 from napari_cam_feedback.retune.head import HeadRefit
-from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, RateSearch, steps_of_trial
+from napari_cam_feedback.retune.learning_rate import FIRST_LEARNING, MIN_STEPS, RateSearch, steps_of_trial
 from napari_cam_feedback.retune.methods import Batch, Context, make_methods
 from napari_cam_feedback.retune.pace import Pace
 from napari_cam_feedback.retune.painted import inpaint, read_painted
@@ -280,7 +280,13 @@ class _Run:
         """
         search = RateSearch(learns_batch_norm=bool(self.trainer.learning_batch_norm))
         images = self.sampler.batch_size + self.sampler.painted_per_step
-        count = steps_of_trial(images, self.given.preprocessing.size)
+        # The kept trial's steps count, the first of them included, and after them at least one is taken and looked at.
+        count = min(steps_of_trial(images, self.given.preprocessing.size), self.schedule.iterations - 2)
+        if count < MIN_STEPS:
+            rate = search.following()
+            assert rate is not None
+            self.pace.learning_rate, self.pace.chosen = rate, "The usual one; so few steps leave none to try several."
+            return True
         start = self._position()
         kept: tuple[Position, list[dict[str, Any]], float] | None = None
         rows: list[dict[str, Any]]

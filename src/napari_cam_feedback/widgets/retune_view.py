@@ -50,7 +50,7 @@ class RetuneView(RunView):
         narrow(self.checkpoint_box)
         self.checkpoint_box.setToolTip(
             "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
-            "accuracy where the shortcut conflicts (a painted patch of another class); share of predictions that this changes"
+            "accuracy where the shortcut conflicts (a painted patch of another class); share of predictions that it changes"
         )
         row.addRow("Take", self.checkpoint_box)
         result.addWidget(self.checkpoint_row)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 JOB, COMPARE_JOB = "retune", "compare"
-_ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
+ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
     "another refill or method."
@@ -172,7 +172,7 @@ class RetuneWidget(RetuneView):
         self._count_painted()
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self.status.setStyleSheet(_ERROR_STYLE if error else "")
+        self.status.setStyleSheet(ERROR_STYLE if error else "")
         self.status.setText(text)
         self.status.setVisible(bool(text))
 
