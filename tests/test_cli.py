@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
+from napari_cam_feedback.retune.learning_rate import RATES
+from napari_cam_feedback.retune.verdict import VerdictName
 
 
 @pytest.fixture(scope="module")
@@ -192,27 +195,25 @@ def test_after_a_retune_a_sample_is_compared_unless_all_is_asked_for(data, model
 def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, model, tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]
-    settings = ["--set", "iterations=6", "--set", "check_every=3", "--set", "batch_size=8"]
+    settings = ["--set", "iterations=6", "--set", "check_every=6", "--set", "batch_size=8"]
     assert main([*base, *settings, "--method", "actdiff", "--seed", "5", "--out", str(first)]) == 0
     assert {p.name for p in first.iterdir()} >= {"model.safetensors", "config.json", "history.csv", "result.json"}
-    assert len(list(csv.DictReader((first / "history.csv").open()))) == 7
-    assert json.loads((first / "config.json").read_text())["method"] == "actdiff"
+    rows = list(csv.DictReader((first / "history.csv").open()))
+    # The models between the given and the best ones stand behind the steps.
+    assert [row["iteration"] for row in rows if not row.get("share")] == [str(n) for n in range(7)]
+    written = json.loads((first / "config.json").read_text())
+    assert written["method"] == "actdiff"
+    assert (written["learning_rate"], written["resolved"]["learning_rate"] in RATES) == (None, True)
     assert main([*base, "--config", str(first / "config.json"), "--out", str(second)]) == 0
-    assert (
-        load_classifier(first / "model.safetensors").fingerprint()
-        == load_classifier(second / "model.safetensors").fingerprint()
-    )
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     # The run has its masks with it, so that its settings alone repeat it, whatever becomes of the person's.
     third = tmp_path / "c"
     alone = ["retune", str(model), str(data), "--device", "cpu", "--config", str(first / "config.json"), "--out", str(third)]
     assert main(alone) == 0
-    assert (
-        load_classifier(first / "model.safetensors").fingerprint()
-        == load_classifier(third / "model.safetensors").fingerprint()
-    )
+    assert (first / "model.safetensors").read_bytes() == (third / "model.safetensors").read_bytes()
     result = json.loads((first / "result.json").read_text())
     assert set(MaskStore(first / "masks")) == {*result["painted"], *result["held_out"]}
-    assert result["verdict"]["name"] in {"fixed", "improved", "no effect", "looks fixed but is not", "harmed"}
+    assert result["verdict"]["name"] in get_args(VerdictName)
     assert result["comparison"]["rows"]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 from napari_cam_feedback import retune as retune_package
 from napari_cam_feedback.errors import ConsentNeeded
 from napari_cam_feedback.project import Project
-from napari_cam_feedback.retune import RetuneConfig, RetuneStep, judge
+from napari_cam_feedback.retune import RetuneConfig, RetuneStep, Verdict, judge
 from napari_cam_feedback.retune import front as retune_front
 from napari_cam_feedback.widgets import session_widget
 from napari_cam_feedback.widgets.comparison import LAYER_NAMES
@@ -27,9 +28,9 @@ from napari_cam_feedback.widgets.consents import Question
 from napari_cam_feedback.widgets.layers import MASK, find_layer
 from napari_cam_feedback.widgets.phase import Phase
 from napari_cam_feedback.widgets.plots import StepPlot
-from napari_cam_feedback.widgets.retune_run import time_left
+from napari_cam_feedback.widgets.retune_run import next_step, time_left
 from napari_cam_feedback.widgets.retune_settings import COMMON_SETTINGS
-from napari_cam_feedback.widgets.retune_widget import JOB, RetuneWidget
+from napari_cam_feedback.widgets.retune_widget import ERROR_STYLE, JOB, RetuneWidget
 from napari_cam_feedback.widgets.session_widget import SessionWidget
 from napari_cam_feedback.widgets.state import prepare, session_of
 from napari_cam_feedback.widgets.workers import Stopped
@@ -56,10 +57,10 @@ def paint_all(session, count=5):
 
 @pytest.fixture
 def docked(session, qtbot):
-    """The widget of a viewer without a window, with a short run set."""
+    """The widget of a viewer without a window, with a short run set; its learning rate is not searched for."""
     widget = RetuneWidget(session.viewer)
     qtbot.addWidget(widget)
-    widget.choice.form.set_values({"iterations": 4, "check_every": 2})
+    widget.choice.form.set_values({"iterations": 4, "check_every": 2, "learning_rate": 1e-3})
     return session, widget
 
 
@@ -146,7 +147,7 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
     wait(lambda: session.inspection is not None)
     widget = RetuneWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Retune", area="right")
-    widget.choice.form.set_values({"iterations": 4, "check_every": 2})
+    widget.choice.form.set_values({"iterations": 4, "check_every": 2, "learning_rate": 1e-3})
     before = session.classifier
     keys = paint_all(session)
     viewer.layers.selection.active = session.layers.get(MASK)
@@ -235,16 +236,88 @@ def test_a_run_that_found_nothing_better_cannot_be_kept(docked, wait, monkeypatc
     assert "No step was better" in widget.hint.text()
 
 
-def test_a_loss_that_becomes_nan_is_told_of_in_a_sentence(docked, wait, monkeypatch):
+def test_a_loss_that_is_no_number_is_told_of_in_a_sentence(docked, wait, monkeypatch):
     from napari_cam_feedback.retune.methods import ActDiff
 
     monkeypatch.setattr(ActDiff, "penalty", lambda self, batch, outputs: outputs.activations.sum() * float("nan"))
     session, widget = docked
-    result = run_to_result(session, widget, wait, iterations=20)
-    assert result.status == "rolled back"
-    assert "NaN" in widget.status.text()
-    assert "learning rate" in widget.status.text()
+    result = run_to_result(session, widget, wait, iterations=20, learning_rate=1e-3)
+    assert (result.status, result.verdict.name) == ("rolled back", "failed")
+    assert widget.status.text() == (
+        "The loss is not a number any more, again and again, so the run was given up after 3 iterations; the model is as it "
+        "was. Lower the learning rate or the strength."
+    )
+    assert widget.status.styleSheet() == ERROR_STYLE
     assert not widget.keep_button.isEnabled()
+    assert "the verdict says what to try next" in widget.hint.text()
+    assert "Failed" in widget.verdict_label.text()
+    # All three times are still there to be read, in their order.
+    assert [line.split(":")[0] for line in widget.log.lines[-3:]] == ["1", "2", "3"]
+    assert widget.log.lines[-1] == "3: The loss is not a number any more; went back to the best so far and ended."
+    assert not widget.log.opened
+    widget.discard_button.click()
+    wait(lambda: widget.run is None)
+    assert widget.log.lines == []
+
+
+def says(*steps):
+    """A run of these steps that fails after them."""
+
+    def run(classifier, dataset, masks, config, *, stop, **_):
+        yield from steps
+        while not stop():
+            time.sleep(0.005)
+        raise Stopped
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("message", "trouble"),
+    [
+        ("Learning rate 0.001, by the loss after a few steps at each of several (0.001: 0.40).", False),
+        ("The model became worse than it was; went back to the best so far, with a learning rate of 0.0003.", True),
+    ],
+)
+def test_a_message_is_red_only_where_weights_were_thrown_away(docked, wait, monkeypatch, message, trouble):
+    fake_retune(monkeypatch, says(RetuneStep(0, 4, {}, (), message="First."), RetuneStep(1, 4, {}, (), message=message)))
+    session, widget = docked
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.status.text() == message)
+    assert bool(widget.status.styleSheet()) is trouble
+    assert widget.log.lines == ["0: First.", f"1: {message}"]
+    assert widget.log.button.text() == "The run's log (2)"
+    assert widget.log.text.isReadOnly()
+
+
+def test_while_learning_rates_are_tried_the_label_says_which(docked, wait, monkeypatch):
+    fake_retune(monkeypatch, says(RetuneStep(0, 300, {}, ()), RetuneStep(0, 300, {}, (), trying=3e-4)))
+    session, widget = docked
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.progress_label.text() == "Trying a learning rate of 0.0003…")
+    assert not widget.plot.loss_names
+
+
+@pytest.mark.parametrize(
+    ("iterations", "label", "axis"),
+    [(None, "Iteration 40 of at most 300, at most ", 40), (300, "Iteration 40 of 300, ", 300)],
+)
+def test_a_run_that_ends_by_itself_says_at_most_and_its_axis_grows(docked, wait, monkeypatch, iterations, label, axis):
+    steps = [RetuneStep(n, 300, {"total": 1.0} if n else {}, ()) for n in range(41)]
+    fake_retune(monkeypatch, says(*steps))
+    session, widget = docked
+    widget.choice.form.set_values({"iterations": iterations})
+    paint_all(session)
+    widget.start_button.click()
+    wait(lambda: widget.progress_label.text().startswith(label))
+    assert widget.plot.losses.last_x == axis
+    assert widget.progress.maximum() == 300
+    widget.stop_button.click()
+    wait(lambda: widget.run is None)
+    # Nothing comes after these.
+    assert widget.plot.losses.last_x == 40
 
 
 @pytest.mark.parametrize(
@@ -581,7 +654,15 @@ def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_nar
     form.resize(316, 600)
     form.show()
     begun = {}
-    for name in ("iterations", "batch_size", "painted_per_step", "check_every", "strength"):
+    for name in (
+        "iterations",
+        "learning_rate",
+        "batch_size",
+        "painted_per_step",
+        "check_every",
+        "patience",
+        "strength",
+    ):
         editor = form.editor(name)
         box, spin = editor.findChild(QCheckBox), editor.findChild(QAbstractSpinBox)
         box.setChecked(False)
@@ -591,7 +672,9 @@ def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_nar
         assert spin.geometry().right() < editor.width()
         assert editor.geometry().right() < form.width()
         assert spin.width() >= 80
-    assert begun == {"iterations": 300, "batch_size": 32, "painted_per_step": 8, "check_every": 25, "strength": 1}
+    assert begun.pop("learning_rate") == pytest.approx(1e-4)
+    assert begun.pop("patience") == 4
+    assert begun == {"iterations": 100, "batch_size": 32, "painted_per_step": 8, "check_every": 15, "strength": 1}
 
 
 def test_the_form_gives_back_what_is_put_in(qtbot):
@@ -604,7 +687,20 @@ def test_the_form_gives_back_what_is_put_in(qtbot):
     assert config.method == "pasa"
     form.set_values({"strength": None})
     assert form.config().strength is None
-    assert "0.00025" in form.editor("learning_rate").text()
+    assert "0.00025" in form.editor("learning_rate").findChild(QAbstractSpinBox).text()
+
+
+def test_what_is_yes_no_or_auto_has_three_states(qtbot):
+    form = ConfigForm(RetuneConfig, skip=("method",))
+    qtbot.addWidget(form)
+    automatic, on = form.editor("distillation").findChildren(QCheckBox)
+    assert (automatic.text(), automatic.isChecked(), on.isHidden()) == ("auto", True, True)
+    assert form.config().distillation is None
+    automatic.setChecked(False)
+    assert (on.text(), on.isHidden()) == ("yes", False)
+    assert form.config().distillation is False
+    on.setChecked(True)
+    assert form.config().distillation is True
 
 
 def test_the_form_edits_names_and_a_file(qtbot):
@@ -864,7 +960,7 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     check = best.checkpoints[1].check
     assert box.itemText(0).startswith("best (iteration 6: accuracy ")
     assert box.itemText(1) == (
-        f"iteration 2: accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+        f"iteration 2: accuracy {check.accuracy:.2f}, conflict {check.misled_accuracy:.2f}, "
         f"changed {check.misled_flip_rate:.2f}"
     )
     box.setCurrentIndex(1)
@@ -885,6 +981,83 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     (record,) = session.project.folder.glob("runs/*/result.json")
     assert json.loads(record.read_text())["selected_iteration"] == 2
     assert session.classifier.info["retune"]["iteration"] == 2
+
+
+@pytest.fixture
+def halfway(monkeypatch):
+    """Let every look be kept, the last be the best, and half of the way to it be better still."""
+    monkeypatch.setattr(retune_front, "_beats", lambda one, other: False)
+    score = property(lambda check: check.iteration + (0.5 if check.share == 0.5 else 0.0))
+    monkeypatch.setattr(retune_package.Check, "score", score)
+
+
+@pytest.mark.usefixtures("halfway")
+def test_how_much_of_the_old_is_kept_is_chosen_with_a_slider(docked, wait, qtbot):
+    session, widget = docked
+    best = run_to_result(session, widget, wait)
+    wait(lambda: widget.run.comparison is not None)
+    share, slider, box = widget.old_share, widget.old_share.slider, widget.checkpoint_box
+    assert (best.selected_iteration, best.selected_share) == (4, 0.5)
+    assert not share.isHidden()
+    # It starts at the stop that the run chose, and the stops are those that were measured.
+    assert [share.stops.itemAt(n).widget().text() for n in range(4)] == ["0 %", "25 %", "50 %", "75 %"]
+    assert (slider.value(), slider.maximum()) == (2, 3)
+    assert box.itemText(0).startswith("best (iteration 4, 50% of the old: accuracy ")
+    assert "the model is that of iteration 4, half of the way from the given weights." in widget.status.text()
+    half = next(check for check in best.path if check.share == 0.5)
+    assert share.numbers.text() == (
+        f"50 % of the old: accuracy {half.accuracy:.2f} as it is, {half.misled_accuracy:.2f} where the shortcut conflicts; "
+        f"{half.misled_flip_rate:.0%} of the predictions change there."
+    )
+
+    # By keyboard, one stop towards the new weights.
+    qtbot.keyClick(slider, Qt.Key.Key_Left)
+    assert not widget.keep_button.isEnabled()
+    assert share.numbers.text().startswith("25 % of the old:")
+    wait(lambda: widget.run.comparison is not None and widget.run.result is not best)
+    taken = widget.run.result
+    assert (taken.selected_iteration, taken.selected_share, taken.after.share) == (4, 0.75, 0.75)
+    given, tuned, mixed = (each.module.state_dict() for each in (best.given, best.classifier_at(4), taken.classifier))
+    name = next(name for name, value in tuned.items() if value.is_floating_point())
+    assert mixed[name].numpy() == pytest.approx((given[name] + 0.75 * (tuned[name] - given[name])).numpy(), abs=1e-6)
+    assert box.currentIndex() == 0
+    assert box.itemText(0).startswith("iteration 4, 25% of the old: ")
+
+    # Of another iteration no path was measured.
+    box.setCurrentIndex(1)
+    assert (slider.value(), slider.isEnabled()) == (0, False)
+    assert "iteration 4 was anything measured" in slider.toolTip()
+    wait(lambda: widget.run.result.selected_iteration == 2)
+    assert widget.run.result.selected_share == 1
+    box.setCurrentIndex(0)
+    wait(lambda: widget.run.result is best)
+    assert (slider.value(), slider.isEnabled()) == (2, True)
+    slider.setValue(3)
+    wait(lambda: widget.run.comparison is not None and widget.run.result.selected_share == 0.25)
+    widget.keep_button.click()
+    wait(lambda: widget.run is None)
+    assert session.classifier.info["retune"]["share"] == 0.25
+
+
+@pytest.mark.usefixtures("improving")
+def test_without_a_path_there_is_no_slider(docked, wait):
+    session, widget = docked
+    result = run_to_result(session, widget, wait, freeze_batch_norm=False)
+    assert result.path == ()
+    assert widget.old_share.isHidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "sentence"),
+    [
+        ("mixed", True, "Move the slider towards the old weights, or keep it, or discard it."),
+        ("mixed", False, "Keep it, or discard it."),
+        ("fixed", True, "Look at some images (Browse, or the keys . and ,) to see what changed, then keep or discard it."),
+    ],
+)
+def test_the_next_step_fits_the_verdict(name, path, sentence):
+    result = SimpleNamespace(verdict=Verdict(name, ""), selected_iteration=3, snapshot=None, path=(1,) if path else ())
+    assert next_step(Phase.DONE, result, opened=True, painted=True).startswith(sentence)
 
 
 @pytest.mark.usefixtures("improving")

@@ -43,6 +43,7 @@ def demo(
     """Run the whole loop on a sample: look, paint (known masks), retune, compare; then open napari."""
     from napari_cam_feedback.demo import run_demo
     from napari_cam_feedback.evaluate import evaluate
+    from napari_cam_feedback.retune import RetuneConfig
     from napari_cam_feedback.sample_models import model_remark
 
     folder = out_dir or unused(Path("demo-output") / sample)
@@ -64,9 +65,9 @@ def demo(
             device=device,
             on_epoch=training_progress(bar),
             on_ready=look,
-            on_step=retune_progress(bar),
+            on_step=retune_progress(bar, RetuneConfig()),
         )
-    show_result(done.result)
+    show_result(done.result, folder / "run")
     show_comparison(done.comparison, rest="")
     out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
     write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})

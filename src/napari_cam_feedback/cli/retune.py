@@ -120,7 +120,7 @@ def retune(
             fabric=fabric,
             trust=options.trust,
         )
-        result = run_to_end(steps, retune_progress(bar))
+        result = run_to_end(steps, retune_progress(bar, chosen))
     take_from_first(result.classifier.module, fabric)
     with progress("comparing before and after") as bar, stop_on_interrupt() as stop:
         comparison = compare(
@@ -144,7 +144,7 @@ def retune(
     # The comparison reads images of every split, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
-    show_result(result)
+    show_result(result, out_dir)
     show_comparison(comparison)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
@@ -216,14 +216,14 @@ def _masks_beside(config: Path | None) -> Path | None:
 
 def _retune_config(file: Path | None, settings: list[str], method: str | None, seed: int | None) -> Any:
     from napari_cam_feedback.files import read_json
-    from napari_cam_feedback.retune import make_config
+    from napari_cam_feedback.retune import make_config, settings_of
 
     values: dict[str, Any] = {}
     if file is not None:
         content = read_json(file)
         if not isinstance(content, dict):
             raise ConfigError(f"{file} must hold a JSON object of settings, as a run's config.json does.")
-        values.update(content)
+        values.update(settings_of(content))
     values |= read_settings(settings, "iterations=100")
     values |= {key: value for key, value in (("method", method), ("seed", seed)) if value is not None}
     return make_config(values)

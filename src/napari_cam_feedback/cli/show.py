@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
     from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation, Interval
     from napari_cam_feedback.models import TrainStep
-    from napari_cam_feedback.retune import RetuneResult, RetuneStep
+    from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
 MOST_SKIPPED = 5
@@ -81,12 +81,16 @@ def training_progress(bar: Bar) -> Callable[[TrainStep], None]:
     return lambda step: bar(step.epoch, step.epochs, f"training the sample's model  loss {step.loss:.3f}")
 
 
-def retune_progress(bar: Bar) -> Callable[[RetuneStep], None]:
-    """Return what shows the steps of a retune on a bar."""
+def retune_progress(bar: Bar, config: RetuneConfig) -> Callable[[RetuneStep], None]:
+    """Return what shows the steps of a retune with these settings on a bar."""
+    doing = "retuning, until the looks no longer get better" if config.ends_by_itself else "retuning"
 
     def show(step: RetuneStep) -> None:
+        if step.trying is not None:
+            bar(0, None, f"trying a learning rate of {step.trying:g}")
+            return
         terms = "  ".join(f"{name} {value:.3f}" for name, value in step.losses.items() if name != "total")
-        bar(step.iteration, step.iterations, f"retuning  {terms}")
+        bar(step.iteration, step.iterations, f"{doing}  {terms}")
         remark(step.message)
 
     return show
@@ -185,19 +189,47 @@ def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
     show_table(title, columns, shown, numbers=len(columns) - 2)
 
 
-def show_result(result: RetuneResult) -> None:
-    """Print the verdict on a retune, which iteration's model it returned, and the measures behind the verdict."""
-    from napari_cam_feedback.retune import check_rows
+def show_result(result: RetuneResult, folder: Path) -> None:
+    """Print the verdict on a retune, which model it returned, the measures behind the verdict, and which others there are.
 
-    colour = {"fixed": "green", "improved": "green", "harmed": "red"}.get(result.verdict.name, "yellow")
+    Parameters
+    ----------
+    result : RetuneResult
+        The run.
+    folder : Path
+        Where `save_run` wrote it.
+    """
+    from napari_cam_feedback.retune import check_rows, checkpoint_name
+
+    good, bad = dict.fromkeys(("fixed", "improved"), "green"), dict.fromkeys(("harmed", "failed"), "red")
+    colour = {**good, **bad}.get(result.verdict.name, "yellow")
     out.print(f"[bold {colour}]{result.verdict.name.capitalize()}.[/] {escape(result.verdict.reason)}", highlight=False)
     if result.selected_iteration == 0:
         out.print(f"No step was better, so the model returned is the one given ({result.status}).", highlight=False)
     else:
-        out.print(f"The model returned is that of iteration {result.selected_iteration} ({result.status}).", highlight=False)
+        returned = checkpoint_name(result.selected_iteration, result.selected_share)
+        out.print(f"The model returned is that of {returned} ({result.status}).", highlight=False)
     learnt = set(result.held_out_keys) & set(result.painted_keys)
     own = "the painted images learnt from" if learnt else "painted images kept out of the training"
     show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))
+    _show_path(result, folder)
+
+
+def _show_path(result: RetuneResult, folder: Path) -> None:
+    """Print how the models between the given weights and the best ones stand, and where they are; nothing without any."""
+    from napari_cam_feedback.evaluate import show
+    from napari_cam_feedback.project.runs import CHECKPOINTS, checkpoint_file
+
+    rows = []
+    for check in result.path_checks:
+        returned = check.share == result.selected_share
+        file = "returned" if returned else f"{CHECKPOINTS}/{checkpoint_file(check.iteration, check.share)}"
+        numbers = check.accuracy, check.misled_accuracy, check.misled_flip_rate
+        rows.append([f"{1 - check.share:.0%}".replace("%", " %"), file, *map(show, numbers)])
+    if rows:
+        columns = ["old kept", "model", "accuracy", "where the shortcut conflicts", "changed predictions"]
+        show_table("How much of the old is kept (validation images)", columns, rows)
+        out.print(f"The other models are in {folder / CHECKPOINTS}.", markup=False, highlight=False)
 
 
 def show_skipped(skipped: Mapping[str, str]) -> None:

@@ -57,6 +57,9 @@ def report_facts(
         seeds = _seeds(classifier)
         if seeds:
             facts[f"Model {name}"] += f"; {seeds}"
+        retuned = retune_sentence(classifier)
+        if retuned:
+            facts[f"Retune of {name}"] = retuned
     if masks is None:
         facts["Masks"] = "those that the data bring along" if dataset.has_known_masks else "none"
     else:
@@ -79,6 +82,46 @@ def package_versions() -> str:
         except PackageNotFoundError:  # vendored, or in a bundle without metadata
             continue
     return ", ".join([*found, platform.platform()])
+
+
+def retune_sentence(classifier: Classifier) -> str | None:
+    """Say with which settings a classifier was retuned, those included that were left open; None where it does not tell."""
+    about = classifier.info.get("retune")
+    found = about.get("resolved") if isinstance(about, dict) else None
+    if not isinstance(about, dict) or not isinstance(found, dict):
+        return None
+    parts = [f"method {found.get('method')}", f"learning rate {_number(found.get('learning_rate'))}"]
+    chosen = found.get("learning_rate_chosen")
+    if isinstance(chosen, str):
+        parts[-1] += f" ({chosen[:1].lower()}{chosen[1:].rstrip('.')})"
+    steps = f"{found.get('iterations')} steps of at most {found.get('iterations_at_most')}"
+    parts.append(f"{steps}, a look at {found.get('validation_images')} validation images every {found.get('check_every')}")
+    parts.append(f"weights of iteration {about.get('iteration')}")
+    share = about.get("share", 1)
+    if isinstance(share, (int, float)) and share != 1:
+        parts[-1] += f", {share:.0%} of the way from the given ones"
+    parts += [
+        f"{found.get('batch_size')} training and {found.get('painted_per_step')} painted images a step",
+        f"strength {_strength(found.get('strength'))}",
+        f"target layer {found.get('target_layer')}",
+        f"refill {found.get('refill')}",
+        "teacher: the given model" if found.get("distillation") else "no teacher",
+        "batch norm frozen" if found.get("freeze_batch_norm") else "batch norm learns where there is any",
+        f"seed {found.get('seed')}",
+        f"{found.get('device')}, threads: {found.get('threads')}",
+        str(found.get("versions")),
+    ]
+    return "; ".join(parts)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _strength(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_number(each)}" for name, each in value.items()) or "none"
+    return _number(value)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path | str:

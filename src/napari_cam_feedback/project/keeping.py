@@ -13,7 +13,7 @@ from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.files import read_json, write_json
 from napari_cam_feedback.models import load_classifier, save_classifier
 from napari_cam_feedback.project.versions import ProjectFolder, Version
-from napari_cam_feedback.retune import RetuneConfig, make_config
+from napari_cam_feedback.retune import RetuneConfig, make_config, settings_of
 
 WEIGHTS = "model.safetensors"
 
@@ -105,4 +105,4 @@ def _read(run: Path) -> tuple[_Result, RetuneConfig]:
     values = read_json(run / "config.json")
     if not isinstance(values, dict):
         raise StorageError(f"{run / 'config.json'} is broken; restore it, or retune again.")
-    return content, make_config(values)
+    return content, make_config(settings_of(values))

@@ -20,9 +20,12 @@ from napari_cam_feedback.files import write_json, write_text
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.project.versions import now
 from napari_cam_feedback.retune import RetuneResult
+from napari_cam_feedback.retune.config import RESOLVED
 
 #: Folder of a run's masks.
 MASKS = "masks"
+#: Folder of a run's other models.
+CHECKPOINTS = "checkpoints"
 
 
 def save_run(
@@ -49,7 +52,8 @@ def save_run(
     extra : dict, optional
         Further plain values for ``result.json``.
     weights : bool
-        Whether to write the classifier too, and the other checkpoints of the front.
+        Whether to write the classifier too, the other checkpoints of the front, and the models between the given weights
+        and the best ones.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def save_run(
         Something cannot be written.
     """
     folder = Path(folder)
-    write_json(folder / "config.json", result.config.model_dump(mode="json"))
+    write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
     write_text(folder / "history.csv", _table(result.history))
     write_text(folder / "painted.csv", _table(result.painted_history))
     copy_masks(masks, folder / MASKS, (*result.painted_keys, *result.held_out_keys))
@@ -71,11 +75,16 @@ def save_run(
     write_json(folder / "result.json", content)
     if weights:
         save_classifier(result.classifier, folder / "model.safetensors")
-        for checkpoint in result.checkpoints:
-            iteration = checkpoint.check.iteration
-            # The start is the model that the person has, and the one returned is there already.
-            if iteration not in (0, result.selected_iteration):
-                save_classifier(result.classifier_at(iteration), folder / "checkpoints" / f"{iteration:05d}.safetensors")
+        for check in (*(checkpoint.check for checkpoint in result.checkpoints), *result.path):
+            which = check.iteration, check.share
+            # The start is the model that the user has, and the one returned is there already.
+            if check.iteration != 0 and which != (result.selected_iteration, result.selected_share):
+                save_classifier(result.classifier_at(*which), folder / CHECKPOINTS / checkpoint_file(*which))
+
+
+def checkpoint_file(iteration: int, share: float = 1.0) -> str:
+    """Return the name of a checkpoint's file; the percent after the dash say how far it is from the given weights."""
+    return f"{iteration:05d}.safetensors" if share == 1 else f"{iteration:05d}-{100 * share:.0f}.safetensors"
 
 
 def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
 """Fine-tuning with feedback, so that a classifier stops using what the expert painted."""
 
 from napari_cam_feedback.retune.checks import Check, check_rows
-from napari_cam_feedback.retune.choosing import take_checkpoint
-from napari_cam_feedback.retune.config import RetuneConfig, make_config
+from napari_cam_feedback.retune.choosing import checkpoint_name, take_checkpoint
+from napari_cam_feedback.retune.config import RetuneConfig, make_config, settings_of
 from napari_cam_feedback.retune.loop import retune
 from napari_cam_feedback.retune.methods import METHODS, describe_method, method_names
 from napari_cam_feedback.retune.results import RetuneResult, RetuneStep
@@ -19,6 +19,7 @@ __all__ = [
     "Snapshot",
     "Verdict",
     "check_rows",
+    "checkpoint_name",
     "describe_method",
     "judge",
     "load_snapshot",
@@ -27,5 +28,6 @@ __all__ = [
     "retune",
     "run_to_end",
     "save_snapshot",
+    "settings_of",
     "take_checkpoint",
 ]

@@ -215,7 +215,7 @@ class Checker:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.misled_flip_rate)
         check = replace(check, marks=marks)
-        check = self._neutral(classifier, check)
+        check = self.neutral(classifier, check)
         self._weigh(check)
         return replace(check, plain_weight=self._plain_weight)
 
@@ -223,7 +223,7 @@ class Checker:
         """Compare with the classifier as it was given, which was measured before."""
         self._predict(classifier, 0)
         if before.neutral is not None:
-            self._neutral(classifier, before)
+            self.neutral(classifier, before)
         self._weigh(before)
 
     def _weigh(self, before: Check) -> None:
@@ -293,8 +293,11 @@ class Checker:
             self._own |= dict(zip(picked.tolist(), torch.stack(left).argmin(0).tolist(), strict=True))
         return torch.tensor([self._own[int(index)] for index in picked])
 
-    def _neutral(self, classifier: Classifier, check: Check) -> Check:
-        """Return a check with the accuracy on the validation images with the painted places refilled."""
+    def neutral(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check with the accuracy on the validation images with the painted places refilled.
+
+        By it a verdict tells what was forgotten from what only the shortcut gave.
+        """
         painted = self.painted
         clearable = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
         if painted.surroundings or not clearable:
@@ -328,7 +331,7 @@ class Checker:
         if check.held_out.random_flip_rate is not None:
             return check
         reasons = self._reasons(classifier, full=True)
-        return self._neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
+        return self.neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
 
     def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
         return right_reasons(

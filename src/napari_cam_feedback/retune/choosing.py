@@ -13,6 +13,14 @@ from napari_cam_feedback.retune.results import RetuneResult
 from napari_cam_feedback.retune.verdict import judge
 
 
+def checkpoint_name(iteration: int, share: float = 1.0) -> str:
+    """Return a model of a run in words: its iteration, and how far its weights are on the way from the given ones."""
+    parts = {0.75: "three quarters", 0.5: "half", 0.25: "a quarter"}
+    if share == 1:
+        return f"iteration {iteration}"
+    return f"iteration {iteration}, {parts.get(share, f'{share:.0%}')} of the way from the given weights"
+
+
 def take_checkpoint(
     result: RetuneResult,
     iteration: int,

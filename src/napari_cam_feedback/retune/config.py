@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -148,7 +149,7 @@ class RetuneConfig(BaseModel):
     )
     distillation: bool | None = Field(
         None,
-        title="Keep the given answers",
+        title="Keep given answers",
         description="Where the given model is right, its logits are the target, not the label; auto: for large networks "
         "and where training images lack some classes, in the method auto.",
     )
@@ -169,6 +170,12 @@ class RetuneConfig(BaseModel):
         json_schema_extra={"begin": 4},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether a run may end before its number of iterations, which then is only the most there can be."""
+        # The method head makes one solution after another, and knows how many.
+        return self.method != "head" and (self.iterations is None or self.patience is not None)
 
     def unused_remark(self) -> str | None:
         """Say in a sentence which settings, other than by default, the method makes no use of; None where there is none.
@@ -196,6 +203,15 @@ class RetuneConfig(BaseModel):
             return None
         *others, last = unused
         return f"The method {self.method} does not use {', '.join(others)}{' and ' if others else ''}{last}."
+
+
+#: Key of a run's ``config.json`` under which stands what the run made of the settings left open; it is no setting.
+RESOLVED = "resolved"
+
+
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings alone of what a run's ``config.json`` holds."""
+    return {name: value for name, value in content.items() if name != RESOLVED}
 
 
 def make_config(values: dict[str, object]) -> RetuneConfig:

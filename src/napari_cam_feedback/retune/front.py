@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_cam_feedback.retune.checks import Check
 from napari_cam_feedback.torch_loader import torch
@@ -80,6 +80,12 @@ class Front:
         """Return the weights that a check was of: a kept one's, or some between those and the given ones."""
         state = next(each.state for each in self.checkpoints if each.check.iteration == check.iteration)
         return state if check.share == 1 else between(given, state, check.share)
+
+    def measure_again(self, check: Check) -> None:
+        """Take a check with further measures for the one of the same iteration."""
+        self.checkpoints = [
+            replace(each, check=check) if each.check.iteration == check.iteration else each for each in self.checkpoints
+        ]
 
     def add(self, check: Check, module: torch.nn.Module) -> bool:
         """Keep the module's present state if no kept one beats it; drop those that it beats; tell whether it was kept."""

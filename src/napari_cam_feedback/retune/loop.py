@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -342,15 +342,21 @@ class _Run:
         if status == "stopped" or best.check.iteration == 0 or self.trainer.learning_batch_norm:
             # Statistics of batch norm that were learnt fit their own weights only.
             return
-        for share in SHARES:
+        self.trainer.rest()
+        for share in (1.0, *SHARES):
             try:
                 with self._interruptible():
                     if self._stopped():
                         return
                     self.tuned.module.load_state_dict(between(self._given_state, best.state, share))
-                    check = replace(self._check(best.check.iteration), share=share)
+                    check = best.check if share == 1 else replace(self._check(best.check.iteration), share=share)
+                    # Each may be taken in the end, and its verdict must tell then what was forgotten.
+                    check = self._agreed(partial(self.checker.neutral, self.tuned, check))
             except Interrupted:
                 return
+            if share == 1:
+                self.front.measure_again(check)
+                continue
             self.path.append(check)
             self.history.append({"iteration": check.iteration, "share": share, **_flat(check)})
             yield RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, check)
@@ -438,11 +444,12 @@ class _Run:
         self.front.add(self.before, self.tuned.module)
         self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
         probabilities = self._painted_probabilities(0)
-        self.history.append({"iteration": 0, **_flat(self.before)})
-        self._keep_snapshot()
         idle = next((method.without_odds for method in self.methods if method.without_odds), None)
         messages = [idle if self.sampler.odds is None else None, hardly_used(self.before), *self._remarks()]
         message = " ".join(filter(None, messages)) or None
+        said = {} if message is None else {"message": message}
+        self.history.append({"iteration": 0, **_flat(self.before), **said})
+        self._keep_snapshot()
         return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
 
     def _remarks(self) -> list[str | None]:
@@ -566,6 +573,7 @@ class _Run:
                 "share": after.share,
                 "painted": len(self.learnt) + (len(self.held_out) if self.held_out is not self.learnt else 0),
                 "verdict": verdict.name,
+                "resolved": self._resolved(),
             },
         }
         return RetuneResult(

@@ -14,6 +14,8 @@ from napari_cam_feedback.retune.results import Status
 MIN_GAIN = 0.005
 #: Times that a run goes back with a smaller learning rate before it is given up, and times that it tries a larger one.
 MAX_ROLLBACKS, MAX_CLIMBS = 3, 1
+#: What a message says after which weights were thrown away.
+WENT_BACK = "went back to the best so far"
 #: From one learning rate to the next.
 FACTOR = 3.0
 #: Accuracy that is still lost where the shortcut conflicts with the class from which on a larger learning rate is tried.
@@ -122,9 +124,9 @@ class Pace:
         self.guard.reset()
         if self.rollbacks == MAX_ROLLBACKS:
             self.ended = "rolled back"
-            message = f"{trouble}; went back to the best so far and ended."
+            message = f"{trouble}; {WENT_BACK} and ended."
         else:
-            message = f"{trouble}; went back to the best so far, with a learning rate of {self.learning_rate:g}."
+            message = f"{trouble}; {WENT_BACK}, with a learning rate of {self.learning_rate:g}."
         self.troubles.append(trouble)
         return Decision(True, message)
 
@@ -140,6 +142,11 @@ class Pace:
     def from_plain(cls, values: dict[str, Any]) -> Pace:
         """Return the pace that `to_plain` wrote."""
         return cls(**{**values, "guard": Guard.from_plain(values["guard"])})
+
+
+def tells_of_trouble(message: str) -> bool:
+    """Tell whether a message of a run is one after which weights were thrown away."""
+    return WENT_BACK in message
 
 
 def _worse(check: Check, before: Check) -> bool:

@@ -113,6 +113,14 @@ class RetuneResult:
     path: tuple[Check, ...] = field(default=(), repr=False)
     snapshot: Snapshot | None = field(default=None, repr=False)
 
+    @property
+    def path_checks(self) -> tuple[Check, ...]:
+        """The path with the checkpoint itself in front, by how much of the old is kept; empty where there is no path."""
+        if not self.path:
+            return ()
+        own = next(each.check for each in self.checkpoints if each.check.iteration == self.path[0].iteration)
+        return own, *sorted(self.path, key=lambda check: -check.share)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values of everything but weights and history."""
         return {

@@ -198,6 +198,9 @@ def _optional_editor(inner: _Editor, field: FieldInfo) -> _Editor:
     if isinstance(inner.widget, (QSpinBox, QDoubleSpinBox)):
         # The lowest allowed value would be of no use.
         inner.put(extras(field).get("begin", 1))
+    if isinstance(inner.widget, QCheckBox):
+        # Two boxes side by side, of which only the first had a name.
+        inner.widget.setText("yes")
     inner.widget.hide()
     automatic.toggled.connect(lambda on: inner.widget.setVisible(not on))
     automatic.setChecked(True)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 #: Beyond this many points a line is thinned before it is drawn.
 MAX_POINTS = 300
+#: Iterations by which an axis grows whose end nobody knows.
+GROWTH = 20
 #: Above this ratio of the largest to the least value the axis is logarithmic.
 _LOG_RATIO = 50.0
 
@@ -237,15 +239,17 @@ class StepPlot(QWidget):
         self.setFixedHeight(165)
         self.draws = 0
         self._dirty = False
+        self._grows, self._last = False, 0
         napari_viewer.events.theme.connect(self._take_theme)
         self._take_theme(value=napari_viewer.theme)
         self.clear()
 
-    def clear(self, iterations: int = 1) -> None:
-        """Forget the last run; the axes reach to `iterations`."""
+    def clear(self, iterations: int | None = 1) -> None:
+        """Forget the last run; the axes reach to `iterations`, or grow with what comes where nobody knows how many."""
         for chart in (self.losses, self.painted):
             chart.lines.clear()
-        self.reach(iterations)
+        self._grows, self._last = iterations is None, 0
+        self.reach(GROWTH if iterations is None else iterations)
         self.redraw()
 
     def reach(self, iterations: int) -> None:
@@ -253,6 +257,11 @@ class StepPlot(QWidget):
         for chart in (self.losses, self.painted):
             chart.last_x = float(max(iterations, 1))
         self._dirty = True
+
+    def fit(self) -> None:
+        """Let the axes end at the last iteration that came, where any did."""
+        if self._last:
+            self.reach(self._last)
 
     def add(
         self,
@@ -274,6 +283,9 @@ class StepPlot(QWidget):
         probabilities : array (P,) or None
             Probability of the true class of each, where it was measured.
         """
+        self._last = max(self._last, iteration)
+        if self._grows and iteration > self.losses.last_x:
+            self.reach(math.ceil(iteration / GROWTH) * GROWTH)
         for name, value in losses.items():
             if name not in self.losses.lines:
                 colour = COLOURS[len(self.losses.lines) % len(COLOURS)]

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar
 from napari_cam_feedback.widgets.retune_run import replay, time_left
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.retune import RetuneStep, Snapshot
+    from napari_cam_feedback.retune import RetuneConfig, RetuneStep, Snapshot
     from napari_cam_feedback.widgets.plots import StepPlot
 
 #: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
@@ -36,40 +36,58 @@ class RetuneProgress(QObject):
     def __init__(self, bar: QProgressBar, label: QLabel, plot: StepPlot, parent: QObject) -> None:
         super().__init__(parent)
         self._bar, self._label, self._plot = bar, label, plot
-        self._started, self._first = 0.0, 0
+        self._began = self._started = 0.0
+        self._first = 0
+        self._at_most = self._searching = False
         self._latest: RetuneStep | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._show)
 
-    def begin(self, iterations: int, snapshot: Snapshot | None) -> None:
-        """Start anew, or from where a run was stopped; how many iterations there will be is 0 where nobody knows yet."""
-        self._plot.clear(iterations or 1)
+    def begin(self, config: RetuneConfig, snapshot: Snapshot | None) -> None:
+        """Start anew with some settings, or from where a run was stopped."""
+        iterations = config.iterations or 0
+        self._at_most = config.ends_by_itself
+        self._plot.clear(None if self._at_most else iterations or 1)
         if snapshot is not None:
             replay(self._plot, snapshot)
         self._label.setText("Reading the images…")
         self._bar.setRange(0, iterations)
         self._bar.setValue(0 if snapshot is None else snapshot.iteration)
-        self._started, self._first, self._latest = 0.0, 0, None
+        self._began = self._started = 0.0
+        self._first, self._latest, self._searching = 0, None, False
         self._timer.start()
 
     def take(self, step: RetuneStep) -> None:
         """Take one step."""
-        if not self._started:
-            self._started, self._first = time.monotonic(), step.iteration
-            self._plot.reach(step.iterations)
+        self._keep_time(step)
         if step.losses or step.painted_probabilities is not None:
             self._plot.add(step.iteration, step.losses, step.painted_keys, step.painted_probabilities)
         self._latest = step
+
+    def _keep_time(self, step: RetuneStep) -> None:
+        """Note since when and from which iteration on a step takes its usual time."""
+        now = time.monotonic()
+        if not self._began:
+            self._began = now
+            if not self._at_most:
+                self._plot.reach(step.iterations)
+        self._searching = self._searching or step.trying is not None
+        if self._searching or not self._started:
+            self._started, self._first = now, step.iteration
+        # The steps of the learning rate that is taken come all at once, the last with a message.
+        if step.trying is None and step.message:
+            self._searching = False
 
     def end(self) -> float:
         """Show the last that came, and no more; return the seconds since the first step, 0 where there was none."""
         self._timer.stop()
         self._latest = None
         self._label.setText("")
+        self._plot.fit()
         self._plot.redraw()
-        seconds = time.monotonic() - self._started if self._started else 0.0
-        self._started = 0.0
+        seconds = time.monotonic() - self._began if self._began else 0.0
+        self._began = self._started = 0.0
         return seconds
 
     def _show(self) -> None:
@@ -83,9 +101,18 @@ class RetuneProgress(QObject):
         self._bar.setMaximum(step.iterations)
         self._bar.setValue(step.iteration)
         self._bar.setUpdatesEnabled(True)
-        text = f"Iteration {step.iteration} of {step.iterations}"
+        self._label.setText(self._text(step))
+        self._plot.redraw()
+
+    def _text(self, step: RetuneStep) -> str:
+        """Return where the run stands."""
+        if step.trying is not None:
+            return f"Trying a learning rate of {step.trying:g}…"
+        if step.check is not None and step.check.share != 1:
+            return "Looking at weights between the old and the best ones…"
+        most = "at most " if self._at_most else ""
+        text = f"Iteration {step.iteration} of {most}{step.iterations}"
         if step.iteration > self._first:
             each = (time.monotonic() - self._started) / (step.iteration - self._first)
-            text += f", {time_left(each * (step.iterations - step.iteration))}"
-        self._label.setText(text)
-        self._plot.redraw()
+            text += f", {most}{time_left(each * (step.iterations - step.iteration))}"
+        return text

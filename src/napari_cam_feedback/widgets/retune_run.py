@@ -34,7 +34,9 @@ _VERDICT_COLOURS = {
     "improved": "#4FC3F7",
     "no effect": "#BDBDBD",
     "looks fixed but is not": "#FFB74D",
+    "mixed": "#FFB74D",
     "harmed": "#FF8A65",
+    "failed": "#FF8A65",
 }
 
 
@@ -146,11 +148,17 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
         return "Stopping; the best model so far will be yours to keep or discard."
     if phase is Phase.RUNNING:
         return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
+    if result is not None and result.selected_iteration > 0 and result.verdict.name == "mixed":
+        first = "Move the slider towards the old weights, or keep it" if result.path else "Keep it"
+        other = "" if result.snapshot is None else ", continue the run"
+        return f"{first}{other}, or discard it. Look at some images (Browse, or the keys . and ,) to see what changed."
     if result is not None and result.selected_iteration > 0:
         what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
         return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
     if result is not None and result.snapshot is not None:
         return "No step was better yet than the model as it was: continue the run, or discard it."
+    if result is not None and result.verdict.name == "failed":
+        return "The weights were thrown away and the model is as it was: discard the run; the verdict says what to try next."
     if result is not None:
         return "No step was better than the model as it was: discard the run, and paint more or try another method."
     if not painted:
@@ -208,15 +216,20 @@ def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
     """Return iteration and name of each model that the person can take; the best first, and none that is as it was."""
     best = result.selected_iteration
     others = [each.check for each in result.checkpoints if each.check.iteration not in (0, best)]
-    named = [(best, f"best ({_measures(result.after)})")]
-    return [*named, *((check.iteration, _measures(check)) for check in others)]
+    return [
+        (best, checkpoint_text(result.after, best=True)),
+        *((check.iteration, checkpoint_text(check)) for check in others),
+    ]
 
 
-def _measures(check: Check) -> str:
-    return (
-        f"iteration {check.iteration}: accuracy {check.accuracy:.2f}, misled {check.misled_accuracy:.2f}, "
+def checkpoint_text(check: Check, *, best: bool = False) -> str:
+    """Return what is said of a model that can be taken; `best` is the one that the run has chosen."""
+    old = "" if check.share == 1 else f", {1 - check.share:.0%} of the old"
+    text = (
+        f"iteration {check.iteration}{old}: accuracy {check.accuracy:.2f}, conflict {check.misled_accuracy:.2f}, "
         f"changed {check.misled_flip_rate:.2f}"
     )
+    return f"best ({text})" if best else text
 
 
 def time_left(seconds: float) -> str:
@@ -245,12 +258,22 @@ def measured_sentence(comparison: Comparison) -> str:
 
 def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
     """Return a sentence, and whether it tells of something wrong."""
+    from napari_cam_feedback.retune import checkpoint_name
+    from napari_cam_feedback.retune.pace import tells_of_trouble
+
+    last = max((row["iteration"] for row in result.history), default=0)
+    name = checkpoint_name(result.selected_iteration, result.selected_share)
+    model = f"the model is that of {name}." if result.selected_iteration else "the model is as it was."
     if result.status == "rolled back":
-        why = str(result.history[-1].get("message") or "It went astray").split(";")[0]
-        return f"{why}, again and again, so the run was given up; lower the learning rate or the strength.", True
-    last = result.history[-1]["iteration"] if result.history else 0
-    how = "Stopped" if result.status == "stopped" else "Done"
-    said = f"{how} after {last} iterations and {seconds:.0f} s; the model is that of iteration {result.selected_iteration}."
+        troubles = [said for row in result.history if tells_of_trouble(said := row.get("message") or "")]
+        why = troubles[-1].split(";")[0] if troubles else "It went astray"
+        lower = "the learning rate or the strength" if result.config.learning_rate is not None else "the strength"
+        return f"{why}, again and again, so the run was given up after {last} iterations; {model} Lower {lower}.", True
+    most = result.resolved["iterations_at_most"]
+    by_itself = result.status == "done" and result.config.ends_by_itself and last < most
+    how = "Stopped" if result.status == "stopped" else "Ended by itself" if by_itself else "Done"
+    many = f"{last} of at most {most}" if by_itself else str(last)
+    said = f"{how} after {many} iterations and {seconds:.0f} s; {model}"
     snapshot = result.snapshot
     if snapshot is not None and snapshot.iteration < last:
         said += f" Continue goes on from iteration {snapshot.iteration}, where it was last measured."

@@ -12,6 +12,8 @@ from napari_cam_feedback.widgets.config_form import ChoiceBox
 from napari_cam_feedback.widgets.fold import Fold
 from napari_cam_feedback.widgets.parts import form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.plots import StepPlot
+from napari_cam_feedback.widgets.retune_log import RunLog
+from napari_cam_feedback.widgets.retune_path import OldShare
 from napari_cam_feedback.widgets.retune_settings import RetuneSettings
 from napari_cam_feedback.widgets.run_view import RunView
 
@@ -32,6 +34,8 @@ class RetuneView(RunView):
         for widget in (self.hint, self.settings, self.version_label, self.painted_label):
             self.column.addWidget(widget)
         self.add_controls()
+        self.log = RunLog()
+        self.column.addWidget(self.log)
         self.plot = StepPlot(viewer, parent=self.inside)
         self.column.addWidget(self.plot)
 
@@ -46,10 +50,12 @@ class RetuneView(RunView):
         narrow(self.checkpoint_box)
         self.checkpoint_box.setToolTip(
             "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
-            "accuracy where painted patches of other images lie; share of predictions that these change"
+            "accuracy where the shortcut conflicts (a painted patch of another class); share of predictions that it changes"
         )
         row.addRow("Take", self.checkpoint_box)
         result.addWidget(self.checkpoint_row)
+        self.old_share = OldShare()
+        result.addWidget(self.old_share)
         decide = QHBoxLayout()
         self.keep_button = QPushButton("Keep")
         self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")

@@ -20,6 +20,7 @@ from napari_cam_feedback.widgets.retune_progress import RetuneProgress
 from napari_cam_feedback.widgets.retune_run import (
     Run,
     checkpoint_names,
+    checkpoint_text,
     how_it_ended,
     measured_sentence,
     measuring_sentence,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 JOB, COMPARE_JOB = "retune", "compare"
-_ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
+ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
     "another refill or method."
@@ -70,6 +71,7 @@ class RetuneWidget(RetuneView):
         self.continue_button.clicked.connect(self.go_on)
         self.discard_button.clicked.connect(self.discard)
         self.checkpoint_box.currentIndexChanged.connect(self._checkpoint_chosen)
+        self.old_share.chosen.connect(self._share_chosen)
         self.side_button.toggled.connect(self._side_toggled)
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
@@ -103,6 +105,7 @@ class RetuneWidget(RetuneView):
             self._say("")
             # It is of images that are not open any more.
             self.plot.clear()
+            self.log.clear()
         if project is not None:
             self.choice.build()
             self._current = project.current.id
@@ -150,6 +153,7 @@ class RetuneWidget(RetuneView):
         self.continue_button.setEnabled(free)
         self.continue_button.setVisible(result is not None and result.snapshot is not None)
         self.checkpoint_box.setEnabled(pending and not self._deciding)
+        self.old_share.setEnabled(pending and not self._deciding)
         opened = self._session.project is not None
         painted = opened and bool(self._session.painted())
         self.version_label.setText(which_version(run, self._current if opened else None))
@@ -168,7 +172,7 @@ class RetuneWidget(RetuneView):
         self._count_painted()
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self.status.setStyleSheet(_ERROR_STYLE if error else "")
+        self.status.setStyleSheet(ERROR_STYLE if error else "")
         self.status.setText(text)
         self.status.setVisible(bool(text))
 
@@ -210,7 +214,10 @@ class RetuneWidget(RetuneView):
         self.comparison.use(None)
         self._say("")
         # Without a number of the person's, how many iterations there will be is known from the first step.
-        self._progress.begin(config.iterations or 0, snapshot)
+        self._progress.begin(config, snapshot)
+        self.log.clear()
+        if snapshot is not None:
+            self.log.replay(snapshot.history)
         self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
@@ -269,7 +276,10 @@ class RetuneWidget(RetuneView):
             return
         self._progress.take(step)
         if step.message:
-            self._say(step.message, error=True)
+            from napari_cam_feedback.retune.pace import tells_of_trouble
+
+            self.log.add(step.iteration, step.message)
+            self._say(step.message, error=tells_of_trouble(step.message))
 
     def _failed(self, run: Run, sentence: str) -> None:
         self._hold(False)
@@ -305,6 +315,7 @@ class RetuneWidget(RetuneView):
         view = self.checkpoint_box.view()
         view.setMinimumWidth(view.sizeHintForColumn(0) + 24)
         self.checkpoint_row.setVisible(len(names) > 1)
+        self.old_share.set_path(result.path_checks, result.selected_share)
         self._show_result(run, result)
         self._measure(run, lambda stop: result)
 
@@ -330,22 +341,46 @@ class RetuneWidget(RetuneView):
     # Comparing --------------------------------------------------------------------------------------------
 
     def _checkpoint_chosen(self, _: int) -> None:
-        """Go over to another model of the run, in a worker."""
-        from napari_cam_feedback.retune import take_checkpoint
-
+        """Take the model of another iteration; the slider belongs to one of them."""
         run, iteration = self._run, self.checkpoint_box.currentData()
         if run is None or run.best is None or iteration is None:
             return
+        own = iteration == self.old_share.iteration
+        share = run.best.selected_share if own else 1.0
+        self.old_share.set_share(share)
+        self.old_share.set_usable(own)
+        self._name_taken(run.best, run.best.selected_share)
+        self._take(run, iteration, share)
+
+    def _share_chosen(self, share: float) -> None:
+        """Take the model at another stop of the slider."""
+        run, iteration = self._run, self.old_share.iteration
+        if run is not None and run.best is not None and iteration is not None:
+            self._name_taken(run.best, share)
+            self._take(run, iteration, share)
+
+    def _name_taken(self, best: RetuneResult, share: float) -> None:
+        """Let the box say of the slider's iteration which stop it is at."""
+        place = self.checkpoint_box.findData(self.old_share.iteration)
+        check = next((each for each in best.path_checks if each.share == share), None)
+        if check is not None and place >= 0:
+            self.checkpoint_box.setItemText(place, checkpoint_text(check, best=share == best.selected_share))
+
+    def _take(self, run: Run, iteration: int, share: float) -> None:
+        """Go over to another model of the run, in a worker."""
+        from napari_cam_feedback.retune import checkpoint_name, take_checkpoint
+
+        assert run.best is not None
         best = run.best
         self._taking = True
         self._hold(True)
-        self.table_label.setText(f"Taking the model of iteration {iteration}…")
+        self.table_label.setText(f"Taking the model of {checkpoint_name(iteration, share)}…")
         self._refresh()
 
         def take(stop: Callable[[], bool]) -> RetuneResult:
-            if iteration == best.selected_iteration:
+            if (iteration, share) == (best.selected_iteration, best.selected_share):
                 return best
-            return take_checkpoint(best, iteration, run.project.dataset, run.masks, stop=stop)
+            return take_checkpoint(best, iteration, run.project.dataset, run.masks, share=share, stop=stop)
 
         self._measure(run, take)
 
@@ -491,6 +526,7 @@ class RetuneWidget(RetuneView):
         """End the present run: there is nothing to decide any more."""
         self._run = None
         self._hold(False)
+        self.log.clear()
         self.comparison.use(None)
         self._progress.end()
         self._say("")
