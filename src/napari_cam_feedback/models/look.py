@@ -149,7 +149,7 @@ def look_at(
     """Look at a model with its data: does it get labelled images right, and are its outputs what they should be?
 
     One pass over about 50 images when all is well. Where the accuracy is no better than chance, or far below what the
-    model's file says of its training, other preprocessings are tried on them, for about a minute at most.
+    model's file says of its training, other preprocessings are tried on some of them, for half a minute at most.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def _preprocessing_correction(
 ) -> tuple[Correction | None, bool]:
     """Try other preprocessings on some of the images; return the best if it is far better on all, and if all was tried."""
     images, labels = Pictures(dataset, indices), dataset.labels[indices]
-    found, complete = try_preprocessings(classifier, images[:IMAGES], labels[:IMAGES], progress=progress, stop=stop)
+    found, complete = try_preprocessings(classifier, images, labels, progress=progress, stop=stop)
     if found is None:
         return None, complete
     before, after = (ask(classifier, each, images, labels) for each in (classifier.preprocessing, found.preprocessing))

@@ -20,7 +20,9 @@ from napari_cam_feedback.torch_loader import torch
 #: Several things can be wrong at once: from the best change on, others are tried so often.
 MAX_ROUNDS = 3
 #: After that long no more is tried.
-MAX_SECONDS = 60.0
+MAX_SECONDS = 30.0
+#: Images that each change is tried on; the best is then judged by all there are.
+MAX_IMAGES = 32
 #: A change is believed only if it makes that much more accuracy, mends that share of the mistakes, and chance hardly would.
 MIN_GAIN, MIN_CLOSED = 0.1, 0.4
 MAX_P = 0.001
@@ -191,9 +193,10 @@ def try_preprocessings(
     stop: Callable[[], bool] | None = None,
     seconds: float = MAX_SECONDS,
 ) -> tuple[Answers | None, bool]:
-    """Return the best other preprocessing, if far better than the classifier's own, else None; and whether all was tried.
+    """Return the best other preprocessing on a few images, None if none is better; and whether all was tried.
 
-    One change is tried at a time; from the best one on, further changes.
+    One change is tried at a time; from the best one on, further changes. Whether it is better by more than chance is for
+    whoever asks about more images (`is_far_better`).
 
     Parameters
     ----------
@@ -211,6 +214,7 @@ def try_preprocessings(
         No trial begins later than that.
     """
     end = time.monotonic() + seconds
+    images, labels = images[:MAX_IMAGES], labels[:MAX_IMAGES]
     first = best = ask(classifier, classifier.preprocessing, images, labels)
     if first is None or best is None:
         return None, True
@@ -234,7 +238,7 @@ def try_preprocessings(
         best = round_best
         if best.right.mean() >= GOOD or not complete:
             break
-    return (best if is_far_better(best, first, labels) else None), complete
+    return (best if best.right.mean() - first.right.mean() >= MIN_GAIN else None), complete
 
 
 def is_far_better(better: Answers, first: Answers, labels: np.ndarray) -> bool:
