@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import concepts, dataset_index, explaining, filters, start, suggest, window
-from benchmarks.retuning import cost, goals, masks, methods_table, real_networks
+from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
     "start": start.main,
@@ -17,13 +17,14 @@ PARTS: dict[str, Callable[..., None]] = {
     "window": window.main,
     "retuning": goals.main,
     "networks": real_networks.main,
+    "verdicts": verdicts.main,
     "cost": cost.main,
     "masks": masks.main,
     "methods": methods_table.main,
     "suggest": suggest.main,
 }
 #: Those that take options.
-OPEN = ("retuning", "networks", "cost", "masks", "methods", "suggest")
+OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "suggest")
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

@@ -7,13 +7,14 @@ import matplotlib
 import numpy as np
 import pytest
 from benchmarks.retuning import cases, decoy_mnist, imagenet, masks, watermark
-from benchmarks.retuning.changes import paired_change
+from benchmarks.retuning.changes import Change, paired_change
 from benchmarks.retuning.goals import Goal, judged
 from benchmarks.retuning.measure import Outcome
 from benchmarks.retuning.methods_table import side_by_side
 from benchmarks.retuning.real_networks import DEMANDS, Demand
 from benchmarks.retuning.real_networks import judged as judged_demand
 from benchmarks.retuning.tables import show, span
+from benchmarks.retuning.verdicts import KINDS, Truth, agrees, shuffled_labels, summary
 from PIL import Image
 
 OUTCOME = Outcome(
@@ -268,3 +269,70 @@ def test_a_change_is_beyond_chance_where_its_paired_interval_leaves_out_zero():
     same = paired_change(right, right)
     assert not same.rose
     assert not same.fell
+
+
+ROSE, FELL = Change(0.5, 0.7, 0.15, 0.25), Change(0.7, 0.5, -0.25, -0.15)
+SAME, ROSE_BY_ONE_POINT = Change(0.5, 0.52, -0.02, 0.06), Change(0.5, 0.51, 0.002, 0.018)
+
+
+@pytest.mark.parametrize(
+    ("test", "clean", "true"),
+    [
+        (ROSE, SAME, {"fixed", "improved"}),
+        (ROSE, ROSE, {"fixed", "improved"}),
+        (ROSE, FELL, {"mixed"}),
+        (SAME, SAME, {"no effect", "looks fixed but is not"}),
+        (ROSE_BY_ONE_POINT, SAME, {"fixed", "improved", "no effect", "looks fixed but is not"}),
+        (SAME, FELL, {"harmed", "looks fixed but is not"}),
+        (FELL, SAME, {"harmed", "looks fixed but is not"}),
+        (FELL, ROSE, {"looks fixed but is not"}),
+    ],
+)
+def test_a_verdict_agrees_with_what_changed_beyond_chance_on_the_test_split(test, clean, true):
+    truth = Truth(test, clean, as_given=False, astray=False, used=True)
+    names = ("fixed", "improved", "mixed", "no effect", "looks fixed but is not", "harmed", "failed")
+    assert {name for name in names if agrees(name, truth)} == true
+
+
+def test_failed_is_true_where_the_given_weights_came_back_and_there_was_something_to_do_or_it_went_astray():
+    def failed(as_given, astray, used):
+        return agrees("failed", Truth(SAME, SAME, as_given=as_given, astray=astray, used=used))
+
+    assert failed(True, False, True)
+    assert failed(True, True, False)
+    assert not failed(True, False, False)
+    assert not failed(False, True, True)
+    with pytest.raises(ValueError, match="no verdict 'fine'"):
+        agrees("fine", Truth(SAME, SAME, as_given=True, astray=True, used=True))
+
+
+def test_masks_on_the_wrong_place_leave_what_was_painted():
+    rng = np.random.default_rng(0)
+    corner, band = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    corner[:4, 16:] = True
+    band[8:12] = True
+    for move in (masks.another_corner, masks.random_places):
+        moved = move({"corner": corner, "band": band}, rng)
+        assert moved["corner"].sum() == 16
+        assert moved["band"].sum() == 80
+        assert not (moved["corner"] & corner).any()
+        assert not (moved["band"] & band).any()
+    assert masks.another_corner({"corner": corner}, rng)["corner"][16:, :4].all()
+
+
+def test_shuffling_the_labels_leaves_those_that_are_measured_on():
+    dataset = cases.cases()["crosses"].data(0)
+    shuffled = shuffled_labels(dataset, 0)
+    train = dataset.splits == "train"
+    assert (shuffled.labels[train] != dataset.labels[train]).mean() == pytest.approx(0.5, abs=0.1)
+    assert np.bincount(shuffled.labels[train]).tolist() == np.bincount(dataset.labels[train]).tolist()
+    assert np.array_equal(shuffled.labels[~train], dataset.labels[~train])
+
+
+def test_the_share_of_verdicts_that_agree_leaves_out_refused_runs():
+    rows = [{"run": KINDS[0].name, "agrees": found, "verdict": "fixed"} for found in (True, True, True, False)]
+    rows.append({"run": KINDS[1].name, "agrees": None, "verdict": "refused"})
+    first, second, every = summary(rows)
+    assert (first["runs"], first["agree"], first["share"], first["95 % interval"]) == (4, 3, 0.75, "0.30 to 0.95")
+    assert (second["runs"], second["share"]) == (0, None)
+    assert every["verdicts"] == "fixed 4, refused 1"

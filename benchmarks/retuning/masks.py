@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -35,6 +35,23 @@ def wrong_images(masks: Mapping[str, np.ndarray], rng: np.random.Generator, shar
     moved = dict(masks)
     for at, source in zip(chosen, np.roll(chosen, 1), strict=True):
         moved[keys[at]] = masks[keys[source]]
+    return moved
+
+
+def another_corner(masks: Mapping[str, np.ndarray], rng: np.random.Generator) -> Masks:
+    """Return masks turned or shifted to where least of what they were lies: the other corner, side or half of the image."""
+    return {key: _least_common(mask, _elsewhere(mask)) for key, mask in masks.items()}
+
+
+def random_places(masks: Mapping[str, np.ndarray], rng: np.random.Generator, tries: int = 50) -> Masks:
+    """Return masks shifted at random, each of several shifts that by which least of what it was is left in it.
+
+    What is shifted over an edge comes in at the other side.
+    """
+    moved = {}
+    for key, mask in masks.items():
+        shifts = [[int(rng.integers(side)) for side in mask.shape] for _ in range(tries)]
+        moved[key] = _least_common(mask, (np.roll(mask, shift, (0, 1)) for shift in shifts))
     return moved
 
 
@@ -91,3 +108,19 @@ def _half(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     kept = rows[: (len(rows) + 1) // 2] if upper else rows[len(rows) // 2 :]
     places[np.setdiff1d(rows, kept)] = False
     return np.moveaxis(places, 0, axis)
+
+
+def _least_common(mask: np.ndarray, moved: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the first of those that have the fewest pixels in common with the mask."""
+    return min(moved, key=lambda found: int((found & mask).sum()))
+
+
+def _elsewhere(mask: np.ndarray) -> list[np.ndarray]:
+    height, width = mask.shape
+    return [
+        mask[::-1, ::-1].copy(),
+        mask[:, ::-1].copy(),
+        mask[::-1].copy(),
+        np.roll(mask, height // 2, 0),
+        np.roll(mask, width // 2, 1),
+    ]

@@ -11,9 +11,16 @@ from benchmarks.retuning.cases import Case, cases
 
 
 def parse(
-    words: Sequence[str], description: str, data: Iterable[str], seeds: Iterable[int] = (0, 1, 2)
+    words: Sequence[str],
+    description: str,
+    data: Iterable[str],
+    seeds: Iterable[int] = (0, 1, 2),
+    fast: Sequence[str] = (),
 ) -> argparse.Namespace:
-    """Return ``data`` (list of Case that can be had; the others are told) and ``seeds`` (tuple of int)."""
+    """Return ``data`` (list of Case that can be had; the others are told) and ``seeds`` (tuple of int).
+
+    With `fast`, there is a switch that takes those data alone.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
     parser.add_argument("--data", nargs="+", default=list(data), help="which data sets (%(default)s)")
     parser.add_argument("--seeds", nargs="+", type=int, default=tuple(seeds), help="which seeds (%(default)s)")
@@ -23,6 +30,8 @@ def parse(
     parser.add_argument(
         "--photos", metavar="DIR", help=f"one photograph of each ImageNet class; by default ${imagenet.VARIABLE}"
     )
+    if fast:
+        parser.add_argument("--fast", dest="data", action="store_const", const=list(fast), help=f"only {' and '.join(fast)}")
     found = parser.parse_args(list(words))
     for given, variable in ((found.mnist, decoy_mnist.VARIABLE), (found.photos, imagenet.VARIABLE)):
         if given:
