@@ -126,7 +126,8 @@ def test_a_head_of_another_kind_is_replaced_by_pooling_and_a_linear_layer_that_c
     save_classifier(classifier, tmp_path / "m.safetensors")
     loaded = load_classifier(tmp_path / "m.safetensors", device="cpu")
     assert loaded.arch == arch
-    assert torch.equal(loaded.logits(inputs), logits)
+    # The channels of a pixel may lie together in one of them.
+    assert torch.allclose(loaded.logits(inputs), logits, atol=1e-5)
 
 
 def test_a_network_without_a_part_that_makes_maps_gets_a_new_last_layer():

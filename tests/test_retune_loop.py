@@ -536,8 +536,8 @@ def test_a_loss_that_becomes_nan_is_rolled_back_and_said(dataset, fooled, monkey
     assert steps[3].losses == {}
     assert result.history[3]["message"] == said[3]
     assert result.status == "done"
-    assert steps[-1].iteration == 6
-    assert all(np.isfinite(step.losses["total"]) for step in steps[4:])
+    assert max(step.iteration for step in steps) == 6
+    assert all(np.isfinite(step.losses["total"]) for step in steps[4:] if step.losses)
     assert all(bool(t.isfinite().all()) for t in result.classifier.module.state_dict().values())
 
 

@@ -134,10 +134,15 @@ def test_a_dip_in_which_the_loss_still_falls_is_waited_for():
 def test_nearly_all_images_in_one_class_is_a_collapse_though_the_loss_fell():
     guard = Guard(1.52)
     one = np.zeros(20, np.int64)
+    assert guard.watch(1.52, MIXED, MIXED) is None
     said = [guard.watch(0.95, one, MIXED) for _ in range(ONE_CLASS_STEPS)]
     assert said == [None] * (ONE_CLASS_STEPS - 1) + ["The model took nearly all training images for one class"]
     # Where nearly all are of that class, that is no collapse.
-    assert [Guard(1.52).watch(0.95, one, one) for _ in range(9)] == [None] * 9
+    assert guard.watch(1.0, MIXED, MIXED) is None
+    assert [guard.watch(0.95, one, one) for _ in range(9)] == [None] * 9
+    # Nor where the model took all for one class from the start.
+    ignorant = Guard(1.52)
+    assert [ignorant.watch(1.1, one, MIXED) for _ in range(9)] == [None] * 9
 
 
 @pytest.mark.parametrize("loss", [None, math.nan, math.inf])

@@ -534,7 +534,7 @@ def test_the_best_model_of_a_run_that_another_project_stopped_is_written_with_th
     before = session.project
     dock, other = other_project(session, qtbot, files)
     paint_all(session)
-    widget.choice.form.set_values({"iterations": 100_000, "check_every": 1})
+    widget.choice.form.set_values({"iterations": 100_000, "check_every": 1, "learning_rate": 1e-3})
     widget.start_button.click()
     wait(lambda: widget.run is not None and widget.plot.loss_names)
     asked["answer"] = QMessageBox.StandardButton.Yes

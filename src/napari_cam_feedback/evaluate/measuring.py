@@ -196,6 +196,9 @@ class Measuring:
                 for name, indices in self._all.items()
             }
             self._indices = self._all
+        for name, count in self._of.items():
+            if self._all_must_be_there and not count:
+                raise DataError(f"Nothing can be measured on the split {name}: its images have no labels.")
         self._passes = {
             name: len(self._indices[name]) + passes_of() * min(self._limits[name], self._masked[name]) for name in self.names
         }

@@ -120,7 +120,7 @@ def fit_normal(positive: np.ndarray, negative: np.ndarray, inverse_penalty: floa
     with warnings.catch_warnings():
         # A normal is a direction: it settles long before the weights of separable sets stop growing.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, labels)
+        fitted = LogisticRegression(C=inverse_penalty, tol=1e-6, max_iter=1000).fit(features, labels)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
 

@@ -171,6 +171,12 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
             "give them in a file, one a line, with --classes FILE."
         )
     if len(names) == 1:
+        outputs = told.outputs or len(source.class_names)
+        if outputs > 1:
+            raise ModelError(
+                f"{source.name} has {outputs} outputs and one was named ({names[0]}); give its class names in a file, one a "
+                "line, with --classes FILE."
+            )
         raise ModelError(one_output_sentence(source.name))
     if told.channels not in (None, 1, 3):
         raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")

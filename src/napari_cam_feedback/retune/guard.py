@@ -33,6 +33,8 @@ class Guard:
         self.at_start = at_start
         self._losses: deque[float] = deque(maxlen=RISEN_STEPS)
         self._one_class = 0
+        # A model that takes all for one class from the start has not collapsed.
+        self._knew_more = False
 
     def reset(self) -> None:
         """Forget the steps so far, as after going back."""
@@ -41,14 +43,15 @@ class Guard:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, from which `from_plain` makes the same guard again."""
-        return {"at_start": self.at_start, "losses": list(self._losses), "one_class": self._one_class}
+        losses = list(self._losses)
+        return {"at_start": self.at_start, "losses": losses, "one_class": self._one_class, "knew_more": self._knew_more}
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Guard:
         """Return the guard that `to_plain` wrote."""
         guard = cls(values["at_start"])
         guard._losses.extend(values["losses"])
-        guard._one_class = values["one_class"]
+        guard._one_class, guard._knew_more = values["one_class"], values["knew_more"]
         return guard
 
     def watch(self, loss: float | None, predicted: np.ndarray, labels: np.ndarray) -> str | None:
@@ -69,8 +72,10 @@ class Guard:
         limit = max(self.at_start * RISEN_TIMES, self.at_start + RISEN_NATS)
         if len(self._losses) == RISEN_STEPS and min(self._losses) > limit:
             return f"The loss of the training images rose from {self.at_start:.2f} to {np.mean(self._losses):.2f}"
-        self._one_class = self._one_class + 1 if _one_class(predicted, labels) else 0
-        if self._one_class == ONE_CLASS_STEPS:
+        one_class = _one_class(predicted, labels)
+        self._knew_more |= not one_class
+        self._one_class = self._one_class + 1 if one_class else 0
+        if self._one_class == ONE_CLASS_STEPS and self._knew_more:
             return "The model took nearly all training images for one class"
         return None
 
