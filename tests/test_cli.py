@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
+from napari_cam_feedback.retune import Check
 from napari_cam_feedback.retune.learning_rate import RATES
 from napari_cam_feedback.retune.verdict import VerdictName
 
@@ -215,6 +217,29 @@ def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, mode
     assert set(MaskStore(first / "masks")) == {*result["painted"], *result["held_out"]}
     assert result["verdict"]["name"] in get_args(VerdictName)
     assert result["comparison"]["rows"]
+
+
+def test_models_between_the_given_and_the_best_weights_are_listed_and_written(data, model, tmp_path, monkeypatch, capsys):
+    score = property(lambda check: check.iteration + (0.5 if check.share == 0.75 else 0.0))
+    monkeypatch.setattr(Check, "score", score)
+    settings = ["--set", "iterations=4", "--set", "check_every=4", "--set", "batch_size=8", "--set", "learning_rate=0.001"]
+    run = tmp_path / "run"
+    base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]
+    assert main([*base, *settings, "--out", str(run)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The model returned is that of iteration 4, three quarters of the way from the given weights (done)." in said
+    assert "How much of the old is kept (validation images)" in said
+    assert re.search(r"0 % .* 25 % .* returned .* 50 % .* 75 % ", said)
+    assert f"The other models are in {run / 'checkpoints'}." in said
+    # The checkpoint itself, and of the path what was not returned.
+    files = {path.name for path in (run / "checkpoints").iterdir()}
+    assert files == {"00004.safetensors", "00004-50.safetensors", "00004-25.safetensors"}
+    given, best, half = (
+        load_classifier(file).module.state_dict()
+        for file in (model, run / "checkpoints/00004.safetensors", run / "checkpoints/00004-50.safetensors")
+    )
+    name = next(name for name, value in best.items() if value.is_floating_point())
+    assert half[name].numpy() == pytest.approx(((given[name] + best[name]) / 2).numpy(), abs=1e-6)
 
 
 def test_as_many_masks_are_learnt_from_as_were_asked_for(data, model, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -307,3 +308,39 @@ def test_another_file_is_refused(tmp_path, text):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(StorageError, match=r"There is no run in .*: it has no painted.csv; name the folder of a retune\."):
         read_painted_history(tmp_path)
+
+
+def test_the_facts_say_how_a_model_was_retuned_with_what_was_left_open(dataset):
+    model = copy.copy(MODELS["v001"])
+    resolved = {
+        "method": "actdiff+transplant",
+        "learning_rate": 3e-4,
+        "learning_rate_chosen": "As given.",
+        "strength": {"actdiff": 2.0},
+        "distillation": True,
+        "batch_size": 32,
+        "painted_per_step": 8,
+        "iterations": 60,
+        "iterations_at_most": 300,
+        "check_every": 15,
+        "validation_images": 200,
+        "freeze_batch_norm": True,
+        "target_layer": "layer4",
+        "refill": "surround",
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+        "versions": "torch 2.0",
+    }
+    model.info = {"retune": {"iteration": 45, "share": 0.75, "resolved": resolved}}
+    facts = report_facts({"v001": MODELS["v001"], "v002": model}, dataset)
+    assert "Retune of v001" not in facts
+    assert facts["Retune of v002"] == (
+        "method actdiff+transplant; learning rate 0.0003 (as given); 60 steps of at most 300, a look at 200 validation "
+        "images every 15; weights of iteration 45, 75% of the way from the given ones; 32 training and 8 painted images a "
+        "step; "
+        "strength actdiff 2; target layer layer4; refill surround; teacher: the given model; batch norm frozen; seed 7; "
+        "cpu, threads: 1; torch 2.0"
+    )
+    model.info = {"retune": {"config": {"seed": 7}}}
+    assert "Retune of v002" not in report_facts({"v002": model}, dataset)

@@ -22,7 +22,8 @@ from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier
 from napari_cam_feedback.project import Project, ProjectFolder, describe_version, lineage, save_run
 from napari_cam_feedback.project import versions as versions_module
-from napari_cam_feedback.retune import RetuneConfig, RetuneResult, retune, run_to_end
+from napari_cam_feedback.project.runs import checkpoint_file
+from napari_cam_feedback.retune import Check, RetuneConfig, RetuneResult, retune, run_to_end
 
 
 def write(dataset: ArrayDataset, folder: Path) -> Path:
@@ -57,11 +58,13 @@ MASK[:TAG, :TAG] = True
 
 @pytest.fixture(scope="module")
 def result(master, classifier) -> RetuneResult:
-    """A retune of two steps with three painted images, whatever it comes to."""
+    """A retune of two steps with three painted images, whose last step is taken for the best."""
     dataset = open_dataset(master)
     masks = {dataset.keys[int(i)]: MASK for i in dataset.indices("train")[:3]}
-    config = RetuneConfig(method="actdiff+transplant", iterations=2, check_every=1, batch_size=4, learning_rate=1e-3)
-    return run_to_end(retune(classifier, dataset, masks, config))
+    config = RetuneConfig(method="actdiff+transplant", iterations=2, check_every=1, batch_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+        return run_to_end(retune(classifier, dataset, masks, config))
 
 
 @pytest.fixture
@@ -153,6 +156,7 @@ def test_a_run_s_folder_holds_settings_history_results_and_masks(project, result
     with (run / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows if not row["share"]] == ["0", "1", "2"]
+    assert [row["share"] for row in rows if row["share"]] == ["0.75", "0.5", "0.25"]
     assert float(rows[1]["loss_total"]) == pytest.approx(result.history[1]["loss_total"])
     with (run / "painted.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -399,7 +403,9 @@ def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
     for key in result.painted_keys:
         masks.put(key, np.ones((8, 8), bool), author="Ana")
     save_run(tmp_path / "run", result, masks=masks, extra={"command": "x"})
-    assert [name for name in sorted(content(tmp_path / "run")) if not name.startswith("checkpoints/")] == [
+    others = [each.check for each in result.checkpoints if each.check.iteration not in (0, 2)]
+    assert sorted(content(tmp_path / "run")) == [
+        *sorted(f"checkpoints/{checkpoint_file(each.iteration, each.share)}" for each in (*others, *result.path)),
         "config.json",
         "history.csv",
         *sorted(f"masks/{name}" for name in ("masks.json", *(f"{key}.png" for key in result.painted_keys))),
@@ -434,7 +440,7 @@ def test_a_version_tells_what_was_done_and_with_what(project, result, classifier
     version = project.keep(result)
     assert (version.method, version.iterations, version.masks) == ("actdiff+transplant", result.selected_iteration, 3)
     # The method stands by itself; the others are what is other than the default.
-    assert version.settings == {"iterations": 2, "check_every": 1, "batch_size": 4, "learning_rate": 1e-3}
+    assert version.settings == {"iterations": 2, "check_every": 1, "batch_size": 4}
     assert version.fingerprint == result.classifier.fingerprint()
     assert project.version("v001").fingerprint == classifier.fingerprint()
     many = "iteration" if result.selected_iteration == 1 else "iterations"

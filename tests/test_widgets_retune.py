@@ -302,7 +302,7 @@ def test_while_learning_rates_are_tried_the_label_says_which(docked, wait, monke
 
 @pytest.mark.parametrize(
     ("iterations", "label", "axis"),
-    [(None, "Iteration 40 of at most 300, at most ", 40), (300, "Iteration 40 of 300, ", 300)],
+    [(None, "Iteration 40 of at most 300,\nat most ", 40), (300, "Iteration 40 of 300, ", 300)],
 )
 def test_a_run_that_ends_by_itself_says_at_most_and_its_axis_grows(docked, wait, monkeypatch, iterations, label, axis):
     steps = [RetuneStep(n, 300, {"total": 1.0} if n else {}, ()) for n in range(41)]
@@ -1007,7 +1007,7 @@ def test_how_much_of_the_old_is_kept_is_chosen_with_a_slider(docked, wait, qtbot
     half = next(check for check in best.path if check.share == 0.5)
     assert share.numbers.text() == (
         f"50 % of the old: accuracy {half.accuracy:.2f} as it is, {half.misled_accuracy:.2f} where the shortcut conflicts; "
-        f"{half.misled_flip_rate:.0%} of the predictions change there."
+        f"{100 * half.misled_flip_rate:.0f} % of the predictions change there."
     )
 
     # By keyboard, one stop towards the new weights.
@@ -1026,7 +1026,8 @@ def test_how_much_of_the_old_is_kept_is_chosen_with_a_slider(docked, wait, qtbot
     # Of another iteration no path was measured.
     box.setCurrentIndex(1)
     assert (slider.value(), slider.isEnabled()) == (0, False)
-    assert "iteration 4 was anything measured" in slider.toolTip()
+    assert slider.toolTip() == share.numbers.text()
+    assert slider.toolTip() == "Weights in between were measured for iteration 4 only; take that one to move the slider."
     wait(lambda: widget.run.result.selected_iteration == 2)
     assert widget.run.result.selected_share == 1
     box.setCurrentIndex(0)

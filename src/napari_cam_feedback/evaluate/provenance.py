@@ -115,7 +115,7 @@ def retune_sentence(classifier: Classifier) -> str | None:
 
 
 def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _strength(value: object) -> str:

@@ -103,7 +103,7 @@ class Pace:
             return Decision(
                 True,
                 f"The looks no longer get better and much of the harm is left; went on from the best so far with a learning "
-                f"rate of {self.learning_rate:g}.",
+                f"rate of {self.learning_rate:.2g}.",
             )
         self.ended = "done"
         return Decision(
@@ -126,7 +126,7 @@ class Pace:
             self.ended = "rolled back"
             message = f"{trouble}; {WENT_BACK} and ended."
         else:
-            message = f"{trouble}; {WENT_BACK}, with a learning rate of {self.learning_rate:g}."
+            message = f"{trouble}; {WENT_BACK}, with a learning rate of {self.learning_rate:.2g}."
         self.troubles.append(trouble)
         return Decision(True, message)
 

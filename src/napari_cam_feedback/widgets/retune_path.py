@@ -112,10 +112,14 @@ class OldShare(QWidget):
     def set_usable(self, usable: bool) -> None:
         """Let the slider be moved, or say in its tooltip why it cannot."""
         self.slider.setEnabled(usable)
-        self.numbers.setVisible(usable)
-        why = f"Only between the given weights and those of iteration {self.iteration} was anything measured; take that one"
+        why = f"Weights in between were measured for iteration {self.iteration} only; take that one to move the slider."
         self.setToolTip(_TOOLTIP if usable else why)
         self.slider.setToolTip(self.toolTip())
+        if usable:
+            self._show_numbers(self.slider.value())
+        else:
+            # A slider that is switched off looks nearly as ever.
+            self.numbers.setText(why)
 
     def _show_numbers(self, value: int) -> None:
         if value >= len(self._checks):
@@ -124,7 +128,7 @@ class OldShare(QWidget):
         check = self._checks[value]
         self.numbers.setText(
             f"{_percent(check)} of the old: accuracy {check.accuracy:.2f} as it is, {check.misled_accuracy:.2f} where the "
-            f"shortcut conflicts; {check.misled_flip_rate:.0%} of the predictions change there."
+            f"shortcut conflicts; {100 * check.misled_flip_rate:.0f} % of the predictions change there."
         )
 
     def _stop_chosen(self, value: int) -> None:

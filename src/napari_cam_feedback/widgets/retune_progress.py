@@ -114,5 +114,7 @@ class RetuneProgress(QObject):
         text = f"Iteration {step.iteration} of {most}{step.iterations}"
         if step.iteration > self._first:
             each = (time.monotonic() - self._started) / (step.iteration - self._first)
-            text += f", {most}{time_left(each * (step.iterations - step.iteration))}"
+            # With both "at most" it is wider than the dock.
+            gap = "\n" if most else " "
+            text += f",{gap}{most}{time_left(each * (step.iterations - step.iteration))}"
         return text

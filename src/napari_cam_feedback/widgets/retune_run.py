@@ -29,14 +29,16 @@ _PAINT_FIRST = (
     "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
     "come back."
 )
+# Each readable on napari's dark and on its light theme.
+_GOOD, _NEITHER, _DOUBTFUL, _BAD = "#2f86cc", "#808080", "#c96f00", "#d8503c"
 _VERDICT_COLOURS = {
-    "fixed": "#4FC3F7",
-    "improved": "#4FC3F7",
-    "no effect": "#BDBDBD",
-    "looks fixed but is not": "#FFB74D",
-    "mixed": "#FFB74D",
-    "harmed": "#FF8A65",
-    "failed": "#FF8A65",
+    "fixed": _GOOD,
+    "improved": _GOOD,
+    "no effect": _NEITHER,
+    "looks fixed but is not": _DOUBTFUL,
+    "mixed": _DOUBTFUL,
+    "harmed": _BAD,
+    "failed": _BAD,
 }
 
 
@@ -283,5 +285,5 @@ def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
 def verdict_text(result: RetuneResult) -> str:
     """Return the verdict as rich text."""
     name = result.verdict.name
-    colour = _VERDICT_COLOURS.get(name, "#BDBDBD")
+    colour = _VERDICT_COLOURS.get(name, _NEITHER)
     return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.reason)}"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retune import RetuneResult, RetuneStep
 
 JOB, COMPARE_JOB = "retune", "compare"
-ERROR_STYLE = "color: #FF8A65; font-weight: bold;"
+ERROR_STYLE = "color: #d8503c; font-weight: bold;"
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
     "another refill or method."
