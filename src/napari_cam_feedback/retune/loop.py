@@ -38,7 +38,7 @@ from napari_cam_feedback.retune.sampling import Sampler, choose_odds, schedule, 
 from napari_cam_feedback.retune.snapshot import Position, Snapshot, check_identity, draws_of, identity_of
 from napari_cam_feedback.retune.teacher import Teacher
 from napari_cam_feedback.retune.trainer import Trainer
-from napari_cam_feedback.retune.verdict import hardly_used, judge
+from napari_cam_feedback.retune.verdict import fell_beyond_chance, hardly_used, judge
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -350,8 +350,9 @@ class _Run:
                         return
                     self.tuned.module.load_state_dict(between(self._given_state, best.state, share))
                     check = best.check if share == 1 else replace(self._check(best.check.iteration), share=share)
-                    # Each may be taken in the end, and its verdict must tell then what was forgotten.
-                    check = self._agreed(partial(self.checker.neutral, self.tuned, check))
+                    if fell_beyond_chance(check):
+                        # Each may be taken in the end, and its verdict must tell then whether something was forgotten.
+                        check = self._agreed(partial(self.checker.neutral, self.tuned, check))
             except Interrupted:
                 return
             if share == 1:

@@ -191,6 +191,11 @@ def change_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     return change - 1.96 * deviation, change + 1.96 * deviation
 
 
+def fell_beyond_chance(check: Check) -> bool:
+    """Tell whether accuracy on the validation images as they are fell by more than chance since the start."""
+    return change_interval(check.lost, check.won, check.n)[1] < 0
+
+
 def _forgotten(before: Check, after: Check) -> str | None:
     """Say what was lost beyond chance that the shortcut did not give; None where nothing was.
 
