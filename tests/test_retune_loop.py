@@ -666,14 +666,14 @@ def test_what_the_person_says_of_iterations_and_looks_counts():
 
 def test_a_run_ends_by_itself_unless_so_many_steps_are_asked_for():
     assert schedule(RetuneConfig(), 1000, (28, 28)).patience == 4
-    assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 2
+    assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 3
     assert schedule(RetuneConfig(iterations=300), 1000, (28, 28)).patience is None
     assert schedule(RetuneConfig(iterations=300, patience=3), 1000, (28, 28)).patience == 3
 
 
 def test_a_look_takes_fewer_validation_images_where_they_are_large():
     assert schedule(RetuneConfig(), 1000, (28, 28)).validation == 500
-    assert schedule(RetuneConfig(), 60_000, (224, 224)).validation == 99
+    assert schedule(RetuneConfig(), 60_000, (224, 224)).validation == 119
     assert schedule(RetuneConfig(), 60_000, (512, 512)).validation == 64
     validation = np.arange(2000)
     chosen = some_of(validation, 1116)

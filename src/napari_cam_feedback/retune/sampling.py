@@ -25,13 +25,13 @@ MIN_ITERATIONS = 50
 LARGE = 96
 #: Steps between two looks, and looks without a gain after which the run ends.
 CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
-PATIENCE, PATIENCE_LARGE = 4, 2
+PATIENCE, PATIENCE_LARGE = 4, 3
 #: Times that many training images are gone through.
 PASSES = 8
 #: Pixels of training images in a whole retune beyond which it ends: a minute or two on a laptop's processor.
 MAX_PIXELS = 50e6
 #: Validation images that a look takes at most and at least, and their pixels.
-MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
+MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 6e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MOST_LOOKED_AT = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
