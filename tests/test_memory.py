@@ -37,6 +37,18 @@ def page_faults(**environment: str) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, "None")],
+)
+def test_threads_sleep_while_they_wait_unless_the_user_chose_otherwise(chosen: dict[str, str], found: str) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environ = {key: value for key, value in os.environ.items() if key not in names}
+    code = "import os, napari_cam_feedback.torch_loader; print(os.environ.get('OMP_WAIT_POLICY'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environ | chosen, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
+
+
 @pytest.mark.skipif(not keep_freed_memory(), reason="another C library than glibc")
 def test_repeated_steps_do_not_fault_their_memory_in_again() -> None:
     kept, given_back = page_faults(), page_faults(**{VARIABLE: "0"})

@@ -20,7 +20,7 @@ from napari_cam_feedback.torch_loader import torch
 #: Iterations of a retune that ends by itself, at most; more where there are many training images.
 MAX_ITERATIONS = 300
 #: And at least, however large the images are.
-MIN_ITERATIONS = 50
+MIN_ITERATIONS = 36
 #: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between looks.
 LARGE = 96
 #: Steps between two looks, and looks without a gain after which the run ends.
@@ -28,10 +28,11 @@ CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
 PATIENCE, PATIENCE_LARGE = 4, 3
 #: Times that many training images are gone through.
 PASSES = 8
-#: Pixels of training images in a whole retune beyond which it ends: a minute or two on a laptop's processor.
-MAX_PIXELS = 50e6
+#: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the looks and
+#: all that is measured a minute and a half on two cores.
+MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 32e6
 #: Validation images that a look takes at most and at least, and their pixels.
-MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 6e6
+MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MOST_LOOKED_AT = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
@@ -72,7 +73,8 @@ def schedule(config: RetuneConfig, images: int, size: tuple[int, int]) -> Schedu
     pixels = size[0] * size[1]
     batch_size = min(config.batch_size or _batch_for(size), images)
     wanted = max(MAX_ITERATIONS, math.ceil(PASSES * images / batch_size))
-    iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(MAX_PIXELS / (batch_size * pixels))))
+    most = MAX_PIXELS_LARGE if max(size) > LARGE else MAX_PIXELS
+    iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
     patience = config.patience
     if patience is None and config.iterations is None:
         patience = PATIENCE_LARGE if max(size) > LARGE else PATIENCE
