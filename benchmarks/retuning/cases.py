@@ -15,8 +15,9 @@ from napari_cam_feedback.models.efficientnet_lite import has_lite_weights
 from napari_cam_feedback.sample_models import PHOTOS_TRAINING, SAMPLE_ARCH, SAMPLE_TRAINING
 
 NETWORKS = Path(__file__).parent / "networks.py"
-#: From random weights, long enough to learn the shortcut, or the letters and digits where there is none.
-RESNET_TRAINING = TrainConfig(epochs=15)
+#: From random weights, long enough to learn the shortcut alone (seed 101: accuracy on test 0.32 and 0.30), or, where there is
+#: none, the digits and letters (0.96 and 0.99). Trained longer on tag-digits, ResNet-18 learns the digits beside their tags.
+RESNET_TRAINING = {"tag-digits": TrainConfig(epochs=2), "symbols": TrainConfig(epochs=8, batch_size=32)}
 VIT_TRAINING = TrainConfig(epochs=40)
 
 
@@ -79,8 +80,8 @@ def cases() -> dict[str, Case]:
         Case("clothes-lite2", partial(make_sample, "clothes"), "efficientnet-lite2", PHOTOS_TRAINING, pretrained=True),
         Case("imagenet-watermark", imagenet.make, "efficientnet-lite0", None, counted="carton", lacks=imagenet.missing),
         *(
-            Case(f"{name}-resnet18", partial(make_sample, name), "torchvision:resnet18", RESNET_TRAINING)
-            for name in ("tag-digits", "symbols")
+            Case(f"{name}-resnet18", partial(make_sample, name), arch, RESNET_TRAINING[name])
+            for name, arch in (("tag-digits", f"{NETWORKS}:resnet18_28"), ("symbols", "torchvision:resnet18"))
         ),
         *(
             Case(f"{name}-vit", partial(make_sample, name), f"{NETWORKS}:{network}", VIT_TRAINING, lacks=_lacks_timm)

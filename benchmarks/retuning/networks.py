@@ -1,4 +1,4 @@
-"""Networks as a user would bring their own, as ``networks.py:cnn``: for decoy MNIST, and small vision transformers."""
+"""Networks as a user would bring their own, as ``networks.py:cnn``: for decoy MNIST, and larger ones for small images."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def mlp(num_classes: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 30), nn.ReLU(), nn.Linear(30, num_classes)
     )
+
+
+def resnet18_28(num_classes: int, channels: int = 1) -> nn.Module:
+    """ResNet-18 for small images: its first convolution is 3x3 without a stride, and no pooling follows (as for CIFAR)."""
+    from torchvision.models import resnet18
+
+    network = resnet18(num_classes=num_classes)
+    network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
 
 
 def vit_28(num_classes: int, channels: int = 1) -> nn.Module:
