@@ -17,6 +17,9 @@ from benchmarks.retuning.tables import show, span
 from benchmarks.retuning.verdicts import KINDS, Truth, agrees, shuffled_labels, summary
 from PIL import Image
 
+from napari_cam_feedback.evaluate import predict
+from napari_cam_feedback.models import build_classifier, default_preprocessing
+
 OUTCOME = Outcome(
     data="d",
     seed=0,
@@ -336,3 +339,11 @@ def test_the_share_of_verdicts_that_agree_leaves_out_refused_runs():
     assert (first["runs"], first["agree"], first["share"], first["95 % interval"]) == (4, 3, 0.75, "0.30 to 0.95")
     assert (second["runs"], second["share"]) == (0, None)
     assert every["verdicts"] == "fixed 4, refused 1"
+
+
+@pytest.mark.parametrize("name", ["tag-digits-resnet18", "symbols-resnet18", "tag-digits-vit", "symbols-vit"])
+def test_networks_from_random_weights_take_the_images_of_their_case(name):
+    case = cases.cases()[name]
+    dataset = case.data(0)
+    network = build_classifier(case.arch, dataset.class_names, default_preprocessing(dataset), trust=True, seed=0)
+    assert predict(network, dataset, indices=dataset.indices("test")[:2]).probabilities.shape == (2, network.num_classes)
