@@ -13,6 +13,7 @@ from core_builders import TAG, known, plain, same_weights, small_gap, stop_after
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError
 from napari_cam_feedback.evaluate import RightReasons, evaluate, right_reasons
+from napari_cam_feedback.evaluate.right_reasons import _Measure
 from napari_cam_feedback.models import (
     Classifier,
     TrainConfig,
@@ -469,6 +470,24 @@ def test_a_stop_within_a_backward_pass_ends_it_at_the_next_layer(dataset):
     assert same_weights(result.classifier, classifier)
 
 
+def test_a_stop_within_the_measuring_of_the_painted_images_is_a_stop_and_no_failure(dataset, fooled, monkeypatch):
+    """What measures may stop by itself elsewhere; here the stop is the run's."""
+    asked = [False]
+    original = _Measure.refilled
+
+    def refilled(self, *arguments):
+        asked[0] = True
+        return original(self, *arguments)
+
+    config = RetuneConfig(method="transplant", iterations=9, check_every=3, batch_size=8, learning_rate=1e-3)
+    steps = retune(fooled, dataset, known(dataset, count=5), config, stop=lambda: asked[0])
+    next(steps)
+    monkeypatch.setattr(_Measure, "refilled", refilled)
+    result = run_to_end(steps)
+    assert result.status == "stopped"
+    assert [row["iteration"] for row in result.history] == [0, 1, 2]
+
+
 def test_a_stop_leaves_the_best_so_far(dataset, fooled):
     masks, asked = known(dataset, count=12), [False]
     config = RetuneConfig(iterations=1000, check_every=5, batch_size=16, learning_rate=1e-3)
@@ -530,9 +549,7 @@ def test_a_loss_that_becomes_nan_is_rolled_back_and_said(dataset, fooled, monkey
     )
     said = {step.iteration: step.message for step in steps if step.message}
     assert list(said) == [3]
-    assert said[3] == (
-        "The loss is not a number any more; went back to the best so far, with a learning rate of 0.000333333."
-    )
+    assert said[3] == ("The loss is not a number any more; went back to the best so far, with a learning rate of 0.00033.")
     assert steps[3].losses == {}
     assert result.history[3]["message"] == said[3]
     assert result.status == "done"

@@ -82,6 +82,7 @@ def run_to_result(session, widget, wait, **settings):
     widget.start_button.click()
     wait(finished(widget))
     assert widget.run is not None, widget.status.text()
+    assert widget.run is not None, widget.status.text()
     return widget.run.result
 
 
@@ -218,6 +219,7 @@ def test_stop_leaves_the_best_so_far_to_keep(docked, wait):
     widget.stop_button.click()
     assert not widget.stop_button.isEnabled()
     wait(finished(widget), 10)
+    assert widget.run is not None, widget.status.text()
     assert widget.run.result.status == "stopped"
     assert widget.keep_button.isEnabled()
     widget.keep_button.click()
@@ -820,6 +822,7 @@ def stop_after(session, widget, wait, iterations=100_000, **settings):
     wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
     widget.stop_button.click()
     wait(finished(widget))
+    assert widget.run is not None, widget.status.text()
     return widget.run.result
 
 

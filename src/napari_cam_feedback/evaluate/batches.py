@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.models.interrupt import interruptible
+from napari_cam_feedback.models.interrupt import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,13 +26,15 @@ def images_at_once(classifier: Classifier) -> int:
     return max(1, min(BATCH_SIZE, _MAX_PIXELS // (height * width)))
 
 
-def breaking_off(
-    classifier: Classifier, stop: Callable[[], bool] | None, fabric: Fabric | None
-) -> AbstractContextManager[Any]:
-    """Return a context in which passes through the network raise `Interrupted` once `stop` says True.
+@contextmanager
+def breaking_off(classifier: Classifier, stop: Callable[[], bool] | None, fabric: Fabric | None) -> Iterator[None]:
+    """While entered, what is inside is left at the next layer of the network once `stop` says True.
 
-    Several processes must stop between the same batches, so there it does nothing.
+    Several processes must stop between the same batches, so there it does nothing. Without a `stop` of its own an
+    `Interrupted` is somebody else's, and goes on to them: what was measured until then must not pass for all.
     """
     if stop is None or (fabric is not None and fabric.world_size > 1):
-        return nullcontext()
-    return interruptible(classifier.module, stop)
+        yield
+        return
+    with suppress(Interrupted), interruptible(classifier.module, stop):
+        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluate.batches import breaking_off, images_at_once
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-from napari_cam_feedback.models.interrupt import Interrupted
 from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, gather_skipped, own_blocks
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ def predict(
     numbers: list[np.ndarray] = []
     done: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    with agreed(fabric), suppress(Interrupted), breaking_off(classifier, stop, fabric):
+    with agreed(fabric), breaking_off(classifier, stop, fabric):
         for number, block in blocks:
             for picked, inputs in cache.batches(block, batch_size):
                 with autocast(fabric):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from napari_cam_feedback.explain.methods import default_method, get_method
 from napari_cam_feedback.explain.views import mass_inside
 from napari_cam_feedback.feedback.mask_size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.models.interrupt import Interrupted
 from napari_cam_feedback.models.shares import agreed, autocast, gather_rows, own_blocks
 from napari_cam_feedback.torch_loader import torch
 
@@ -205,7 +203,7 @@ def item_reasons(
 
     measure = _Measure(classifier, fabric, ran)
     swaps = _Swaps(dataset, masked, masks, cache, seed) if full else None
-    with agreed(fabric), suppress(Interrupted), breaking_off(classifier, stop, fabric):
+    with agreed(fabric), breaking_off(classifier, stop, fabric):
         for number, block in blocks:
             measure.begin(number, seed)
             for picked, inputs in cache.batches(block, batch_size):
