@@ -124,6 +124,7 @@ def test_a_model_that_only_looks_at_the_patch_is_misled_by_every_patch_of_anothe
     assert (found.iteration, found.n) == (25, 12)
     assert found.accuracy == 1.0
     assert (found.misled_accuracy, found.misled_flip_rate) == (0.0, 1.0)
+    assert found.misled_probability < 0.5 < found.probability <= 1
     # Refilled with black it says dark: right for those that are, changed for those that are not.
     assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
     assert set(json.loads(json.dumps(found.to_json(), allow_nan=False))) >= {
@@ -439,3 +440,16 @@ def test_the_printed_table_calls_a_change_within_chance_neither_better_nor_worse
 
 def test_the_verdict_and_the_tables_take_the_same_for_chance():
     assert CHANCE == MARGIN
+
+
+def test_the_score_takes_half_of_each_accuracy_from_the_mean_probability_of_the_true_class():
+    plain = replace(BEFORE, accuracy=0.8, misled_accuracy=0.6, misled_flip_rate=0.2)
+    assert plain.score == pytest.approx(0.6 + 0.5 * 0.8 - 0.25 * 0.2)
+    smoothed = replace(plain, probability=0.7, misled_probability=0.4)
+    assert smoothed.score == pytest.approx((0.6 + 0.4) / 2 + 0.5 * (0.8 + 0.7) / 2 - 0.25 * 0.2)
+
+
+def test_of_two_that_are_right_as_often_the_surer_one_is_better():
+    unsure = replace(BEFORE, probability=0.7, misled_probability=0.4)
+    assert replace(unsure, misled_probability=0.5).score > unsure.score
+    assert replace(unsure, probability=0.75).score > unsure.score

@@ -66,6 +66,9 @@ class Check:
     plain_weight : float
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
+    probability, misled_probability : float or None
+        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy`, 0 to 1. None where
+        surroundings are painted.
     """
 
     iteration: int
@@ -83,6 +86,8 @@ class Check:
     lost_by_class: dict[str, int] = field(default_factory=dict)
     neutral: tuple[float, int, int] | None = None
     plain_weight: float = SHORTCUT_HELPS
+    probability: float | None = None
+    misled_probability: float | None = None
 
     @property
     def lying_accuracy(self) -> float:
@@ -98,9 +103,14 @@ class Check:
     def score(self) -> float:
         """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
 
-        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen.
+        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Each
+        accuracy counts half by the mean probability of the true class, where that is known: of a hundred images some lie on
+        the verge and change sides by chance from look to look, and their probabilities hardly move.
         """
-        return self.lying_accuracy + self.plain_weight * self.accuracy - 0.25 * self.lying_flip_rate
+        plain, conflict = self.accuracy, self.lying_accuracy
+        if self.probability is not None and self.misled_probability is not None:
+            plain, conflict = (plain + self.probability) / 2, (conflict + self.misled_probability) / 2
+        return conflict + self.plain_weight * plain - 0.25 * self.lying_flip_rate
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -232,46 +242,49 @@ class Checker:
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
         """Measure now; at iteration 0 it is the classifier as it was given."""
-        labels, before, after = self._predict(classifier, iteration)
+        labels, plain, conflict = self._predict(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
         if reasons is None or not len(labels):
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
-        right = before == labels
+        right = plain.predicted == labels
         lost, won = self._changes("plain", right)
         check = Check(
             iteration,
             len(labels),
             float(right.mean()),
-            0.0 if after is None else float((after == labels).mean()),
-            0.0 if after is None else float((after != before).mean()),
+            0.0 if conflict is None else float((conflict.predicted == labels).mean()),
+            0.0 if conflict is None else float((conflict.predicted != plain.predicted).mean()),
             reasons,
             lost=int(lost.sum()),
             won=int(won.sum()),
             lost_by_class=self._by_class(labels, lost, won),
             plain_weight=self._plain_weight,
+            probability=None if conflict is None else float(plain.probability.mean()),
+            misled_probability=None if conflict is None else float(conflict.probability.mean()),
         )
         return self._by_scenes(classifier, check) if self.painted.surroundings else check
 
-    def _predict(self, classifier: Classifier, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return labels and predictions (V,) int64 of the validation images, as they are and with patches that conflict.
+    def _predict(self, classifier: Classifier, iteration: int) -> tuple[np.ndarray, _Answers, _Answers | None]:
+        """Return labels (V,) int64 of the validation images, and answers to them as they are and with conflicting patches.
 
-        Those of iteration 0 are kept, for what was lost since.
+        Which are right at iteration 0 is kept, for what was lost since.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        labels, plain, conflict = [], [], []
+        labels, plain, conflict = [_NONE], [], []
         for picked, inputs in self.cache.batches(self.validation, 64):
-            labels.append(self.dataset.labels[picked].astype(np.int64))
-            plain.append(_classes(classifier, inputs))
+            truth = self.dataset.labels[picked].astype(np.int64)
+            labels.append(truth)
+            plain.append(_answers(classifier, inputs, truth))
             if not self.painted.surroundings:
                 donors = torch.tensor([self._donors[int(i)] for i in picked])
                 own = self._own_places(classifier, picked, inputs)
                 changed = self.held_out.paste(self.painted.clear_places(inputs, generator, own), donors)
-                conflict.append(_classes(classifier, changed))
-        found = np.concatenate(labels or [_NONE]), np.concatenate(plain or [_NONE])
+                conflict.append(_answers(classifier, changed, truth))
+        found, answers = np.concatenate(labels), _joined(plain)
         if iteration == 0:
-            self._right["plain"] = found[1] == found[0]
-        return *found, np.concatenate(conflict) if conflict else None
+            self._right["plain"] = answers.predicted == found
+        return found, answers, _joined(conflict) if conflict else None
 
     def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
         """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
@@ -306,7 +319,8 @@ class Checker:
         rights = []
         for picked, inputs in self.cache.batches(self.validation, 64):
             cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
-            rights.append(_classes(classifier, cleared) == self.dataset.labels[picked])
+            labels = self.dataset.labels[picked]
+            rights.append(_answers(classifier, cleared, labels).predicted == labels)
         right = np.concatenate(rights)
         if check.iteration == 0:
             self._right["neutral"] = right
@@ -342,8 +356,24 @@ class Checker:
 _NONE = np.empty(0, np.int64)
 
 
-def _classes(classifier: Classifier, inputs: torch.Tensor) -> np.ndarray:
-    return classifier.logits(inputs).argmax(1).cpu().numpy()
+@dataclass(frozen=True)
+class _Answers:
+    """To N images: class predicted (N,) int64, and probability of the true class (N,) float."""
+
+    predicted: np.ndarray
+    probability: np.ndarray
+
+
+def _answers(classifier: Classifier, inputs: torch.Tensor, labels: np.ndarray) -> _Answers:
+    logits = classifier.logits(inputs).float().cpu()
+    true = torch.from_numpy(labels.astype(np.int64))[:, None]
+    return _Answers(logits.argmax(1).numpy(), logits.softmax(1).gather(1, true)[:, 0].numpy())
+
+
+def _joined(parts: list[_Answers]) -> _Answers:
+    if not parts:
+        return _Answers(_NONE, np.empty(0))
+    return _Answers(np.concatenate([each.predicted for each in parts]), np.concatenate([each.probability for each in parts]))
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:

@@ -123,7 +123,7 @@ class Run:
             # Where batch norm learns, a small network must find features that its own answers do not show.
             lacking = unseen > 0 or not self.trainer.learning_batch_norm
             distils = config.method == "auto" and not painted.surroundings and lacking
-        self.teacher = Teacher(classifier) if distils else None
+        self.teacher = Teacher(classifier, self.learnt) if distils else None
         self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
         self.front = Front()
         self.path: list[Check] = []
@@ -305,6 +305,8 @@ def flat(check: Check) -> dict[str, float | None]:
     return {
         "val_accuracy": check.accuracy,
         "val_misled_accuracy": check.misled_accuracy,
+        "val_probability": check.probability,
+        "val_misled_probability": check.misled_probability,
         "val_misled_flip_rate": check.misled_flip_rate,
         "held_out_flip_rate": check.held_out.flip_rate,
         "held_out_masked_accuracy": check.held_out.masked_accuracy,
