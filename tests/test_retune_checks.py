@@ -453,3 +453,15 @@ def test_of_two_that_are_right_as_often_the_surer_one_is_better():
     unsure = replace(BEFORE, probability=0.7, misled_probability=0.4)
     assert replace(unsure, misled_probability=0.5).score > unsure.score
     assert replace(unsure, probability=0.75).score > unsure.score
+
+
+def test_the_control_counts_patches_of_the_own_class_beside_those_of_others():
+    made = checker(corners(HALVES))
+    # It goes by the patch: another class's changes it on all twelve images, its own class's on none.
+    assert made.start(looking_classifier(PATCH, 0.07)).control == (12, 0, 12)
+    assert made.start(looking_classifier(~PATCH, 0.07)).control == (0, 0, 12)
+
+
+def test_there_is_no_control_where_no_image_has_patches_of_both_kinds():
+    dataset = corners({"train": [1] * 20, "val": [1] * 6})
+    assert checker(dataset).start(looking_classifier(PATCH, 0.07)).control is None

@@ -54,6 +54,10 @@ class Check:
     marks : float or None
         At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
         (`marks_matter`).
+    control : tuple of int, or None
+        At the start: of the validation images that there are patches both of another class and of their own for, on how many
+        the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
+        `marks` is, where one half-transparent mark is painted, and where there are no such images.
     share : float
         How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
     lost, won : int
@@ -80,6 +84,7 @@ class Check:
     scenes: int = 0
     familiar: tuple[float, float] | None = None
     marks: float | None = None
+    control: tuple[int, int, int] | None = None
     share: float = 1.0
     lost: int = 0
     won: int = 0
@@ -224,10 +229,34 @@ class Checker:
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.misled_flip_rate)
-        check = replace(check, marks=marks)
+        check = replace(check, marks=marks, control=None if marks is None else self._control(classifier))
         check = self.neutral(classifier, check)
         self._weigh(check)
         return replace(check, plain_weight=self._plain_weight)
+
+    def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
+        """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
+        if self.painted.overlay is not None:
+            return None
+        rng = np.random.default_rng(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = self.painted.labels.numpy()
+        only = np.zeros(3, np.int64)
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            classes = self.dataset.labels[picked]
+            rows = np.flatnonzero([bool((labels == k).any() and (labels != k).any()) for k in classes])
+            if not len(rows):
+                continue
+            inputs, own = inputs[rows], self._own_places(classifier, picked, inputs)
+            cleared = self.painted.clear_places(inputs, generator, None if own is None else own[rows])
+            before = classifier.logits(inputs).argmax(1).cpu()
+            changed = []
+            for like in (np.not_equal, np.equal):
+                donors = torch.tensor([rng.choice(np.flatnonzero(like(labels, k))) for k in classes[rows]])
+                changed.append(classifier.logits(self.painted.paste(cleared, donors)).argmax(1).cpu() != before)
+            other, same = changed
+            only += [int((other & ~same).sum()), int((same & ~other).sum()), len(rows)]
+        return (int(only[0]), int(only[1]), int(only[2])) if only[2] else None
 
     def remember(self, classifier: Classifier, before: Check) -> None:
         """Compare with the classifier as it was given, which was measured before."""
