@@ -110,7 +110,9 @@ def test_patches_that_disturb_alike_whichever_class_they_are_of_are_no_shortcut(
     assert judge(before, after, held_out=True).name == "improved"
     alike = judge(replace(before, control=(8, 6, 60)), after, held_out=True)
     assert alike.name == "no effect"
-    assert alike.reason.startswith("Patches of the same class change about as many predictions as those of other classes, so ")
+    assert alike.reason.startswith(
+        "Patches of the same class change about as many predictions as those of other classes, so "
+    )
     assert judge(replace(before, control=(16, 2, 60)), after, held_out=True).name == "improved"
     # A mark that points to one class for all images changes as much, and matters where it was.
     assert judge(replace(before, control=(8, 6, 60), marks=0.3), after, held_out=True).name == "fixed"

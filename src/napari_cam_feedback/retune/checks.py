@@ -14,6 +14,7 @@ from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.calibration import fit_temperature
 from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
@@ -71,8 +72,10 @@ class Check:
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
     probability, misled_probability : float or None
-        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy`, 0 to 1. None where
-        surroundings are painted.
+        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy`, at the temperature that fits
+        the former (`fit_temperature`), 0 to 1. None where surroundings are painted.
+    probability_shift : float or None
+        Mean total variation distance between the probabilities of an image as it is and with what misleads, 0 to 1.
     """
 
     iteration: int
@@ -93,6 +96,7 @@ class Check:
     plain_weight: float = SHORTCUT_HELPS
     probability: float | None = None
     misled_probability: float | None = None
+    probability_shift: float | None = None
 
     @property
     def lying_accuracy(self) -> float:
@@ -108,14 +112,14 @@ class Check:
     def score(self) -> float:
         """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
 
-        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Each
-        accuracy counts half by the mean probability of the true class, where that is known: of a hundred images some lie on
-        the verge and change sides by chance from look to look, and their probabilities hardly move.
+        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Where
+        probabilities are known they take the place of accuracies and changes: of a hundred images some lie on the verge and
+        change sides by chance from look to look, while their probabilities hardly move.
         """
-        plain, conflict = self.accuracy, self.lying_accuracy
-        if self.probability is not None and self.misled_probability is not None:
-            plain, conflict = (plain + self.probability) / 2, (conflict + self.misled_probability) / 2
-        return conflict + self.plain_weight * plain - 0.25 * self.lying_flip_rate
+        plain, conflict, changed = self.accuracy, self.lying_accuracy, self.lying_flip_rate
+        if self.probability is not None and self.misled_probability is not None and self.probability_shift is not None:
+            plain, conflict, changed = self.probability, self.misled_probability, self.probability_shift
+        return conflict + self.plain_weight * plain - 0.25 * changed
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -260,7 +264,7 @@ class Checker:
 
     def remember(self, classifier: Classifier, before: Check) -> None:
         """Compare with the classifier as it was given, which was measured before."""
-        self._predict(classifier, 0)
+        self._answers(classifier, 0)
         if before.neutral is not None:
             self.neutral(classifier, before)
         self._weigh(before)
@@ -271,49 +275,59 @@ class Checker:
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
         """Measure now; at iteration 0 it is the classifier as it was given."""
-        labels, plain, conflict = self._predict(classifier, iteration)
+        labels, plain, conflict = self._answers(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
         if reasons is None or not len(labels):
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
-        right = plain.predicted == labels
+        before = plain.argmax(1)
+        right = (before == labels).numpy()
         lost, won = self._changes("plain", right)
         check = Check(
             iteration,
             len(labels),
             float(right.mean()),
-            0.0 if conflict is None else float((conflict.predicted == labels).mean()),
-            0.0 if conflict is None else float((conflict.predicted != plain.predicted).mean()),
+            0.0,
+            0.0,
             reasons,
             lost=int(lost.sum()),
             won=int(won.sum()),
-            lost_by_class=self._by_class(labels, lost, won),
+            lost_by_class=self._by_class(labels.numpy(), lost, won),
             plain_weight=self._plain_weight,
-            probability=None if conflict is None else float(plain.probability.mean()),
-            misled_probability=None if conflict is None else float(conflict.probability.mean()),
         )
+        if conflict is not None:
+            after = conflict.argmax(1)
+            temperature = fit_temperature(plain, labels)
+            old, new = ((logits / temperature).softmax(1) for logits in (plain, conflict))
+            check = replace(
+                check,
+                misled_accuracy=float((after == labels).float().mean()),
+                misled_flip_rate=float((after != before).float().mean()),
+                probability=float(old.gather(1, labels[:, None]).mean()),
+                misled_probability=float(new.gather(1, labels[:, None]).mean()),
+                probability_shift=float((old - new).abs().sum(1).mean() / 2),
+            )
         return self._by_scenes(classifier, check) if self.painted.surroundings else check
 
-    def _predict(self, classifier: Classifier, iteration: int) -> tuple[np.ndarray, _Answers, _Answers | None]:
-        """Return labels (V,) int64 of the validation images, and answers to them as they are and with conflicting patches.
+    def _answers(self, classifier: Classifier, iteration: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return labels (V,) int64 and logits (V, K) of the validation images, as they are and with conflicting patches.
 
         Which are right at iteration 0 is kept, for what was lost since.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        labels, plain, conflict = [_NONE], [], []
+        labels, plain, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], []
         for picked, inputs in self.cache.batches(self.validation, 64):
-            truth = self.dataset.labels[picked].astype(np.int64)
-            labels.append(truth)
-            plain.append(_answers(classifier, inputs, truth))
+            labels.append(self.dataset.labels[picked].astype(np.int64))
+            plain.append(classifier.logits(inputs).float().cpu())
             if not self.painted.surroundings:
                 donors = torch.tensor([self._donors[int(i)] for i in picked])
                 own = self._own_places(classifier, picked, inputs)
                 changed = self.held_out.paste(self.painted.clear_places(inputs, generator, own), donors)
-                conflict.append(_answers(classifier, changed, truth))
-        found, answers = np.concatenate(labels), _joined(plain)
+                conflict.append(classifier.logits(changed).float().cpu())
+        found, logits = torch.from_numpy(np.concatenate(labels)), torch.cat(plain)
         if iteration == 0:
-            self._right["plain"] = answers.predicted == found
-        return found, answers, _joined(conflict) if conflict else None
+            self._right["plain"] = (logits.argmax(1) == found).numpy()
+        return found, logits, torch.cat(conflict) if conflict else None
 
     def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
         """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
@@ -348,8 +362,7 @@ class Checker:
         rights = []
         for picked, inputs in self.cache.batches(self.validation, 64):
             cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
-            labels = self.dataset.labels[picked]
-            rights.append(_answers(classifier, cleared, labels).predicted == labels)
+            rights.append(classifier.logits(cleared).argmax(1).cpu().numpy() == self.dataset.labels[picked])
         right = np.concatenate(rights)
         if check.iteration == 0:
             self._right["neutral"] = right
@@ -383,26 +396,6 @@ class Checker:
 
 
 _NONE = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """To N images: class predicted (N,) int64, and probability of the true class (N,) float."""
-
-    predicted: np.ndarray
-    probability: np.ndarray
-
-
-def _answers(classifier: Classifier, inputs: torch.Tensor, labels: np.ndarray) -> _Answers:
-    logits = classifier.logits(inputs).float().cpu()
-    true = torch.from_numpy(labels.astype(np.int64))[:, None]
-    return _Answers(logits.argmax(1).numpy(), logits.softmax(1).gather(1, true)[:, 0].numpy())
-
-
-def _joined(parts: list[_Answers]) -> _Answers:
-    if not parts:
-        return _Answers(_NONE, np.empty(0))
-    return _Answers(np.concatenate([each.predicted for each in parts]), np.concatenate([each.probability for each in parts]))
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:

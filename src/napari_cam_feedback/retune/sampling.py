@@ -25,7 +25,7 @@ MIN_ITERATIONS = 36
 LARGE = 96
 #: Steps between two looks, and looks without a gain after which the run ends.
 CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
-PATIENCE, PATIENCE_LARGE = 4, 3
+PATIENCE, PATIENCE_LARGE = 2, 3
 #: Times that many training images are gone through.
 PASSES = 8
 #: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the looks and
