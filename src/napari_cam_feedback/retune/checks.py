@@ -72,8 +72,8 @@ class Check:
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
     probability, misled_probability : float or None
-        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy`, at the temperature that fits
-        the former (`fit_temperature`), 0 to 1. None where surroundings are painted.
+        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy` (and of `familiar`, half and
+        half), at the temperature that fits the former (`fit_temperature`), 0 to 1. None where nobody measured it.
     probability_shift : float or None
         Mean total variation distance between the probabilities of an image as it is and with what misleads, 0 to 1.
     """
@@ -134,14 +134,20 @@ class _Composites:
     images: torch.Tensor
     rows: torch.Tensor
 
-    def measure(self, classifier: Classifier) -> tuple[float, float]:
-        """Return accuracy on them, and the share whose prediction is not that of the object where it was."""
+    def measure(self, classifier: Classifier, temperature: float) -> tuple[float, float, float, float]:
+        """Return accuracy on them and the share whose prediction is not that of the object where it was.
+
+        Then mean probability of the true class, and mean total variation distance to the probabilities where it was.
+        """
 
         def predict(images: torch.Tensor) -> torch.Tensor:
-            return torch.cat([classifier.logits(part).argmax(1).cpu() for part in images.split(64)])
+            return torch.cat([classifier.logits(part).float().cpu() for part in images.split(64)])
 
         after, before = predict(self.images), predict(self.objects.inputs)[self.rows]
-        return float((after == self.objects.labels[self.rows]).float().mean()), float((after != before).float().mean())
+        labels = self.objects.labels[self.rows]
+        accuracy = (after.argmax(1) == labels).float().mean()
+        flips = (after.argmax(1) != before.argmax(1)).float().mean()
+        return float(accuracy), float(flips), *_smooth(before, after, labels, temperature)[1:]
 
 
 class Checker:
@@ -202,18 +208,19 @@ class Checker:
             images.append(before_others(one.inputs, one.masks, scenes, chosen, generator))
         return _Composites(objects, torch.cat(images), torch.cat(rows))
 
-    def _by_scenes(self, classifier: Classifier, check: Check) -> Check:
+    def _by_scenes(self, classifier: Classifier, check: Check, temperature: float) -> Check:
         """Return a check with what objects before other surroundings say."""
         if not self._composites:
             self._composites = [self._scenes(objects) for objects in (self.held_out, self._learnt) if len(objects)]
-        found = [each.measure(classifier) for each in self._composites]
-        accuracy, flips = found[0]
+        found = [each.measure(classifier, temperature) for each in self._composites]
         return replace(
             check,
-            misled_accuracy=accuracy,
-            misled_flip_rate=flips,
+            misled_accuracy=found[0][0],
+            misled_flip_rate=found[0][1],
             scenes=len(self._composites[0].images),
-            familiar=found[1] if len(found) > 1 else None,
+            familiar=found[1][:2] if len(found) > 1 else None,
+            misled_probability=float(np.mean([each[2] for each in found])),
+            probability_shift=float(np.mean([each[3] for each in found])),
         )
 
     def _choose_donors(self, labels: np.ndarray) -> dict[int, int]:
@@ -295,19 +302,20 @@ class Checker:
             lost_by_class=self._by_class(labels.numpy(), lost, won),
             plain_weight=self._plain_weight,
         )
-        if conflict is not None:
-            after = conflict.argmax(1)
-            temperature = fit_temperature(plain, labels)
-            old, new = ((logits / temperature).softmax(1) for logits in (plain, conflict))
-            check = replace(
-                check,
-                misled_accuracy=float((after == labels).float().mean()),
-                misled_flip_rate=float((after != before).float().mean()),
-                probability=float(old.gather(1, labels[:, None]).mean()),
-                misled_probability=float(new.gather(1, labels[:, None]).mean()),
-                probability_shift=float((old - new).abs().sum(1).mean() / 2),
-            )
-        return self._by_scenes(classifier, check) if self.painted.surroundings else check
+        temperature = fit_temperature(plain, labels)
+        check = replace(check, probability=_smooth(plain, plain, labels, temperature)[0])
+        if self.painted.surroundings:
+            return self._by_scenes(classifier, check, temperature)
+        assert conflict is not None
+        after = conflict.argmax(1)
+        _, probability, shift = _smooth(plain, conflict, labels, temperature)
+        return replace(
+            check,
+            misled_accuracy=float((after == labels).float().mean()),
+            misled_flip_rate=float((after != before).float().mean()),
+            misled_probability=probability,
+            probability_shift=shift,
+        )
 
     def _answers(self, classifier: Classifier, iteration: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return labels (V,) int64 and logits (V, K) of the validation images, as they are and with conflicting patches.
@@ -396,6 +404,18 @@ class Checker:
 
 
 _NONE = np.empty(0, np.int64)
+
+
+def _smooth(
+    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, temperature: float
+) -> tuple[float, float, float]:
+    """Return what two sets of logits (N, K) say at a temperature.
+
+    Mean probability of the true class before and after, and the mean total variation distance between the two.
+    """
+    old, new = ((logits / temperature).softmax(1) for logits in (before, after))
+    true = labels[:, None]
+    return float(old.gather(1, true).mean()), float(new.gather(1, true).mean()), float((old - new).abs().sum(1).mean() / 2)
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
