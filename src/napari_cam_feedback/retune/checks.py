@@ -19,6 +19,8 @@ from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
+#: What a score must win to count as better; of models that do the same they differ by less.
+MIN_GAIN = 0.005
 #: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
 SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
 #: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.

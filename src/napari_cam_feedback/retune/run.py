@@ -94,7 +94,8 @@ class Run:
         self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
         for method in self.methods:
             method.check(classifier)
-        self.schedule = schedule(config, len(train), classifier.preprocessing.size)
+        size = classifier.preprocessing.size
+        self.schedule = schedule(config, len(train), size, surroundings=painted.surroundings)
         validation = some_of(validation, self.schedule.validation)
         held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
         self.checker = Checker(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)

@@ -26,6 +26,8 @@ LARGE = 96
 #: Steps between two looks, and looks without a gain after which the run ends.
 CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
 PATIENCE, PATIENCE_LARGE = 2, 3
+#: Where surroundings are painted, looks hang on the few painted objects, and jump.
+PATIENCE_FEW = 4
 #: Times that many training images are gone through.
 PASSES = 8
 #: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the looks and
@@ -64,8 +66,10 @@ class Schedule:
     validation: int
 
 
-def schedule(config: RetuneConfig, images: int, size: tuple[int, int]) -> Schedule:
+def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surroundings: bool = False) -> Schedule:
     """Return how long to retune with so many training images of some input size (h, w), where the settings leave it open.
+
+    `surroundings` tells that what is painted is all that surrounds the objects (`Painted.surroundings`).
 
     A few dozen to a few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that
     let it learn again from all of them what it may use instead.
@@ -77,7 +81,7 @@ def schedule(config: RetuneConfig, images: int, size: tuple[int, int]) -> Schedu
     iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
     patience = config.patience
     if patience is None and config.iterations is None:
-        patience = PATIENCE_LARGE if max(size) > LARGE else PATIENCE
+        patience = PATIENCE_FEW if surroundings else PATIENCE_LARGE if max(size) > LARGE else PATIENCE
     check_every = config.check_every or (CHECK_EVERY_LARGE if max(size) > LARGE else CHECK_EVERY)
     validation = max(MIN_VALIDATION, min(MAX_VALIDATION, int(VALIDATION_PIXELS / pixels)))
     return Schedule(batch_size, iterations, check_every, patience, validation)
