@@ -694,7 +694,8 @@ def test_what_the_person_says_of_iterations_and_looks_counts():
 
 def test_a_run_ends_by_itself_unless_so_many_steps_are_asked_for():
     assert schedule(RetuneConfig(), 1000, (28, 28)).patience == 2
-    assert schedule(RetuneConfig(), 1000, (28, 28), surroundings=True).patience == 4
+    few = schedule(RetuneConfig(), 60_000, (28, 28), surroundings=True)
+    assert (few.patience, few.iterations) == (4, 150)
     assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 3
     assert schedule(RetuneConfig(iterations=300), 1000, (28, 28)).patience is None
     assert schedule(RetuneConfig(iterations=300, patience=3), 1000, (28, 28)).patience == 3
