@@ -316,6 +316,16 @@ def test_weights_in_between_lie_on_the_line():
     assert between(given, tuned, 0.25)["n"] == 7
 
 
+def test_a_dip_that_comes_back_is_waited_for_though_nothing_was_won_yet():
+    pace = Pace(1e-3, patience=2)
+    for number, conflict in enumerate((0.1, 0.2, 0.3, 0.4), 1):
+        pace.look(check(15 * number, 0.9, conflict), replace(START, misled_accuracy=0.8), iterations=300, may_climb=False)
+        assert pace.ended is None, number
+        assert pace.rollbacks == 0
+    pace.look(check(75, 0.9, 0.4), replace(START, misled_accuracy=0.8), iterations=300, may_climb=False)
+    assert pace.ended is not None or pace.rollbacks == 1, "it no longer comes back"
+
+
 def test_the_best_of_front_and_path_is_chosen_and_of_equals_what_has_learnt_most():
     front = Front()
     module = nn.Linear(1, 1)

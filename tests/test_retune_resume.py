@@ -140,7 +140,7 @@ def test_the_front_keeps_what_nothing_beats_in_every_measure():
     front, module = Front(), nn.Linear(1, 1)
     assert front.add(check(0, 0.95, 0.40, 0.60), module)
     assert front.add(check(1, 0.80, 0.70, 0.20), module)
-    assert not front.add(check(2, 0.79, 0.70, 0.20), module)  # beaten by 1
+    assert not front.add(check(2, 0.70, 0.70, 0.20), module)  # beaten by 1
     assert front.add(check(3, 0.80, 0.70, 0.20), module)  # the same as 1: the later has learnt more
     assert [each.check.iteration for each in front.checkpoints] == [0, 3]
     assert not front.add(check(3, 0.95, 0.40, 0.60), module)  # the same as the start, which is kept
@@ -149,10 +149,31 @@ def test_the_front_keeps_what_nothing_beats_in_every_measure():
     assert front.best.check.iteration == 4
 
 
+def test_of_checks_that_nearly_have_the_highest_score_the_latest_is_the_best():
+    front, module = Front(), nn.Linear(1, 1)
+    front.add(check(0, 0.5, 0.5, 0.5), module)
+    front.add(check(10, 0.8, 0.71, 0.2), module)
+    assert front.add(check(20, 0.8, 0.70, 0.2), module), "it is kept though the other one beats it"
+    assert front.best.check.iteration == 20
+    assert front.add(check(30, 0.79, 0.70, 0.2), module)
+    assert [each.check.iteration for each in front.checkpoints] == [10, 30], "only one is kept that another one beats"
+    assert not front.add(check(40, 0.8, 0.68, 0.2), module)
+    assert front.best.check.iteration == 30
+
+
+def test_the_start_is_the_best_unless_something_is_won():
+    front, module = Front(), nn.Linear(1, 1)
+    front.add(check(0, 0.9, 0.9, 0.1), module)
+    front.add(check(10, 0.9, 0.904, 0.1), module)
+    assert front.best.check.iteration == 0
+    front.add(check(20, 0.9, 0.92, 0.1), module)
+    assert front.best.check.iteration == 20
+
+
 def test_the_front_is_bounded_and_never_drops_the_best():
     front, module = Front(), nn.Linear(1, 1)
     for n in range(20):
-        front.add(check(n, 0.5 + n / 50, 0.9 - n / 50, 0.1), module)
+        front.add(check(n, 0.5 + n / 50, 0.9 - n / 20, 0.1), module)
     assert len(front.checkpoints) == MOST_CHECKPOINTS
     assert front.best.check.iteration == 0
 

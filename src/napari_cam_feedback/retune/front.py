@@ -10,6 +10,9 @@ from napari_cam_feedback.torch_loader import torch
 
 State = dict[str, torch.Tensor]
 
+#: Scores that lie so near to the highest differ by chance. On eleven runs of seven data sets, other seeds than those of the
+#: tables, the latest of these had a higher accuracy on test than the highest one (by 0.8 points on average).
+NEARLY = 0.02
 #: Checkpoints kept at most, so that a large network's copies do not fill the memory.
 MOST_CHECKPOINTS = 6
 
@@ -52,11 +55,10 @@ def between(given: State, tuned: State, share: float) -> State:
 
 
 def choose(front: Front, path: Sequence[Check]) -> Check:
-    """Return the check with the highest score, of the front's and of those between the given and the best weights.
-
-    Of equals the front's own, since it has learnt most.
-    """
-    return max([front.best.check, *path], key=lambda check: (check.score, check.share == 1))
+    """Return the front's best check, or one between the given and those weights that wins `MIN_GAIN` over it."""
+    best = front.best.check
+    nearer = max(path, key=lambda check: check.score, default=best)
+    return nearer if nearer.score > best.score + MIN_GAIN else best
 
 
 class Front:
@@ -73,12 +75,12 @@ class Front:
 
     @property
     def best(self) -> Checkpoint:
-        """The one with the highest score, of equals the latest, which has learnt most; the start if none wins `MIN_GAIN`."""
+        """The latest one whose score is nearly the highest; the start if none wins `MIN_GAIN`.
 
-        def worth(each: Checkpoint) -> tuple[float, int]:
-            return each.check.score + (MIN_GAIN if each.check.iteration == 0 else 0), each.check.iteration
-
-        return max(self.checkpoints, key=worth)
+        Which of several looks that differ by chance is the highest says little, and the later one has learnt more.
+        """
+        chosen = _best_of([each.check for each in self.checkpoints])
+        return next(each for each in self.checkpoints if each.check is chosen)
 
     def state_of(self, check: Check, given: State) -> State:
         """Return the weights that a check was of: a kept one's, or some between those and the given ones."""
@@ -92,16 +94,35 @@ class Front:
         ]
 
     def add(self, check: Check, module: torch.nn.Module) -> bool:
-        """Keep the module's present state if no kept one beats it; drop those that it beats; tell whether it was kept."""
-        if any(_beats(each.check, check) and not _replaces(check, each.check) for each in self.checkpoints):
+        """Keep the module's present state if no kept one beats it or it is the best; drop those that it beats.
+
+        Returns whether it was kept.
+        """
+        checks = [each.check for each in self.checkpoints]
+        best = _best_of([*checks, check])
+        if check is not best and any(_beats(each, check) and not _replaces(check, each) for each in checks):
             return False
-        state = copy_of(module.state_dict())
-        self.checkpoints = [each for each in self.checkpoints if not _beats(check, each.check)]
-        self.checkpoints.append(Checkpoint(check, state))
+        kept = [each for each in self.checkpoints if each.check is best or not _beats(check, each.check)]
+        self.checkpoints = [*kept, Checkpoint(check, copy_of(module.state_dict()))]
+        # One that was the best for being late is beaten by an earlier one now and then.
+        self.checkpoints = [
+            each
+            for each in self.checkpoints
+            if each.check is best
+            or not any(_beats(other.check, each.check) for other in self.checkpoints if other is not each)
+        ]
         if len(self.checkpoints) > MOST_CHECKPOINTS:
-            worst = min(self.checkpoints, key=lambda each: each.check.score)
+            worst = min((each for each in self.checkpoints if each.check is not best), key=lambda each: each.check.score)
             self.checkpoints = [each for each in self.checkpoints if each is not worst]
         return True
+
+
+def _best_of(checks: Sequence[Check]) -> Check:
+    highest = max(check.score for check in checks)
+    start = [check for check in checks if check.iteration == 0]
+    if start and highest <= start[0].score + MIN_GAIN:
+        return start[0]
+    return max((check for check in checks if check.score >= highest - NEARLY), key=lambda check: check.iteration)
 
 
 def _measures(check: Check) -> tuple[float, float, float, float]:

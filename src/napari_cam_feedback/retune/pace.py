@@ -60,6 +60,7 @@ class Pace:
     climbs: int = 0
     since_best: int = 0
     best_score: float = -math.inf
+    last_score: float = math.inf
     troubles: list[str] = field(default_factory=list)
     ended: Status | None = None
     guard: Guard = field(default_factory=lambda: Guard(math.nan))
@@ -77,16 +78,18 @@ class Pace:
             Whether a larger learning rate may be tried.
         """
         self.best_score = max(self.best_score, before.score)
+        rises, self.last_score = check.score > self.last_score + MIN_GAIN, check.score
         if check.score > self.best_score + MIN_GAIN:
             self.best_score, self.since_best = check.score, 0
             return Decision()
         self.since_best += 1
         if self.patience is None:
-            # At first accuracy may dip while the network finds other features; later it should have them.
             if check.iteration >= iterations / 2 and _worse(check, before):
                 return self._smaller("The model became worse than it was")
             return Decision()
-        if self.since_best < self.patience:
+        # At first accuracy may dip while the network finds other features; while it comes back it is waited for.
+        comes_back = self.best_score <= before.score and rises
+        if self.since_best < self.patience or comes_back:
             return Decision()
         self.since_best = 0
         if self.best_score <= before.score:
