@@ -63,6 +63,7 @@ def retune(
     on_snapshot: Callable[[Snapshot], None] | None = None,
     fabric: Fabric | None = None,
     trust: bool = False,
+    complete: bool = True,
 ) -> Generator[RetuneStep, None, RetuneResult]:
     """Fine-tune a copy of a classifier so that it stops using what is painted.
 
@@ -89,6 +90,9 @@ def retune(
         Launched, to share the work among processes; by default this process alone, on the classifier's device.
     trust : bool
         The person agrees that the program of an inpainter runs.
+    complete : bool
+        Whether a run that is stopped still takes the measures that only the end of a run takes, which lasts seconds with a
+        large network; its verdict says what it lacks without them, and `take_checkpoint` takes them later.
 
     Yields
     ------
@@ -124,6 +128,7 @@ def retune(
         on_snapshot or (lambda _: None),
         fabric or one_process(classifier.device),
         trust,
+        complete,
     )
     return run.steps(resume)
 
@@ -141,7 +146,9 @@ class _Run:
         on_snapshot: Callable[[Snapshot], None],
         fabric: Fabric,
         trust: bool,
+        complete: bool,
     ) -> None:
+        self.complete = complete
         self.given, self.dataset, self.config = classifier, dataset, config
         self.stop, self.on_snapshot, self.fabric = stop, on_snapshot, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
@@ -561,7 +568,7 @@ class _Run:
         }
 
     def _result(self, status: Status, chosen: Check) -> RetuneResult:
-        before, after = self.before, self._complete(chosen)
+        before, after = self.before, self._complete(chosen) if self.complete or status != "stopped" else chosen
         verdict = judge(before, after, held_out=self.held_out is not self.learnt, troubles=self.pace.troubles)
         self.tuned.module.to(memory_format=torch.contiguous_format)
         self.tuned.__dict__.pop("head", None)
