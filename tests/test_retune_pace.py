@@ -343,7 +343,7 @@ def test_what_is_lost_by_chance_or_was_the_shortcut_s_gift_is_no_forgetting():
 
 def test_a_verdict_says_where_it_was_not_measured_what_was_forgotten():
     before, after = forgot(14, 2, 14, 2)
-    said = "Whether other things were forgotten was not measured, because the run was stopped."
+    said = "Whether other things were forgotten was not measured, because it was stopped."
     assert said in judge(before, replace(after, neutral=None), held_out=True).reason
     assert said not in judge(before, after, held_out=True).reason
     # Nothing fell beyond chance, or it cannot be measured with these masks.

@@ -603,6 +603,7 @@ class _Run:
             checkpoints=tuple(self.front.checkpoints),
             path=tuple(self.path),
             snapshot=self.snapshot if status == "stopped" else None,
+            troubles=tuple(self.pace.troubles),
         )
 
 

@@ -153,7 +153,7 @@ def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str
     elif forgot and name == "no effect":
         name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
     elif name in ("fixed", "improved") and _forgetting_unknown(before, after):
-        reason += " Whether other things were forgotten was not measured, because the run was stopped."
+        reason += " Whether other things were forgotten was not measured, because it was stopped."
     elif name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     if troubles:
