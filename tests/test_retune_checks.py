@@ -15,6 +15,7 @@ from napari_cam_feedback.errors import DataError, MaskError, RetuneError
 from napari_cam_feedback.evaluate import REASONS, RightReasons
 from napari_cam_feedback.evaluate.comparison import CHANCE
 from napari_cam_feedback.retune import Check, check_rows, judge
+from napari_cam_feedback.retune.calibration import fit_temperature
 from napari_cam_feedback.retune.checks import Checker
 from napari_cam_feedback.retune.painted import LEAST_TO_HOLD_OUT, Painted, read_painted
 from napari_cam_feedback.retune.verdict import MARGIN
@@ -124,6 +125,7 @@ def test_a_model_that_only_looks_at_the_patch_is_misled_by_every_patch_of_anothe
     assert (found.iteration, found.n) == (25, 12)
     assert found.accuracy == 1.0
     assert (found.misled_accuracy, found.misled_flip_rate) == (0.0, 1.0)
+    assert found.misled_probability < 0.5 < found.probability <= 1
     # Refilled with black it says dark: right for those that are, changed for those that are not.
     assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
     assert set(json.loads(json.dumps(found.to_json(), allow_nan=False))) >= {
@@ -439,3 +441,42 @@ def test_the_printed_table_calls_a_change_within_chance_neither_better_nor_worse
 
 def test_the_verdict_and_the_tables_take_the_same_for_chance():
     assert CHANCE == MARGIN
+
+
+def test_the_score_goes_by_probabilities_where_they_are_known():
+    counted = replace(BEFORE, accuracy=0.8, misled_accuracy=0.6, misled_flip_rate=0.2)
+    assert counted.score == pytest.approx(0.6 + 0.5 * 0.8 - 0.25 * 0.2)
+    known = replace(counted, probability=0.7, misled_probability=0.4, probability_shift=0.3)
+    assert known.score == pytest.approx(0.4 + 0.5 * 0.7 - 0.25 * 0.3)
+
+
+def test_a_model_that_is_surer_of_all_it_says_scores_no_better():
+    made = checker(corners(HALVES))
+    scores = []
+    for factor in (1, 4):
+        classifier = looking_classifier(PATCH, 0.07)
+        with torch.no_grad():
+            classifier.module.head.weight.mul_(factor)
+            classifier.module.head.bias.mul_(factor)
+        scores.append(made(classifier, 25).score)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_the_temperature_is_the_one_that_the_labels_were_drawn_with(true):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 4, generator=generator)
+    labels = (logits / true).softmax(1).multinomial(1, generator=generator)[:, 0]
+    assert fit_temperature(logits, labels) == pytest.approx(true, rel=0.05)
+
+
+def test_the_control_counts_patches_of_the_own_class_beside_those_of_others():
+    made = checker(corners(HALVES))
+    # It goes by the patch: another class's changes it on all twelve images, its own class's on none.
+    assert made.start(looking_classifier(PATCH, 0.07)).control == (12, 0, 12)
+    assert made.start(looking_classifier(~PATCH, 0.07)).control == (0, 0, 12)
+
+
+def test_there_is_no_control_where_no_image_has_patches_of_both_kinds():
+    dataset = corners({"train": [1] * 20, "val": [1] * 6})
+    assert checker(dataset).start(looking_classifier(PATCH, 0.07)).control is None

@@ -116,7 +116,7 @@ def forgetting() -> tuple[ArrayDataset, RetuneResult]:
     assert result.before.neutral[0] > 0.9
     state = {name: value.clone() for name, value in result.given.module.state_dict().items()}
     state["head.bias"] += torch.tensor([100.0, 0.0])
-    before = replace(result.before, misled_accuracy=0.2, misled_flip_rate=0.8)
+    before = replace(result.before, misled_accuracy=0.2, misled_flip_rate=0.8, marks=None, control=None)
     held_out = replace(before.held_out, swap_flip_rate=None, random_flip_rate=None)
     check = replace(
         before, iteration=3, accuracy=0.5, misled_accuracy=0.5, misled_flip_rate=0.1, lost=20, won=0, neutral=None,

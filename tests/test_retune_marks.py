@@ -101,3 +101,20 @@ def test_a_model_is_not_called_fixed_by_masks_that_hardly_mattered():
     found = judge(replace(unused, marks=0.0), after, held_out=True)
     assert found.name == "no effect"
     assert found.reason.startswith("The model hardly uses what is painted, or the masks lie beside what it uses: ")
+
+
+def test_patches_that_disturb_alike_whichever_class_they_are_of_are_no_shortcut():
+    # What is pasted hides what lies beneath, which disturbs models, too, that never saw a shortcut.
+    reasons = RightReasons(10, 0.9, 0.9, 0.0, 0.1)
+    before, after = Check(0, 100, 0.9, 0.8, 0.17, reasons, marks=0.03), Check(30, 100, 0.9, 0.88, 0.04, reasons)
+    assert judge(before, after, held_out=True).name == "improved"
+    alike = judge(replace(before, control=(8, 6, 60)), after, held_out=True)
+    assert alike.name == "no effect"
+    assert alike.reason.startswith(
+        "Patches of the same class change about as many predictions as those of other classes, so "
+    )
+    assert judge(replace(before, control=(16, 2, 60)), after, held_out=True).name == "improved"
+    # A mark that points to one class for all images changes as much, and matters where it was.
+    assert judge(replace(before, control=(8, 6, 60), marks=0.3), after, held_out=True).name == "fixed"
+    # The model as it was given, returned: no run went astray, and there was nothing to win.
+    assert judge(replace(before, control=(8, 6, 60)), replace(before, control=(8, 6, 60)), held_out=True).name == "no effect"

@@ -250,7 +250,7 @@ def test_the_teacher_answers_where_it_is_right_and_leaves_the_rest_to_the_labels
     labels = logits.argmax(1).clone()
     labels[1] = 1 - labels[1]
     painted = Painted(np.array([4, 5]), ("a", "b"), inputs[4:], inputs[4:, 0] > 9, labels[4:])
-    batch = Teacher(fooled).answer(Batch(inputs[:4], labels[:4], painted, np.arange(4)))
+    batch = Teacher(fooled, painted).answer(Batch(inputs[:4], labels[:4], painted, np.arange(4)))
     assert has_answer(batch.answers).tolist() == [True, False, True, True]
     assert torch.allclose(batch.answers[[0, 2, 3]], logits[[0, 2, 3]], atol=1e-5)
     assert torch.allclose(batch.painted_answers, logits[4:], atol=1e-5)
@@ -260,13 +260,43 @@ def test_an_image_that_comes_again_is_not_looked_at_again(dataset, fooled):
     inputs = torch.stack([fooled.preprocessing.input(dataset.read(i)) for i in range(3)])
     labels = fooled.logits(inputs).argmax(1)
     painted = Painted(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:])
-    teacher, looked = Teacher(fooled), []
+    teacher, looked = Teacher(fooled, painted), []
     handle = fooled.module.register_forward_pre_hook(lambda _module, given: looked.append(len(given[0])))
     first = teacher.answer(Batch(inputs[:2], labels[:2], painted, np.array([0, 1])))
     second = teacher.answer(Batch(inputs[1:2], labels[1:2], painted, np.array([1])))
     handle.remove()
-    assert looked == [3]
+    assert looked == [2], "the painted image is known from the start"
     assert torch.equal(first.answers[1], second.answers[0])
+
+
+def test_the_answer_to_a_painted_image_is_the_one_without_what_is_painted(dataset, fooled):
+    inputs = torch.stack([fooled.preprocessing.input(dataset.read(i)) for i in range(2)])
+    masks = torch.zeros(2, *inputs.shape[2:], dtype=torch.bool)
+    masks[:, :4, :4] = True
+    painted = Painted(np.array([0, 1]), ("a", "b"), inputs, masks, torch.zeros(2, dtype=torch.int64))
+    without = fooled.logits(painted.cleared(torch.Generator().manual_seed(0)))
+    assert not torch.allclose(without, fooled.logits(inputs), atol=0.1), "else the test says nothing"
+    painted = replace(painted, labels=without.argmax(1))
+    batch = Teacher(fooled, painted).answer(Batch(inputs[:1], painted.labels[:1], painted.take([1]), np.array([0])))
+    answers = torch.cat([batch.answers, batch.painted_answers])
+    assert torch.allclose(answers, without, atol=1e-4), "wherever a step takes a painted image from"
+
+
+def test_an_image_that_carries_the_half_transparent_mark_is_answered_without_it(dataset, fooled):
+    inputs = torch.stack([fooled.preprocessing.input(dataset.read(i)) for i in range(3)])
+
+    class Mark:
+        def clear(self, images):
+            return images - 1
+
+        carries = staticmethod(lambda images: torch.ones(len(images), dtype=torch.bool))
+        take_off = clear
+
+    labels = fooled.logits(inputs - 1).argmax(1)
+    painted = Painted(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:], overlay=Mark())
+    batch = Teacher(fooled, painted).answer(Batch(inputs[:2], labels[:2], painted, np.arange(2)))
+    found = torch.cat([batch.answers, batch.painted_answers])
+    assert torch.allclose(found, fooled.logits(inputs - 1), atol=1e-4)
 
 
 def test_distillation_is_the_mean_squared_difference_of_the_logits():

@@ -14,10 +14,13 @@ from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retune.calibration import fit_temperature
 from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
+#: What a score must win to count as better; of models that do the same they differ by less.
+MIN_GAIN = 0.005
 #: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
 SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
 #: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
@@ -54,6 +57,10 @@ class Check:
     marks : float or None
         At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
         (`marks_matter`).
+    control : tuple of int, or None
+        At the start: of the validation images that there are patches both of another class and of their own for, on how many
+        the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
+        `marks` is, where one half-transparent mark is painted, and where there are no such images.
     share : float
         How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
     lost, won : int
@@ -66,6 +73,11 @@ class Check:
     plain_weight : float
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
+    probability, misled_probability : float or None
+        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy` (and of `familiar`, half and
+        half), at the temperature that fits the former (`fit_temperature`), 0 to 1. None where nobody measured it.
+    probability_shift : float or None
+        Mean total variation distance between the probabilities of an image as it is and with what misleads, 0 to 1.
     """
 
     iteration: int
@@ -77,12 +89,16 @@ class Check:
     scenes: int = 0
     familiar: tuple[float, float] | None = None
     marks: float | None = None
+    control: tuple[int, int, int] | None = None
     share: float = 1.0
     lost: int = 0
     won: int = 0
     lost_by_class: dict[str, int] = field(default_factory=dict)
     neutral: tuple[float, int, int] | None = None
     plain_weight: float = SHORTCUT_HELPS
+    probability: float | None = None
+    misled_probability: float | None = None
+    probability_shift: float | None = None
 
     @property
     def lying_accuracy(self) -> float:
@@ -98,9 +114,14 @@ class Check:
     def score(self) -> float:
         """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
 
-        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen.
+        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Where
+        probabilities are known they take the place of accuracies and changes: of a hundred images some lie on the verge and
+        change sides by chance from look to look, while their probabilities hardly move.
         """
-        return self.lying_accuracy + self.plain_weight * self.accuracy - 0.25 * self.lying_flip_rate
+        plain, conflict, changed = self.accuracy, self.lying_accuracy, self.lying_flip_rate
+        if self.probability is not None and self.misled_probability is not None and self.probability_shift is not None:
+            plain, conflict, changed = self.probability, self.misled_probability, self.probability_shift
+        return conflict + self.plain_weight * plain - 0.25 * changed
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -115,14 +136,20 @@ class _Composites:
     images: torch.Tensor
     rows: torch.Tensor
 
-    def measure(self, classifier: Classifier) -> tuple[float, float]:
-        """Return accuracy on them, and the share whose prediction is not that of the object where it was."""
+    def measure(self, classifier: Classifier, temperature: float) -> tuple[float, float, float, float]:
+        """Return accuracy on them and the share whose prediction is not that of the object where it was.
+
+        Then mean probability of the true class, and mean total variation distance to the probabilities where it was.
+        """
 
         def predict(images: torch.Tensor) -> torch.Tensor:
-            return torch.cat([classifier.logits(part).argmax(1).cpu() for part in images.split(64)])
+            return torch.cat([classifier.logits(part).float().cpu() for part in images.split(64)])
 
         after, before = predict(self.images), predict(self.objects.inputs)[self.rows]
-        return float((after == self.objects.labels[self.rows]).float().mean()), float((after != before).float().mean())
+        labels = self.objects.labels[self.rows]
+        accuracy = (after.argmax(1) == labels).float().mean()
+        flips = (after.argmax(1) != before.argmax(1)).float().mean()
+        return float(accuracy), float(flips), *_smooth(before, after, labels, temperature)[1:]
 
 
 class Checker:
@@ -183,18 +210,19 @@ class Checker:
             images.append(before_others(one.inputs, one.masks, scenes, chosen, generator))
         return _Composites(objects, torch.cat(images), torch.cat(rows))
 
-    def _by_scenes(self, classifier: Classifier, check: Check) -> Check:
+    def _by_scenes(self, classifier: Classifier, check: Check, temperature: float) -> Check:
         """Return a check with what objects before other surroundings say."""
         if not self._composites:
             self._composites = [self._scenes(objects) for objects in (self.held_out, self._learnt) if len(objects)]
-        found = [each.measure(classifier) for each in self._composites]
-        accuracy, flips = found[0]
+        found = [each.measure(classifier, temperature) for each in self._composites]
         return replace(
             check,
-            misled_accuracy=accuracy,
-            misled_flip_rate=flips,
+            misled_accuracy=found[0][0],
+            misled_flip_rate=found[0][1],
             scenes=len(self._composites[0].images),
-            familiar=found[1] if len(found) > 1 else None,
+            familiar=found[1][:2] if len(found) > 1 else None,
+            misled_probability=float(np.mean([each[2] for each in found])),
+            probability_shift=float(np.mean([each[3] for each in found])),
         )
 
     def _choose_donors(self, labels: np.ndarray) -> dict[int, int]:
@@ -214,14 +242,38 @@ class Checker:
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.misled_flip_rate)
-        check = replace(check, marks=marks)
+        check = replace(check, marks=marks, control=None if marks is None else self._control(classifier))
         check = self.neutral(classifier, check)
         self._weigh(check)
         return replace(check, plain_weight=self._plain_weight)
 
+    def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
+        """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
+        if self.painted.overlay is not None:
+            return None
+        rng = np.random.default_rng(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = self.painted.labels.numpy()
+        only = np.zeros(3, np.int64)
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            classes = self.dataset.labels[picked]
+            rows = np.flatnonzero([bool((labels == k).any() and (labels != k).any()) for k in classes])
+            if not len(rows):
+                continue
+            inputs, own = inputs[rows], self._own_places(classifier, picked, inputs)
+            cleared = self.painted.clear_places(inputs, generator, None if own is None else own[rows])
+            before = classifier.logits(inputs).argmax(1).cpu()
+            changed = []
+            for like in (np.not_equal, np.equal):
+                donors = torch.tensor([rng.choice(np.flatnonzero(like(labels, k))) for k in classes[rows]])
+                changed.append(classifier.logits(self.painted.paste(cleared, donors)).argmax(1).cpu() != before)
+            other, same = changed
+            only += [int((other & ~same).sum()), int((same & ~other).sum()), len(rows)]
+        return (int(only[0]), int(only[1]), int(only[2])) if only[2] else None
+
     def remember(self, classifier: Classifier, before: Check) -> None:
         """Compare with the classifier as it was given, which was measured before."""
-        self._predict(classifier, 0)
+        self._answers(classifier, 0)
         if before.neutral is not None:
             self.neutral(classifier, before)
         self._weigh(before)
@@ -232,46 +284,60 @@ class Checker:
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
         """Measure now; at iteration 0 it is the classifier as it was given."""
-        labels, before, after = self._predict(classifier, iteration)
+        labels, plain, conflict = self._answers(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
         if reasons is None or not len(labels):
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
-        right = before == labels
+        before = plain.argmax(1)
+        right = (before == labels).numpy()
         lost, won = self._changes("plain", right)
         check = Check(
             iteration,
             len(labels),
             float(right.mean()),
-            0.0 if after is None else float((after == labels).mean()),
-            0.0 if after is None else float((after != before).mean()),
+            0.0,
+            0.0,
             reasons,
             lost=int(lost.sum()),
             won=int(won.sum()),
-            lost_by_class=self._by_class(labels, lost, won),
+            lost_by_class=self._by_class(labels.numpy(), lost, won),
             plain_weight=self._plain_weight,
         )
-        return self._by_scenes(classifier, check) if self.painted.surroundings else check
+        temperature = fit_temperature(plain, labels)
+        check = replace(check, probability=_smooth(plain, plain, labels, temperature)[0])
+        if self.painted.surroundings:
+            return self._by_scenes(classifier, check, temperature)
+        assert conflict is not None
+        after = conflict.argmax(1)
+        _, probability, shift = _smooth(plain, conflict, labels, temperature)
+        return replace(
+            check,
+            misled_accuracy=float((after == labels).float().mean()),
+            misled_flip_rate=float((after != before).float().mean()),
+            misled_probability=probability,
+            probability_shift=shift,
+        )
 
-    def _predict(self, classifier: Classifier, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return labels and predictions (V,) int64 of the validation images, as they are and with patches that conflict.
+    def _answers(self, classifier: Classifier, iteration: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return labels (V,) int64 and logits (V, K) of the validation images, as they are and with conflicting patches.
 
-        Those of iteration 0 are kept, for what was lost since.
+        Which are right at iteration 0 is kept, for what was lost since.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        labels, plain, conflict = [], [], []
+        labels, plain, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], []
         for picked, inputs in self.cache.batches(self.validation, 64):
             labels.append(self.dataset.labels[picked].astype(np.int64))
-            plain.append(_classes(classifier, inputs))
+            plain.append(classifier.logits(inputs).float().cpu())
             if not self.painted.surroundings:
                 donors = torch.tensor([self._donors[int(i)] for i in picked])
                 own = self._own_places(classifier, picked, inputs)
                 changed = self.held_out.paste(self.painted.clear_places(inputs, generator, own), donors)
-                conflict.append(_classes(classifier, changed))
-        found = np.concatenate(labels or [_NONE]), np.concatenate(plain or [_NONE])
+                conflict.append(classifier.logits(changed).float().cpu())
+        found, logits = torch.from_numpy(np.concatenate(labels)), torch.cat(plain)
         if iteration == 0:
-            self._right["plain"] = found[1] == found[0]
-        return *found, np.concatenate(conflict) if conflict else None
+            self._right["plain"] = (logits.argmax(1) == found).numpy()
+        return found, logits, torch.cat(conflict) if conflict else None
 
     def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
         """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
@@ -306,7 +372,7 @@ class Checker:
         rights = []
         for picked, inputs in self.cache.batches(self.validation, 64):
             cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
-            rights.append(_classes(classifier, cleared) == self.dataset.labels[picked])
+            rights.append(classifier.logits(cleared).argmax(1).cpu().numpy() == self.dataset.labels[picked])
         right = np.concatenate(rights)
         if check.iteration == 0:
             self._right["neutral"] = right
@@ -342,8 +408,16 @@ class Checker:
 _NONE = np.empty(0, np.int64)
 
 
-def _classes(classifier: Classifier, inputs: torch.Tensor) -> np.ndarray:
-    return classifier.logits(inputs).argmax(1).cpu().numpy()
+def _smooth(
+    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, temperature: float
+) -> tuple[float, float, float]:
+    """Return what two sets of logits (N, K) say at a temperature.
+
+    Mean probability of the true class before and after, and the mean total variation distance between the two.
+    """
+    old, new = ((logits / temperature).softmax(1) for logits in (before, after))
+    true = labels[:, None]
+    return float(old.gather(1, true).mean()), float(new.gather(1, true).mean()), float((old - new).abs().sum(1).mean() / 2)
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:

@@ -166,8 +166,9 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=1000,
         title="Patience",
-        description="Looks without a gain after which the run ends; auto: 4, for large inputs 3, with iterations none.",
-        json_schema_extra={"begin": 4},
+        description="Looks without a gain after which the run ends; auto: 2, for large inputs 3, where surroundings are "
+        "painted 4, with iterations none.",
+        json_schema_extra={"begin": 2},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.checks import MIN_GAIN, Check
 from napari_cam_feedback.torch_loader import torch
 
 State = dict[str, torch.Tensor]
@@ -73,8 +73,12 @@ class Front:
 
     @property
     def best(self) -> Checkpoint:
-        """The one with the highest score; of equals the start, else the latest, which has learnt most."""
-        return max(self.checkpoints, key=lambda each: (each.check.score, each.check.iteration == 0, each.check.iteration))
+        """The one with the highest score, of equals the latest, which has learnt most; the start if none wins `MIN_GAIN`."""
+
+        def worth(each: Checkpoint) -> tuple[float, int]:
+            return each.check.score + (MIN_GAIN if each.check.iteration == 0 else 0), each.check.iteration
+
+        return max(self.checkpoints, key=worth)
 
     def state_of(self, check: Check, given: State) -> State:
         """Return the weights that a check was of: a kept one's, or some between those and the given ones."""

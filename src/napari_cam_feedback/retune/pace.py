@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_cam_feedback.retune.checks import Check
+from napari_cam_feedback.retune.checks import MIN_GAIN, Check
 from napari_cam_feedback.retune.guard import Guard
 from napari_cam_feedback.retune.results import Status
 
-#: What a look must win to count as better; looks at the same images differ by less through chance.
-MIN_GAIN = 0.005
 #: Times that a run goes back with a smaller learning rate before it is given up, and times that it tries a larger one.
 MAX_ROLLBACKS, MAX_CLIMBS = 3, 1
 #: What a message says after which weights were thrown away.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retune.methods.base import Batch
+from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
 
 #: Bytes of answers kept at most, so that images that come again need not be looked at again.
@@ -18,16 +19,26 @@ class Teacher:
     Where the given classifier is right, its logits for the image as it was are what the retuned one is to answer for the
     changed image (mean squared difference, as Ba and Caruana 2014, "Do deep nets really need to be deep?", equation 1);
     elsewhere the label is the target. Cross-entropy with the labels of a few classes would push all other classes down.
+    For a painted image it is what the given classifier answers without what is painted, since its answer to the image as it
+    was says what the shortcut told it; so, too, for any image that carries a half-transparent mark.
 
     Parameters
     ----------
     given : Classifier
         The one that is retuned; it is not changed.
+    learnt : Painted
+        The painted images that are learnt from.
     """
 
-    def __init__(self, given: Classifier) -> None:
+    def __init__(self, given: Classifier, learnt: Painted) -> None:
         self._given = given
+        self._overlay = learnt.overlay
         self._known: dict[int, torch.Tensor] = {}
+        cleared = learnt.cleared(torch.Generator().manual_seed(0))
+        for start in range(0, len(learnt), 64):
+            rows = slice(start, start + 64)
+            answers = self._answers(cleared[rows], learnt.labels[rows])
+            self._known |= dict(zip(learnt.indices[rows].tolist(), answers, strict=True))
 
     def answer(self, batch: Batch) -> Batch:
         """Return a step's batch, not changed by a method yet, with its answers."""
@@ -40,14 +51,20 @@ class Teacher:
         for n in set(range(len(items))).difference(new):
             answers[n] = self._known[items[n]]
         if new:
-            # Convolutions are faster so on a CPU, and the given network's own layout stays as it is.
-            looked = inputs[new].contiguous(memory_format=torch.channels_last)
-            found = self._given.logits(looked).float().cpu()
-            answers[new] = torch.where((found.argmax(1) == labels[new])[:, None], found, torch.nan)
+            looked = inputs[new]
+            if self._overlay is not None:
+                looked = self._overlay.clear(looked)  # images that nobody painted may carry the mark, too
+            answers[new] = self._answers(looked, labels[new])
             if answers.element_size() * answers.shape[1] * len(self._known) < MAX_BYTES:
                 self._known |= {items[n]: answers[n].clone() for n in new}
         count = len(batch.inputs)
         return replace(batch, answers=answers[:count], painted_answers=answers[count:])
+
+    def _answers(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the given classifier's logits (N, K), not a number where it is wrong."""
+        # Convolutions are faster so on a CPU, and the given network's own layout stays as it is.
+        found = self._given.logits(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
+        return torch.where((found.argmax(1) == labels)[:, None], found, torch.nan)
 
 
 def distillation(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:

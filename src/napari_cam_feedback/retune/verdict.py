@@ -103,7 +103,8 @@ def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str
     # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
     ignorant = max(after.accuracy, found.after_accuracy) < STILL_ABLE * before.accuracy
     name: VerdictName
-    used = found.before_flips > max(margin, FIXED_FLIP_RATE)
+    disturbed = _disturbed_alike(before)
+    used = found.before_flips > max(margin, FIXED_FLIP_RATE) and not disturbed
     if after.iteration == 0 and (troubles or used) and after == before:
         return Verdict("failed", _thrown_away(troubles) + _on_painted("failed", before, after, held_out))
     if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
@@ -113,6 +114,11 @@ def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str
         if not held_out:
             # One or two patches need not mislead on other images, whatever the model makes of them on their own.
             reason = f"What is painted hardly misleads the model on other images, and more masks may say more: {numbers}."
+        elif disturbed:
+            reason = (
+                "Patches of the same class change about as many predictions as those of other classes, so the model hardly "
+                f"uses what is painted, or the masks lie beside what it uses: {numbers}."
+            )
         elif _beside(before):
             reason = f"The model hardly uses what is painted, or the masks lie beside what it uses: {numbers}."
     elif found.learnt and after.misled_accuracy < before.misled_accuracy - 1 / after.held_out.n:
@@ -239,6 +245,17 @@ def hardly_used(before: Check) -> str | None:
 def _beside(before: Check) -> bool:
     """Whether what is painted hardly mattered on the painted images: then the masks may lie beside what the model uses."""
     return before.marks is not None and before.marks <= HARDLY
+
+
+def _disturbed_alike(before: Check) -> bool:
+    """Whether any patch disturbs the model alike, of whichever class, and what is painted hardly matters where it is.
+
+    A patch hides what lies beneath it, which changes predictions of models, too, that never saw a shortcut.
+    """
+    if before.control is None or not _beside(before):
+        return False
+    other, same, n = before.control
+    return change_interval(same, other, n)[0] <= 0
 
 
 def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
