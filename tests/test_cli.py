@@ -22,6 +22,7 @@ from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
 from napari_cam_feedback.retune import Check
+from napari_cam_feedback.retune.checks import Checker
 from napari_cam_feedback.retune.learning_rate import RATES
 from napari_cam_feedback.retune.verdict import VerdictName
 
@@ -177,6 +178,76 @@ def test_ctrl_c_while_a_retune_is_compared_loses_no_model(data, model, tmp_path,
     assert main([*arguments, "--out", str(run)]) == 130
     assert "Stopped before anything was measured. The model is saved all the same." in capsys.readouterr().err
     load_classifier(run / "model.safetensors")
+
+
+def pressing_after(monkeypatch, iteration: int) -> None:
+    """Press Ctrl-C when a retune has looked at the validation images after so many steps."""
+    from napari_cam_feedback.cli.retune import SnapshotKeeper
+
+    real = SnapshotKeeper.__call__
+
+    def pressed(self, snapshot):
+        real(self, snapshot)
+        if snapshot.iteration == iteration:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(SnapshotKeeper, "__call__", pressed)
+
+
+def test_ctrl_c_in_a_retune_saves_the_best_so_far_and_measures_nothing_more(data, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+    run = tmp_path / "run"
+    arguments = ["retune", str(model), str(data), "--device", "cpu", "--out", str(run)]
+    settings = ["iterations=9", "check_every=2", "batch_size=8", "learning_rate=0.001"]
+    with monkeypatch.context() as patch:
+        pressing_after(patch, 4)
+
+        def measured(*_args: object, **_options: object) -> None:
+            raise AssertionError("measured after a stop")
+
+        patch.setattr("napari_cam_feedback.evaluate.measuring.item_reasons", measured)
+        patch.setattr("napari_cam_feedback.retune.checks.Checker.complete", measured)
+        begun = [*arguments, "--n-masks", "6", *(part for each in settings for part in ("--set", each))]
+        assert main(begun) == 130
+    said = capsys.readouterr()
+    assert "Stopped after 4 steps; --resume goes on from there." in said.err
+    assert "Before and after" not in said.out
+    assert load_classifier(run / "model.safetensors").info["retune"]["iteration"] == 4
+    assert json.loads((run / "result.json").read_text())["comparison"]["after"]["splits"] == {}
+    assert main([*arguments, "--resume"]) == 0
+    assert set(json.loads((run / "result.json").read_text())["comparison"]["after"]["splits"]) == {"train", "val", "test"}
+    assert not list(run.rglob(".tmp-*"))
+
+
+def test_ctrl_c_before_the_first_step_of_a_retune_is_an_interruption_and_no_fault(
+    data, model, tmp_path, capsys, monkeypatch
+):
+    real = Checker.start
+
+    def pressed(*args):
+        signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(Checker, "start", pressed)
+    run = tmp_path / "run"
+    arguments = ["retune", str(model), str(data), "--n-masks", "6", "--device", "cpu", "--out", str(run)]
+    assert main(arguments) == 130
+    assert "Stopped before the first step; nothing was changed." in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_a_command_s_process_ends_without_a_search_through_all_objects(tmp_path):
+    # Registered first, so asked last: what the interpreter's own search is spared then. With torch loaded it took seconds.
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print('spared', gc.get_freeze_count()))\n"
+        "from napari_cam_feedback.cli import main\n"
+        "from napari_cam_feedback.torch_loader import torch\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "evaluate", "no-model", "no-data"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert int(done.stdout.split("spared")[1].split()[0]) > 100_000
 
 
 def test_after_a_retune_a_sample_is_compared_unless_all_is_asked_for(data, model, tmp_path, capsys, monkeypatch):

@@ -381,6 +381,17 @@ def test_what_is_lost_by_chance_or_was_the_shortcut_s_gift_is_no_forgetting():
     assert judge(*forgot(14, 2, 2, 14), held_out=True).name == "improved"
 
 
+def test_a_verdict_says_where_it_was_not_measured_what_was_forgotten():
+    before, after = forgot(14, 2, 14, 2)
+    said = "Whether other things were forgotten was not measured, because it was stopped."
+    assert said in judge(before, replace(after, neutral=None), held_out=True).reason
+    assert said not in judge(before, after, held_out=True).reason
+    # Nothing fell beyond chance, or it cannot be measured with these masks.
+    few = replace(forgot(3, 1, 3, 1)[1], neutral=None)
+    assert said not in judge(before, few, held_out=True).reason
+    assert said not in judge(replace(before, neutral=None), replace(after, neutral=None), held_out=True).reason
+
+
 def test_plain_accuracy_counts_more_where_the_shortcut_does_not_help():
     helped, idle = check(5, 0.8, 0.5, 0.2, plain_weight=0.5), check(5, 0.8, 0.5, 0.2, plain_weight=1.5)
     assert helped.score == pytest.approx(0.5 + 0.4 - 0.05)

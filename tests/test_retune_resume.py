@@ -129,6 +129,69 @@ def test_a_file_that_is_no_snapshot_is_refused_and_runs_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+# A learning rate that is searched ---------------------------------------------------------------------------------
+
+#: Just so many steps along a cosine, from the given weights; and as many as help, on from the search's own steps.
+SEARCHING = {
+    "steps": {"iterations": 24, "check_every": 8, "batch_size": 8},
+    "open": {"check_every": 8, "batch_size": 8, "patience": 2},
+}
+
+
+@pytest.fixture(scope="module", params=["steps-learning", "steps-frozen", "open-learning", "open-frozen"])
+def searching(request, dataset, fresh) -> tuple[RetuneConfig, RetuneResult]:
+    """Settings that leave the learning rate open, and the run that they give."""
+    length, norm = request.param.split("-")
+    config = RetuneConfig(**SEARCHING[length], freeze_batch_norm=norm == "frozen")
+    result = run_to_end(retune(fresh, dataset, known(dataset, count=12), config))
+    assert "by the loss after a few steps at each of several" in result.resolved["learning_rate_chosen"]
+    return config, result
+
+
+def same_run(one: RetuneResult, other: RetuneResult) -> bool:
+    assert one.history == other.history
+    assert one.painted_history == other.painted_history
+    assert (one.before, one.after, one.path) == (other.before, other.after, other.path)
+    assert one.verdict == other.verdict
+    assert one.resolved == other.resolved
+    assert [each.check for each in one.checkpoints] == [each.check for each in other.checkpoints]
+    return same_weights(one.classifier, other.classifier)
+
+
+def test_a_searched_learning_rate_is_found_again_and_gives_the_same_weights_bit_for_bit(dataset, fresh, searching):
+    config, first = searching
+    text = config.model_dump_json()
+    second = run_to_end(retune(fresh, dataset, known(dataset, count=12), RetuneConfig.model_validate_json(text)))
+    assert same_run(second, first)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(lambda steps: sum(step.trying is not None for step in steps) == 3, id="first-trial"),
+        pytest.param(lambda steps: len({step.trying for step in steps} - {None}) == 2, id="second-trial"),
+        pytest.param(lambda steps: steps[-1].iteration == 1, id="after-the-search"),
+        pytest.param(lambda steps: any(step.check is not None for step in steps[1:-1]), id="after-the-first-look"),
+    ],
+)
+def test_a_run_stopped_within_the_search_for_a_rate_or_after_it_ends_as_if_it_had_not_been(
+    dataset, fresh, searching, tmp_path, moment
+):
+    config, whole = searching
+    masks, asked, steps = known(dataset, count=12), [False], []
+    running = retune(fresh, dataset, masks, config, stop=lambda: asked[0])
+    for step in running:
+        steps.append(step)
+        if moment(steps):
+            break
+    asked[0] = True
+    stopped = run_to_end(running)
+    assert stopped.status == "stopped"
+    save_snapshot(stopped.snapshot, tmp_path / "state.pt")
+    again = run_to_end(retune(fresh, dataset, masks, config, resume=load_snapshot(tmp_path / "state.pt")))
+    assert same_run(again, whole)
+
+
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
 

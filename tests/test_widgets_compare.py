@@ -14,6 +14,7 @@ from napari_cam_feedback.widgets.compare_widget import OWNER, SAVE_JOB, CompareW
 from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, NAMESPACE, find_layer
 from napari_cam_feedback.widgets.phase import Phase
+from napari_cam_feedback.widgets.table_colours import table_colour
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -122,7 +123,8 @@ def test_the_confusion_table_shows_the_images_after_and_marks_what_became_better
         assert table.data(index) == text
         assert table.data(index, Qt.ItemDataRole.ToolTipRole).startswith(f"{names[row]}, predicted {names[column]}: ")
         color = table.data(index, Qt.ItemDataRole.ForegroundRole)
-        assert color == (None if not change else BETTER if (change > 0) == (row == column) else WORSE)
+        expected = None if not change else table_colour(BETTER if (change > 0) == (row == column) else WORSE)
+        assert color == expected
         marks.add(color.name() if color is not None else None)
     assert len(marks) > 1
     assert [table.headerData(k, Qt.Orientation.Vertical) for k in range(len(names))] == list(names)

@@ -28,7 +28,7 @@ from napari_cam_feedback.cli import (
 )
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
-from napari_cam_feedback.cli.stopping import Stopped
+from napari_cam_feedback.cli.stopping import Stopped, end_quickly
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
 
 DEBUG_VARIABLE = "NAPARI_CAM_FEEDBACK_DEBUG"
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     command = typer.main.get_command(app)
     sharing.remember(arguments)
+    end_quickly()
     try:
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
         # Typer turns Ctrl-C into this status.

@@ -38,7 +38,7 @@ from napari_cam_feedback.cli.show import (
     write_json,
 )
 from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, RetuneError, describe
 
 #: File of a run's folder from which it is resumed.
 SNAPSHOT = "state.pt"
@@ -108,34 +108,43 @@ def retune(
         # Judged by what the data bring along, as far as they do, as the run was.
         store = None if dataset.has_known_masks else of_run
     keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
-    with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar, stop_on_interrupt() as stop:
-        steps = start_retune(
-            classifier,
-            dataset,
-            painted,
-            chosen,
-            stop=stop,
-            resume=snapshot,
-            on_snapshot=keeper,
-            fabric=fabric,
-            trust=options.trust,
-        )
-        result = run_to_end(steps, retune_progress(bar, chosen))
-    take_from_first(result.classifier.module, fabric)
-    with progress("comparing before and after") as bar, stop_on_interrupt() as stop:
-        comparison = compare(
-            classifier,
-            result.classifier,
-            dataset,
-            masks=store,
-            seed=chosen.seed,
-            max_masked=len(dataset) if everything else None,
-            detail=True,
-            quick=not everything,
-            progress=bar,
-            stop=stop,
-            fabric=fabric,
-        )
+    # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
+    with stop_on_interrupt() as stop:
+        with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar:
+            steps = start_retune(
+                classifier,
+                dataset,
+                painted,
+                chosen,
+                stop=stop,
+                resume=snapshot,
+                on_snapshot=keeper,
+                fabric=fabric,
+                trust=options.trust,
+                complete=False,
+            )
+            try:
+                result = run_to_end(steps, retune_progress(bar, chosen))
+            except RetuneError as error:
+                if not stop():
+                    raise
+                remark(describe(error))
+                raise Stopped from error
+        take_from_first(result.classifier.module, fabric)
+        with progress("comparing before and after") as bar:
+            comparison = compare(
+                classifier,
+                result.classifier,
+                dataset,
+                masks=store,
+                seed=chosen.seed,
+                max_masked=len(dataset) if everything else None,
+                detail=True,
+                quick=not everything,
+                progress=bar,
+                stop=stop,
+                fabric=fabric,
+            )
     if keeper is None:
         return
     extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
@@ -145,7 +154,8 @@ def retune(
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
     show_result(result, out_dir)
-    show_comparison(comparison)
+    if comparison.before.splits:
+        show_comparison(comparison)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
     if result.snapshot is not None:

@@ -12,8 +12,8 @@ from napari_cam_feedback.retune.verdict import judge
 from napari_cam_feedback.torch_loader import torch
 
 
-def result_of(run: Run, status: Status, chosen: Check) -> RetuneResult:
-    before, after = run.before, run.complete(chosen)
+def result_of(run: Run, status: Status, after: Check) -> RetuneResult:
+    before = run.before
     verdict = judge(before, after, held_out=run.held_out is not run.learnt, troubles=run.pace.troubles)
     run.tuned.module.to(memory_format=torch.contiguous_format)
     run.tuned.__dict__.pop("head", None)
@@ -48,6 +48,7 @@ def result_of(run: Run, status: Status, chosen: Check) -> RetuneResult:
         checkpoints=tuple(run.front.checkpoints),
         path=tuple(run.path),
         snapshot=run.snapshot if status == "stopped" else None,
+        troubles=tuple(run.pace.troubles),
     )
 
 

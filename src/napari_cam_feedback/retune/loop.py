@@ -43,6 +43,7 @@ def retune(
     on_snapshot: Callable[[Snapshot], None] | None = None,
     fabric: Fabric | None = None,
     trust: bool = False,
+    complete: bool = True,
 ) -> Generator[RetuneStep, None, RetuneResult]:
     """Fine-tune a copy of a classifier so that it stops using what is painted.
 
@@ -69,6 +70,9 @@ def retune(
         Launched, to share the work among processes; by default this process alone, on the classifier's device.
     trust : bool
         The person agrees that the program of an inpainter runs.
+    complete : bool
+        Whether a run that is stopped still takes the measures that only the end of a run takes, which lasts seconds with a
+        large network; its verdict says what it lacks without them, and `take_checkpoint` takes them later.
 
     Yields
     ------
@@ -105,10 +109,10 @@ def retune(
         fabric or one_process(classifier.device),
         trust,
     )
-    return _steps(run, resume)
+    return _steps(run, resume, complete)
 
 
-def _steps(run: Run, resume: Snapshot | None) -> Generator[RetuneStep, None, RetuneResult]:
+def _steps(run: Run, resume: Snapshot | None, complete: bool) -> Generator[RetuneStep, None, RetuneResult]:
     """Yield the steps; the work of `retune`."""
     try:
         with run.interruptible():
@@ -124,7 +128,7 @@ def _steps(run: Run, resume: Snapshot | None) -> Generator[RetuneStep, None, Ret
     run.tuned.module.load_state_dict(run.front.state_of(chosen, run.given_state))
     run.tuned.module.zero_grad(set_to_none=True)
     run.trainer.rest()
-    return result_of(run, status, chosen)
+    return result_of(run, status, run.complete(chosen) if complete or status != "stopped" else chosen)
 
 
 def _train(run: Run) -> Generator[RetuneStep, None, Status]:

@@ -92,6 +92,8 @@ class RetuneResult:
         Measures of weights between the given and the best ones, by how far they are on the way (`Check.share`).
     snapshot : Snapshot or None
         Where a run that was stopped can be taken up again; None for one that ended.
+    troubles : tuple of str
+        Why weights were thrown away on the way, beginnings of sentences.
     """
 
     classifier: Classifier
@@ -112,6 +114,7 @@ class RetuneResult:
     checkpoints: tuple[Checkpoint, ...] = field(default=(), repr=False)
     path: tuple[Check, ...] = field(default=(), repr=False)
     snapshot: Snapshot | None = field(default=None, repr=False)
+    troubles: tuple[str, ...] = ()
 
     @property
     def path_checks(self) -> tuple[Check, ...]:

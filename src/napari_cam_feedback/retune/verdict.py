@@ -158,6 +158,8 @@ def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str
         name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
     elif forgot and name == "no effect":
         name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
+    elif name in ("fixed", "improved") and _forgetting_unknown(before, after):
+        reason += " Whether other things were forgotten was not measured, because it was stopped."
     elif name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     if troubles:
@@ -222,6 +224,11 @@ def _forgotten(before: Check, after: Check) -> str | None:
     if worst:
         sentence += "; lost most: " + ", ".join(f"{name} ({count})" for name, count in worst)
     return sentence + ")"
+
+
+def _forgetting_unknown(before: Check, after: Check) -> bool:
+    """Whether accuracy fell and the measure that tells what was forgotten, which the start has, is missing."""
+    return after.neutral is None and before.neutral is not None and fell_beyond_chance(after)
 
 
 def hardly_used(before: Check) -> str | None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
-from qtpy.QtGui import QColor
+
+from napari_cam_feedback.widgets.table_colours import Name, table_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.evaluate import ClassResult, Flips
 
-# Blue and orange are told apart with any colour vision; an arrow or a word says the same.
-BETTER, WORSE = QColor("#4FC3F7"), QColor("#FFB74D")
+# An arrow or a word says the same.
+BETTER: Name = "blue"
+WORSE: Name = "orange"
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _FLIP_HEADERS = ("Image", "Predicted", "p(true)", "")
@@ -109,7 +111,8 @@ class FlipTable(QAbstractTableModel):
             )
             return f"{flips.keys[n]} ({flips.splits[n]}): {KINDS[flips.kinds[n]]}, predicted {predicted}"
         if role == Qt.ItemDataRole.ForegroundRole and column == 3:
-            return {0: WORSE, 1: BETTER}.get(int(flips.kinds[n]))
+            name = {0: WORSE, 1: BETTER}.get(int(flips.kinds[n]))
+            return None if name is None else table_colour(name)
         return None
 
     def _text(self, flips: Flips, n: int, column: int) -> str:
@@ -174,7 +177,7 @@ class ClassTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and abs(change) >= 0.005:
-            return BETTER if change > 0 else WORSE
+            return table_colour(BETTER if change > 0 else WORSE)
         return None
 
 
@@ -225,5 +228,5 @@ class ConfusionTable(QAbstractTableModel):
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and new != old:
             # On the diagonal more is better, elsewhere worse.
-            return BETTER if (new > old) == (place[0] == place[1]) else WORSE
+            return table_colour(BETTER if (new > old) == (place[0] == place[1]) else WORSE)
         return None

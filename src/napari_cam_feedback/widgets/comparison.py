@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtGui import QBrush, QColor
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QBrush
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_cam_feedback.widgets.grid import grid_of
 from napari_cam_feedback.widgets.grid_layers import GridLayers
 from napari_cam_feedback.widgets.layers import CAM_AFTER, CAM_BEFORE, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.table_colours import Name, table_colour
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -35,8 +36,8 @@ LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
 _LINKED = ("contrast_limits", "gamma", "colormap")
 _LINKED_FOR_ALL = ("opacity", "blending", "interpolation2d")
 
-# Blue and orange are told apart with any colour vision; the word says the same.
-_COLOURS = {"better": "#4FC3F7", "worse": "#FFB74D"}
+# The word says the same.
+_COLOURS: dict[str, Name] = {"better": "blue", "worse": "orange"}
 #: Measures that follow from others in the table, for which it has no room; the reports have them.
 LEFT_OUT = ("gap", "random_flip_rate")
 COLUMNS = ("Measure", "Before", "After", "Change", "95 %")
@@ -109,14 +110,28 @@ class ComparisonTable(QTableWidget):
                 if column in (1, 2):
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 if column == 3 and row.mark in _COLOURS:
-                    item.setForeground(QBrush(QColor(_COLOURS[row.mark])))
+                    item.setData(Qt.ItemDataRole.UserRole, row.mark)
                 self.setItem(number, column, item)
+        self._colour()
         header = self.horizontalHeader().sizeHint().height()
         self.setFixedHeight(header + _ROW_PIXELS * self.rowCount() + 16)
 
     def resizeEvent(self, event: Any) -> None:
         super().resizeEvent(event)
         self._fit()
+
+    def changeEvent(self, event: Any) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            # napari's theme was changed.
+            self._colour()
+
+    def _colour(self) -> None:
+        for row in range(self.rowCount()):
+            item = self.item(row, 3)
+            mark = None if item is None else item.data(Qt.ItemDataRole.UserRole)
+            if item is not None and mark in _COLOURS:
+                item.setForeground(QBrush(table_colour(_COLOURS[mark])))
 
     def _fit(self) -> None:
         """Show the intervals where there are any, and room for them; they are in the tooltips too."""

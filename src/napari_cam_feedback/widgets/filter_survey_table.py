@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, Qt
-from qtpy.QtGui import QColor
+
+from napari_cam_feedback.widgets.table_colours import Name, table_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explain import FilterMarks
@@ -23,8 +24,7 @@ TIPS = (
     "How much more active the filter is under your paint than beside it, in standard deviations",
     "Your own: ✓ relevant, ✗ irrelevant",
 )
-# Blue and orange are told apart with any colour vision.
-_COLOURS = {"relevant": "#4FC3F7", "irrelevant": "#FFB74D"}
+_COLOURS: dict[str, Name] = {"relevant": "blue", "irrelevant": "orange"}
 _SIGNS = {"relevant": "✓", "irrelevant": "✗"}
 # What sorts first when a column is clicked: the greatest numbers, but the best place.
 _DESCENDING = (False, True, True, False, True, True)
@@ -118,7 +118,7 @@ class FilterSurveyTable(QAbstractTableModel):
             side = Qt.AlignmentFlag.AlignHCenter if column == MARK else Qt.AlignmentFlag.AlignRight
             return side | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ForegroundRole and column == MARK and number in self._marks:
-            return QColor(_COLOURS[self._marks[number]])
+            return table_colour(_COLOURS[self._marks[number]])
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._marks.get(number, TIPS[column]) if column == MARK else TIPS[column]
         return None
