@@ -675,7 +675,7 @@ def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_nar
         assert editor.geometry().right() < form.width()
         assert spin.width() >= 80
     assert begun.pop("learning_rate") == pytest.approx(1e-4)
-    assert begun.pop("patience") == 4
+    assert begun.pop("patience") == 2
     assert begun == {"iterations": 100, "batch_size": 32, "painted_per_step": 8, "check_every": 15, "strength": 1}
 
 

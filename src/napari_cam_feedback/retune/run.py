@@ -176,6 +176,8 @@ class Run:
         self.history, self.painted_history = list(snapshot.history), list(snapshot.painted_history)
         self.iteration, self.pace = snapshot.iteration, Pace.from_plain(snapshot.pace)
         self.restore(snapshot.position)
+        if self.teacher is not None:
+            self.teacher.known = dict(snapshot.answers)
         self.snapshot = snapshot
         return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
 
@@ -292,6 +294,7 @@ class Run:
             checkpoints=tuple(self.front.checkpoints),
             history=list(self.history),
             painted_history=list(self.painted_history),
+            answers={} if self.teacher is None else dict(self.teacher.known),
         )
         self.on_snapshot(self.snapshot)
 

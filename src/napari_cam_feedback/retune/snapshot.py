@@ -69,6 +69,9 @@ class Snapshot:
         The front so far.
     history, painted_history : list of dict
         As in `RetuneResult`.
+    answers : dict of int to Tensor
+        Logits (K,) of the given classifier that are known already, by item (`Teacher`): in other batches their last digits
+        would differ.
     """
 
     identity: str
@@ -79,6 +82,7 @@ class Snapshot:
     checkpoints: tuple[Checkpoint, ...]
     history: list[dict[str, Any]]
     painted_history: list[dict[str, Any]]
+    answers: dict[int, torch.Tensor]
 
 
 def identity_of(

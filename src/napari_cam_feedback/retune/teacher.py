@@ -28,17 +28,22 @@ class Teacher:
         The one that is retuned; it is not changed.
     learnt : Painted
         The painted images that are learnt from.
+
+    Attributes
+    ----------
+    known : dict of int to Tensor
+        Answers (K,) that need not be asked for again, by item; not a number where the given classifier is wrong.
     """
 
     def __init__(self, given: Classifier, learnt: Painted) -> None:
         self._given = given
         self._overlay = learnt.overlay
-        self._known: dict[int, torch.Tensor] = {}
+        self.known: dict[int, torch.Tensor] = {}
         cleared = learnt.cleared(torch.Generator().manual_seed(0))
         for start in range(0, len(learnt), 64):
             rows = slice(start, start + 64)
             answers = self._answers(cleared[rows], learnt.labels[rows])
-            self._known |= dict(zip(learnt.indices[rows].tolist(), answers, strict=True))
+            self.known |= dict(zip(learnt.indices[rows].tolist(), answers, strict=True))
 
     def answer(self, batch: Batch) -> Batch:
         """Return a step's batch, not changed by a method yet, with its answers."""
@@ -46,17 +51,17 @@ class Teacher:
         items = [*batch.items.tolist(), *batch.painted.indices.tolist()]
         inputs = torch.cat([batch.inputs, batch.painted.inputs])
         labels = torch.cat([batch.labels, batch.painted.labels])
-        new = [n for n, item in enumerate(items) if item not in self._known]
+        new = [n for n, item in enumerate(items) if item not in self.known]
         answers = torch.empty(len(items), self._given.num_classes)
         for n in set(range(len(items))).difference(new):
-            answers[n] = self._known[items[n]]
+            answers[n] = self.known[items[n]]
         if new:
             looked = inputs[new]
             if self._overlay is not None:
                 looked = self._overlay.clear(looked)  # images that nobody painted may carry the mark, too
             answers[new] = self._answers(looked, labels[new])
-            if answers.element_size() * answers.shape[1] * len(self._known) < MAX_BYTES:
-                self._known |= {items[n]: answers[n].clone() for n in new}
+            if answers.element_size() * answers.shape[1] * len(self.known) < MAX_BYTES:
+                self.known |= {items[n]: answers[n].clone() for n in new}
         count = len(batch.inputs)
         return replace(batch, answers=answers[:count], painted_answers=answers[count:])
 
