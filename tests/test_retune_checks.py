@@ -125,7 +125,7 @@ def test_a_model_that_only_looks_at_the_patch_is_misled_by_every_patch_of_anothe
     assert (found.iteration, found.n) == (25, 12)
     assert found.accuracy == 1.0
     assert (found.misled_accuracy, found.misled_flip_rate) == (0.0, 1.0)
-    assert found.misled_probability < 0.5 < found.probability <= 1
+    assert found.misled_probability < 0.5 <= found.probability <= 1
     # Refilled with black it says dark: right for those that are, changed for those that are not.
     assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
     assert set(json.loads(json.dumps(found.to_json(), allow_nan=False))) >= {

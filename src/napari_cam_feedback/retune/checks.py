@@ -68,16 +68,18 @@ class Check:
     lost_by_class : dict of str to int
         By class, how many more were lost than won; classes that lost none are left out.
     neutral : tuple, or None
-        At the start and the end: accuracy on the validation images with the painted places refilled, and how many of them
-        were lost and won. None where surroundings are painted, or so many places that they cannot be refilled.
+        Accuracy on the validation images with the painted places refilled, and how many of them were lost and won. None
+        where surroundings are painted, or so many places that they cannot be refilled; where the shortcut does not help on
+        the images as they are, it is measured at the start and the end only.
     plain_weight : float
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
     probability, misled_probability : float or None
-        Mean probability of the true class on the images of `accuracy` and of `misled_accuracy` (and of `familiar`, half and
-        half), at the temperature that fits the former (`fit_temperature`), 0 to 1. None where nobody measured it.
+        Mean probability of the true class on the images of `accuracy` (where the shortcut helps there: with the painted
+        places refilled) and of `misled_accuracy` (and of `familiar`, half and half), at the temperature that fits the former
+        (`fit_temperature`), 0 to 1. None where nobody measured it.
     probability_shift : float or None
-        Mean total variation distance between the probabilities of an image as it is and with what misleads, 0 to 1.
+        Mean total variation distance between the probabilities of these two, 0 to 1.
     """
 
     iteration: int
@@ -194,7 +196,8 @@ class Checker:
         self._composites: list[_Composites] = []
         #: Which validation images the classifier had right at the start, bool (V,), as they are and with places refilled.
         self._right: dict[str, np.ndarray] = {}
-        self._plain_weight = SHORTCUT_HELPS
+        #: Whether the shortcut helps on the validation images as they are; told at the start.
+        self._helps = True
         self._own: dict[int, int] = {}
 
     def _scenes(self, objects: Painted) -> _Composites:
@@ -242,10 +245,7 @@ class Checker:
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.misled_flip_rate)
-        check = replace(check, marks=marks, control=None if marks is None else self._control(classifier))
-        check = self.neutral(classifier, check)
-        self._weigh(check)
-        return replace(check, plain_weight=self._plain_weight)
+        return replace(check, marks=marks, control=None if marks is None else self._control(classifier))
 
     def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
         """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
@@ -271,27 +271,24 @@ class Checker:
             only += [int((other & ~same).sum()), int((same & ~other).sum()), len(rows)]
         return (int(only[0]), int(only[1]), int(only[2])) if only[2] else None
 
-    def remember(self, classifier: Classifier, before: Check) -> None:
-        """Compare with the classifier as it was given, which was measured before."""
-        self._answers(classifier, 0)
-        if before.neutral is not None:
-            self.neutral(classifier, before)
-        self._weigh(before)
-
-    def _weigh(self, before: Check) -> None:
-        helps = before.neutral is None or before.accuracy - before.neutral[0] > HELP
-        self._plain_weight = SHORTCUT_HELPS if helps else SHORTCUT_IDLE
+    def remember(self, classifier: Classifier) -> None:
+        """Compare with the classifier as it was given from now on, which was measured before."""
+        self._logits(classifier, 0)
 
     def __call__(self, classifier: Classifier, iteration: int) -> Check:
         """Measure now; at iteration 0 it is the classifier as it was given."""
-        labels, plain, conflict = self._answers(classifier, iteration)
+        found = self._logits(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
         reasons = self._reasons(classifier, full=iteration == 0)
+        labels = found.labels
         if reasons is None or not len(labels):
             raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
-        before = plain.argmax(1)
+        before = found.plain.argmax(1)
         right = (before == labels).numpy()
         lost, won = self._changes("plain", right)
+        # What only the shortcut gave must go, so that it does not count.
+        known = found.cleared if found.cleared is not None and self._plain_weight == SHORTCUT_HELPS else found.plain
+        temperature = fit_temperature(known, labels)
         check = Check(
             iteration,
             len(labels),
@@ -302,15 +299,14 @@ class Checker:
             lost=int(lost.sum()),
             won=int(won.sum()),
             lost_by_class=self._by_class(labels.numpy(), lost, won),
+            neutral=None if found.cleared is None else self._neutral(found.cleared, labels),
             plain_weight=self._plain_weight,
+            probability=_smooth(known, known, labels, temperature)[0],
         )
-        temperature = fit_temperature(plain, labels)
-        check = replace(check, probability=_smooth(plain, plain, labels, temperature)[0])
-        if self.painted.surroundings:
+        if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
-        assert conflict is not None
-        after = conflict.argmax(1)
-        _, probability, shift = _smooth(plain, conflict, labels, temperature)
+        after = found.conflict.argmax(1)
+        _, probability, shift = _smooth(known, found.conflict, labels, temperature)
         return replace(
             check,
             misled_accuracy=float((after == labels).float().mean()),
@@ -319,25 +315,44 @@ class Checker:
             probability_shift=shift,
         )
 
-    def _answers(self, classifier: Classifier, iteration: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return labels (V,) int64 and logits (V, K) of the validation images, as they are and with conflicting patches.
-
-        Which are right at iteration 0 is kept, for what was lost since.
-        """
+    def _logits(self, classifier: Classifier, iteration: int) -> _Logits:
+        """Return the logits of all validation images; those of iteration 0 are what later ones are compared with."""
         generator = torch.Generator().manual_seed(self.seed)
-        labels, plain, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], []
+        pastes, clears = not self.painted.surroundings, self._clears and (iteration == 0 or self._helps)
+        labels, plain, cleared, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], [], []
         for picked, inputs in self.cache.batches(self.validation, 64):
             labels.append(self.dataset.labels[picked].astype(np.int64))
             plain.append(classifier.logits(inputs).float().cpu())
-            if not self.painted.surroundings:
-                donors = torch.tensor([self._donors[int(i)] for i in picked])
-                own = self._own_places(classifier, picked, inputs)
-                changed = self.held_out.paste(self.painted.clear_places(inputs, generator, own), donors)
-                conflict.append(classifier.logits(changed).float().cpu())
-        found, logits = torch.from_numpy(np.concatenate(labels)), torch.cat(plain)
+            if pastes:
+                without = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
+                pasted = self.held_out.paste(without, torch.tensor([self._donors[int(i)] for i in picked]))
+                conflict.append(classifier.logits(pasted).float().cpu())
+                if clears:
+                    cleared.append(classifier.logits(without).float().cpu())
+        found = _Logits(
+            torch.from_numpy(np.concatenate(labels)),
+            torch.cat(plain),
+            torch.cat(cleared) if cleared else None,
+            torch.cat(conflict) if conflict else None,
+        )
         if iteration == 0:
-            self._right["plain"] = (logits.argmax(1) == found).numpy()
-        return found, logits, torch.cat(conflict) if conflict else None
+            right = (found.plain.argmax(1) == found.labels).numpy()
+            self._right["plain"] = right
+            if found.cleared is not None:
+                self._right["neutral"] = (found.cleared.argmax(1) == found.labels).numpy()
+                self._helps = bool(right.mean() - self._right["neutral"].mean() > HELP)
+        return found
+
+    @property
+    def _clears(self) -> bool:
+        """Whether the painted places can be refilled on images that nobody painted."""
+        painted = self.painted
+        places = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
+        return places and not painted.surroundings
+
+    @property
+    def _plain_weight(self) -> float:
+        return SHORTCUT_HELPS if self._helps else SHORTCUT_IDLE
 
     def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
         """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
@@ -360,24 +375,24 @@ class Checker:
         return torch.tensor([self._own[int(index)] for index in picked])
 
     def neutral(self, classifier: Classifier, check: Check) -> Check:
-        """Return a check with the accuracy on the validation images with the painted places refilled.
+        """Return a check with the accuracy on the validation images with the painted places refilled, where it has none.
 
         By it a verdict tells what was forgotten from what only the shortcut gave.
         """
-        painted = self.painted
-        clearable = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
-        if painted.surroundings or not clearable:
+        if not self._clears or check.neutral is not None:
             return check
         generator = torch.Generator().manual_seed(self.seed)
-        rights = []
+        labels, logits = [_NONE], [torch.empty(0, classifier.num_classes)]
         for picked, inputs in self.cache.batches(self.validation, 64):
             cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
-            rights.append(classifier.logits(cleared).argmax(1).cpu().numpy() == self.dataset.labels[picked])
-        right = np.concatenate(rights)
-        if check.iteration == 0:
-            self._right["neutral"] = right
+            labels.append(self.dataset.labels[picked].astype(np.int64))
+            logits.append(classifier.logits(cleared).float().cpu())
+        return replace(check, neutral=self._neutral(torch.cat(logits), torch.from_numpy(np.concatenate(labels))))
+
+    def _neutral(self, cleared: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
+        right = (cleared.argmax(1) == labels).numpy()
         lost, won = self._changes("neutral", right)
-        return replace(check, neutral=(float(right.mean()), int(lost.sum()), int(won.sum())))
+        return float(right.mean()), int(lost.sum()), int(won.sum())
 
     def _changes(self, which: str, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which images were lost and won since the start, bool (V,) each."""
@@ -406,6 +421,19 @@ class Checker:
 
 
 _NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class _Logits:
+    """Of the V validation images: labels (V,) int64, and logits (V, K) float.
+
+    As they are; with the painted places refilled, and with conflicting patches there, each None where it was not asked.
+    """
+
+    labels: torch.Tensor
+    plain: torch.Tensor
+    cleared: torch.Tensor | None
+    conflict: torch.Tensor | None
 
 
 def _smooth(

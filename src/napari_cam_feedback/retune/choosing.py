@@ -101,7 +101,7 @@ def _complete(
     try:
         with interruptible(given.module, stop), interruptible(classifier.module, stop):
             checker = _checker_of(result, dataset, masks)
-            checker.remember(given, result.before)
+            checker.remember(given)
             return checker.complete(classifier, check)
     finally:
         classifier.module.to(memory_format=torch.contiguous_format)

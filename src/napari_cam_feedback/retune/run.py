@@ -172,7 +172,7 @@ class Run:
         check_identity(snapshot, self.identity)
         self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
         self.before, self.front = snapshot.before, Front(list(snapshot.checkpoints))
-        self.checker.remember(self.given, self.before)
+        self.checker.remember(self.given)
         self.history, self.painted_history = list(snapshot.history), list(snapshot.painted_history)
         self.iteration, self.pace = snapshot.iteration, Pace.from_plain(snapshot.pace)
         self.restore(snapshot.position)
