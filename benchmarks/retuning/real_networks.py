@@ -6,6 +6,7 @@ watermark, a ResNet-18 and a small vision transformer from random weights, and m
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -104,15 +105,21 @@ def main(words: Sequence[str] = ()) -> None:
 
 
 def judged(demand: Demand, outcomes: Sequence[Outcome]) -> Row:
-    """Return the row of a demand: it is met where the mean over the seeds is what was asked."""
+    """Return the row of a demand: it is met where the mean over the seeds is what was asked.
+
+    The gap closed is that of all seeds together, mean gain over mean gap: where a network hardly fell for the shortcut, its
+    own gap is next to nothing, and a share of that says nothing.
+    """
     values = [float(getattr(outcome, demand.of)) for outcome in outcomes]
     within = operator.le if demand.most else operator.ge
     # A mean of shares is what it is up to rounding.
     mean = round(float(np.mean(values)), 9)
+    if demand.of == "gap_closed":
+        mean = float(sum(o.after - o.before for o in outcomes) / sum((o.reference or math.nan) - o.before for o in outcomes))
     return {
         "data": demand.data + (", unbiased model" if demand.unbiased else ""),
         "asked": demand.sentence,
-        "reached": span(values, MEASURES[demand.of][1]),
+        "reached": span(values, MEASURES[demand.of][1]) + (f"; together {mean:.2f}" if demand.of == "gap_closed" else ""),
         "met": bool(within(mean, demand.bound)),
         "test": _before_after(outcomes, "before", "after"),
         "test-clean": _before_after(outcomes, "clean_before", "clean_after"),

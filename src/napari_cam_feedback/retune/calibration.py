@@ -34,3 +34,15 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     spread = max(float(logits.std(1).mean()), 1e-12)
     bounds = math.log(MIN_TEMPERATURE * spread), math.log(MAX_TEMPERATURE * spread)
     return math.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x)
+
+
+def smooth(
+    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, temperature: float
+) -> tuple[float, float, float]:
+    """Return what two sets of logits (N, K) say at a temperature.
+
+    Mean probability of the true class before and after, and the mean total variation distance between the two.
+    """
+    old, new = ((logits / temperature).softmax(1) for logits in (before, after))
+    true = labels[:, None]
+    return float(old.gather(1, true).mean()), float(new.gather(1, true).mean()), float((old - new).abs().sum(1).mean() / 2)

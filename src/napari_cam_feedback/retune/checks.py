@@ -12,9 +12,9 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluate.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluate.fills import surround_fill
 from napari_cam_feedback.evaluate.right_reasons import RightReasons, right_reasons
-from napari_cam_feedback.evaluate.surroundings import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retune.calibration import fit_temperature
+from napari_cam_feedback.retune.calibration import fit_temperature, smooth
+from napari_cam_feedback.retune.composites import Composites, make_composites
 from napari_cam_feedback.retune.marks import marks_matter
 from napari_cam_feedback.retune.painted import Painted
 from napari_cam_feedback.torch_loader import torch
@@ -25,8 +25,6 @@ MIN_GAIN = 0.005
 SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
 #: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
 HELP = 0.03
-#: Composites of held-out objects and other surroundings that are looked at, about.
-MOST_SCENES = 200
 
 
 @dataclass(frozen=True)
@@ -130,30 +128,6 @@ class Check:
         return {**asdict(self), "held_out": self.held_out.to_json(), "score": self.score}
 
 
-@dataclass(frozen=True)
-class _Composites:
-    """Painted objects, each before the surroundings of several others: images (M, C, h, w), rows of the objects (M,)."""
-
-    objects: Painted
-    images: torch.Tensor
-    rows: torch.Tensor
-
-    def measure(self, classifier: Classifier, temperature: float) -> tuple[float, float, float, float]:
-        """Return accuracy on them and the share whose prediction is not that of the object where it was.
-
-        Then mean probability of the true class, and mean total variation distance to the probabilities where it was.
-        """
-
-        def predict(images: torch.Tensor) -> torch.Tensor:
-            return torch.cat([classifier.logits(part).float().cpu() for part in images.split(64)])
-
-        after, before = predict(self.images), predict(self.objects.inputs)[self.rows]
-        labels = self.objects.labels[self.rows]
-        accuracy = (after.argmax(1) == labels).float().mean()
-        flips = (after.argmax(1) != before.argmax(1)).float().mean()
-        return float(accuracy), float(flips), *_smooth(before, after, labels, temperature)[1:]
-
-
 class Checker:
     """Measures a classifier on the same validation images, patches and fills each time.
 
@@ -193,30 +167,21 @@ class Checker:
         self._donors = self._choose_donors(dataset.labels[validation])
         held = set(held_out.keys)
         self._learnt = painted.take(np.flatnonzero([key not in held for key in painted.keys]))
-        self._composites: list[_Composites] = []
+        self._composites: list[Composites] = []
         #: Which validation images the classifier had right at the start, bool (V,), as they are and with places refilled.
         self._right: dict[str, np.ndarray] = {}
         #: Whether the shortcut helps on the validation images as they are; told at the start.
         self._helps = True
         self._own: dict[int, int] = {}
 
-    def _scenes(self, objects: Painted) -> _Composites:
-        scenes = without_objects(self.painted.inputs, self.painted.masks)
-        generator = torch.Generator().manual_seed(self.seed)
-        odds = of_other_classes(objects.labels, self.painted.labels)
-        rows, images = [], []
-        for row in range(len(objects)):
-            others = torch.nonzero(odds[row])[:, 0]
-            chosen = others[torch.randperm(len(others), generator=generator)[: max(1, MOST_SCENES // len(objects))]]
-            one = objects.take(np.full(len(chosen), row))
-            rows.append(torch.full((len(chosen),), row))
-            images.append(before_others(one.inputs, one.masks, scenes, chosen, generator))
-        return _Composites(objects, torch.cat(images), torch.cat(rows))
-
     def _by_scenes(self, classifier: Classifier, check: Check, temperature: float) -> Check:
         """Return a check with what objects before other surroundings say."""
         if not self._composites:
-            self._composites = [self._scenes(objects) for objects in (self.held_out, self._learnt) if len(objects)]
+            self._composites = [
+                make_composites(objects, self.painted, self.seed)
+                for objects in (self.held_out, self._learnt)
+                if len(objects)
+            ]
         found = [each.measure(classifier, temperature) for each in self._composites]
         return replace(
             check,
@@ -301,12 +266,12 @@ class Checker:
             lost_by_class=self._by_class(labels.numpy(), lost, won),
             neutral=None if found.cleared is None else self._neutral(found.cleared, labels),
             plain_weight=self._plain_weight,
-            probability=_smooth(known, known, labels, temperature)[0],
+            probability=smooth(known, known, labels, temperature)[0],
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
         after = found.conflict.argmax(1)
-        _, probability, shift = _smooth(known, found.conflict, labels, temperature)
+        _, probability, shift = smooth(known, found.conflict, labels, temperature)
         return replace(
             check,
             misled_accuracy=float((after == labels).float().mean()),
@@ -434,18 +399,6 @@ class _Logits:
     plain: torch.Tensor
     cleared: torch.Tensor | None
     conflict: torch.Tensor | None
-
-
-def _smooth(
-    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, temperature: float
-) -> tuple[float, float, float]:
-    """Return what two sets of logits (N, K) say at a temperature.
-
-    Mean probability of the true class before and after, and the mean total variation distance between the two.
-    """
-    old, new = ((logits / temperature).softmax(1) for logits in (before, after))
-    true = labels[:, None]
-    return float(old.gather(1, true).mean()), float(new.gather(1, true).mean()), float((old - new).abs().sum(1).mean() / 2)
 
 
 def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
