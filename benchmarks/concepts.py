@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.cli import main as run_command
-from napari_cam_feedback.explain.concept_sets import read_concept, read_concepts
-from napari_cam_feedback.explain.concepts import concepts
+from napari_cam_feedback.explanations.tcav.sets import read_concept, read_concepts
+from napari_cam_feedback.explanations.tcav.tcav import concepts
 
 PAGE = Path(__file__).parents[1] / "docs" / "concepts.md"
 SEEDS = range(6)

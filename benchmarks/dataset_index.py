@@ -59,8 +59,8 @@ def _measure(index: Path) -> dict[str, float]:
 
     from qtpy.QtCore import Qt
 
-    from napari_cam_feedback.widgets.item_order import ItemOrder
-    from napari_cam_feedback.widgets.item_table import KEY, ItemTable
+    from napari_cam_feedback.widgets.browse.item_table import KEY, ItemTable
+    from napari_cam_feedback.widgets.session.item_order import ItemOrder
 
     table = ItemTable()
     found["filling the table"] = _seconds(lambda: table.set_dataset(dataset))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from napari_cam_feedback.data import Preprocessing
-from napari_cam_feedback.explain import get_method
+from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import build_classifier
 from napari_cam_feedback.torch_loader import torch
 

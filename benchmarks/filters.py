@@ -34,7 +34,7 @@ def features_pass() -> None:
     """Time a streamed pass over a resnet18's split at 64x64 against the bare forward of the same batches, in turns."""
     from napari_cam_feedback.data import ArrayDataset, Preprocessing
     from napari_cam_feedback.data.cache import InputCache
-    from napari_cam_feedback.explain.features import batch_for, iterate_features
+    from napari_cam_feedback.explanations.filters.features import batch_for, iterate_features
     from napari_cam_feedback.models import build_classifier
 
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def features_pass() -> None:
 def memory() -> None:
     """Measure what a pass over many images adds to memory, beside its tables."""
     from napari_cam_feedback.data import ArrayDataset, Preprocessing
-    from napari_cam_feedback.explain.features import features_of
+    from napari_cam_feedback.explanations.filters.features import features_of
     from napari_cam_feedback.models import build_classifier
 
     preprocessing = Preprocessing(size=(16, 16), channels=1, mean=(0.5,), std=(0.5,))
@@ -82,10 +82,10 @@ def memory() -> None:
 
 def ranking() -> None:
     """Time ranking, curve and embeddings of synthetic features of the size of a resnet50's over 10,000 images."""
-    from napari_cam_feedback.explain.accuracy_curve import accuracy_curve
-    from napari_cam_feedback.explain.embedding import embed
-    from napari_cam_feedback.explain.features import Features
-    from napari_cam_feedback.explain.ranking import rank_filters
+    from napari_cam_feedback.explanations.filters.accuracy_curve import accuracy_curve
+    from napari_cam_feedback.explanations.filters.embedding import embed
+    from napari_cam_feedback.explanations.filters.features import Features
+    from napari_cam_feedback.explanations.filters.ranking import rank_filters
 
     rng = np.random.default_rng(0)
     # A tenth of the filters tells a little of the class, so that a linear head is neither trivial nor hopeless.
@@ -127,9 +127,9 @@ def ranking() -> None:
 def gallery_time() -> None:
     """Time a gallery of 81 tiles of a resnet18 at 224x224."""
     from napari_cam_feedback.data import ArrayDataset, Preprocessing
-    from napari_cam_feedback.explain.contact_sheet import contact_sheet
-    from napari_cam_feedback.explain.features import features_of
-    from napari_cam_feedback.explain.gallery import gallery
+    from napari_cam_feedback.explanations.filters.contact_sheet import contact_sheet
+    from napari_cam_feedback.explanations.filters.features import features_of
+    from napari_cam_feedback.explanations.filters.gallery import gallery
     from napari_cam_feedback.models import build_classifier
 
     images = np.random.default_rng(0).integers(0, 255, (120, 14, 14, 3), np.uint8).repeat(16, 1).repeat(16, 2)

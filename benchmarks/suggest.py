@@ -17,12 +17,12 @@ from benchmarks.retuning.cases import cases
 from benchmarks.retuning.measure import Outcome, Setup, measure, setups
 from benchmarks.retuning.tables import RESULTS, Row, show, span, write_csv
 from napari_cam_feedback.data.cache import InputCache
-from napari_cam_feedback.evaluate import predict
-from napari_cam_feedback.evaluate.predictions import Predictions
+from napari_cam_feedback.evaluation import predict
+from napari_cam_feedback.evaluation.predictions import Predictions
 from napari_cam_feedback.feedback import KnownMasks, known_masks
-from napari_cam_feedback.feedback.propagate import AUTO, KINDS, propose_masks
-from napari_cam_feedback.feedback.propagate_donors import overlap
-from napari_cam_feedback.feedback.suggest import candidate_items, suggest
+from napari_cam_feedback.feedback.proposals.exemplars import overlap
+from napari_cam_feedback.feedback.proposals.propagate import AUTO, KINDS, propose_masks
+from napari_cam_feedback.feedback.suggestions.suggest import candidate_items, suggest
 
 COUNTS = (2, 5, 10, 20)
 #: From so few painted images masks are proposed for others.

@@ -66,8 +66,8 @@ def main() -> None:
 
     from napari_cam_feedback.demo import prepare_sample
     from napari_cam_feedback.feedback import known_masks
-    from napari_cam_feedback.widgets.docks import open_dock
-    from napari_cam_feedback.widgets.state import session_of
+    from napari_cam_feedback.widgets.session.session import session_of
+    from napari_cam_feedback.widgets.viewer.docks import open_dock
 
     def wait(done: Callable[[], Any], seconds: float = 120.0) -> None:
         end = time.perf_counter() + seconds

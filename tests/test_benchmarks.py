@@ -17,7 +17,7 @@ from benchmarks.retuning.tables import show, span
 from benchmarks.retuning.verdicts import KINDS, Truth, agrees, shuffled_labels, summary
 from PIL import Image
 
-from napari_cam_feedback.evaluate import predict
+from napari_cam_feedback.evaluation import predict
 from napari_cam_feedback.models import build_classifier, default_preprocessing
 
 OUTCOME = Outcome(

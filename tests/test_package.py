@@ -111,15 +111,16 @@ def test_the_public_functions_load_when_first_used():
 
 
 @pytest.mark.parametrize(
-    "first", ["", "import napari_cam_feedback.retune.loop, napari_cam_feedback.explain, napari_cam_feedback.evaluate"]
+    "first",
+    ["", "import napari_cam_feedback.retuning.loop, napari_cam_feedback.explanations, napari_cam_feedback.evaluation"],
 )
 def test_the_functions_named_like_a_subpackage_can_be_called_and_the_subpackage_be_imported(first):
     code = (
         f"{first}\n"
         "import napari_cam_feedback as package\n"
         "from napari_cam_feedback import compare, evaluate, explain, load_classifier, open_dataset, retune\n"
-        "from napari_cam_feedback.explain import METHODS\n"
-        "import napari_cam_feedback.retune.losses as losses\n"
+        "from napari_cam_feedback.explanations import METHODS\n"
+        "import napari_cam_feedback.retuning.losses as losses\n"
         "for function in (explain, evaluate, retune, package.explain, package.evaluate, package.retune):\n"
         "    try:\n"
         "        function(classifier=None, dataset=None, nonsense=1)\n"

@@ -5,9 +5,10 @@ import pytest
 
 from napari_cam_feedback import sample_models
 from napari_cam_feedback.data import ArrayDataset, sample_data_dir
-from napari_cam_feedback.models import Interrupted, TrainConfig, load_classifier
+from napari_cam_feedback.models import Interrupted, load_classifier
 from napari_cam_feedback.sample_models import model_remark, prepare_sample, sample_steps, start_from_imagenet
 from napari_cam_feedback.steps import run_to_end
+from napari_cam_feedback.training import TrainConfig
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def project(files: Files):
     """A project of the tiny dataset and model."""
     from napari_cam_feedback.data import open_dataset
     from napari_cam_feedback.models import load_classifier
-    from napari_cam_feedback.project import Project
+    from napari_cam_feedback.projects import Project
 
     classifier = load_classifier(files.model, device="cpu")
     return Project.create(files.project, open_dataset(files.data), classifier)
@@ -96,7 +96,7 @@ def window_session(make_napari_viewer, project, wait):
 
 
 def _opened(viewer, project, wait):
-    from napari_cam_feedback.widgets.state import prepare, session_of
+    from napari_cam_feedback.widgets.session.session import prepare, session_of
 
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.retuning import decoy_mnist, imagenet
 from napari_cam_feedback.data import Dataset, make_sample
-from napari_cam_feedback.models import TrainConfig
-from napari_cam_feedback.models.efficientnet_lite import has_lite_weights
+from napari_cam_feedback.models.networks.efficientnet_lite import has_lite_weights
 from napari_cam_feedback.sample_models import PHOTOS_TRAINING, SAMPLE_ARCH, SAMPLE_TRAINING
+from napari_cam_feedback.training import TrainConfig
 
 NETWORKS = Path(__file__).parent / "networks.py"
 #: From random weights, long enough to learn the shortcut alone (seed 101: accuracy on test 0.32 and 0.30), or the digits and

@@ -18,8 +18,8 @@ from benchmarks.retuning.tables import Row, show, write_csv
 from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
 from napari_cam_feedback.feedback import known_masks
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
-from napari_cam_feedback.retune import RetuneConfig, retune
-from napari_cam_feedback.retune.run import LEAST_FOR_BATCH_NORM
+from napari_cam_feedback.retuning import RetuneConfig, retune
+from napari_cam_feedback.retuning.run import LEAST_FOR_BATCH_NORM
 from napari_cam_feedback.torch_loader import torch
 
 #: Times a bare step that each may take; continued training measures the loop itself.

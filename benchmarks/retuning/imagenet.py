@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.retuning import watermark
 from napari_cam_feedback.data import ArrayDataset
-from napari_cam_feedback.models.efficientnet_lite import imagenet_names
+from napari_cam_feedback.models.networks.efficientnet_lite import imagenet_names
 
 #: Names the folder of photographs.
 VARIABLE = "IMAGENET_PHOTOS"

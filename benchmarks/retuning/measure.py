@@ -14,9 +14,9 @@ from benchmarks.retuning.changes import change_of
 from benchmarks.retuning.models import trained
 from napari_cam_feedback.data import Dataset
 from napari_cam_feedback.errors import FeedbackError
-from napari_cam_feedback.evaluate import Evaluation, SplitResult, evaluate
+from napari_cam_feedback.evaluation import Evaluation, SplitResult, evaluate
 from napari_cam_feedback.models import Classifier
-from napari_cam_feedback.retune import RetuneResult, make_config, retune, run_to_end
+from napari_cam_feedback.retuning import RetuneResult, make_config, retune, run_to_end
 
 #: Where the shortcut conflicts with the class, and where there is none.
 SPLITS = ("test", "test-clean")

@@ -9,17 +9,10 @@ import numpy as np
 from benchmarks.retuning.cases import Case
 from benchmarks.retuning.tables import RESULTS
 from napari_cam_feedback.data import Dataset
-from napari_cam_feedback.models import (
-    Classifier,
-    TrainConfig,
-    build_classifier,
-    default_preprocessing,
-    load_classifier,
-    save_classifier,
-    train_classifier,
-)
+from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier, save_classifier
 from napari_cam_feedback.sample_models import start_from_imagenet
 from napari_cam_feedback.steps import run_to_end
+from napari_cam_feedback.training import TrainConfig, train_classifier
 
 FOLDER = RESULTS / "models"
 

@@ -33,9 +33,9 @@ from benchmarks.retuning.options import parse
 from benchmarks.retuning.tables import Row, show, write_csv
 from napari_cam_feedback.data import Dataset
 from napari_cam_feedback.errors import FeedbackError
-from napari_cam_feedback.evaluate import predict
+from napari_cam_feedback.evaluation import predict
 from napari_cam_feedback.feedback import known_masks
-from napari_cam_feedback.retune import RetuneResult
+from napari_cam_feedback.retuning import RetuneResult
 
 DATA = ("tag-digits", "crosses", "symbols", "clothes-lite0", "imagenet-watermark")
 FAST = ("tag-digits", "crosses")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import open_dataset
-    from napari_cam_feedback.evaluate import compare, evaluate
-    from napari_cam_feedback.explain import explain
+    from napari_cam_feedback.evaluation import compare, evaluate
+    from napari_cam_feedback.explanations import explain
     from napari_cam_feedback.models import load_classifier
-    from napari_cam_feedback.retune import retune
+    from napari_cam_feedback.retuning import retune
 
 try:
     __version__ = version("napari-cam-feedback")

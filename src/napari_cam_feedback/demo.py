@@ -8,19 +8,14 @@ from pathlib import Path
 
 from napari_cam_feedback.data import Dataset, open_dataset
 from napari_cam_feedback.errors import StorageError
-from napari_cam_feedback.evaluate import (
-    Comparison,
-    compare_models,
-    read_painted_history,
-    report_facts,
-    report_versions,
-)
+from napari_cam_feedback.evaluation import Comparison, compare_models, read_painted_history, report_facts, report_versions
 from napari_cam_feedback.feedback import known_masks
-from napari_cam_feedback.models import Classifier, TrainStep, load_classifier
-from napari_cam_feedback.project import Project, save_run
-from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep, retune
+from napari_cam_feedback.models import Classifier, load_classifier
+from napari_cam_feedback.projects import Project, save_run
+from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep, retune
 from napari_cam_feedback.sample_models import prepare_sample
 from napari_cam_feedback.steps import run_to_end
+from napari_cam_feedback.training import TrainStep
 
 
 @dataclass(frozen=True)

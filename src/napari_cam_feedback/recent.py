@@ -15,7 +15,7 @@ from napari_cam_feedback.files import read_json, write_json
 FOLDER_VARIABLE = "NAPARI_CAM_FEEDBACK_STATE"
 MOST = 12
 _PROGRAM = "napari-cam-feedback"
-# Of `project.versions`, which would load torch.
+# Of `projects.versions`, which would load torch.
 _PROJECT_FILE = "project.json"
 
 

@@ -10,19 +10,15 @@ from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models import (
     Classifier,
     Interrupted,
-    TrainConfig,
-    TrainStep,
-    Transfer,
     build_classifier,
     default_preprocessing,
     load_classifier,
     pick_device,
     save_classifier,
-    train_classifier,
-    transfer,
 )
-from napari_cam_feedback.models.efficientnet_lite import has_lite_weights
+from napari_cam_feedback.models.networks.efficientnet_lite import has_lite_weights
 from napari_cam_feedback.steps import run_to_end
+from napari_cam_feedback.training import TrainConfig, TrainStep, Transfer, train_classifier, transfer
 
 SAMPLE_SEED = 0
 #: How the sample models were trained; the shipped ones as well.

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from napari_cam_feedback.cli import (
+from napari_cam_feedback.cli import parallel as sharing
+from napari_cam_feedback.cli.app import PROGRAM, app, err, out
+from napari_cam_feedback.cli.commands import (
     compare,
     concepts,
     demo,
@@ -22,11 +24,9 @@ from napari_cam_feedback.cli import (
     predict,
     project,
     retune,
-    sharing,
     suggest,
     train,
 )
-from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.cli.stopping import Stopped, end_quickly
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe

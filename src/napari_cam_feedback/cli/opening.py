@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models import Classifier
-    from napari_cam_feedback.models.loading import Source
+    from napari_cam_feedback.models.files.loading import Source
     from napari_cam_feedback.models.options import ModelOptions
 
 
@@ -52,7 +52,7 @@ def open_model_and_data(
     ModelError, DataError, ConfigError
         One of them cannot be opened, they do not fit each other, or the model's outputs are no numbers.
     """
-    from napari_cam_feedback.models.opening import open_pair
+    from napari_cam_feedback.models.files.opening import open_pair
 
     classifier, dataset = open_pair(model, data, options, device=device, seed=seed)
     assumed = _assumed(model, options, classifier, dataset)
@@ -63,7 +63,7 @@ def open_model_and_data(
 
 def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list[str]:
     """Return what a first look at the model with its data found; its bar is seen only where it takes long."""
-    from napari_cam_feedback.models.look import look_at
+    from napari_cam_feedback.models.first_look.look import look_at
 
     with progress("looking for what makes the model right") as bar:
         look = look_at(classifier, dataset, progress=bar)
@@ -71,7 +71,7 @@ def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list
 
 
 def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset: Dataset) -> str | None:
-    from napari_cam_feedback.models.loading import open_source
+    from napari_cam_feedback.models.files.loading import open_source
 
     source = open_source(model, options)
     parts = []
@@ -116,7 +116,7 @@ def open_masks(folder: Path | None, dataset: Dataset) -> MaskStore | None:
         There is no such folder, or none of its masks belongs to an image of the dataset.
     """
     from napari_cam_feedback.feedback import MaskStore
-    from napari_cam_feedback.project import ProjectFolder
+    from napari_cam_feedback.projects import ProjectFolder
 
     if folder is None:
         return None

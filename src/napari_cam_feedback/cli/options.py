@@ -115,7 +115,7 @@ def model_options(
 
     names = None
     if classes is not None:
-        from napari_cam_feedback.models.class_names import read_class_names
+        from napari_cam_feedback.models.files.class_names import read_class_names
 
         names = read_class_names(classes)
     return make_options(

@@ -15,9 +15,9 @@ from napari_cam_feedback.cli.app import err, out
 
 if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
-    from napari_cam_feedback.evaluate import Comparison, ComparisonRow, Evaluation, Interval
-    from napari_cam_feedback.models import TrainStep
-    from napari_cam_feedback.retune import RetuneConfig, RetuneResult, RetuneStep
+    from napari_cam_feedback.evaluation import Comparison, ComparisonRow, Evaluation, Interval
+    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep
+    from napari_cam_feedback.training import TrainStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
 MOST_SKIPPED = 5
@@ -116,7 +116,7 @@ def show_mismatch(rows: Sequence[Mismatch]) -> None:
 
 def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) -> None:
     """Print accuracy of each split, what the masked part does to it where there are masks, and the images left out."""
-    from napari_cam_feedback.evaluate import MEASURES, REASONS, show, show_specificity
+    from napari_cam_feedback.evaluation import MEASURES, REASONS, show, show_specificity
 
     rows = [
         [name, str(result.n), show(result.accuracy), ends(result.accuracy_interval)]
@@ -176,7 +176,7 @@ def show_comparison(comparison: Comparison, rest: str = THE_REST) -> None:
 
 def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
     """Print measures before and after, and of each change whether it is better, worse, or within chance."""
-    from napari_cam_feedback.evaluate import MEASURES, show
+    from napari_cam_feedback.evaluation import MEASURES, show
 
     shown = []
     for row in rows:
@@ -199,7 +199,7 @@ def show_result(result: RetuneResult, folder: Path) -> None:
     folder : Path
         Where `save_run` wrote it.
     """
-    from napari_cam_feedback.retune import check_rows, checkpoint_name
+    from napari_cam_feedback.retuning import check_rows, checkpoint_name
 
     good, bad = dict.fromkeys(("fixed", "improved"), "green"), dict.fromkeys(("harmed", "failed"), "red")
     colour = {**good, **bad}.get(result.verdict.name, "yellow")
@@ -217,8 +217,8 @@ def show_result(result: RetuneResult, folder: Path) -> None:
 
 def _show_path(result: RetuneResult, folder: Path) -> None:
     """Print how the models between the given weights and the best ones stand, and where they are; nothing without any."""
-    from napari_cam_feedback.evaluate import show
-    from napari_cam_feedback.project.runs import CHECKPOINTS, checkpoint_file
+    from napari_cam_feedback.evaluation import show
+    from napari_cam_feedback.projects.runs import CHECKPOINTS, checkpoint_file
 
     rows = []
     for check in result.path_checks:

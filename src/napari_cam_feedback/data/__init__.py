@@ -8,17 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_feedback.data.arrays import ArrayDataset
-from napari_cam_feedback.data.bitmaps import BitmapDataset
-from napari_cam_feedback.data.cifar import CifarDataset
 from napari_cam_feedback.data.dataset import Dataset, Item
-from napari_cam_feedback.data.export import save_images
-from napari_cam_feedback.data.folder import FolderDataset
-from napari_cam_feedback.data.images import count_pages, read_image, read_mask, read_page
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.bitmaps import BitmapDataset
+from napari_cam_feedback.data.formats.cifar import CifarDataset
+from napari_cam_feedback.data.formats.export import save_images
+from napari_cam_feedback.data.formats.folder import FolderDataset
+from napari_cam_feedback.data.formats.stacks import StackDataset
+from napari_cam_feedback.data.formats.table import CsvDataset
 from napari_cam_feedback.data.open import open_dataset
+from napari_cam_feedback.data.pixels.images import count_pages, read_image, read_mask, read_page
 from napari_cam_feedback.data.samples import SAMPLES, SampleInfo, make_sample, sample_data_dir, write_sample
-from napari_cam_feedback.data.stacks import StackDataset
-from napari_cam_feedback.data.table import CsvDataset
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data.cache import InputCache

@@ -6,13 +6,13 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_cam_feedback.data import bitmaps, cifar, stacks
-from napari_cam_feedback.data.arrays import open_npz
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.data.export import LABELS_NAME
-from napari_cam_feedback.data.folder import FolderDataset
-from napari_cam_feedback.data.images import SUFFIXES
-from napari_cam_feedback.data.table import CsvDataset
+from napari_cam_feedback.data.formats import bitmaps, cifar, stacks
+from napari_cam_feedback.data.formats.arrays import open_npz
+from napari_cam_feedback.data.formats.export import LABELS_NAME
+from napari_cam_feedback.data.formats.folder import FolderDataset
+from napari_cam_feedback.data.formats.table import CsvDataset
+from napari_cam_feedback.data.pixels.images import SUFFIXES
 from napari_cam_feedback.errors import DataError
 
 _FORMS = (

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_cam_feedback.errors import ConfigError, StorageError
-from napari_cam_feedback.models import TrainConfig
-from napari_cam_feedback.retune import RetuneConfig, describe_method, make_config
+from napari_cam_feedback.retuning import RetuneConfig, describe_method, make_config
+from napari_cam_feedback.training import TrainConfig
 
 SAMPLE = "sample:"
 #: Stands for the seed in the name of a dataset.

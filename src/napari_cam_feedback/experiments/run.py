@@ -16,19 +16,13 @@ import numpy as np
 
 from napari_cam_feedback.data import Dataset, make_sample, open_dataset
 from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
-from napari_cam_feedback.evaluate import Evaluation, evaluate
+from napari_cam_feedback.evaluation import Evaluation, evaluate
 from napari_cam_feedback.experiments.config import SAMPLE, SEED, ExperimentConfig
 from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
 from napari_cam_feedback.files import read_json, write_json, write_text
-from napari_cam_feedback.models import (
-    Classifier,
-    build_classifier,
-    default_preprocessing,
-    load_classifier,
-    save_classifier,
-    train_classifier,
-)
-from napari_cam_feedback.retune import retune
+from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier, save_classifier
+from napari_cam_feedback.retuning import retune
+from napari_cam_feedback.training import train_classifier
 
 RUNS, SETTINGS, MODELS = "runs.csv", "experiment.json", "models"
 Row = Mapping[str, str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_cam_feedback.evaluate.latex import escape_latex
+from napari_cam_feedback.evaluation.report.latex import escape_latex
 from napari_cam_feedback.experiments.config import ExperimentConfig
 
 NONE = "–"

@@ -1,23 +1,23 @@
 """The expert's feedback: masks of what is irrelevant."""
 
-from napari_cam_feedback.feedback.choose import KnownMasks, choose_masks, known_masks
-from napari_cam_feedback.feedback.filter_masks import (
+from napari_cam_feedback.feedback.exchange.fitting import FittingMasks, fitting_masks
+from napari_cam_feedback.feedback.exchange.formats import export_masks
+from napari_cam_feedback.feedback.exchange.importing import find_masks, import_masks
+from napari_cam_feedback.feedback.exchange.merging import compare_masks, merge_into, merge_masks
+from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, known_masks
+from napari_cam_feedback.feedback.masks.store import MaskStore, read_mask_file
+from napari_cam_feedback.feedback.proposals.from_filter import (
     FilterMask,
     SavedMasks,
     filter_masks,
     save_filter_masks,
     split_threshold,
 )
-from napari_cam_feedback.feedback.mask_files import export_masks
-from napari_cam_feedback.feedback.mask_fitting import FittingMasks, fitting_masks
-from napari_cam_feedback.feedback.mask_import import find_masks, import_masks
-from napari_cam_feedback.feedback.mask_store import MaskStore, read_mask_file
-from napari_cam_feedback.feedback.merge import compare_masks, merge_into, merge_masks
-from napari_cam_feedback.feedback.propagate import KINDS, Proposal, propose_masks
-from napari_cam_feedback.feedback.proposals import ProposalStore, ProposedMask
-from napari_cam_feedback.feedback.suggest import Suggestion, Suggestions, suggest
-from napari_cam_feedback.feedback.suggest_clusters import MapCluster
-from napari_cam_feedback.feedback.suggest_signals import SuggestWeights
+from napari_cam_feedback.feedback.proposals.propagate import KINDS, Proposal, propose_masks
+from napari_cam_feedback.feedback.proposals.store import ProposalStore, ProposedMask
+from napari_cam_feedback.feedback.suggestions.clusters import MapCluster
+from napari_cam_feedback.feedback.suggestions.signals import SuggestWeights
+from napari_cam_feedback.feedback.suggestions.suggest import Suggestion, Suggestions, suggest
 
 __all__ = [
     "KINDS",

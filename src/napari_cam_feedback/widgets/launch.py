@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_cam_feedback.widgets.docks import open_dock
-from napari_cam_feedback.widgets.session_widget import SessionWidget
-from napari_cam_feedback.widgets.state import session_of
+from napari_cam_feedback.widgets.open.dock import SessionWidget
+from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.viewer.docks import open_dock
 
 _DOCKS = ("Browse", "Filters", "Retune", "Session")
 

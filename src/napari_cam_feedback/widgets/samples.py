@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.widgets.layers import IMAGE, NAMES, tag
+from napari_cam_feedback.widgets.viewer.layers import IMAGE, NAMES, tag
 
 LayerData = tuple[Any, dict[str, Any], str]
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from napari_cam_feedback.data.arrays import ArrayDataset
-from napari_cam_feedback.data.folder import MASKS
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.folder import MASKS
 from napari_cam_feedback.data.samples import baggage, clothes, crosses, symbols, tag_digits
 from napari_cam_feedback.data.samples.shipped import sample_data_dir
 from napari_cam_feedback.errors import DataError, StorageError, describe

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
 from napari_cam_feedback.data.samples import baggage_shapes as shapes
 from napari_cam_feedback.data.samples.build import Part, build
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
 
 
 class Part(NamedTuple):

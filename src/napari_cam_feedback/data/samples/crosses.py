@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
 from napari_cam_feedback.data.samples.build import Part, build
 
 SIZE = 32

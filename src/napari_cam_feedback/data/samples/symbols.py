@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_cam_feedback.data.arrays import ArrayDataset
+from napari_cam_feedback.data.formats.arrays import ArrayDataset
 from napari_cam_feedback.data.samples.build import Part, build
 
 SIZE = 72

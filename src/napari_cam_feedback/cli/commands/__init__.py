@@ -1,0 +1,1 @@
+"""The commands, a file each; `napari_cam_feedback.cli` puts them together."""

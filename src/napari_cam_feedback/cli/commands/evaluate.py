@@ -1,0 +1,79 @@
+"""``evaluate``: how good a model is, and whether for the right reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
+from napari_cam_feedback.cli.options import (
+    All,
+    Data,
+    Device,
+    Devices,
+    Json,
+    Masks,
+    Model,
+    Nodes,
+    Precision,
+    Seed,
+    Strategy,
+    takes_model_options,
+)
+from napari_cam_feedback.cli.parallel import agreed, launch
+from napari_cam_feedback.cli.show import progress, remark, show_evaluation, stopped_sentence, write_json
+from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.models.options import ModelOptions
+
+
+@takes_model_options()
+def evaluate(
+    model: Model,
+    data: Data,
+    options: ModelOptions,
+    masks: Masks = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; else all that have labels.", show_default=False)
+    ] = None,
+    everything: All = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
+    json_file: Json = None,
+) -> None:
+    """Measure accuracy, per class, confusion, and right reasons on every split.
+
+    Of many large masked images a sample is refilled; --all takes all of them. Ctrl-C shows what was measured until then.
+    """
+    from napari_cam_feedback.evaluation import evaluate as evaluate_splits
+
+    fabric = launch(device, devices, nodes, strategy, precision)
+    with agreed(fabric):
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed)
+        store = open_masks(masks, opened.dataset)
+    with progress("evaluating", opened.assumed) as bar, stop_on_interrupt() as stop:
+        found = evaluate_splits(
+            opened.classifier,
+            opened.dataset,
+            masks=store,
+            splits=split or None,
+            seed=seed,
+            max_masked=len(opened.dataset) if everything else None,
+            progress=bar,
+            stop=stop,
+            fabric=fabric,
+        )
+    if not fabric.is_global_zero:
+        return
+    show_evaluation(Path(model).name, found)
+    write_json(json_file, found.to_json())
+    if found.stopped:
+        remark(stopped_sentence(found))
+        raise Stopped

@@ -1,0 +1,248 @@
+"""``retune``: fine-tune a model with masks, and judge the result."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_cam_feedback.cli.app import out
+from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
+from napari_cam_feedback.cli.options import (
+    All,
+    Data,
+    Device,
+    Devices,
+    Json,
+    Masks,
+    Model,
+    Nodes,
+    Precision,
+    Strategy,
+    takes_model_options,
+)
+from napari_cam_feedback.cli.parallel import agreed, launch
+from napari_cam_feedback.cli.settings import read_settings
+from napari_cam_feedback.cli.show import (
+    progress,
+    remark,
+    retune_progress,
+    show_comparison,
+    show_result,
+    show_skipped,
+    stopped_sentence,
+    write_json,
+)
+from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.errors import ConfigError, RetuneError, describe
+
+#: File of a run's folder from which it is resumed.
+SNAPSHOT = "state.pt"
+#: Seconds at least between two writings of it.
+SECONDS_BETWEEN = 20.0
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.models.options import ModelOptions
+    from napari_cam_feedback.retuning import RetuneConfig, Snapshot
+
+
+@takes_model_options()
+def retune(
+    model: Model,
+    data: Data,
+    options: ModelOptions,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the run's files.", show_default=False)],
+    masks: Masks = None,
+    n_masks: Annotated[int | None, typer.Option(min=1, help="Use at most so many masks, spread over the classes.")] = None,
+    method: Annotated[str | None, typer.Option(help="auto, a method, or several joined by +.", show_default="auto")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file, as a run's config.json.", show_default=False)] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", show_default="0")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data."),
+    ] = False,
+    everything: All = False,
+    device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
+    json_file: Json = None,
+) -> None:
+    """Retune a classifier so that it stops using what the masks cover, and judge the result.
+
+    Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
+    """
+    from napari_cam_feedback.evaluation import compare
+    from napari_cam_feedback.models.parallel.shares import take_from_first
+    from napari_cam_feedback.projects import save_run
+    from napari_cam_feedback.retuning import load_snapshot, run_to_end
+    from napari_cam_feedback.retuning import retune as start_retune
+
+    if resume:
+        config, snapshot = _run_to_resume(out_dir, config, settings, method, seed), load_snapshot(out_dir / SNAPSHOT)
+    elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise ConfigError(f"{out_dir} is not empty; choose a new folder for the run.")
+    else:
+        snapshot = None
+    chosen = _retune_config(config, settings or [], method, seed)
+    fabric = launch(device, devices, nodes, strategy, precision)
+    with agreed(fabric):
+        opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
+        classifier, dataset = opened.classifier, opened.dataset
+        store = open_masks(masks, dataset)
+        of_run = open_masks(_masks_beside(config), dataset) if masks is None else None
+        painted = _some_masks(store if of_run is None else of_run, dataset, n_masks, chosen.seed)
+    if of_run is not None:
+        if fabric.is_global_zero:
+            remark(f"The masks are those of that run, {of_run.folder}.")
+        # Judged by what the data bring along, as far as they do, as the run was.
+        store = None if dataset.has_known_masks else of_run
+    keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
+    # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
+    with stop_on_interrupt() as stop:
+        with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar:
+            steps = start_retune(
+                classifier,
+                dataset,
+                painted,
+                chosen,
+                stop=stop,
+                resume=snapshot,
+                on_snapshot=keeper,
+                fabric=fabric,
+                trust=options.trust,
+                complete=False,
+            )
+            try:
+                result = run_to_end(steps, retune_progress(bar, chosen))
+            except RetuneError as error:
+                if not stop():
+                    raise
+                remark(describe(error))
+                raise Stopped from error
+        take_from_first(result.classifier.module, fabric)
+        with progress("comparing before and after") as bar:
+            comparison = compare(
+                classifier,
+                result.classifier,
+                dataset,
+                masks=store,
+                seed=chosen.seed,
+                max_masked=len(dataset) if everything else None,
+                detail=True,
+                quick=not everything,
+                progress=bar,
+                stop=stop,
+                fabric=fabric,
+            )
+    if keeper is None:
+        return
+    extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
+    save_run(out_dir, result, comparison, masks=painted, extra=extra)
+    keeper.end(result.snapshot)
+    # The comparison reads images of every split, those that the retune learnt from among them.
+    skipped = {**result.skipped, **comparison.before.skipped}
+    show_skipped(skipped)
+    show_result(result, out_dir)
+    if comparison.before.splits:
+        show_comparison(comparison)
+    out.print(f"Run: {out_dir}", markup=False, highlight=False)
+    write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
+    if result.snapshot is not None:
+        remark(f"Stopped after {result.snapshot.iteration} steps; --resume goes on from there.")
+        raise Stopped
+    if comparison.before.stopped:
+        remark(f"{stopped_sentence(comparison.before)} The model is saved all the same.")
+        raise Stopped
+
+
+class SnapshotKeeper:
+    """Writes a run's state into its folder, so that it can be resumed even if the program is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    config : RetuneConfig
+        Its settings, written beside.
+    masks : dict
+        Its masks, written beside.
+    """
+
+    def __init__(self, folder: Path, config: RetuneConfig, masks: dict[str, np.ndarray]) -> None:
+        self._folder, self._config, self._masks = folder, config, masks
+        self._written = 0.0
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Write it, unless one was written a moment ago: a large network's state takes a while."""
+        if time.monotonic() - self._written > SECONDS_BETWEEN:
+            self._write(snapshot)
+            self._written = time.monotonic()
+
+    def end(self, snapshot: Snapshot | None) -> None:
+        """Leave the state of a run that was stopped, and none of one that ended."""
+        if snapshot is None:
+            (self._folder / SNAPSHOT).unlink(missing_ok=True)
+        else:
+            self._write(snapshot)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        from napari_cam_feedback.files import write_json as write
+        from napari_cam_feedback.projects.runs import MASKS, copy_masks
+        from napari_cam_feedback.retuning import save_snapshot
+
+        if not (self._folder / MASKS).exists():
+            copy_masks(self._masks, self._folder / MASKS, self._masks)
+        write(self._folder / "config.json", self._config.model_dump(mode="json"))
+        save_snapshot(snapshot, self._folder / SNAPSHOT)
+
+
+def _run_to_resume(folder: Path, *said: object) -> Path:
+    """Return the settings' file of a run that was stopped."""
+    if any(said):
+        raise ConfigError("A run is resumed with its own settings; leave out --config, --set, --method and --seed.")
+    if not (folder / SNAPSHOT).is_file():
+        raise ConfigError(f"There is no stopped run in {folder}; name its folder with --out, or leave out --resume.")
+    return folder / "config.json"
+
+
+def _masks_beside(config: Path | None) -> Path | None:
+    """Return the folder of the masks of the run that a file of settings is of; None where it is of none."""
+    if config is None or not any((config.parent / name).is_file() for name in ("result.json", SNAPSHOT)):
+        return None
+    masks = config.parent / "masks"
+    return masks if masks.is_dir() else None
+
+
+def _retune_config(file: Path | None, settings: list[str], method: str | None, seed: int | None) -> Any:
+    from napari_cam_feedback.files import read_json
+    from napari_cam_feedback.retuning import make_config, settings_of
+
+    values: dict[str, Any] = {}
+    if file is not None:
+        content = read_json(file)
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file} must hold a JSON object of settings, as a run's config.json does.")
+        values.update(settings_of(content))
+    values |= read_settings(settings, "iterations=100")
+    values |= {key: value for key, value in (("method", method), ("seed", seed)) if value is not None}
+    return make_config(values)
+
+
+def _some_masks(store: MaskStore | None, dataset: Dataset, count: int | None, seed: int) -> dict[str, np.ndarray]:
+    from napari_cam_feedback.feedback import choose_masks, known_masks
+
+    if store is None:
+        return known_masks(dataset, count, seed=seed)
+    # Of test images, and of those without a label, nothing is learnt.
+    return choose_masks(store, dataset, count, indices=dataset.learnable(), seed=seed)

@@ -1,0 +1,1 @@
+"""The forms that a dataset comes in: folders, tables, arrays, bitmaps, CIFAR's batches, stacks; and writing one."""

@@ -1,0 +1,1 @@
+"""Image and mask files: reading their pixels, page by page."""

@@ -1,0 +1,1 @@
+"""The filters of a layer: their features, ranking, survey, gallery, and changes."""

@@ -1,0 +1,193 @@
+"""Writing the maps of a whole split into files as they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.explanations.maps.files import Add, npz_file, tiff_folder
+from napari_cam_feedback.explanations.maps.pictures import map_table, picture_folder
+from napari_cam_feedback.explanations.maps.shared import Round, rounds_of
+from napari_cam_feedback.explanations.maps.split import Progress, Targets, are_several, check_any, iterate_maps
+from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
+from napari_cam_feedback.models.parallel.shares import agreed, any_of, gather_skipped, world_of
+from napari_cam_feedback.steps import run_to_end
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class MapsWritten:
+    """What `write_maps` has written.
+
+    Attributes
+    ----------
+    path : Path
+        The ``.npz`` file or the folder; else the folder of pictures, else the table.
+    n : int
+        Items whose maps are there.
+    total : int
+        Items of the split.
+    skipped : dict
+        Key and sentence for each image that could not be read.
+    stopped : bool
+        Whether it was stopped before the end. A folder then has whole files of some items; an ``.npz`` or a table is not
+        written, and what was at its place stays.
+    """
+
+    path: Path
+    n: int
+    total: int
+    skipped: dict[str, str]
+    stopped: bool = False
+
+
+def write_maps(
+    classifier: Classifier,
+    dataset: Dataset,
+    path: str | Path | None,
+    *,
+    method: str | None = None,
+    target: Targets = "predicted",
+    split: str | None = "test",
+    batch_size: int = 64,
+    pictures: str | Path | None = None,
+    table: str | Path | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
+) -> MapsWritten:
+    """Write the attribution map of every image of a split into files, as it is made.
+
+    Memory does not grow with the number of images.
+
+    Parameters
+    ----------
+    classifier, dataset, method, target, split, batch_size, progress
+        As for `explain`.
+    path : path or None
+        An ``.npz`` (`npz_file`), or else a folder, for one TIFF an image (`tiff_folder`); None for neither.
+    pictures : path, optional
+        Folder for a PNG of each image with its maps over it (`picture_folder`).
+    table : path, optional
+        CSV with a row for each map (`map_table`).
+    stop : callable, optional
+        Asked at each layer of the network (of several processes, between their batches); True ends, see `MapsWritten`.
+    fabric : Fabric, optional
+        Launched, to share the images among its processes, and for its precision. Each process writes the TIFFs and pictures
+        of its images; the first one writes the ``.npz`` and the table, as one process would.
+
+    Raises
+    ------
+    DataError
+        There is no such split, no image of it can be read, its images do not fit one array, or a file would lie outside
+        the folder.
+    ModelError, ConfigError
+        The method or the class does not suit the model, or its target layer has no places; or nothing is to be written.
+    StorageError
+        A file cannot be written.
+    """
+    steps = writing_maps(
+        classifier,
+        dataset,
+        path,
+        method=method,
+        target=target,
+        split=split,
+        batch_size=batch_size,
+        pictures=pictures,
+        table=table,
+        stop=stop,
+        fabric=fabric,
+    )
+    return run_to_end(steps, None if progress is None else lambda step: progress(*step))
+
+
+def writing_maps(
+    classifier: Classifier,
+    dataset: Dataset,
+    path: str | Path | None,
+    *,
+    method: str | None = None,
+    target: Targets = "predicted",
+    split: str | None = "test",
+    batch_size: int = 64,
+    pictures: str | Path | None = None,
+    table: str | Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    fabric: Fabric | None = None,
+) -> Generator[tuple[int, int], None, MapsWritten]:
+    """Do what `write_maps` does, yielding the images done and in all after each batch."""
+    check_fits(classifier, dataset)
+    chosen = [Path(each) for each in (path, pictures, table) if each is not None]
+    if not chosen:
+        raise ConfigError("Nothing is to be written; name a file or a folder for the maps, pictures or the table.")
+    indices = dataset.indices(split)
+    cache = InputCache(dataset, classifier.preprocessing, max_bytes=0)
+    batches = iterate_maps(
+        classifier, dataset, indices, method=method, target=target, batch_size=batch_size, cache=cache, fabric=fabric
+    )
+    as_npz = path is not None and Path(path).suffix == ".npz"
+    by_item = pictures is not None or (path is not None and not as_npz)
+    rank, world = world_of(fabric)
+    alone = world == 1
+    rounds = rounds_of(batches, classifier, dataset, merge=as_npz or table is not None, fabric=fabric)
+    done = 0
+    try:
+        # Of several processes none may leave the others waiting within a batch.
+        with nullcontext() if stop is None or not alone else interruptible(classifier.module, stop):
+            # What does not work at all is found out before anything is written.
+            first = next((each for each in rounds if each.n), Round(0, [], []))
+            check_any(first.n, indices, split, cache)
+            with ExitStack() as files:
+                own: list[Add] = []
+                # What is one file is written by the first process.
+                merged: list[Add] = own if alone else []
+                with agreed(fabric):
+                    if path is not None and not as_npz:
+                        own.append(files.enter_context(tiff_folder(path, _keys(dataset, indices))))
+                    if pictures is not None:
+                        own.append(files.enter_context(picture_folder(pictures, dataset, _keys(dataset, indices))))
+                    if path is not None and as_npz and rank == 0:
+                        key_of, several = dataset.keys.__getitem__, are_several(target)
+                        merged.append(files.enter_context(npz_file(path, len(indices), key_of, several=several)))
+                    if table is not None and rank == 0:
+                        merged.append(files.enter_context(map_table(table, dataset, classifier.class_names)))
+                for each in chain([first], rounds):
+                    if not alone and any_of(stop is not None and stop(), fabric):
+                        raise Interrupted
+                    before = done
+                    with agreed(fabric):
+                        for item in each.own:
+                            if alone and stop is not None and stop():
+                                raise Interrupted
+                            for add in own:
+                                add(item)
+                            done += 1
+                        for item in each.merged:
+                            for add in merged:
+                                add(item)
+                    done = before + each.n
+                    yield done + len(cache.skipped), len(indices)
+                with agreed(fabric):
+                    files.close()
+    except Interrupted:
+        # What was begun of one file is gone with its temporary file.
+        skipped = gather_skipped(cache.skipped, fabric)
+        return MapsWritten(chosen[0], done if by_item else 0, len(indices), skipped, stopped=True)
+    return MapsWritten(chosen[0], done, len(indices), gather_skipped(cache.skipped, fabric))
+
+
+def _keys(dataset: Dataset, indices: np.ndarray) -> Iterator[str]:
+    return (dataset.keys[int(index)] for index in indices)

@@ -1,0 +1,1 @@
+"""Masks of others: the files of other programs, run lengths, fitting and merging."""

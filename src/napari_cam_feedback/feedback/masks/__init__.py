@@ -1,0 +1,1 @@
+"""The expert's masks on disk, and choosing among them."""

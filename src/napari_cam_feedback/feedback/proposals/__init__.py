@@ -1,0 +1,1 @@
+"""Masks that are proposed, to be accepted or rejected."""

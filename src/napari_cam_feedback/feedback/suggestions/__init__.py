@@ -1,0 +1,1 @@
+"""Which images to paint next, and why."""

@@ -1,0 +1,292 @@
+"""Loading a classifier, whatever it is: a file of ours or of others, a saved program, torchvision's own weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_cam_feedback.data.preprocessing import Preprocessing
+from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
+from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.devices import pick_device
+from napari_cam_feedback.models.files.guess import guess_architecture
+from napari_cam_feedback.models.files.mismatch import (
+    classes_sentence,
+    count_channels,
+    count_outputs,
+    fill,
+    one_output_sentence,
+)
+from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrained, read_pretrained
+from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
+from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, program_kind, read_state_dict
+from napari_cam_feedback.models.files.storage import read_header
+from napari_cam_feedback.models.layers.layers import choose_layer
+from napari_cam_feedback.models.networks.architectures import build_module, resolve, runs_code, skeleton
+from napari_cam_feedback.models.networks.presets import choose_preprocessing, trained_size
+from napari_cam_feedback.models.networks.programs import program_info
+from napari_cam_feedback.models.options import ModelOptions, make_options
+from napari_cam_feedback.torch_loader import torch
+
+# Stands for a number of classes that is not known yet, so that the head is known by its shape.
+_ANY_COUNT = 1009
+
+
+def load_classifier(
+    model: str | os.PathLike[str], options: ModelOptions | None = None, *, device: str = "auto", **settings: Any
+) -> Classifier:
+    """Load a classifier: a file of ours, any state dict whose architecture is named, a saved program, or torchvision's own.
+
+    Parameters
+    ----------
+    model : path or str
+        A ``.safetensors`` file; ``.pt``, ``.pth`` or ``.th`` (read with ``weights_only=True``: no code of it runs); ``.pt2``
+        or a TorchScript file (runs its code, if `options` say that it may); or ``torchvision:NAME`` for torchvision's
+        pretrained weights, ``efficientnet-lite0`` for those of an installed package.
+    options : ModelOptions, optional
+        What the file does not say, or is to be other than it says. Where neither says it, the preprocessing is the one that
+        the network was made for (`presets.preset`).
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    **settings
+        Single fields of `ModelOptions`, which go before those in `options`.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, does not say enough, or does not fit the architecture (`WeightsMismatch`).
+    ConsentNeeded
+        Code of the model's would run, or torchvision's weights would be fetched.
+    ConfigError
+        The device is not there, or an option cannot be used.
+    """
+    options = make_options(options, **settings)
+    return load_named(open_source(model, options), options, device=device)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was named, before it is loaded.
+
+    Attributes
+    ----------
+    name : str
+        For sentences.
+    arch : str or None
+        The architecture: the person's, the file's, or the file itself where that is a program; files in it are absolute.
+    header : dict
+        Of a file of ours; else what was written beside the file when it was exported.
+    path : Path or None
+        The file.
+    pretrained : Pretrained or None
+        Weights that the name stands for.
+    sidecar : Path or None
+        The file beside the model's in which the header is.
+    """
+
+    name: str
+    arch: str | None
+    header: dict[str, Any]
+    path: Path | None = None
+    pretrained: Pretrained | None = None
+    sidecar: Path | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names that the model knows; empty where it knows none."""
+        return self.pretrained.class_names if self.pretrained else tuple(self.header.get("class_names") or ())
+
+    @property
+    def names_from(self) -> str:
+        """Where those come from."""
+        return "torchvision" if self.pretrained else "sidecar" if self.sidecar else "header"
+
+    @property
+    def split_seed(self) -> int | None:
+        """Seed of the split that the model was trained on, where that was made by us."""
+        training = (self.header.get("info") or {}).get("training")
+        return training.get("split_seed") if isinstance(training, dict) else None
+
+
+def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
+    """Find out what a model is, without loading it.
+
+    Raises
+    ------
+    ModelError
+        There is no such file or network, or its header, or what is said beside it, cannot be read.
+    ConfigError
+        The options are for another kind of model.
+    """
+    text = str(model)
+    if names_pretrained(text):
+        if options.arch not in (None, text):
+            raise ConfigError(f"{text} is an architecture itself; leave out --arch, or give a file of weights.")
+        found = find_pretrained(text, options.weights)
+        return Source(text, text, {}, pretrained=found)
+    if options.weights is not None:
+        raise ConfigError("Weights are chosen for a model named torchvision:NAME; leave out --weights with a file.")
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}; check the path.")
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ModelError(f"{path.name} is no model file that can be read; choose a {', '.join(MODEL_SUFFIXES)} file.")
+    kind = program_kind(path)
+    if kind is not None and options.arch is not None:
+        raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave out --arch.")
+    ours = kind is None and path.suffix.lower() == ".safetensors"
+    header = (read_header(path) if ours else read_sidecar(path)) or {}
+    sidecar = sidecar_of(path) if header and not ours else None
+    if kind is not None:
+        return Source(path.name, f"{kind}:{path.absolute()}", header, path, sidecar=sidecar)
+    arch = options.arch or header.get("arch")
+    return Source(path.name, arch and resolve(arch, path), header, path, sidecar=sidecar)
+
+
+def load_named(source: Source, options: ModelOptions, *, device: str = "auto", folders: Sequence[str] = ()) -> Classifier:
+    """Load a model that was found; see `load_classifier`.
+
+    Parameters
+    ----------
+    source : Source
+        Of `open_source`.
+    options : ModelOptions
+        The same.
+    device : str
+        Where to put it.
+    folders : sequence of str
+        Class names of the dataset, for a model that knows none; they count after all others.
+    """
+    where = pick_device(device)
+    tensors = _read(source, options)
+    arch = source.arch
+    if arch is None:
+        found = guess_architecture(tensors)
+        hint = f"its weights fit {found}, so say" if found else "name it, for example"
+        raise ModelError(f"{source.name} does not say its architecture; {hint} --arch {found or 'torchvision:resnet18'}.")
+    names = options.class_names or source.class_names or tuple(folders)
+    origin = "file" if options.class_names else source.names_from if source.class_names else "folders"
+    told = _Told() if names and source.header.get("preprocessing") else _told(arch, tensors)
+    if not names:
+        raise ModelError(
+            f"{source.name} does not say its class names{f' (it has {told.outputs} outputs)' if told.outputs else ''}; "
+            "give them in a file, one a line, with --classes FILE."
+        )
+    if len(names) == 1:
+        outputs = told.outputs or len(source.class_names)
+        if outputs > 1:
+            raise ModelError(
+                f"{source.name} has {outputs} outputs and one was named ({names[0]}); give its class names in a file, one a "
+                "line, with --classes FILE."
+            )
+        raise ModelError(one_output_sentence(source.name))
+    if told.channels not in (None, 1, 3):
+        raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")
+    preprocessing = choose_preprocessing(
+        source.name,
+        arch,
+        source.pretrained.preprocessing if source.pretrained else source.header.get("preprocessing"),
+        options,
+        channels=told.channels,
+        size=told.size,
+    )
+    module = build_module(arch, len(names), preprocessing.channels, preprocessing.size, trust=options.trust)
+    if tensors:
+        fill(module, tensors, source.name, arch, names, origin)
+    _check_outputs(module, preprocessing, source.name, arch, names, origin)
+    target = options.layer or source.header.get("target_layer")
+    grid = options.grid or (None if options.layer else source.header.get("grid"))
+    if source.sidecar and not options.layer and target not in dict(module.named_modules()):
+        # A saved program need not have all layers of the network that was exported.
+        target = grid = None
+    grid = tuple(grid) if grid else None
+    try:
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size, layer=target, grid=grid)
+    except SharedLayer:
+        # The file's own, as earlier versions chose it; which is taken instead is said by whoever shows the target layer.
+        if options.layer:
+            raise
+        layer = choose_layer(module, preprocessing.channels, preprocessing.size)
+    info = dict(source.header.get("info") or {})
+    if options.class_names or "class_names_from" not in info:
+        info["class_names_from"] = origin
+    if source.pretrained:
+        info["pretrained"] = source.pretrained.weights
+    return Classifier(module, tuple(names), preprocessing, layer.name, arch, info, grid).to(where)
+
+
+def _read(source: Source, options: ModelOptions) -> dict[str, torch.Tensor]:
+    """Return the weights of a model; none for a program, which holds its own."""
+    if source.pretrained is not None:
+        return read_pretrained(source.pretrained, download=options.download)
+    assert source.path is not None
+    return {} if program_kind(source.path) else read_state_dict(source.path)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What weights, or an exported program, tell of input and output; None: they do not."""
+
+    outputs: int | None = None
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+
+
+def _told(arch: str, tensors: Mapping[str, torch.Tensor]) -> _Told:
+    if arch.startswith("export:"):
+        info = program_info(Path(arch.partition(":")[2]))
+        if info is None:
+            return _Told()
+        if info.input_size is None:
+            return _Told(info.outputs)
+        channels, height, width = info.input_size
+        return _Told(info.outputs, channels, (height, width))
+    plain = skeleton(arch, _ANY_COUNT)
+    if plain is None:
+        return _Told(channels=_guess_channels(tensors))
+    aligned = align(tensors, plain.state_dict())
+    return _Told(
+        count_outputs(plain, _ANY_COUNT, aligned),
+        count_channels(plain, aligned) or _guess_channels(tensors),
+        trained_size(plain, aligned),
+    )
+
+
+def _guess_channels(tensors: Mapping[str, torch.Tensor]) -> int | None:
+    """Return how many channels the image has where the architecture does not tell which convolution is the first.
+
+    Kernels for 3 channels are the first convolution's. Those for 1 may be the first one's or those of convolutions of each
+    channel by itself, of which there are several. None: it is not clear.
+    """
+    taken = [int(t.shape[1]) for t in tensors.values() if t.ndim == 4]
+    if 3 in taken:
+        return 3
+    return 1 if taken.count(1) == 1 else None
+
+
+def _check_outputs(
+    module: torch.nn.Module, preprocessing: Preprocessing, name: str, arch: str, names: Sequence[str], origin: str
+) -> None:
+    """Run a network made by code once, since only that tells how many outputs it has."""
+    if not runs_code(arch):
+        return
+    height, width = preprocessing.size
+    channels = preprocessing.channels
+    try:
+        with torch.no_grad():
+            logits = module.eval()(torch.zeros(1, channels, height, width))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{name} cannot take images of {channels} channels and {height}x{width} pixels ({reason}); "
+            "say those it was made for with --size and --channels."
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ModelError(f"{name} does not put out one number for each class; give a network that puts out (N, K) logits.")
+    if logits.shape[1] != len(names):
+        row = Mismatch("classes", str(logits.shape[1]), str(len(names)))
+        raise WeightsMismatch(classes_sentence(name, logits.shape[1], names, origin), [row])

@@ -1,0 +1,415 @@
+"""Which layers a network has to look at, and which is taken when nobody chose."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari_cam_feedback.errors import ModelError, SharedLayer
+from napari_cam_feedback.models.layers.cuts import Edge, edge_of, find_cuts
+from napari_cam_feedback.models.layers.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
+from napari_cam_feedback.models.layers.taps import copy_module, get_layer
+from napari_cam_feedback.torch_loader import torch
+
+nn = torch.nn
+_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+# Two images, so that layers that cut images into windows are told from those that put out one row for each image.
+_BATCH = 2
+#: Token layers after the last maps from which on a network counts as a transformer: fewer are a flattening or two.
+_LEAST_TOKEN_LAYERS = 4
+#: Token layers that are asked first, from the last on, whether what they say of places reaches the logits.
+_FIRST_ASKED = 24
+#: What the network as a whole is called among its layers.
+_WHOLE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A layer that puts out activations.
+
+    Attributes
+    ----------
+    name : str
+        Dotted name in the module.
+    shape : tuple of int
+        (F, h, w) for one image of the model's input size; h and w are 1 of features that have no place.
+    layout : Layout
+        How the layer itself lays them out.
+    runs : int
+        How often it runs in one forward pass. What is looked at is what it put out last.
+    whole : bool
+        Whether all that the logits know of the image passes through what it puts out: not so of one branch of several.
+        True where that cannot be told.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    layout: Layout
+    runs: int = 1
+    whole: bool = True
+
+    @property
+    def kind(self) -> str:
+        """``maps``, ``channels_last``, ``tokens`` or ``vector``."""
+        return self.layout.kind
+
+
+def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: Grid | None = None) -> list[LayerInfo]:
+    """List the layers with activations of more than one place, and those with features, in the order in which they finish.
+
+    Features (N, F) are listed up to the last linear layer, which makes the logits of them. A layer that runs several times
+    and puts out other shapes each time, as one activation function that serves the whole network, is left out.
+
+    One forward pass of a copy on the ``meta`` device tells the shapes, without arithmetic or memory. Networks that
+    cannot run there (exported programs, for one) are run once with black images.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    channels : int
+        Channels of its input.
+    size : tuple of int
+        Height and width of its input.
+    grid : tuple of int, optional
+        (rows, columns) of tokens, where the person has set it; layers that it does not fit are read by patches.
+
+    Raises
+    ------
+    ModelError
+        The network cannot take such an input.
+    """
+    outputs = _outputs(module, channels, size)
+    logits = _logit_layers(module, {name: output.shape for name, output in outputs.items()})
+    layers = []
+    for name, output in outputs.items():
+        first = puts_channels_first(module.get_submodule(name))
+        layout = None if output.varies else _layout(output.shape, size, grid, channels_first=first)
+        if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
+            layers.append(LayerInfo(name, layout.shape, layout, output.runs, output.whole))
+    tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
+    if len(tokens) < _LEAST_TOKEN_LAYERS:
+        return layers
+    flat = ("tokens", "vector")
+    return [info for info in layers if info.kind in flat or not _is_attention(info.layout, set(tokens), size)]
+
+
+def _logit_layers(module: nn.Module, outputs: dict[str, tuple[int, ...]]) -> set[str]:
+    """The last linear layer and what finishes after it: they put out logits, or what is made of logits, and no features.
+
+    Where that layer is of another kind, it is what finishes last and is as wide as the network's output.
+    """
+    names = [name for name, shape in outputs.items() if len(shape) == 2]
+    classes = outputs.get(_WHOLE, ())[1:]
+    first = len(names)
+    for place in reversed(range(len(names))):
+        as_wide = outputs[names[place]][1:] == classes
+        # By its weight, since a layer of an exported program is no `torch.nn.Linear`.
+        weight = None if names[place] == _WHOLE else getattr(get_layer(module, names[place]), "weight", None)
+        if as_wide and isinstance(weight, torch.Tensor) and weight.ndim == 2:
+            return {_WHOLE, *names[place:]}
+        if as_wide and first == place + 1:
+            first = place
+    return {_WHOLE, *names[first:]}
+
+
+def _layout(shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None, *, channels_first: bool) -> Layout | None:
+    for tried in dict.fromkeys((grid, None)):
+        try:
+            return find_layout(shape, size, tried, channels_first=channels_first)
+        except ModelError:
+            continue
+    return None
+
+
+def _is_attention(layout: Layout, tokens: set[int], size: tuple[int, int]) -> bool:
+    """Whether it is the inside of an attention: (N, heads, T, T) or (N, heads, T, F/heads), four axes but no maps."""
+    return not has_aspect(*layout.grid, size) or (layout.rows in tokens and size[0] % layout.rows > 0)
+
+
+@dataclass
+class _Output:
+    """What a layer put out in a forward pass: the last shape, and how often it ran."""
+
+    shape: tuple[int, ...] = ()
+    runs: int = 0
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    edge: Edge | None = None
+    whole: bool = True
+
+    @property
+    def varies(self) -> bool:
+        """Whether it put out other shapes when it ran again."""
+        return len(self.shapes) > 1
+
+
+def _outputs(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, _Output]:
+    """What the layers, and at last the network, put out for a batch, in the order in which they finish."""
+    shape = (_BATCH, channels, *size)
+    try:
+        ghost = copy_module(module, "meta").eval()
+        # Networks may make tensors as they run; those are to have no memory either.
+        with torch.device("meta"):
+            return _watch(ghost, torch.empty(shape, device="meta"), graph=_has_one_way(ghost))
+    except Exception:  # whatever keeps a network from running without memory, it may run with some
+        pass
+    zeros = torch.zeros(shape, device=_device(module))
+    try:
+        with _evaluating(module):
+            return _watch(module, zeros, graph=False)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"The model cannot take images of {channels} channels and {size[0]}x{size[1]} pixels ({reason}); "
+            "check its size and channels."
+        ) from error
+
+
+def _has_one_way(module: nn.Module) -> bool:
+    """Whether a network runs the same layers with gradients as without them: torch's own transformers have a shorter way."""
+    return not any(isinstance(child, nn.TransformerEncoderLayer) for child in module.modules())
+
+
+def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str, _Output]:
+    """Run a network and note what its layers put out.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    images : Tensor
+        (N, C, H, W).
+    graph : bool
+        Also tell through which layers everything passes. It takes memory on other devices than ``meta``.
+    """
+    found: dict[str, _Output] = {}
+    # What computes a weight from others runs too, and puts out no activations.
+    names = {
+        child: name
+        for name, child in module.named_modules()
+        if not isinstance(child, torch.jit.ScriptModule) and "parametrizations" not in name.split(".")
+    }
+    thread = threading.get_ident()
+
+    def note(child: nn.Module, _inputs: Any, output: Any) -> None:
+        if threading.get_ident() != thread or not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
+            return
+        if output.ndim in (2, 3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
+            # A module that runs twice counts where it finished last.
+            noted = found.pop(names[child], None) or _Output()
+            noted.shape, noted.edge = tuple(output.shape), edge_of(output)
+            noted.runs += 1
+            noted.shapes.add(noted.shape)
+            found[names[child]] = noted
+
+    handles = [child.register_forward_hook(note) for child in names]
+    try:
+        with torch.set_grad_enabled(graph):
+            logits = module(images.requires_grad_(graph))
+    finally:
+        for handle in handles:
+            handle.remove()
+    cuts = find_cuts(logits, images) if graph and isinstance(logits, torch.Tensor) else None
+    if cuts is not None:
+        for noted in found.values():
+            noted.whole = noted.edge in cuts
+    return found
+
+
+def _device(module: nn.Module) -> torch.device:
+    first = next(iter([*module.parameters(), *module.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """While entered, the network is in evaluation mode."""
+    training = [child for child in module.modules() if child.training]
+    if training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+def choose_layer(
+    module: nn.Module,
+    channels: int,
+    size: tuple[int, int],
+    *,
+    layer: str | None = None,
+    grid: Grid | None = None,
+) -> LayerInfo:
+    """Return the layer of that name, or the one to explain when nobody chose.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    channels : int
+        Channels of its input.
+    size : tuple of int
+        Height and width of its input.
+    layer : str, optional
+        Dotted name.
+    grid : tuple of int, optional
+        (rows, columns) of the layer's tokens, where the person has set it.
+
+    Raises
+    ------
+    ModelError
+        The network cannot take such an input; there is no such layer, or none to explain; the layer does not put out
+        activations; its tokens do not fit the grid.
+    SharedLayer
+        It runs several times for one image, each time on other maps.
+    """
+    layers = list_layers(module, channels, size, grid)
+    if layer is None:
+        layer = default_layer(layers, module, channels, size)
+    found = next((info for info in layers if info.name == layer), None)
+    if found is None:
+        described = type(get_layer(module, layer)).__name__
+        # Tokens that fit no grid are left out of the list; whoever names their layer is told which grids would do.
+        output = _outputs(module, channels, size).get(layer, _Output())
+        shape = output.shape
+        if output.varies:
+            other = f", such as {default_layer(layers, module, channels, size)!r} (--layer)" if layers else ""
+            raise SharedLayer(
+                f"Layer {layer!r} ({described}) runs {output.runs} times for one image and puts out other maps each time, "
+                f"so there are no activations of it to look at; choose a layer that runs once{other}."
+            )
+        if len(shape) == 3:
+            _find_named(layer, shape, size, grid)
+        if len(shape) == 2:
+            raise ModelError(f"Layer {layer!r} ({described}) puts out the logits themselves; choose a layer before it.")
+        raise ModelError(
+            f"Layer {layer!r} ({described}) puts out neither maps nor features; choose one of the listed layers."
+        )
+    if grid is not None and found.kind == "tokens" and found.layout.grid != tuple(grid):
+        tokens = found.layout.prefix + math.prod(found.layout.grid)
+        _find_named(layer, (_BATCH, tokens, found.layout.filters), size, grid)
+    return found
+
+
+def _find_named(name: str, shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout:
+    try:
+        return find_layout(shape, size, grid)
+    except ModelError as error:
+        raise ModelError(f"Layer {name!r} {error}") from error
+
+
+def default_layer(
+    layers: list[LayerInfo],
+    module: nn.Module | None = None,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
+
+    Of layers with maps it is the last that runs once and through which all passes that the logits know of the image: not one
+    of several parallel branches, and not an activation function that serves the whole network. Where none is so, the
+    last that runs once.
+
+    Of networks in which nothing has places, as multilayer perceptrons, it is the last to finish with features: what the
+    last linear layer makes the logits of.
+
+    After the last attention of a vision transformer only the class token goes on, and what the patches' tokens hold
+    there reaches no logit; the layer before that attention is the last to explain.
+
+    Parameters
+    ----------
+    layers : list of LayerInfo
+        From `list_layers`.
+    module : torch.nn.Module, optional
+        The network; without it the last layer with tokens is taken for a transformer.
+    channels : int
+        Channels of its input.
+    size : tuple of int, optional
+        Height and width of its input.
+
+    Raises
+    ------
+    ModelError
+        There is no layer with activations of places, and none with features.
+    """
+    if not layers:
+        raise ModelError(
+            "The model has no layer that could be looked at (none puts out maps, tokens on a grid, or features before the "
+            "logits); give it layers of their own, as nn.Flatten() in place of x.flatten(1), name a layer with --layer, "
+            "or set the rows and columns of its tokens with --grid."
+        )
+    features, layers = layers, [info for info in layers if info.layout.has_places]
+    if not layers:
+        return features[-1].name
+    last_maps = max((n for n, info in enumerate(layers) if info.kind != "tokens"), default=-1)
+    fallback = _last_whole([info for info in layers if info.kind != "tokens"] or layers).name
+    # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.
+    after = [info.layout for info in layers[last_maps + 1 :]]
+    layout = next((each for each in reversed(after) if after.count(each) >= _LEAST_TOKEN_LAYERS), None)
+    if layout is None:
+        return fallback
+    stack = [info for info in layers if info.layout == layout]
+    if module is None or size is None:
+        return stack[-1].name
+    for asked in (stack[-_FIRST_ASKED:], stack[:-_FIRST_ASKED]):
+        mattering = _reaching_logits(module, asked, channels, size) if asked else []
+        if mattering:
+            return mattering[-1]
+    return fallback
+
+
+def _last_whole(layers: list[LayerInfo]) -> LayerInfo:
+    """The last layer that runs once and that all passes through, as far as there is one."""
+    once = [info for info in layers if info.runs == 1] or layers
+    return ([info for info in once if info.whole] or once)[-1]
+
+
+def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, size: tuple[int, int]) -> list[str]:
+    """Names of the layers, in their order, whose activations of places have an influence on the logits.
+
+    Told by one backward pass that starts with NaN: unlike a number, NaN is not lost in a weight of zero, as the heads of
+    untrained networks have, but a place that is not looked at still gets an exact zero.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+    names = {get_layer(module, info.name): info.name for info in layers}
+    thread = threading.get_ident()
+
+    def keep(child: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != thread:
+            return None
+        if not output.requires_grad:
+            # The graph is needed from the first of these layers on.
+            output = output.detach().requires_grad_(True)
+        outputs[names[child]] = output
+        # What follows may change its input in place.
+        return output.clone()
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, channels, *size, generator=generator).to(_device(module))
+    required = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    handles = [child.register_forward_hook(keep) for child in names]
+    try:
+        module.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad(), _evaluating(module):
+            logits = module(image)
+            if not isinstance(logits, torch.Tensor) or not logits.requires_grad:
+                return []
+            seeds = torch.full_like(logits, math.nan)
+            gradients = torch.autograd.grad(logits, list(outputs.values()), seeds, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in required:
+            parameter.requires_grad_(True)
+    reach = set()
+    layouts = {info.name: info.layout for info in layers}
+    for name, gradient in zip(outputs, gradients, strict=True):
+        if gradient is not None and bool(layouts[name].to_maps(gradient).ne(0).any()):
+            reach.add(name)
+    return [info.name for info in layers if info.name in reach]

@@ -1,0 +1,1 @@
+"""Networks: by name, by a file of the person's, or saved as a program; and the preprocessing that they take."""

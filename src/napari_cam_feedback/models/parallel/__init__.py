@@ -1,0 +1,1 @@
+"""Several processes: starting them, and sharing images among them."""

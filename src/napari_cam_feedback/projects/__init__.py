@@ -1,0 +1,19 @@
+"""A feedback project: a folder with a reference to the data, the classifier's versions, masks and runs."""
+
+from napari_cam_feedback.projects.keeping import keep_run
+from napari_cam_feedback.projects.lineage import TreeRow, describe_version, lineage
+from napari_cam_feedback.projects.project import Project
+from napari_cam_feedback.projects.runs import save_run
+from napari_cam_feedback.projects.versions import PROJECT_FILE, ProjectFolder, Version
+
+__all__ = [
+    "PROJECT_FILE",
+    "Project",
+    "ProjectFolder",
+    "TreeRow",
+    "Version",
+    "describe_version",
+    "keep_run",
+    "lineage",
+    "save_run",
+]

@@ -1,0 +1,125 @@
+"""Copying a whole project to a new folder, so that either all of it is there or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from napari_cam_feedback.data.links import Fence
+from napari_cam_feedback.errors import StorageError, describe
+from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.projects.versions import PROJECT_FILE, ProjectFolder
+
+# What a crash may have left of a file that was being written.
+_SCRATCH = ".tmp-"
+
+
+def reference_to(source: Path, folder: Path) -> str:
+    """Return how a project refers to its images: relative where they lie beside or in it, so that both can be moved.
+
+    Parameters
+    ----------
+    source : Path
+        The dataset's folder or file.
+    folder : Path
+        The project's, absolute.
+
+    Raises
+    ------
+    StorageError
+        The project would lie among the images.
+    """
+    source = source.absolute()
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        # The masks in it would be found as images.
+        raise StorageError(f"{folder} lies among the images of {source}; choose a folder outside of it.")
+    return Path(os.path.relpath(source, folder)).as_posix() if source.is_relative_to(folder.parent) else str(source)
+
+
+def copy_project(
+    project: ProjectFolder,
+    folder: str | os.PathLike[str],
+    *,
+    dataset: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Path | None:
+    """Copy all of a project into a new folder; images that lie in the project's own folder come along.
+
+    Everything is copied beside its place first, and moved there as a whole in the end.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+        What to copy.
+    folder : path
+        New, or empty.
+    dataset : Path, optional
+        Where its images are, should that be elsewhere than its file says.
+    progress : callable, optional
+        Takes bytes copied and bytes in all.
+    stop : callable, optional
+        Asked between files; where it says yes, nothing is left behind.
+
+    Returns
+    -------
+    Path or None
+        The new folder; None where it was stopped.
+
+    Raises
+    ------
+    StorageError
+        The folder holds something, lies in this project or among the images, or cannot be written; or a link in the project
+        leads out of it.
+    """
+    target = Path(folder).expanduser().absolute()
+    here = project.folder.resolve()
+    if target.resolve() == here or target.resolve().is_relative_to(here):
+        raise StorageError(f"{target} lies in the project itself; choose a folder outside of it.")
+    if target.exists() and (not target.is_dir() or next(target.iterdir(), None) is not None):
+        raise StorageError(f"{target} is not empty; choose a new folder for the copy.")
+    source = (project.dataset_path if dataset is None else dataset).absolute()
+    inside = source.is_relative_to(project.folder)
+    reference = source.relative_to(project.folder).as_posix() if inside else reference_to(source, target)
+    files = _files(project.folder)
+    try:
+        total, done = sum(path.stat().st_size for path in files), 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=target.parent))
+    except OSError as error:
+        raise StorageError(f"Could not write {target}: {describe(error)}") from error
+    try:
+        for path in files:
+            if stop is not None and stop():
+                return None
+            with atomic_path(temporary / path.relative_to(project.folder)) as copy:
+                shutil.copyfile(path, copy)
+                done += copy.stat().st_size
+            if progress is not None:
+                progress(done, max(total, done))
+        state = temporary / PROJECT_FILE
+        write_json(state, {**read_json(state), "dataset": reference})
+        # The folders of temporary files can be entered by their owner only.
+        temporary.chmod(project.folder.stat().st_mode & 0o777)
+        if target.exists():
+            target.rmdir()  # empty, as was seen above
+        temporary.replace(target)
+    except OSError as error:
+        raise StorageError(f"Could not write {target}: {describe(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _files(folder: Path) -> list[Path]:
+    fence, found = Fence(folder), []
+    for path in sorted(folder.rglob("*")):
+        leak = fence.leak(path)
+        if leak is not None:
+            raise StorageError(leak)
+        if path.is_file() and not path.name.startswith(_SCRATCH):
+            found.append(path)
+    return found

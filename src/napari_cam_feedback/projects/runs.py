@@ -1,0 +1,122 @@
+"""The record of one run on disk: its settings, its history, its results, and where wanted the model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cam_feedback import __version__
+from napari_cam_feedback.errors import MaskError
+from napari_cam_feedback.evaluation import Comparison
+from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.files import write_json, write_text
+from napari_cam_feedback.models import save_classifier
+from napari_cam_feedback.projects.versions import now
+from napari_cam_feedback.retuning import RetuneResult
+from napari_cam_feedback.retuning.config import RESOLVED
+
+#: Folder of a run's masks.
+MASKS = "masks"
+#: Folder of a run's other models.
+CHECKPOINTS = "checkpoints"
+
+
+def save_run(
+    folder: str | os.PathLike[str],
+    result: RetuneResult,
+    comparison: Comparison | None = None,
+    *,
+    masks: Mapping[str, np.ndarray],
+    extra: dict[str, Any] | None = None,
+    weights: bool = True,
+) -> None:
+    """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``masks``, ``result.json``, the model, checkpoints.
+
+    Parameters
+    ----------
+    folder : path
+        Made if need be.
+    result : RetuneResult
+        The run.
+    comparison : Comparison, optional
+        Before and after on whole splits, for ``result.json``.
+    masks : mapping
+        Key to (H, W) bool; those that the run learnt from and was judged by are kept with it, since the person may paint on.
+    extra : dict, optional
+        Further plain values for ``result.json``.
+    weights : bool
+        Whether to write the classifier too, the other checkpoints of the front, and the models between the given weights
+        and the best ones.
+
+    Raises
+    ------
+    StorageError
+        Something cannot be written.
+    """
+    folder = Path(folder)
+    write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
+    write_text(folder / "history.csv", _table(result.history))
+    write_text(folder / "painted.csv", _table(result.painted_history))
+    copy_masks(masks, folder / MASKS, (*result.painted_keys, *result.held_out_keys))
+    content = {
+        **result.to_json(),
+        **(extra or {}),
+        "comparison": None if comparison is None else comparison.to_json(),
+        "program": __version__,
+        "time": now(),
+    }
+    write_json(folder / "result.json", content)
+    if weights:
+        save_classifier(result.classifier, folder / "model.safetensors")
+        for check in (*(checkpoint.check for checkpoint in result.checkpoints), *result.path):
+            which = check.iteration, check.share
+            # The start is the model that the user has, and the one returned is there already.
+            if check.iteration != 0 and which != (result.selected_iteration, result.selected_share):
+                save_classifier(result.classifier_at(*which), folder / CHECKPOINTS / checkpoint_file(*which))
+
+
+def checkpoint_file(iteration: int, share: float = 1.0) -> str:
+    """Return the name of a checkpoint's file; the percent after the dash say how far it is from the given weights."""
+    return f"{iteration:05d}.safetensors" if share == 1 else f"{iteration:05d}-{100 * share:.0f}.safetensors"
+
+
+def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str]) -> None:
+    """Copy some masks into a folder of masks, with author and time where they are known.
+
+    Parameters
+    ----------
+    masks : mapping
+        Key to (H, W) bool.
+    folder : path
+        Where to; made if need be.
+    keys : iterable of str
+        Which; those that have no mask any more are left out.
+
+    Raises
+    ------
+    StorageError
+        One cannot be written.
+    """
+    store = MaskStore(folder)
+    with store.batch():
+        for key in dict.fromkeys(keys):
+            about = masks.info(key) if isinstance(masks, MaskStore) else {}
+            # One that is gone or broken by now is no reason to lose the run.
+            with suppress(KeyError, MaskError):
+                store.put(key, masks[key], author=about.get("author") or "", time=about.get("time"))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,326 @@
+"""A project's file and its versions of the classifier: choosing, deleting, loading them, without opening the images."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_cam_feedback import __version__
+from napari_cam_feedback.errors import StorageError, describe
+from napari_cam_feedback.files import make_unused_folder, read_json, write_json
+from napari_cam_feedback.models import Classifier, load_classifier
+
+PROJECT_FILE = "project.json"
+SCHEMA_VERSION = 1
+
+
+class Version(BaseModel):
+    """One saved state of the classifier.
+
+    Attributes
+    ----------
+    id : str
+        ``v001`` is the classifier that the project began with.
+    parent : str or None
+        The version it was retuned from.
+    created : str
+        ISO 8601, UTC.
+    origin : str
+        How it came to be, in a few words.
+    run : str or None
+        The run that made it, a folder under ``runs``.
+    verdict : str or None
+        That run's.
+    method : str or None
+        That run's; None for a version that was not retuned, and in projects of the program's first versions.
+    iterations : int or None
+        Steps after which the run had this classifier.
+    masks : int or None
+        Painted images that it learnt from.
+    settings : dict
+        That run's settings where they are other than the default.
+    fingerprint : str or None
+        Of the classifier, so that it is known after it was deleted.
+    deleted : str or None
+        When its weights were deleted, ISO 8601, UTC; None while they are there.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str = Field(pattern=r"^v\d{3,}$")
+    parent: str | None = None
+    created: str
+    origin: str
+    run: str | None = None
+    verdict: str | None = None
+    method: str | None = None
+    iterations: int | None = None
+    masks: int | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: str | None = None
+    deleted: str | None = None
+
+
+class State(BaseModel):
+    """What ``projects.json`` holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    program: str = __version__
+    dataset: str
+    split_seed: int | None = None
+    current: str
+    versions: list[Version]
+    remembered: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_state(folder: Path) -> State:
+    """Read a project's file.
+
+    Raises
+    ------
+    StorageError
+        There is no project, or its file is broken or from a newer version.
+    """
+    if not (folder / PROJECT_FILE).is_file():
+        raise StorageError(f"There is no project in {folder}; choose a folder that holds {PROJECT_FILE}.")
+    content = read_json(folder / PROJECT_FILE)
+    schema = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise StorageError(f"A newer version of napari-cam-feedback wrote {folder}; update the plugin.")
+    try:
+        return State.model_validate(content)
+    except ValidationError as error:
+        raise StorageError(f"{folder / PROJECT_FILE} is broken; restore it from a copy.") from error
+
+
+class ProjectFolder:
+    """A project's versions and what it remembers; its images need not be there. Several threads may use it.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``projects.json``.
+    state : State, optional
+        What is in that file; read from it by default.
+
+    Raises
+    ------
+    StorageError
+        There is no project, or its file is broken or from a newer version.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], state: State | None = None) -> None:
+        self.folder = Path(folder).absolute()
+        self._state = read_state(self.folder) if state is None else state
+        self._lock = threading.RLock()
+
+    @classmethod
+    def exists(cls, folder: str | os.PathLike[str]) -> bool:
+        """Tell whether there is a project in a folder."""
+        return (Path(folder) / PROJECT_FILE).is_file()
+
+    @property
+    def dataset_path(self) -> Path:
+        """Where the images are, as the project's file says it."""
+        return Path(os.path.normpath(self.folder / self._state.dataset))
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All versions, the oldest first, those that were deleted among them."""
+        return tuple(self._state.versions)
+
+    @property
+    def available(self) -> tuple[Version, ...]:
+        """The versions that were not deleted, the oldest first."""
+        return tuple(version for version in self._state.versions if version.deleted is None)
+
+    @property
+    def current(self) -> Version:
+        """The version in use."""
+        return self.version(self._state.current)
+
+    def version(self, name: str) -> Version:
+        """Return a version by its id, deleted or not; raises StorageError if there is none."""
+        for version in self._state.versions:
+            if version.id == name:
+                return version
+        raise StorageError(f"The project has no version {name}; it has {', '.join(v.id for v in self.versions)}.")
+
+    def weights(self, name: str) -> Path:
+        """Return the file of a version's weights; raises StorageError if there is no such version or it was deleted."""
+        version = self.version(name)
+        if version.deleted is not None:
+            raise StorageError(
+                f"Version {name} was deleted on {version.deleted[:10]}; choose one of "
+                f"{', '.join(v.id for v in self.available)}."
+            )
+        return self.folder / "versions" / f"{name}.safetensors"
+
+    def classifier(self, version: str | None = None, *, device: str = "auto", trust: bool = False) -> Classifier:
+        """Load a version, by default the current one; raises what `load_classifier` and `weights` raise.
+
+        Parameters
+        ----------
+        version : str, optional
+            Its id.
+        device : str
+            Where to put it.
+        trust : bool
+            The person agrees that the code runs that makes the network, where a file of theirs does.
+        """
+        name = self._state.current if version is None else version
+        return load_classifier(self.weights(name), device=device, trust=trust)
+
+    def select(self, version: str) -> None:
+        """Make a version the current one; the next retune branches off from it.
+
+        Raises
+        ------
+        StorageError
+            There is no such version, or it was deleted.
+        """
+        with self._lock:
+            self.weights(version)
+            self._change(current=version)
+
+    def check_deletable(self, version: str) -> Path:
+        """Return the file of weights that `delete` would delete; raises what it raises where it would not."""
+        weights = self.weights(version)
+        if len(self.available) == 1:
+            raise StorageError(f"{version} is the only version of the project; it cannot be deleted.")
+        if version == self._state.current:
+            raise StorageError(f"{version} is the version in use; select another one before you delete it.")
+        return weights
+
+    def delete(self, version: str) -> None:
+        """Delete a version's weights. Its entry stays, marked, so that it is still known what the others come from.
+
+        Raises
+        ------
+        StorageError
+            There is no such version, it is the current or the only one, was deleted before, or cannot be removed.
+        """
+        with self._lock:
+            weights = self.check_deletable(version)
+            before = self._state.versions
+            marked = [v.model_copy(update={"deleted": now()}) if v.id == version else v for v in before]
+            # The mark first: weights without an entry only take up room, an entry without weights is a broken project.
+            self._change(versions=marked)
+            try:
+                weights.unlink(missing_ok=True)
+            except OSError as error:
+                with suppress(StorageError):
+                    self._change(versions=before)
+                raise StorageError(f"Could not delete {version}: {describe(error)}") from error
+
+    def new_run(self, method: str) -> Path:
+        """Make and return a new folder for the record of a run."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{re.sub(r'[^a-z0-9]+', '-', method.lower())}"
+        folder = self.folder / "runs" / name
+        try:
+            return make_unused_folder(folder)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be made: {describe(error)}") from error
+
+    def add_version(
+        self,
+        parent: str,
+        *,
+        method: str,
+        masks: int,
+        save: Callable[[Path], object],
+        record: Callable[[Path, str], object],
+        **about: Any,
+    ) -> Version:
+        """Add a version made by a retune, and make it the current one.
+
+        Parameters
+        ----------
+        parent : str
+            The version that was retuned.
+        method, masks, **about
+            As of `Version`.
+        save : callable
+            Writes the weights to the path that it is given.
+        record : callable
+            Writes the record of the run into a new folder; takes the folder and the version's id.
+
+        Raises
+        ------
+        StorageError
+            Something cannot be written; the project is as it was.
+        """
+        with self._lock:
+            name = f"v{1 + max(int(version.id[1:]) for version in self._state.versions):03d}"
+            weights, run = self.folder / "versions" / f"{name}.safetensors", self.new_run(method)
+            # A run that says it was kept, and was not, would mislead; and the disk may be full.
+            with removed_on_failure(run), removed_on_failure(weights):
+                record(run, name)
+                save(weights)
+                version = Version(
+                    id=name,
+                    parent=parent,
+                    created=now(),
+                    origin=f"retuned from {parent} by {method} with {masks} masks",
+                    run=run.name,
+                    method=method,
+                    masks=masks,
+                    **about,
+                )
+                self._change(versions=[*self._state.versions, version], current=name)
+            return version
+
+    @property
+    def remembered(self) -> dict[str, Any]:
+        """What `remember` kept: plain JSON values."""
+        return dict(self._state.remembered)
+
+    def remember(self, **values: Any) -> None:
+        """Keep small plain values, such as the item that was shown, for the next time."""
+        with self._lock:
+            if any(self._state.remembered.get(key) != value for key, value in values.items()):
+                self._change(remembered={**self._state.remembered, **values})
+
+    def _change(self, **values: Any) -> None:
+        """Change the state in memory and on disk, or neither."""
+        old = self._state
+        self._state = old.model_copy(update=values)
+        try:
+            self._write()
+        except BaseException:
+            self._state = old
+            raise
+
+    def _write(self) -> None:
+        write_json(self.folder / PROJECT_FILE, self._state.model_dump(mode="json"))
+
+
+@contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """Remove a file or folder that was just made, where what follows fails."""
+    try:
+        yield
+    except BaseException:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
+
+
+def now() -> str:
+    """Return the time as projects write it: ISO 8601, UTC, in seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

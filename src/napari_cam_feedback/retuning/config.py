@@ -1,0 +1,236 @@
+"""Settings of a retune, with what a form or a help text needs to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_cam_feedback.errors import ConfigError, not_a_list
+
+FillName = Literal["mean", "surround", "shuffle", "noise", "inpaint", "crop", "donor"]
+
+
+def _used_by(*methods: str, file: str = "", begin: int | None = None, **settings: object) -> dict[str, Any]:
+    """What a form reads: methods that use a field, or a setting with which any does; a filter of files; a first number."""
+    said: dict[str, Any] = {"methods": list(methods), "with": settings}
+    if file:
+        said["file"] = file
+    return said if begin is None else said | {"begin": begin}
+
+
+class RetuneConfig(BaseModel):
+    """How to retune; the defaults are what we recommend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = Field(
+        "auto",
+        title="Method",
+        description="auto (our best), or one or more methods joined by +, as actdiff+transplant.",
+    )
+    iterations: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        title="Iterations",
+        description="Training steps, all of which are taken; auto: until the looks no longer get better.",
+        json_schema_extra={"begin": 100},
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Of Adam; auto: found by a few steps at each of several. Larger forgets more, or destroys the network.",
+        json_schema_extra={"begin": 1e-4},
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        title="Strength",
+        description="Weight of the penalty; auto: chosen by itself, and lowered when the model gets worse.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=2,
+        le=1024,
+        title="Training images a step",
+        description="Images that keep the model accurate; auto: 64, 32 for inputs over 48 pixels, 16 over 96.",
+        json_schema_extra={"begin": 32},
+    )
+    painted_per_step: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        title="Painted images a step",
+        description="Images with a mask in each step; auto: a quarter of the training images.",
+        json_schema_extra={"begin": 8},
+    )
+    fill: FillName = Field(
+        "surround",
+        title="Refill",
+        description="What replaces the painted part where a method refills it; donor is the painted patch of another class.",
+        json_schema_extra=_used_by("actdiff", "counterexample"),
+    )
+    inpainter: str | None = Field(
+        None,
+        title="Inpainter",
+        description="TorchScript file (image, mask -> image) that refills instead, wherever the refill would be inpaint.",
+        json_schema_extra=_used_by("inpaint", file="TorchScript (*.pt *.pth *.ts *.jit);;All files (*)", fill="inpaint"),
+    )
+    transplant_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Transplanted share",
+        description="Share of the training images that get the painted patch of another image, in transplant; auto: all, "
+        "half of them where the training images show few of the classes.",
+        json_schema_extra=_used_by("transplant", "head", begin=1),
+    )
+    pasa_base: float = Field(
+        0.4,
+        gt=0,
+        le=100,
+        title="PASA base B",
+        description="Above 1 the penalty rises as the model gets surer.",
+        json_schema_extra=_used_by("pasa"),
+    )
+    pasa_threshold: float = Field(
+        0.7,
+        gt=0,
+        le=100,
+        title="PASA threshold th",
+        description="Scales the probability of the true class in PASA.",
+        json_schema_extra=_used_by("pasa"),
+    )
+    pasa_detach: bool = Field(
+        False,
+        title="PASA: fixed probability",
+        description="Do not let PASA change the probability of the true class.",
+        json_schema_extra=_used_by("pasa"),
+    )
+    misclassified_share: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        title="Misclassified share",
+        description="In misclassified: share of the training images that the model got wrong at the start.",
+        json_schema_extra=_used_by("misclassified"),
+    )
+    dropout_filters: int | None = Field(
+        None,
+        ge=1,
+        title="Dropped filters",
+        description="In dropout: filters set to zero, those most active under the mask; auto: a tenth of them.",
+        json_schema_extra=_used_by("dropout", begin=8),
+    )
+    augment: bool = Field(
+        False,
+        title="Augment",
+        description="Turn, shift, zoom and brighten images a little, each with its mask.",
+    )
+    mirror: bool = Field(
+        False,
+        title="Mirror too",
+        description="Where images are augmented, also left to right; not for letters, or organs that have a side.",
+        json_schema_extra=_used_by("augment", augment=True),
+    )
+    freeze: tuple[str, ...] = Field(
+        (),
+        title="Frozen parts",
+        description="Dotted names of parts of the network that keep their weights, as layer1 or features.0.",
+    )
+    freeze_batch_norm: bool | None = Field(
+        None,
+        title="Freeze batch norm",
+        description="Keep the statistics of batch norm as they were trained; auto: for pas, pasa, tap, rrr, small batches.",
+    )
+    distillation: bool | None = Field(
+        None,
+        title="Keep given answers",
+        description="Where the given model is right, its logits are the target, not the label; auto: for large networks "
+        "and where training images lack some classes, in the method auto.",
+    )
+    check_every: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        title="Check every",
+        description="Steps between two looks at the validation images; auto: 15, 10 for inputs over 96 pixels.",
+        json_schema_extra={"begin": 15},
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        title="Patience",
+        description="Looks without a gain after which the run ends; auto: 2, for large inputs 3, where surroundings are "
+        "painted 4, with iterations none.",
+        json_schema_extra={"begin": 2},
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether a run may end before its number of iterations, which then is only the most there can be."""
+        # The method head makes one solution after another, and knows how many.
+        return self.method != "head" and (self.iterations is None or self.patience is not None)
+
+    def unused_remark(self) -> str | None:
+        """Say in a sentence which settings, other than by default, the method makes no use of; None where there is none.
+
+        Raises
+        ------
+        ConfigError
+            There is no such method.
+        """
+        from napari_cam_feedback.retuning.methods import AUTO_SURROUNDINGS, method_parts
+
+        parts = {*method_parts(self.method), *(AUTO_SURROUNDINGS if self.method == "auto" else ())}
+        values = dict(self)
+        unused = []
+        for name, field in type(self).model_fields.items():
+            said = field.json_schema_extra
+            if not isinstance(said, dict) or "methods" not in said or values[name] == field.default:
+                continue
+            uses: Any = said  # as `_used_by` made it
+            if not parts.intersection(uses["methods"]) and not any(values[n] == v for n, v in uses["with"].items()):
+                unused.append(name)
+                # Neither is then used what is used with it.
+                values[name] = field.default
+        if not unused:
+            return None
+        *others, last = unused
+        return f"The method {self.method} does not use {', '.join(others)}{' and ' if others else ''}{last}."
+
+
+#: Key of a run's ``config.json`` under which stands what the run made of the settings left open; it is no setting.
+RESOLVED = "resolved"
+
+
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings alone of what a run's ``config.json`` holds."""
+    return {name: value for name, value in content.items() if name != RESOLVED}
+
+
+def make_config(values: dict[str, object]) -> RetuneConfig:
+    """Check settings given by name.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown or a value cannot be used; the first such is named.
+    """
+    try:
+        return RetuneConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(RetuneConfig.model_fields)
+            raise ConfigError(f"There is no setting {name!r}; known are {known}.") from error
+        if first["type"] == "tuple_type":
+            raise not_a_list(name, first["input"]) from error
+        raise ConfigError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from error

@@ -1,0 +1,203 @@
+"""Which images a retune learns from, which it is judged by, and what each step draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retuning.config import RetuneConfig
+from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.torch_loader import torch
+
+#: Iterations of a retune that ends by itself, at most; more where there are many training images.
+MAX_ITERATIONS = 300
+#: And at least, however large the images are.
+MIN_ITERATIONS = 36
+#: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between looks.
+LARGE = 96
+#: Steps between two looks, and looks without a gain after which the run ends.
+CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
+PATIENCE, PATIENCE_LARGE = 2, 3
+#: Where surroundings are painted, looks hang on the few painted objects, and jump; in more steps than these the network only
+#: learns those objects by heart (baggage, four seeds: accuracy on test the same after 150 and 300 steps).
+PATIENCE_FEW, MAX_ITERATIONS_FEW = 4, 150
+#: Times that many training images are gone through.
+PASSES = 8
+#: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the looks and
+#: all that is measured a minute and a half on two cores.
+MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 32e6
+#: Validation images that a look takes at most and at least, and their pixels.
+MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
+#: Training images looked at most to tell which ones the classifier gets wrong.
+MOST_LOOKED_AT = 5000
+#: Draws of a step's training images before none is taken to be readable any more.
+MOST_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a retune is.
+
+    Attributes
+    ----------
+    batch_size : int
+        Training images a step.
+    iterations : int
+        Steps at most.
+    check_every : int
+        Steps between two looks at the validation images.
+    patience : int or None
+        Looks without a gain after which it ends; None where all steps are taken.
+    validation : int
+        Validation images that a look takes at most.
+    """
+
+    batch_size: int
+    iterations: int
+    check_every: int
+    patience: int | None
+    validation: int
+
+
+def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surroundings: bool = False) -> Schedule:
+    """Return how long to retune with so many training images of some input size (h, w), where the settings leave it open.
+
+    `surroundings` tells that what is painted is all that surrounds the objects (`Painted.surroundings`).
+
+    A few dozen to a few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that
+    let it learn again from all of them what it may use instead.
+    """
+    pixels = size[0] * size[1]
+    batch_size = min(config.batch_size or _batch_for(size), images)
+    wanted = MAX_ITERATIONS_FEW if surroundings else max(MAX_ITERATIONS, math.ceil(PASSES * images / batch_size))
+    most = MAX_PIXELS_LARGE if max(size) > LARGE else MAX_PIXELS
+    iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
+    patience = config.patience
+    if patience is None and config.iterations is None:
+        patience = PATIENCE_FEW if surroundings else PATIENCE_LARGE if max(size) > LARGE else PATIENCE
+    check_every = config.check_every or (CHECK_EVERY_LARGE if max(size) > LARGE else CHECK_EVERY)
+    validation = max(MIN_VALIDATION, min(MAX_VALIDATION, int(VALIDATION_PIXELS / pixels)))
+    return Schedule(batch_size, iterations, check_every, patience, validation)
+
+
+def _batch_for(size: tuple[int, int]) -> int:
+    """Training images a step by the input's size: what a laptop's processor does in a few tenths of a second."""
+    longest = max(size)
+    return 64 if longest <= 48 else 32 if longest <= 96 else 16
+
+
+def split_images(dataset: Dataset, learnt: Painted, held_out: Painted, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training items (T,) and the validation items (V,), int64.
+
+    What is learnt from is not judged by, and the other way round; only a few painted images are both. Without a split
+    ``val``, a fifth of the training images is held back.
+
+    Raises
+    ------
+    RetuneError
+        There are too few training images.
+    DataError
+        There is no split ``train``.
+    """
+    train = dataset.indices("train")
+    train = train[dataset.labels[train] >= 0]
+    painted, held = set(learnt.indices.tolist()), set(held_out.indices.tolist())
+    validation = dataset.indices("val") if "val" in dataset.split_names else np.empty(0, np.int64)
+    validation = np.array([i for i in validation if dataset.labels[i] >= 0 and int(i) not in painted], np.int64)
+    if not len(validation):
+        free = np.array([i for i in train if int(i) not in painted], np.int64)
+        order = np.random.default_rng(seed).permutation(free)
+        validation = np.sort(order[: max(1, len(train) // 5)])
+    apart = set(validation.tolist()) | (held - painted)
+    train = np.array([i for i in train if int(i) not in apart], np.int64)
+    if len(train) < 2 or len(validation) < 1:
+        raise RetuneError("There are too few labelled training images to retune with; add images to the split train.")
+    return train, validation
+
+
+def some_of(validation: np.ndarray, most: int) -> np.ndarray:
+    """Return so many validation items at most, the same each time."""
+    if len(validation) <= most:
+        return validation
+    return np.sort(np.random.default_rng(0).choice(validation, most, replace=False))
+
+
+def wrong_at_start(classifier: Classifier, dataset: Dataset, cache: InputCache, train: np.ndarray, seed: int) -> np.ndarray:
+    """Return which training items a classifier gets wrong, bool (T,); of very many, some are looked at."""
+    looked = np.random.default_rng(seed).permutation(len(train))[:MOST_LOOKED_AT]
+    position = {int(train[p]): int(p) for p in looked}
+    wrong = np.zeros(len(train), bool)
+    for picked, inputs in cache.batches(train[np.sort(looked)], 64):
+        predicted = classifier.logits(inputs).argmax(1).cpu().numpy()
+        for index, missed in zip(picked, predicted != dataset.labels[picked], strict=True):
+            wrong[position[int(index)]] = missed
+    return wrong
+
+
+class Sampler:
+    """Draws the images of each step.
+
+    Parameters
+    ----------
+    dataset, cache
+        Images and their inputs.
+    train : ndarray
+        (T,) int64 training items.
+    learnt : Painted
+        Painted images to learn from.
+    batch_size, painted_per_step : int
+        Images of each kind a step.
+    odds : ndarray, optional
+        (T,) float, how likely each training item is drawn.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        cache: InputCache,
+        train: np.ndarray,
+        learnt: Painted,
+        batch_size: int,
+        painted_per_step: int,
+        odds: np.ndarray | None = None,
+    ) -> None:
+        self.dataset, self.cache = dataset, cache
+        self.train, self.learnt = train, learnt
+        self.batch_size, self.painted_per_step = batch_size, painted_per_step
+        self.odds = odds
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Return the next step's images.
+
+        Raises
+        ------
+        RetuneError
+            None of them can be read.
+        """
+        # Where few images are ever drawn, one may come twice in a step.
+        repeat = self.odds is not None and int(np.count_nonzero(self.odds)) < self.batch_size
+        few = len(self.learnt) < self.painted_per_step
+        positions = rng.choice(len(self.learnt), self.painted_per_step, replace=few)
+        for _ in range(MOST_DRAWS):
+            rows = rng.choice(len(self.train), self.batch_size, replace=repeat, p=self.odds)
+            found = next(self.cache.batches(self.train[rows], len(rows)), None)
+            if found is not None:
+                indices, inputs = found
+                labels = torch.from_numpy(self.dataset.labels[indices].astype(np.int64))
+                return Batch(inputs, labels, self.learnt.take(positions), indices)
+        raise RetuneError("The training images cannot be read any more; check that the dataset is still there.")
+
+
+def choose_odds(
+    wishes: list[Callable[[Callable[[], np.ndarray]], np.ndarray | None]], wrong: Callable[[], np.ndarray]
+) -> np.ndarray | None:
+    """Return the first wish of the methods for how likely each training image is drawn; None where there is none."""
+    return next((odds for wish in wishes if (odds := wish(wrong)) is not None), None)

@@ -1,0 +1,416 @@
+"""What is measured during a retune, on validation images and painted images that it does not learn from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluation.comparison import ComparisonRow, reasons_rows
+from napari_cam_feedback.evaluation.perturbations.fills import surround_fill
+from napari_cam_feedback.evaluation.right_reasons import RightReasons, right_reasons
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.judging.calibration import fit_temperature, smooth
+from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
+from napari_cam_feedback.retuning.judging.relevance import marks_matter
+from napari_cam_feedback.torch_loader import torch
+
+#: What a score must win to count as better; of models that do the same they differ by less.
+MIN_GAIN = 0.005
+#: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
+SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
+#: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
+HELP = 0.03
+
+
+@dataclass(frozen=True)
+class Check:
+    """How the classifier stands at some iteration.
+
+    Attributes
+    ----------
+    iteration : int
+        Steps done.
+    n : int
+        Validation images.
+    accuracy : float
+        On the validation images as they are.
+    misled_accuracy : float
+        On the validation images made to lie: the painted places refilled, and the painted patch of an image of another
+        class pasted on.
+    misled_flip_rate : float
+        Share of the validation images whose prediction that changes.
+    held_out : RightReasons
+        On the painted images held out; swapped patches and random places are measured at the start and the end only.
+    scenes : int
+        Where what is painted are surroundings, the misled images are so many composites of held-out objects before the
+        surroundings of painted images of other classes; else 0.
+    familiar : tuple of float, or None
+        There, accuracy on and share of changed predictions of composites of the objects learnt from. The held-out ones are
+        few and hang on chance; these are more, and say too much good. The best checkpoint is chosen by both, half and half.
+    marks : float or None
+        At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
+        (`marks_matter`).
+    control : tuple of int, or None
+        At the start: of the validation images that there are patches both of another class and of their own for, on how many
+        the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
+        `marks` is, where one half-transparent mark is painted, and where there are no such images.
+    share : float
+        How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
+    lost, won : int
+        Validation images as they are that the given classifier had right and this one has wrong, and the other way round.
+    lost_by_class : dict of str to int
+        By class, how many more were lost than won; classes that lost none are left out.
+    neutral : tuple, or None
+        Accuracy on the validation images with the painted places refilled, and how many of them were lost and won. None
+        where surroundings are painted, or so many places that they cannot be refilled; where the shortcut does not help on
+        the images as they are, it is measured at the start and the end only.
+    plain_weight : float
+        What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
+        must go; else one and a half, since what is lost there is knowledge.
+    probability, misled_probability : float or None
+        Mean probability of the true class on the images of `accuracy` (where the shortcut helps there: with the painted
+        places refilled) and of `misled_accuracy` (and of `familiar`, half and half), at the temperature that fits the former
+        (`fit_temperature`), 0 to 1. None where nobody measured it.
+    probability_shift : float or None
+        Mean total variation distance between the probabilities of these two, 0 to 1.
+    """
+
+    iteration: int
+    n: int
+    accuracy: float
+    misled_accuracy: float
+    misled_flip_rate: float
+    held_out: RightReasons
+    scenes: int = 0
+    familiar: tuple[float, float] | None = None
+    marks: float | None = None
+    control: tuple[int, int, int] | None = None
+    share: float = 1.0
+    lost: int = 0
+    won: int = 0
+    lost_by_class: dict[str, int] = field(default_factory=dict)
+    neutral: tuple[float, int, int] | None = None
+    plain_weight: float = SHORTCUT_HELPS
+    probability: float | None = None
+    misled_probability: float | None = None
+    probability_shift: float | None = None
+
+    @property
+    def lying_accuracy(self) -> float:
+        """Accuracy where the shortcut lies, as the best checkpoint is chosen by."""
+        return self.misled_accuracy if self.familiar is None else (self.misled_accuracy + self.familiar[0]) / 2
+
+    @property
+    def lying_flip_rate(self) -> float:
+        """Share of changed predictions there, likewise."""
+        return self.misled_flip_rate if self.familiar is None else (self.misled_flip_rate + self.familiar[1]) / 2
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
+
+        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Where
+        probabilities are known they take the place of accuracies and changes: of a hundred images some lie on the verge and
+        change sides by chance from look to look, while their probabilities hardly move.
+        """
+        plain, conflict, changed = self.accuracy, self.lying_accuracy, self.lying_flip_rate
+        if self.probability is not None and self.misled_probability is not None and self.probability_shift is not None:
+            plain, conflict, changed = self.probability, self.misled_probability, self.probability_shift
+        return conflict + self.plain_weight * plain - 0.25 * changed
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {**asdict(self), "held_out": self.held_out.to_json(), "score": self.score}
+
+
+class Checker:
+    """Measures a classifier on the same validation images, patches and fills each time.
+
+    Parameters
+    ----------
+    dataset, cache
+        Images and their inputs.
+    validation : ndarray
+        (V,) int64 labelled items.
+    held_out : Painted
+        Painted images to judge by; donors of the patches that are pasted.
+    painted : Painted
+        All painted images; they say which places to refill.
+    masks : dict
+        Masks of the held-out images in image pixels, by key.
+    seed : int
+        Of the choice of donors and of the fills.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        cache: InputCache,
+        validation: np.ndarray,
+        held_out: Painted,
+        painted: Painted,
+        masks: dict[str, np.ndarray],
+        seed: int,
+    ) -> None:
+        self.dataset = dataset
+        self.cache = cache
+        self.held_out = held_out
+        self.painted = painted
+        self.masks = masks
+        self.seed = seed
+        self.validation = validation
+        self._donors = self._choose_donors(dataset.labels[validation])
+        held = set(held_out.keys)
+        self._learnt = painted.take(np.flatnonzero([key not in held for key in painted.keys]))
+        self._composites: list[Composites] = []
+        #: Which validation images the classifier had right at the start, bool (V,), as they are and with places refilled.
+        self._right: dict[str, np.ndarray] = {}
+        #: Whether the shortcut helps on the validation images as they are; told at the start.
+        self._helps = True
+        self._own: dict[int, int] = {}
+
+    def _by_scenes(self, classifier: Classifier, check: Check, temperature: float) -> Check:
+        """Return a check with what objects before other surroundings say."""
+        if not self._composites:
+            self._composites = [
+                make_composites(objects, self.painted, self.seed)
+                for objects in (self.held_out, self._learnt)
+                if len(objects)
+            ]
+        found = [each.measure(classifier, temperature) for each in self._composites]
+        return replace(
+            check,
+            misled_accuracy=found[0][0],
+            misled_flip_rate=found[0][1],
+            scenes=len(self._composites[0].images),
+            familiar=found[1][:2] if len(found) > 1 else None,
+            misled_probability=float(np.mean([each[2] for each in found])),
+            probability_shift=float(np.mean([each[3] for each in found])),
+        )
+
+    def _choose_donors(self, labels: np.ndarray) -> dict[int, int]:
+        """Return, for each validation item, the position of a held-out image of another class where there is one."""
+        rng = np.random.default_rng(self.seed)
+        donor_labels = self.held_out.labels.numpy()
+        donors = {}
+        for index, label in zip(self.validation, labels, strict=True):
+            others = np.flatnonzero(donor_labels != label)
+            donors[int(index)] = int(rng.choice(others if len(others) else len(donor_labels)))
+        return donors
+
+    def start(self, classifier: Classifier) -> Check:
+        """Measure the classifier as it was given; it is what the others are compared with from now on."""
+        check = self(classifier, 0)
+        marks = marks_matter(classifier, self.painted, self.seed)
+        if marks is not None and self.painted.overlay is not None:
+            # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
+            marks = max(marks, check.misled_flip_rate)
+        return replace(check, marks=marks, control=None if marks is None else self._control(classifier))
+
+    def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
+        """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
+        if self.painted.overlay is not None:
+            return None
+        rng = np.random.default_rng(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = self.painted.labels.numpy()
+        only = np.zeros(3, np.int64)
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            classes = self.dataset.labels[picked]
+            rows = np.flatnonzero([bool((labels == k).any() and (labels != k).any()) for k in classes])
+            if not len(rows):
+                continue
+            inputs, own = inputs[rows], self._own_places(classifier, picked, inputs)
+            cleared = self.painted.clear_places(inputs, generator, None if own is None else own[rows])
+            before = classifier.logits(inputs).argmax(1).cpu()
+            changed = []
+            for like in (np.not_equal, np.equal):
+                donors = torch.tensor([rng.choice(np.flatnonzero(like(labels, k))) for k in classes[rows]])
+                changed.append(classifier.logits(self.painted.paste(cleared, donors)).argmax(1).cpu() != before)
+            other, same = changed
+            only += [int((other & ~same).sum()), int((same & ~other).sum()), len(rows)]
+        return (int(only[0]), int(only[1]), int(only[2])) if only[2] else None
+
+    def remember(self, classifier: Classifier) -> None:
+        """Compare with the classifier as it was given from now on, which was measured before."""
+        self._logits(classifier, 0)
+
+    def __call__(self, classifier: Classifier, iteration: int) -> Check:
+        """Measure now; at iteration 0 it is the classifier as it was given."""
+        found = self._logits(classifier, iteration)
+        # In the middle of a run nobody looks at the dear measures.
+        reasons = self._reasons(classifier, full=iteration == 0)
+        labels = found.labels
+        if reasons is None or not len(labels):
+            raise RetuneError("The validation images cannot be read any more; check that the dataset is still there.")
+        before = found.plain.argmax(1)
+        right = (before == labels).numpy()
+        lost, won = self._changes("plain", right)
+        # What only the shortcut gave must go, so that it does not count.
+        known = found.cleared if found.cleared is not None and self._plain_weight == SHORTCUT_HELPS else found.plain
+        temperature = fit_temperature(known, labels)
+        check = Check(
+            iteration,
+            len(labels),
+            float(right.mean()),
+            0.0,
+            0.0,
+            reasons,
+            lost=int(lost.sum()),
+            won=int(won.sum()),
+            lost_by_class=self._by_class(labels.numpy(), lost, won),
+            neutral=None if found.cleared is None else self._neutral(found.cleared, labels),
+            plain_weight=self._plain_weight,
+            probability=smooth(known, known, labels, temperature)[0],
+        )
+        if found.conflict is None:
+            return self._by_scenes(classifier, check, temperature)
+        after = found.conflict.argmax(1)
+        _, probability, shift = smooth(known, found.conflict, labels, temperature)
+        return replace(
+            check,
+            misled_accuracy=float((after == labels).float().mean()),
+            misled_flip_rate=float((after != before).float().mean()),
+            misled_probability=probability,
+            probability_shift=shift,
+        )
+
+    def _logits(self, classifier: Classifier, iteration: int) -> _Logits:
+        """Return the logits of all validation images; those of iteration 0 are what later ones are compared with."""
+        generator = torch.Generator().manual_seed(self.seed)
+        pastes, clears = not self.painted.surroundings, self._clears and (iteration == 0 or self._helps)
+        labels, plain, cleared, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], [], []
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            labels.append(self.dataset.labels[picked].astype(np.int64))
+            plain.append(classifier.logits(inputs).float().cpu())
+            if pastes:
+                without = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
+                pasted = self.held_out.paste(without, torch.tensor([self._donors[int(i)] for i in picked]))
+                conflict.append(classifier.logits(pasted).float().cpu())
+                if clears:
+                    cleared.append(classifier.logits(without).float().cpu())
+        found = _Logits(
+            torch.from_numpy(np.concatenate(labels)),
+            torch.cat(plain),
+            torch.cat(cleared) if cleared else None,
+            torch.cat(conflict) if conflict else None,
+        )
+        if iteration == 0:
+            right = (found.plain.argmax(1) == found.labels).numpy()
+            self._right["plain"] = right
+            if found.cleared is not None:
+                self._right["neutral"] = (found.cleared.argmax(1) == found.labels).numpy()
+                self._helps = bool(right.mean() - self._right["neutral"].mean() > HELP)
+        return found
+
+    @property
+    def _clears(self) -> bool:
+        """Whether the painted places can be refilled on images that nobody painted."""
+        painted = self.painted
+        places = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
+        return places and not painted.surroundings
+
+    @property
+    def _plain_weight(self) -> float:
+        return SHORTCUT_HELPS if self._helps else SHORTCUT_IDLE
+
+    def _own_places(self, classifier: Classifier, picked: np.ndarray, inputs: torch.Tensor) -> torch.Tensor | None:
+        """Return, where painted places are too many to refill all, the one that each image's own mark is taken to be at.
+
+        It is that whose refilling takes most from the probability of the class predicted at the start. Asked once for each
+        image, of the classifier as it was given, which comes first.
+        """
+        parts = self.painted.separate_places
+        if self.painted.overlay is not None or self.painted.places.any() or not len(parts):
+            return None
+        if any(int(index) not in self._own for index in picked):
+            generator = torch.Generator().manual_seed(self.seed)
+            before = classifier.logits(inputs).float().softmax(1).max(1)
+            left = []
+            for part in parts:
+                cleared = surround_fill(inputs, part.expand(len(inputs), -1, -1), generator)
+                found = classifier.logits(cleared).float().softmax(1)
+                left.append(found.gather(1, before.indices[:, None])[:, 0].cpu())
+            self._own |= dict(zip(picked.tolist(), torch.stack(left).argmin(0).tolist(), strict=True))
+        return torch.tensor([self._own[int(index)] for index in picked])
+
+    def neutral(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check with the accuracy on the validation images with the painted places refilled, where it has none.
+
+        By it a verdict tells what was forgotten from what only the shortcut gave.
+        """
+        if not self._clears or check.neutral is not None:
+            return check
+        generator = torch.Generator().manual_seed(self.seed)
+        labels, logits = [_NONE], [torch.empty(0, classifier.num_classes)]
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            cleared = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
+            labels.append(self.dataset.labels[picked].astype(np.int64))
+            logits.append(classifier.logits(cleared).float().cpu())
+        return replace(check, neutral=self._neutral(torch.cat(logits), torch.from_numpy(np.concatenate(labels))))
+
+    def _neutral(self, cleared: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
+        right = (cleared.argmax(1) == labels).numpy()
+        lost, won = self._changes("neutral", right)
+        return float(right.mean()), int(lost.sum()), int(won.sum())
+
+    def _changes(self, which: str, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images were lost and won since the start, bool (V,) each."""
+        at_start = self._right.get(which)
+        if at_start is None or len(at_start) != len(right):
+            # Some image could not be read at one of the times.
+            return np.zeros(len(right), bool), np.zeros(len(right), bool)
+        return at_start & ~right, right & ~at_start
+
+    def _by_class(self, labels: np.ndarray, lost: np.ndarray, won: np.ndarray) -> dict[str, int]:
+        names = self.dataset.class_names
+        net = {names[k]: int(lost[labels == k].sum()) - int(won[labels == k].sum()) for k in np.unique(labels)}
+        return {name: count for name, count in net.items() if count > 0}
+
+    def complete(self, classifier: Classifier, check: Check) -> Check:
+        """Return a check of this classifier with every measure; those on the validation images as they are stay."""
+        if check.held_out.random_flip_rate is not None:
+            return check
+        reasons = self._reasons(classifier, full=True)
+        return self.neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
+
+    def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
+        return right_reasons(
+            classifier, self.dataset, self.held_out.indices, self.masks, cache=self.cache, seed=self.seed, full=full
+        )
+
+
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class _Logits:
+    """Of the V validation images: labels (V,) int64, and logits (V, K) float.
+
+    As they are; with the painted places refilled, and with conflicting patches there, each None where it was not asked.
+    """
+
+    labels: torch.Tensor
+    plain: torch.Tensor
+    cleared: torch.Tensor | None
+    conflict: torch.Tensor | None
+
+
+def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
+    """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
+    n = after.held_out.n
+    painted = f"{n} painted {'image' if n == 1 else 'images'}"
+    misled = after.scenes or after.n
+    old, new = before.held_out, after.held_out
+    return [
+        ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy, images=after.n),
+        ComparisonRow("validation", "misled_accuracy", before.misled_accuracy, after.misled_accuracy, images=misled),
+        ComparisonRow("validation", "misled_flip_rate", before.misled_flip_rate, after.misled_flip_rate, images=misled),
+        ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
+        *reasons_rows(painted, old, new),
+    ]

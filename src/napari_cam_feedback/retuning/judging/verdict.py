@@ -1,0 +1,350 @@
+"""One word, with its reason, on whether a retune helped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_cam_feedback.evaluation.right_reasons import RightReasons
+from napari_cam_feedback.retuning.judging.checks import Check
+from napari_cam_feedback.retuning.judging.relevance import HARDLY
+
+VerdictName = Literal["fixed", "improved", "mixed", "no effect", "looks fixed but is not", "harmed", "failed"]
+
+#: Differences of accuracies and rates below this are taken for chance.
+MARGIN = 0.02
+#: Share of changed predictions up to which a shortcut no longer decides.
+FIXED_FLIP_RATE = 0.05
+#: Share of the accuracy before that a fixed model must still have.
+STILL_ABLE = 0.75
+#: Fewer held-out painted images than this say little by themselves.
+ENOUGH_HELD_OUT = 5
+#: One in so many painted images is held out (`Painted.hold_out`).
+HELD_OUT_OF = 5
+#: Share of held-out images that must change by refilling before that is taken for use of the painted part.
+USED_FLIP_RATE = 0.2
+#: Classes named that lost images.
+MAX_CLASSES_NAMED = 3
+_KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
+#: Up to this specificity, the painted part is used no more than any other place.
+UNSPECIFIC = 1.25
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether it helped.
+
+    Attributes
+    ----------
+    name : str
+        ``fixed``, ``improved``, ``mixed`` (the shortcut decides less, and something else was forgotten), ``no effect``,
+        ``looks fixed but is not``, ``harmed``, or ``failed`` (the weights were thrown away; the model is as it was).
+    reason : str
+        A sentence with the numbers that decided, and one on what the held-out painted images say.
+    """
+
+    name: VerdictName
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """The measures that decide: how often predictions change when the shortcut is tampered with, and are right then."""
+
+    before_accuracy: float
+    after_accuracy: float
+    before_flips: float
+    after_flips: float
+    margin: float
+    where: str
+    #: Measured on what the model has learnt from, at least half.
+    learnt: bool = False
+
+    @property
+    def gain(self) -> float:
+        return self.after_accuracy - self.before_accuracy
+
+    @property
+    def drop(self) -> float:
+        return self.before_flips - self.after_flips
+
+    @property
+    def flips_fell(self) -> bool:
+        return self.drop > max(self.margin, self.before_flips / 4)
+
+
+def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str] = ()) -> Verdict:
+    """Judge a retune by two checks.
+
+    Validation images that are made to lie decide, since there are many of them. Where lying patches hardly mislead the
+    model, but refilling what is painted on the held-out images does, those decide. Where surroundings are painted and few
+    objects are held out, those learnt from decide as well, and no more than *improved* is said.
+
+    Parameters
+    ----------
+    before, after : Check
+        Of the classifier as it was and as it is now.
+    held_out : bool
+        Whether the painted images measured were kept out of the training.
+    troubles : sequence of str
+        Why weights were thrown away during the run, beginnings of sentences.
+    """
+    found = _evidence(before, after, held_out)
+    gain, drop, margin = found.gain, found.drop, found.margin
+    numbers = (
+        f"on {found.where}, accuracy went from "
+        f"{found.before_accuracy:.2f} to {found.after_accuracy:.2f} and the share of changed predictions from "
+        f"{found.before_flips:.2f} to {found.after_flips:.2f}; on the {after.n} validation images as they are, "
+        f"accuracy went from {before.accuracy:.2f} to {after.accuracy:.2f}"
+    )
+    lost = after.accuracy < before.accuracy - MARGIN
+    # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
+    ignorant = max(after.accuracy, found.after_accuracy) < STILL_ABLE * before.accuracy
+    name: VerdictName
+    disturbed = _disturbed_alike(before)
+    used = found.before_flips > max(margin, FIXED_FLIP_RATE) and not disturbed
+    if after.iteration == 0 and (troubles or used) and after == before:
+        return Verdict("failed", _thrown_away(troubles) + _on_painted("failed", before, after, held_out))
+    if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
+        name, reason = "harmed", f"The model got worse: {numbers}."
+    elif not used:
+        name, reason = "no effect", f"The model hardly used what is painted to begin with: {numbers}."
+        if not held_out:
+            # One or two patches need not mislead on other images, whatever the model makes of them on their own.
+            reason = f"What is painted hardly misleads the model on other images, and more masks may say more: {numbers}."
+        elif disturbed:
+            reason = (
+                "Patches of the same class change about as many predictions as those of other classes, so the model hardly "
+                f"uses what is painted, or the masks lie beside what it uses: {numbers}."
+            )
+        elif _beside(before):
+            reason = f"The model hardly uses what is painted, or the masks lie beside what it uses: {numbers}."
+    elif found.learnt and after.misled_accuracy < before.misled_accuracy - 1 / after.held_out.n:
+        reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
+        name = "no effect"
+    elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
+        name, reason = "fixed", f"What is painted no longer decides: {numbers}."
+        if found.learnt:
+            name, reason = (
+                "improved",
+                f"What surrounds the objects learnt from no longer decides; others may differ: {numbers}.",
+            )
+        elif not held_out:
+            # With two masks a model can leave these two patches and still follow all others.
+            name, reason = "improved", f"The patches learnt from no longer decide; others may: {numbers}."
+        elif _beside(before):
+            name = "improved"
+            reason = (
+                "Patches of other images mislead the model no longer, but on the painted images what is painted hardly "
+                f"mattered from the start, so the masks may lie beside what the model uses: {numbers}."
+            )
+        elif _still_used(before, after, held_out):
+            name = "improved"
+            reason = f"Patches of other images mislead the model no longer, but what is painted still matters: {numbers}."
+    elif not found.flips_fell and _map_left(before, after):
+        name = "looks fixed but is not"
+        reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
+    elif gain > max(margin, (before.accuracy - found.before_accuracy) / 4) or found.flips_fell:
+        name, reason = "improved", f"What is painted decides less often than before: {numbers}."
+    elif gain > margin or drop > margin:
+        # The best of many looks at the same images is a little better by chance alone.
+        name, reason = "no effect", f"Less than a quarter of the harm is gone, too little to count: {numbers}."
+    else:
+        name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
+    forgot = _forgotten(before, after)
+    if forgot and name in ("fixed", "improved"):
+        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
+    elif forgot and name == "no effect":
+        name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
+    elif name in ("fixed", "improved") and _forgetting_unknown(before, after):
+        reason += " Whether other things were forgotten was not measured, because it was stopped."
+    elif name in ("fixed", "improved") and lost:
+        reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
+    if troubles:
+        reason += f" On the way weights were thrown away {_times(len(troubles))}: {_lower(troubles[-1])}."
+    return Verdict(name, reason + _on_painted(name, before, after, held_out))
+
+
+def _thrown_away(troubles: Sequence[str]) -> str:
+    if troubles:
+        return (
+            f"The retune went astray {_times(len(troubles))} ({_lower(troubles[-1])}), so its weights were thrown away and "
+            "the model is as it was; try a learning rate ten times smaller, or leave it open."
+        )
+    return (
+        "No look on the way was better than the start, so the weights were thrown away and the model is as it was; paint "
+        "more images on which the model uses it, or try another method."
+    )
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def change_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a change of accuracy on the same n images, of which some were lost and some won.
+
+    The normal interval of a difference of paired proportions, after half an image was added to each of the four cells of
+    the table (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions").
+    """
+    b, c, total = lost + 0.5, won + 0.5, n + 2
+    change = (c - b) / total
+    deviation = math.sqrt((b + c) / total - change**2) / math.sqrt(total)
+    return change - 1.96 * deviation, change + 1.96 * deviation
+
+
+def fell_beyond_chance(check: Check) -> bool:
+    """Tell whether accuracy on the validation images as they are fell by more than chance since the start."""
+    return change_interval(check.lost, check.won, check.n)[1] < 0
+
+
+def _forgotten(before: Check, after: Check) -> str | None:
+    """Say what was lost beyond chance that the shortcut did not give; None where nothing was.
+
+    Images with the shortcut in its usual place are told worse without it. So both must have fallen: accuracy on the images
+    as they are, and with the painted places refilled, which the shortcut never helped.
+    """
+    if after.neutral is None or before.neutral is None:
+        return None
+    low, high = change_interval(after.lost, after.won, after.n)
+    _, neutral_high = change_interval(after.neutral[1], after.neutral[2], after.n)
+    if high >= 0 or neutral_high >= 0:
+        return None
+    sentence = (
+        f"other things were forgotten (accuracy on the {after.n} validation images as they are changed by "
+        f"{after.accuracy - before.accuracy:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+    )
+    worst = sorted(after.lost_by_class.items(), key=lambda item: (-item[1], item[0]))[:MAX_CLASSES_NAMED]
+    if worst:
+        sentence += "; lost most: " + ", ".join(f"{name} ({count})" for name, count in worst)
+    return sentence + ")"
+
+
+def _forgetting_unknown(before: Check, after: Check) -> bool:
+    """Whether accuracy fell and the measure that tells what was forgotten, which the start has, is missing."""
+    return after.neutral is None and before.neutral is not None and fell_beyond_chance(after)
+
+
+def hardly_used(before: Check) -> str | None:
+    """Say that what is painted hardly matters on the painted images, where that is so before anything is learnt."""
+    if before.marks is None or not _beside(before):
+        return None
+    return (
+        "Taking out what is painted, or swapping it for what is painted on others, changed only "
+        f"{before.marks:.0%} of the predictions on the painted images: either the model hardly uses it, or the masks lie "
+        "beside what it uses. Look at some of them again."
+    )
+
+
+def _beside(before: Check) -> bool:
+    """Whether what is painted hardly mattered on the painted images: then the masks may lie beside what the model uses."""
+    return before.marks is not None and before.marks <= HARDLY
+
+
+def _disturbed_alike(before: Check) -> bool:
+    """Whether any patch disturbs the model alike, of whichever class, and what is painted hardly matters where it is.
+
+    A patch hides what lies beneath it, which changes predictions of models, too, that never saw a shortcut.
+    """
+    if before.control is None or not _beside(before):
+        return False
+    other, same, n = before.control
+    return change_interval(same, other, n)[0] <= 0
+
+
+def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
+    old, new = before.held_out, after.held_out
+    if before.misled_flip_rate <= MARGIN and _enough(before, held_out) and _used(old):
+        # One image more or less is chance.
+        margin = max(MARGIN, 1 / old.n)
+        return _Evidence(
+            old.masked_accuracy,
+            new.masked_accuracy,
+            old.flip_rate,
+            new.flip_rate,
+            margin,
+            f"{new.n} painted images not learnt from, with what is painted taken out (patches of other images hardly "
+            "mislead this model)",
+        )
+    if before.familiar is not None and after.familiar is not None and not _enough(after, held_out):
+        return _Evidence(
+            before.lying_accuracy,
+            after.lying_accuracy,
+            before.lying_flip_rate,
+            after.lying_flip_rate,
+            MARGIN,
+            f"painted objects before the surroundings of other classes (half of it by the {after.held_out.n} held out, "
+            "half by those learnt from)",
+            learnt=True,
+        )
+    return _Evidence(
+        before.misled_accuracy,
+        after.misled_accuracy,
+        before.misled_flip_rate,
+        after.misled_flip_rate,
+        MARGIN,
+        (
+            f"{after.scenes} composites of {after.held_out.n} held-out objects before the surroundings of other classes"
+            if after.scenes
+            else f"{after.n} validation images made to lie by painted patches of other classes"
+        ),
+    )
+
+
+def _enough(check: Check, held_out: bool) -> bool:
+    return held_out and check.held_out.n >= ENOUGH_HELD_OUT
+
+
+def _unspecific(reasons: RightReasons) -> bool:
+    return reasons.specificity is not None and reasons.specificity <= UNSPECIFIC
+
+
+def _used(reasons: RightReasons) -> bool:
+    """Whether refilling changes many predictions, and more than at any other place."""
+    return reasons.flip_rate >= USED_FLIP_RATE and not _unspecific(reasons)
+
+
+def _still_used(before: Check, after: Check, held_out: bool) -> bool:
+    new = after.held_out
+    return _enough(after, held_out) and _used(new) and new.flip_rate > before.held_out.flip_rate * 3 / 4
+
+
+def _map_left(before: Check, after: Check) -> bool:
+    """Whether the heatmap's share inside the painted part fell to half or less."""
+    old, new = before.held_out.mask_share, after.held_out.mask_share
+    return old is not None and new is not None and new <= old / 2 and old - new > MARGIN
+
+
+def _on_painted(name: VerdictName, before: Check, after: Check, held_out: bool) -> str:
+    """What the painted images kept out of the training say, or that they are too few to say anything."""
+    old, new = before.held_out, after.held_out
+    if not held_out:
+        return (
+            " The patches are those learnt from, so no held-out masks confirm this; "
+            "paint ten or more images for a judgement by others."
+        )
+    if not _enough(after, held_out):
+        images = "1 painted image was" if new.n == 1 else f"{new.n} painted images were"
+        return (
+            f" Only {images} held out, too few to say how much the painted part itself matters; take this with care, "
+            f"and paint {HELD_OUT_OF * ENOUGH_HELD_OUT} or more for a firm judgement."
+        )
+    text = (
+        f" Taking out what is painted changed {old.flip_rate:.0%} of the predictions before and {new.flip_rate:.0%} after "
+        f"({new.n} painted images not learnt from)"
+    )
+    if old.mask_share is not None and new.mask_share is not None:
+        text += f", and the heatmap's share in it went from {old.mask_share:.0%} to {new.mask_share:.0%}"
+    text += "."
+    if name == "no effect" and _unspecific(old):
+        text += (
+            f" Taking out any other place of that size changed as many ({old.random_flip_rate:.0%} before), "
+            "so the model hardly used what is painted more than the rest of the image."
+        )
+    return text

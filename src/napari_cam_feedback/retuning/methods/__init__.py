@@ -1,0 +1,122 @@
+"""The retune methods: each adds a penalty to the loss, changes the training images, or both; joined by ``+``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.retuning.config import RetuneConfig
+from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.methods.activations import Pas, Pasa, SelectiveDropout, Tap
+from napari_cam_feedback.retuning.methods.base import Context, Method, Outputs
+from napari_cam_feedback.retuning.methods.gradients import Energy, Rrr, RrrGradCam
+from napari_cam_feedback.retuning.methods.invariance import ActDiff
+from napari_cam_feedback.retuning.methods.plain import Augment, Continued, Misclassified
+from napari_cam_feedback.retuning.methods.refit import Head
+from napari_cam_feedback.retuning.methods.replacing import Counterexample, Crop, Inpaint, Transplant
+
+__all__ = [
+    "AUTO",
+    "AUTO_FEW_CLASSES",
+    "AUTO_SURROUNDINGS",
+    "METHODS",
+    "Batch",
+    "Context",
+    "Method",
+    "Outputs",
+    "describe_method",
+    "make_methods",
+    "method_names",
+    "method_parts",
+]
+
+#: By name, roughly the best first; those that use no mask last.
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        Transplant,
+        ActDiff,
+        Rrr,
+        Tap,
+        Pas,
+        Pasa,
+        Counterexample,
+        Energy,
+        RrrGradCam,
+        Inpaint,
+        Crop,
+        SelectiveDropout,
+        Head,
+        Augment,
+        Misclassified,
+        Continued,
+    )
+}
+
+#: What ``auto`` stands for: where marks are painted; where they are and the training images show few of the network's
+#: classes, since actdiff's penalty then costs what it knows of the others; where all that surrounds an object is painted.
+AUTO = ("actdiff", "transplant")
+AUTO_FEW_CLASSES = ("transplant",)
+AUTO_SURROUNDINGS = ("actdiff", "counterexample")
+
+
+def method_names() -> tuple[str, ...]:
+    """Names to offer, the recommended one first."""
+    return ("auto", *METHODS, "actdiff+transplant")
+
+
+def describe_method(name: str) -> str:
+    """Return one sentence on a method, also on ``auto`` and on several joined by ``+``.
+
+    Raises
+    ------
+    ConfigError
+        As of `method_parts`.
+    """
+    if name == "auto":
+        return (
+            f"Our best: {' and '.join(AUTO)}, with the strength chosen by itself; {' and '.join(AUTO_SURROUNDINGS)} where "
+            f"all that surrounds an object is painted, {' and '.join(AUTO_FEW_CLASSES)} where the training images show few "
+            "of the classes."
+        )
+    return " ".join(METHODS[part].description for part in method_parts(name))
+
+
+def method_parts(name: str) -> list[str]:
+    """Return the names of the methods that a name stands for, each once.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown (the nearest are given), or one of them cannot be joined with others.
+    """
+    parts = list(AUTO) if name == "auto" else [part.strip() for part in name.split("+")]
+    for part in parts:
+        if part == "auto":
+            raise ConfigError("The method auto stands alone; choose auto, or join others, as actdiff+transplant.")
+        if part not in METHODS:
+            near = difflib.get_close_matches(part, [*METHODS, "auto"], n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(method_names())}."
+            raise ConfigError(f"There is no retune method {part!r}; {hint}")
+    parts = list(dict.fromkeys(parts))
+    alone = [part for part in parts if not METHODS[part].composable]
+    if alone and len(parts) > 1:
+        raise ConfigError(f"The method {alone[0]} cannot be joined with others; choose it alone.")
+    return parts
+
+
+def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
+    """Make the methods that ``config.method`` names.
+
+    Raises
+    ------
+    ConfigError
+        As of `method_parts`.
+    """
+    parts: Sequence[str] = method_parts(config.method)
+    if config.method == "auto" and context.donors.surroundings:
+        parts = AUTO_SURROUNDINGS
+    elif config.method == "auto" and context.few_classes:
+        parts = AUTO_FEW_CLASSES
+    return [METHODS[part](context) for part in parts]

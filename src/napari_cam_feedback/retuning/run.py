@@ -1,0 +1,326 @@
+"""One retune under way: what it learns from, where its training stands, and how a look is taken."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.models.classes_shown import classes_remark, unseen_classes
+from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.layers.interrupt import interruptible
+from napari_cam_feedback.retuning.config import RetuneConfig
+from napari_cam_feedback.retuning.images.augmentation import augment
+from napari_cam_feedback.retuning.images.painted_set import inpaint, read_painted, separate
+from napari_cam_feedback.retuning.images.refill import Replacer
+from napari_cam_feedback.retuning.images.sampling import (
+    Sampler,
+    choose_odds,
+    schedule,
+    some_of,
+    split_images,
+    wrong_at_start,
+)
+from napari_cam_feedback.retuning.judging.checks import Check, Checker
+from napari_cam_feedback.retuning.judging.pareto import Front, State, copy_of
+from napari_cam_feedback.retuning.judging.verdict import hardly_used
+from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
+from napari_cam_feedback.retuning.methods.usage import needs_inpainting
+from napari_cam_feedback.retuning.optimisation.averaging import WeightAverage
+from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_LEARNING
+from napari_cam_feedback.retuning.optimisation.pace import Pace
+from napari_cam_feedback.retuning.optimisation.teacher import Teacher
+from napari_cam_feedback.retuning.optimisation.trainer import Trainer
+from napari_cam_feedback.retuning.results import RetuneStep
+from napari_cam_feedback.retuning.snapshot import Position, Snapshot, check_identity, draws_of, identity_of
+from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Images a step from which on batch norm may learn their statistics.
+LEAST_FOR_BATCH_NORM = 32
+
+
+class Run:
+    """One retune under way.
+
+    `begin` or `take_up` comes first. Parameters are those of `retune`.
+
+    Attributes
+    ----------
+    given, tuned : Classifier
+        The one given, which stays as it is, and the copy under training.
+    learnt, held_out : Painted
+        Painted images to learn from, and to judge by.
+    checker : Checker
+        Measures a classifier on the validation images.
+    pace : Pace
+        Learning rate, patience, and how the run ended.
+    front : Front
+        Checkpoints worth keeping.
+    path : list of Check
+        Measures of weights between the given and the best ones.
+    history, painted_history : list of dict
+        As in `RetuneResult`.
+    iteration : int
+        Steps done.
+    seconds : float
+        Of the last step; infinite before the first.
+    before : Check
+        Of the classifier given.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        dataset: Dataset,
+        masks: Mapping[str, np.ndarray],
+        config: RetuneConfig,
+        stop: Callable[[], bool],
+        on_snapshot: Callable[[Snapshot], None],
+        fabric: Fabric,
+        trust: bool,
+    ) -> None:
+        self.given, self.dataset, self.config = classifier, dataset, config
+        self.stop, self.on_snapshot, self.fabric = stop, on_snapshot, fabric
+        self.cache = InputCache(dataset, classifier.preprocessing)
+        painted = separate(read_painted(dataset, masks, self.cache))
+        if needs_inpainting(config):
+            painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
+        self.learnt, self.held_out = painted.hold_out(config.seed)
+        train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
+        unseen = len(unseen_classes(dataset, classifier.num_classes))
+        few = unseen >= classifier.num_classes / 2
+        self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
+        for method in self.methods:
+            method.check(classifier)
+        size = classifier.preprocessing.size
+        self.schedule = schedule(config, len(train), size, surroundings=painted.surroundings)
+        validation = some_of(validation, self.schedule.validation)
+        held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
+        self.checker = Checker(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
+        self.identity = identity_of(classifier, config, painted.keys, masks, np.concatenate([train, validation]))
+        self.tuned = classifier.copy()
+        # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
+        self.tuned.module.to(memory_format=torch.channels_last)
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        # Where surroundings are painted, only the painted images tell what to do; elsewhere their patches go everywhere.
+        painted_per_step = config.painted_per_step or max(1, self.schedule.batch_size // (2 if painted.surroundings else 4))
+        self.sampler = Sampler(dataset, self.cache, train, self.learnt, self.schedule.batch_size, painted_per_step)
+        self.trainer = Trainer(
+            self.tuned,
+            self.methods,
+            fabric,
+            learning_rate=config.learning_rate or FIRST_LEARNING,
+            strength=config.strength,
+            freeze=config.freeze,
+            freeze_batch_norm=self._freezes_batch_norm(),
+            # The labels of few of many classes push all others down, and teach less than that costs.
+            labels_too=not few,
+        )
+        distils = config.distillation
+        if distils is None:
+            # Where batch norm learns, a small network must find features that its own answers do not show.
+            lacking = unseen > 0 or not self.trainer.learning_batch_norm
+            distils = config.method == "auto" and not painted.surroundings and lacking
+        self.teacher = Teacher(classifier, self.learnt) if distils else None
+        self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
+        self.front = Front()
+        self.path: list[Check] = []
+        self.history: list[dict[str, Any]] = []
+        self.painted_history: list[dict[str, Any]] = []
+        self.iteration = 0
+        self.pace = Pace(config.learning_rate, self.schedule.patience)
+        self.seconds = math.inf  # of the last step
+        self.before: Check
+        self.snapshot: Snapshot | None = None
+
+    def _freezes_batch_norm(self) -> bool:
+        if self.config.freeze_batch_norm is not None:
+            return self.config.freeze_batch_norm
+        # Few images say little about a channel's mean and deviation.
+        images = (self.sampler.batch_size + self.sampler.painted_per_step) // self.fabric.world_size
+        return images < LEAST_FOR_BATCH_NORM or any(method.freezes_batch_norm for method in self.methods)
+
+    @cached_property
+    def given_state(self) -> State:
+        return self.given.module.state_dict()
+
+    def begin(self) -> RetuneStep:
+        """Measure the classifier as it was given."""
+        self.trainer.rest()
+        self.before = self.agreed(lambda: self.checker.start(self.tuned))
+        self.front.add(self.before, self.tuned.module)
+        self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
+        probabilities = self.painted_probabilities(0)
+        idle = next((method.without_odds for method in self.methods if method.without_odds), None)
+        messages = [idle if self.sampler.odds is None else None, hardly_used(self.before), *self._remarks()]
+        message = " ".join(filter(None, messages)) or None
+        said = {} if message is None else {"message": message}
+        self.history.append({"iteration": 0, **flat(self.before), **said})
+        self.keep_snapshot()
+        return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
+
+    def _remarks(self) -> list[str | None]:
+        """What the user should know before the first step."""
+        overlay = self.learnt.overlay
+        return [None if overlay is None else overlay.sentence, classes_remark(self.dataset, self.given)]
+
+    def take_up(self, snapshot: Snapshot) -> RetuneStep:
+        """Go on from where a snapshot was taken."""
+        check_identity(snapshot, self.identity)
+        self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
+        self.before, self.front = snapshot.before, Front(list(snapshot.checkpoints))
+        self.checker.remember(self.given)
+        self.history, self.painted_history = list(snapshot.history), list(snapshot.painted_history)
+        self.iteration, self.pace = snapshot.iteration, Pace.from_plain(snapshot.pace)
+        self.restore(snapshot.position)
+        if self.teacher is not None:
+            self.teacher.known = dict(snapshot.answers)
+        self.snapshot = snapshot
+        return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
+
+    def _wrong(self) -> np.ndarray:
+        return wrong_at_start(self.given, self.dataset, self.cache, self.sampler.train, self.config.seed)
+
+    def draw(self) -> Batch:
+        """Return the images of the next step."""
+        batch = self.sampler.draw(self.rng)
+        if self.teacher is not None:
+            batch = self.teacher.answer(batch)
+        if self.config.augment or any(method.augments for method in self.methods):
+            batch = augment(batch, self.generator, mirror=self.config.mirror)
+        for method in self.methods:
+            batch = method.change(batch, self.generator)
+        return batch
+
+    def step(self) -> dict[str, float] | None:
+        batch = self.draw()
+        losses = self.trainer.step(batch, [method.extra_inputs(batch, self.generator) for method in self.methods])
+        if losses is not None:
+            assert self.trainer.inputs is not None
+            self.average.update(self.trainer.inputs)
+        return losses
+
+    def watch(self, losses: dict[str, float] | None) -> str | None:
+        """Return what went wrong in a step, where something did."""
+        last = self.trainer.last
+        assert last is not None
+        trouble = self.pace.guard.watch(None if losses is None else last.loss, last.predicted, last.labels)
+        if self.fabric.world_size > 1:
+            # Each process sees its own images; all must decide alike.
+            trouble = self.fabric.broadcast(trouble)
+        return trouble
+
+    def look(self, iteration: int) -> tuple[Check, np.ndarray]:
+        """Measure the mean of the weights, and keep it where no other is better in everything."""
+        with self.average.applied():
+            check, probabilities = self.check(iteration), self.painted_probabilities(iteration)
+            self.front.add(check, self.tuned.module)
+        return check, probabilities
+
+    def check(self, iteration: int) -> Check:
+        self.trainer.rest()
+        return self.agreed(lambda: self.checker(self.tuned, iteration))
+
+    def complete(self, check: Check) -> Check:
+        return self.agreed(lambda: self.checker.complete(self.tuned, check))
+
+    def agreed(self, look: Callable[[], Check]) -> Check:
+        if self.fabric.world_size == 1:
+            return look()
+        # One process looks, so that all decide alike.
+        check = self.fabric.broadcast(look() if self.fabric.is_global_zero else None)
+        assert check is not None
+        return check
+
+    def painted_probabilities(self, iteration: int) -> np.ndarray:
+        logits = torch.cat([self.tuned.logits(part).float().cpu() for part in self.learnt.inputs.split(64)])
+        probabilities = logits.softmax(1).gather(1, self.learnt.labels[:, None])[:, 0].numpy()
+        self.painted_history += [
+            {"iteration": iteration, "key": key, "probability": float(p)}
+            for key, p in zip(self.learnt.keys, probabilities, strict=True)
+        ]
+        return probabilities
+
+    @property
+    def may_climb(self) -> bool:
+        # A pretrained network has the features that it needs, and larger steps only destroy them.
+        return self.config.learning_rate is None and bool(self.trainer.learning_batch_norm)
+
+    def go_back(self) -> None:
+        """Go on from the best weights so far, with an optimizer that remembers no step."""
+        assert self.pace.learning_rate is not None
+        self.tuned.module.load_state_dict(self.front.best.state)
+        self.average.restart()
+        self.trainer.restart(self.pace.learning_rate)
+
+    def position(self) -> Position:
+        """Return where training stands, to come back to it."""
+        return Position(
+            module=copy_of(self.tuned.module.state_dict()),
+            optimizer=self.trainer.optimizer_state(),
+            strengths=dict(self.trainer.strengths),
+            average=self.average.to_plain(),
+            draws=draws_of(self.rng),
+            noise=self.generator.get_state(),
+        )
+
+    def restore(self, position: Position) -> None:
+        """Come back to where training stood."""
+        self.tuned.module.load_state_dict(position.module)
+        self.trainer.restart(FIRST_LEARNING)
+        self.trainer.load_optimizer_state(position.optimizer)
+        self.trainer.strengths = dict(position.strengths)
+        self.average.load_plain(position.average)
+        self.rng.bit_generator.state = json.loads(position.draws)
+        self.generator.set_state(position.noise)
+
+    def stopped(self) -> bool:
+        return self.stop() if self.fabric.world_size == 1 else bool(self.fabric.broadcast(self.stop()))
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        # Of several processes none may leave the others waiting within a step.
+        return interruptible(self.tuned.module, self.stop) if self.fabric.world_size == 1 else nullcontext()
+
+    def keep_snapshot(self) -> None:
+        self.snapshot = Snapshot(
+            identity=self.identity,
+            iteration=self.iteration,
+            pace=self.pace.to_plain(),
+            position=self.position(),
+            before=self.before,
+            checkpoints=tuple(self.front.checkpoints),
+            history=list(self.history),
+            painted_history=list(self.painted_history),
+            answers={} if self.teacher is None else dict(self.teacher.known),
+        )
+        self.on_snapshot(self.snapshot)
+
+
+def named(losses: Mapping[str, float]) -> dict[str, float]:
+    """Return terms of the loss as they are called in the history."""
+    return {f"loss_{name}": value for name, value in losses.items()}
+
+
+def flat(check: Check) -> dict[str, float | None]:
+    """Return what a look measured as the history has it."""
+    return {
+        "val_accuracy": check.accuracy,
+        "val_misled_accuracy": check.misled_accuracy,
+        "val_probability": check.probability,
+        "val_misled_probability": check.misled_probability,
+        "val_misled_flip_rate": check.misled_flip_rate,
+        "held_out_flip_rate": check.held_out.flip_rate,
+        "held_out_masked_accuracy": check.held_out.masked_accuracy,
+        "held_out_mask_share": check.held_out.mask_share,
+    }

@@ -1,0 +1,164 @@
+"""What is known of the current item: its classes, and the map's class and method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_cam_feedback.widgets.browse.class_row import ClassRow
+from napari_cam_feedback.widgets.browse.map_style_form import MapDisplay
+from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.fold import Fold
+from napari_cam_feedback.widgets.session.session import Session
+from napari_cam_feedback.widgets.viewer import shortcuts
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.explanations import Inspection
+
+
+class ItemView(QWidget):
+    """Buttons to move, the item's classes, and what the map shows.
+
+    Parameters
+    ----------
+    session : Session
+        Whose item is shown.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.previous = QPushButton(f"◀ Previous [{shortcuts.key_of('previous_item')}]")
+        self.previous.clicked.connect(lambda: session.step(-1))
+        self.next = QPushButton(f"Next [{shortcuts.key_of('next_item')}] ▶")
+        self.next.clicked.connect(lambda: session.step(1))
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.previous)
+        buttons.addWidget(self.next)
+        self.item_label = wrapped_label()
+        self.target = QComboBox()
+        self.target.setToolTip("Show what speaks for this class; its probability in brackets")
+        self.target.activated.connect(lambda i: session.set_view(target=self.target.itemData(i)))
+        self.method = QComboBox()
+        self.method.setToolTip("How the map is made")
+        self.method.activated.connect(lambda i: session.set_view(method=self.method.itemData(i)))
+        # Class names may be long; the dock must not grow with them.
+        narrow(self.target, 8)
+        self.target.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        narrow(self.method, 6)
+        self.evidence = wrapped_label()
+        self.evidence.hide()
+        chooser = QHBoxLayout()
+        # Without a title, which would take the room of the probability.
+        chooser.addWidget(self.target, 1)
+        chooser.addWidget(self.method)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(buttons)
+        column.addWidget(self.item_label)
+        column.addLayout(chooser)
+        column.addWidget(self.evidence)
+        self.classes = ClassRow(session)
+        column.addWidget(self.classes)
+        self.display = MapDisplay(session)
+        self.display_fold = Fold("How the map is drawn", self.display)
+        column.addWidget(self.display_fold)
+
+    def item_changed(self) -> None:
+        """Show another item, of which nothing is computed yet."""
+        if self._session.inspection is None:
+            self.describe(None)
+            self.fill_targets(None)
+            self.show_evidence("")
+
+    def view_changed(self) -> None:
+        """Show that another class or method was chosen."""
+        self.fill_targets(self._session.inspection)
+        with QSignalBlocker(self.method):
+            self.method.setCurrentIndex(max(0, self.method.findData(self._session.method)))
+        if self._session.inspection is None:
+            slow = (
+                "; this method runs the network for every filter, which takes a while"
+                if self._session.method_is_slow
+                else ""
+            )
+            self.show_evidence(f"Computing the map{slow} …")
+
+    def inspected(self, inspection: Inspection) -> None:
+        """Show what was computed for the current item."""
+        self.describe(inspection)
+        self.fill_targets(inspection)
+        name = self._session.class_names[inspection.target]
+        nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
+        self.show_evidence(inspection.no_heatmap or ("" if inspection.evidence else nothing))
+
+    def show_evidence(self, text: str) -> None:
+        """Show a line on the map; an empty one for none."""
+        self.evidence.setText(text)
+        self.evidence.setVisible(bool(text))
+
+    def describe(self, inspection: Inspection | None) -> None:
+        """Write the item's key and classes."""
+        session = self._session
+        if session.dataset is None or session.index is None:
+            self.item_label.setText("")
+            return
+        item = session.dataset.item(session.index)
+        label = "unknown" if item.label is None else session.dataset.class_names[item.label]
+        text = f"<b>{item.key}</b><br>true class: {label}"
+        if inspection is not None:
+            names = session.class_names
+            sure = f"{inspection.probabilities[inspection.predicted]:.2f}"
+            verdict = ""
+            if item.label is not None:
+                verdict = " ✓" if inspection.predicted == item.label else " ✗"
+            text += f" · predicted: {names[inspection.predicted]} ({sure}){verdict}"
+        else:
+            text += " · predicting …" if session.item_error is None else ""
+        self.item_label.setText(text)
+
+    def fill_methods(self) -> None:
+        """Offer the methods that the classifier can do."""
+        session = self._session
+        with QSignalBlocker(self.method):
+            self.method.clear()
+            if session.classifier is not None:
+                from napari_cam_feedback.explanations import METHODS
+
+                for name, method in METHODS.items():
+                    if name != "cam" or session.classifier.head is not None:
+                        self.method.addItem(method.title, name)
+                        self.method.setItemData(self.method.count() - 1, method.description, Qt.ItemDataRole.ToolTipRole)
+            self.method.setCurrentIndex(max(0, self.method.findData(session.method)))
+
+    def fill_targets(self, inspection: Inspection | None) -> None:
+        """Fill the class combo, with probabilities where they are known."""
+        session = self._session
+        names = session.class_names
+        p = None if inspection is None else inspection.probabilities
+        label = None
+        if session.dataset is not None and session.index is not None and session.dataset.labels[session.index] >= 0:
+            label = int(session.dataset.labels[session.index])
+
+        def text(start: str, number: int | None) -> str:
+            if number is None:
+                return start
+            return f"{start}{names[number]}" + ("" if p is None else f" ({p[number]:.2f})")
+
+        predicted = "predicted: " if inspection is not None else "predicted"
+        rows: list[tuple[str, Any]] = [(text(predicted, None if inspection is None else inspection.predicted), "predicted")]
+        rows.append((text("true: " if label is not None else "true (unknown)", label), "true"))
+        rows += [(text("", number), number) for number in range(len(names))]
+        with QSignalBlocker(self.target):
+            # Changing texts is much faster than filling anew, with many classes.
+            if self.target.count() != len(rows):
+                self.target.clear()
+                for line, value in rows:
+                    self.target.addItem(line, value)
+            else:
+                for number, (line, _) in enumerate(rows):
+                    self.target.setItemText(number, line)
+            self.target.setCurrentIndex(max(0, self.target.findData(session.target)))

@@ -1,0 +1,1 @@
+"""The Concepts dock: choosing concepts, testing them, and the result."""

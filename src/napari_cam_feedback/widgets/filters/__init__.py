@@ -1,0 +1,1 @@
+"""The Filters dock: the filters of an image and of all images."""

@@ -1,0 +1,230 @@
+"""Masks from a filter: ordinary masks of where it is active, put into the project like painted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.feedback import FilterMask, MaskStore
+    from napari_cam_feedback.widgets.filters.model import FilterStudy, Look
+
+JOB = "filter masks"
+THIS, SHOWN, LISTED = "this", "shown", "listed"
+
+
+class FilterMasking(QWidget):
+    """The row that makes masks from the chosen filter, and takes them back.
+
+    Parameters
+    ----------
+    study : FilterStudy
+        Whose filter.
+    shown : callable
+        Returns the items whose small images are shown.
+    """
+
+    def __init__(self, study: FilterStudy, shown: Callable[[], list[int]]) -> None:
+        super().__init__()
+        self._study, self._session, self._shown = study, study.session, shown
+        # Keys of the masks made last, with their pixels packed, so that none that was edited since is taken back.
+        self._made: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._counts = {"saved": 0, "kept": 0, "empty": 0}
+        self._closed = False
+        self.scope = QComboBox()
+        for text, value in (("this image", THIS), ("images above", SHOWN), ("Browse's list", LISTED)):
+            self.scope.addItem(text, value)
+        self.scope.setToolTip(
+            "Which images get a mask: the current one, those whose small images are shown above, or all that Browse lists.\n"
+            "An image that has a mask already keeps it."
+        )
+        narrow(self.scope, 9)
+        self.percentile = QDoubleSpinBox()
+        self.percentile.setRange(0, 99.9)
+        self.percentile.setDecimals(0)
+        self.percentile.setValue(70)
+        self.percentile.setSuffix(" %")
+        self.percentile.setToolTip("Masked is where the filter's map is above this percentile of the image")
+        self.button = QPushButton("Paint from this filter")
+        self.button.setToolTip(
+            "Mask where the filter is active, as if you had painted it; then edit the masks in the layer “irrelevant”"
+        )
+        self.button.clicked.connect(self.paint)
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.clicked.connect(lambda: self._session.jobs.stop(JOB))
+        self.stop_button.hide()
+        self.back_button = QPushButton("Take back")
+        self.back_button.setToolTip("Remove the masks just made, but for those that you have edited since")
+        self.back_button.clicked.connect(self.take_back)
+        self.back_button.hide()
+        self.said = wrapped_label()
+        self.said.hide()
+        settings = QHBoxLayout()
+        settings.addWidget(QLabel("Above"))
+        settings.addWidget(self.percentile)
+        settings.addWidget(QLabel("in"))
+        settings.addWidget(self.scope, 1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.button, 1)
+        buttons.addWidget(self.stop_button)
+        buttons.addWidget(self.back_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        column.addLayout(settings)
+        column.addLayout(buttons)
+        column.addWidget(self.said)
+        machine = self._session.jobs.phase(JOB)
+        self.refresh = machine.drive(start=[self.button, self.back_button], stop=[self.stop_button], ready=self._ready)
+        machine.changed.connect(lambda phase: self.stop_button.setVisible(phase.busy))
+        study.looked.connect(self._forget)
+        self._session.opened.connect(self._forget)
+        self._session.closing.connect(self._close)
+
+    def _ready(self) -> bool:
+        return self._study.found is not None and self._study.number is not None
+
+    def _close(self) -> None:
+        self._closed = True
+
+    def _forget(self) -> None:
+        self._made.clear()
+        self.back_button.hide()
+        self.said.hide()
+        self.refresh()
+
+    def _say(self, text: str) -> None:
+        self.said.setText(text)
+        self.said.show()
+
+    def _items(self) -> list[int]:
+        scope = self.scope.currentData()
+        if scope == SHOWN:
+            return list(dict.fromkeys(self._shown()))
+        if scope == LISTED:
+            return [int(index) for index in self._session.order]
+        return [] if self._session.index is None else [self._session.index]
+
+    # Making ----------------------------------------------------------------------------------------
+
+    def paint(self) -> None:
+        """Make masks of the chosen filter for the chosen images that have none."""
+        look, number, session = self._study.found, self._study.number, self._session
+        if look is None or number is None or session.jobs.running(JOB):
+            return
+        from napari_cam_feedback.feedback.proposals.from_filter import author_of
+
+        project, dataset, author = session.project, look.dataset, author_of(number)
+        items, painted = self._items(), session.painted()
+        wanted = [index for index in items if dataset.keys[index] not in painted]
+        self._counts = {"saved": 0, "kept": len(items) - len(wanted), "empty": 0}
+        self._made = {}
+        self.back_button.hide()
+        if not wanted:
+            self._say("There is a mask already on each of these images, which is kept." if items else "No image is chosen.")
+            return
+        percentile = self.percentile.value()
+
+        def step(found: FilterMask) -> None:
+            if session.project is not project:
+                session.jobs.stop(JOB)
+            elif found.key in session.painted():
+                self._counts["kept"] += 1  # painted meanwhile
+            elif not found.mask.any():
+                self._counts["empty"] += 1
+            else:
+                session.put_mask(found.key, found.mask, author)
+                self._made[found.key] = (found.mask.shape, np.packbits(found.mask).tobytes())
+                self._counts["saved"] += 1
+
+        def done(unread: int) -> None:
+            if self._closed or session.project is not project:
+                return
+            self._say(self._sentence(unread))
+            self.back_button.setVisible(bool(self._made))
+            if len(self._made) == 1 and session.key in self._made:
+                session.paint()
+
+        session.jobs.start(
+            JOB,
+            lambda stop: _masks(look, wanted, number, percentile, stop),
+            on_step=step,
+            on_done=done,
+            on_failed=self._say,
+            description="Making masks from the filter",
+            total=len(wanted),
+        )
+
+    def _sentence(self, unread: int) -> str:
+        saved, kept, empty = self._counts["saved"], self._counts["kept"], self._counts["empty"]
+        made = "1 mask made; edit it" if saved == 1 else f"{saved} masks made; edit them"
+        parts = [f"{made} in the layer “irrelevant”" if saved else "No mask made"]
+        if kept:
+            parts.append(f"{kept} kept the mask they had")
+        if empty:
+            parts.append(f"in {empty} the filter stands out nowhere")
+        if unread:
+            parts.append(f"{unread} could not be read")
+        return "; ".join(parts) + "."
+
+    # Taking back -----------------------------------------------------------------------------------
+
+    def take_back(self) -> None:
+        """Remove the masks just made, but for those edited since."""
+        session, project, made = self._session, self._session.project, dict(self._made)
+        if project is None or not made or session.jobs.running(JOB):
+            return
+        session.save()
+
+        def step(found: tuple[str, tuple[int, ...]]) -> None:
+            if session.project is project:
+                session.put_mask(found[0], np.zeros(found[1], bool))
+                self._made.pop(found[0], None)
+
+        def done(_: object) -> None:
+            if self._closed or session.project is not project:
+                return
+            left = len(self._made)
+            edited = f" {left} that you have edited since {'is' if left == 1 else 'are'} kept." if left else ""
+            self._say(f"{len(made) - left} {'mask' if len(made) - left == 1 else 'masks'} taken back.{edited}")
+            self._made = {}
+            self.back_button.hide()
+
+        session.jobs.start(
+            JOB,
+            lambda stop: _unchanged(project.masks, made, stop),
+            on_step=step,
+            on_done=done,
+            on_failed=self._say,
+            description="Taking masks back",
+            total=len(made),
+        )
+
+
+def _masks(
+    look: Look, items: list[int], number: int, percentile: float, stop: Callable[[], bool]
+) -> Generator[FilterMask, None, int]:
+    """Yield the masks; return how many of the images could not be read."""
+    from napari_cam_feedback.feedback import filter_masks
+
+    inputs = look.inputs
+    yield from filter_masks(look.classifier, look.dataset, items, number, percentile=percentile, inputs=inputs, stop=stop)
+    return sum(look.dataset.keys[index] in inputs.skipped for index in items)
+
+
+def _unchanged(
+    store: MaskStore, made: dict[str, tuple[tuple[int, ...], bytes]], stop: Callable[[], bool]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the keys, and sizes, of masks that are as they were made."""
+    for key, (shape, packed) in made.items():
+        if stop():
+            return
+        if key in store:
+            mask = store[key]
+            if mask.shape == shape and np.packbits(mask).tobytes() == packed:
+                yield key, shape

@@ -1,0 +1,108 @@
+"""What a first look at the model with its images found: lines under what was loaded, found in a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cam_feedback.errors import describe
+from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.error_view import in_the_window
+from napari_cam_feedback.widgets.parts.model_form import TITLES
+from napari_cam_feedback.widgets.session.session import Session
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.models import Classifier, Look
+
+JOB = "look"
+
+
+class LookView(QWidget):
+    """Looks at what is open, in the background, and says what is amiss; hidden where nothing is.
+
+    Parameters
+    ----------
+    session : Session
+        Whose model and images are looked at.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._classifier: Classifier | None = None
+        self._closed = False
+        #: The last look, with the corrections that it found; None until it is there.
+        self.look: Look | None = None
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.waiting = wrapped_label("Looking whether the model fits the images …", QUIET_STYLE)
+        self.said = wrapped_label(style=WARNING_STYLE)
+        self.said.setTextFormat(Qt.TextFormat.PlainText)
+        column.addWidget(self.waiting)
+        column.addWidget(self.said)
+        session.closing.connect(self._close)
+        self._show([])
+
+    def text(self) -> str:
+        """Return what is said, a line each; empty where nothing is."""
+        return self.said.text()
+
+    def refresh(self) -> None:
+        """Look at what is open now, unless that was looked at before; another target layer of it takes no further look."""
+        classifier, before = self._session.classifier, self._classifier
+        self._classifier = classifier
+        if classifier is None:
+            return
+        if before is not None and before.module is classifier.module and before.preprocessing == classifier.preprocessing:
+            if self.look is not None:
+                self._show_look(self.look)
+            return
+        self.look = None
+        self._show([])
+        # Later, since starting a job runs the event loop, and others are still to hear what was opened.
+        QTimer.singleShot(0, self._start)
+
+    def _start(self) -> None:
+        classifier, dataset = self._session.classifier, self._session.dataset
+        if self._closed or classifier is None or dataset is None:
+            return
+
+        def work(stop: Any) -> Look:
+            from napari_cam_feedback.models.first_look.look import look_at
+
+            return look_at(classifier, dataset, stop=stop)
+
+        def of_now() -> bool:
+            now = self._session.classifier
+            return not self._closed and now is not None and now.module is classifier.module
+
+        def done(look: Look) -> None:
+            if of_now():
+                self.look = look
+                self._show_look(look)
+
+        def failed(error: BaseException) -> None:
+            if of_now():
+                self._show([in_the_window(describe(error))])
+
+        self.waiting.show()
+        self.show()
+        self._session.jobs.start(JOB, work, on_done=done, on_error=failed, description="Looking at the model", replace=True)
+
+    def _show_look(self, look: Look) -> None:
+        from napari_cam_feedback.models.first_look.coarse import layer_remarks
+
+        classifier = self._session.classifier
+        layer = [] if classifier is None else layer_remarks(classifier)
+        about_outputs = [*look.outputs, *filter(None, [look.accuracy_remark(TITLES)])]
+        self._show([in_the_window(sentence) for sentence in (*about_outputs, *layer)])
+
+    def _show(self, sentences: list[str]) -> None:
+        self.waiting.hide()
+        self.said.setText("\n".join(sentences))
+        self.setVisible(bool(sentences))
+
+    def _close(self) -> None:
+        self._closed = True

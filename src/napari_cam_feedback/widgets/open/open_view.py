@@ -1,0 +1,368 @@
+"""The group “Now open” of the Session dock: what was loaded, and the version, layer and grid to look through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.widgets.open.layers_page import is_image
+from napari_cam_feedback.widgets.open.look_view import LookView
+from napari_cam_feedback.widgets.open.mask_exporting import ExportButton
+from napari_cam_feedback.widgets.open.merge_panel import MaskMerging
+from napari_cam_feedback.widgets.open.version_tree import VersionTree
+from napari_cam_feedback.widgets.parts.basics import breakable, form_layout, narrow, show_row, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
+from napari_cam_feedback.widgets.parts.fold import Fold
+from napari_cam_feedback.widgets.parts.model_form import TITLES, whole_numbers
+from napari_cam_feedback.widgets.parts.new_folder import ask_new_folder
+from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
+from napari_cam_feedback.widgets.session.loading import find_head, load_version
+from napari_cam_feedback.widgets.session.opened import Opened, prepare
+from napari_cam_feedback.widgets.session.session import Session
+from napari_cam_feedback.widgets.tasks.reporting import reporting
+from napari_cam_feedback.widgets.viewer.docks import open_dock
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.data.preprocessing import Preprocessing
+    from napari_cam_feedback.models import Classifier, LayerInfo
+
+#: Takes an error, and what to do again once the person has agreed to what it asks for.
+OnError = Callable[[BaseException, Callable[[], None]], None]
+
+
+class OpenView(QGroupBox):
+    """Shows what is open and lets the person change how it is looked at.
+
+    Parameters
+    ----------
+    session : Session
+        Whose project is shown.
+    say : callable
+        Takes a line on what is being done; an empty one when it is done.
+    tell : callable
+        Takes a line on what was done, which the person must not miss.
+    on_error : callable
+        Takes an error and what to repeat after a consent.
+
+    Signals
+    -------
+    copied : Path
+        The project was copied into this folder, and the copy is open now.
+    """
+
+    copied = Signal(object)
+
+    def __init__(self, session: Session, say: Callable[[str], None], tell: Callable[[str], None], on_error: OnError) -> None:
+        super().__init__("Now open")
+        self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
+        column = QVBoxLayout(self)
+        self.summary = wrapped_label()
+        self.summary.setTextFormat(Qt.TextFormat.RichText)
+        column.addWidget(self.summary)
+        self.look = LookView(session)
+        column.addWidget(self.look)
+        form = form_layout()
+        self.version = ChoiceBox()
+        self.version.setToolTip("Which version of the model to look through")
+        self.version.activated.connect(self._version_chosen)
+        self.layer = ChoiceBox()
+        self.layer.setToolTip("The layer whose activations are explained and, when retuning, penalised")
+        self.layer.activated.connect(self._layer_chosen)
+        for combo in (self.version, self.layer):
+            narrow(combo, 10)
+        form.addRow("Version", self.version)
+        form.addRow("Target layer", self.layer)
+        self.grid_text = QLineEdit()
+        self.grid_text.returnPressed.connect(self._grid_chosen)
+        self.grid = QWidget()
+        row = QHBoxLayout(self.grid)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(3)
+        row.addWidget(self.grid_text, 1)
+        row.addWidget(small_button("Set", self._grid_chosen))
+        self.grid.setToolTip("How the layer's tokens lie on the image: rows x columns")
+        form.addRow("Token grid", self.grid)
+        self._rows = form
+        column.addLayout(form)
+        self.hide_button = QPushButton("Hide my own layers")
+        self.hide_button.setToolTip("They lie under the image and may be larger; the eye in the layer list shows them again")
+        self.hide_button.clicked.connect(self._hide_own)
+        column.addWidget(self.hide_button)
+        self.next_step = wrapped_label(
+            "<b>Next:</b> open <i>Browse</i>, look at what the model uses, and paint over what it should "
+            "not use. Then <i>Retune</i>."
+        )
+        column.addWidget(self.next_step)
+        buttons = QHBoxLayout()
+        for name in ("Browse", "Filters", "Retune"):
+            button = QPushButton(f"Open {name}" if name == "Browse" else name)
+            button.clicked.connect(lambda _=False, name=name: open_dock(session.viewer, name))
+            buttons.addWidget(button, 2 if name == "Browse" else 1)
+        column.addLayout(buttons)
+        self.versions = VersionTree(session, say, tell, on_error)
+        self.versions.chosen.connect(self._use)
+        self.versions.deleted.connect(self.refresh)
+        self.versions_fold = Fold("Versions", self.versions)
+        column.addWidget(self.versions_fold)
+        self.save_button = QPushButton("Save project as…")
+        self.save_button.setToolTip("Copy the whole project into a new folder, and go on with the copy")
+        self.save_button.clicked.connect(self._ask_save_as)
+        self.stop_save_button = QPushButton("Stop copying")
+        self.stop_save_button.clicked.connect(lambda: session.jobs.stop("load"))
+        self.stop_save_button.hide()
+        self.merge_button = QPushButton("Merge masks…")
+        self.merge_button.setToolTip("Bring in the masks of somebody else, or of another program")
+        self.merge_button.clicked.connect(self._open_merging)
+        row = QHBoxLayout()
+        self.export_button = ExportButton(session, tell, on_error)
+        for button in (self.merge_button, self.export_button):
+            row.addWidget(button)
+        column.addLayout(row)
+        for button in (self.save_button, self.stop_save_button):
+            column.addWidget(button)
+        self.merging = MaskMerging(session)
+        self.merging.hide()
+        column.addWidget(self.merging)
+
+    def refresh(self) -> None:
+        """Show what is open now."""
+        session = self._session
+        self.setVisible(session.project is not None)
+        self.versions.refresh()
+        self.look.refresh()
+        if session.project is None or session.classifier is None:
+            return
+        self.summarise()
+        with QSignalBlocker(self.version):
+            self.version.clear()
+            for version in session.project.available:
+                self.version.addItem(f"{version.id}: {version.origin}", version.id)
+            self.version.setCurrentIndex(self.version.findData(session.project.current.id))
+        infos = list(session.classifier.layers)
+        with QSignalBlocker(self.layer):
+            self.layer.clear()
+            for row, info in enumerate(infos):
+                self.layer.addItem(describe_layer(info), info.name)
+                self.layer.setItemData(row, describe_layer(info), Qt.ItemDataRole.ToolTipRole)
+            self.layer.setCurrentIndex(self.layer.findData(session.classifier.target_layer))
+        self._show_grid()
+        self.hide_button.setVisible(any(layer.visible for layer in self._own_layers()))
+
+    def _own_layers(self) -> list[Any]:
+        """The person's own images."""
+        viewer = self._session.viewer
+        return [] if viewer is None else [layer for layer in viewer.layers if is_image(layer)]
+
+    def _hide_own(self) -> None:
+        for layer in self._own_layers():
+            layer.visible = False
+        self.hide_button.hide()
+
+    def _show_grid(self) -> None:
+        """Offer a grid where the target layer puts out tokens."""
+        info = self._target()
+        tokens = info is not None and info.layout.kind == "tokens"
+        show_row(self._rows, self.grid, tokens)
+        if tokens and info is not None:
+            self.grid_text.setText(f"{info.shape[1]}x{info.shape[2]}")
+
+    def _target(self) -> LayerInfo | None:
+        classifier = self._session.classifier
+        if classifier is None:
+            return None
+        return next((info for info in classifier.layers if info.name == classifier.target_layer), None)
+
+    def summarise(self) -> None:
+        """Write the summary anew, as when a mask was painted."""
+        session = self._session
+        dataset, classifier, project = session.dataset, session.classifier, session.project
+        if dataset is None or classifier is None or project is None:
+            return
+        counts = ", ".join(f"{name} {len(dataset.indices(name))}" for name in dataset.split_names)
+        names = classifier.class_names
+        classes = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        origin = describe_names_origin(classifier, dataset)
+        info = self._target()
+        rows = [
+            ("Model", f"{classifier.arch} on {classifier.device}"),
+            ("Input", describe_input(classifier.preprocessing)),
+            ("Classes", f"{len(names)}: {classes}" + (f" ({origin})" if origin else "")),
+            ("Layer", describe_layer(info) if info is not None else classifier.target_layer),
+            ("Images", counts + (" (split made by us)" if dataset.made_split else "")),
+            ("Masks", f"{len(session.autosave.painted())} painted"),
+            ("Project", str(project.folder)),
+        ]
+        cells = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{breakable(escape(value))}</td></tr>" for name, value in rows)
+        self.summary.setText(f"<table>{cells}</table>")
+
+    # The person acts --------------------------------------------------------------------------------
+
+    def _version_chosen(self, row: int) -> None:
+        self._use(self.version.itemData(row))
+
+    def _use(self, chosen: str) -> None:
+        """Look through another version."""
+        session = self._session
+        project, classifier = session.project, session.classifier
+        if project is None or classifier is None or chosen == project.current.id:
+            return
+        device, layer, grid = str(classifier.device), classifier.target_layer, classifier.grid
+
+        def work(stop: Any) -> Classifier:
+            loaded = load_version(project, chosen, device, session.consents).with_layer(layer, grid=grid)
+            find_head(loaded)
+            project.select(chosen)
+            return loaded
+
+        self._replace_classifier(work, f"Loading {chosen}")
+
+    def _ask_save_as(self) -> None:
+        project = self._session.project
+        if project is None:
+            return
+        folder = ask_new_folder(self, "A folder for the copy", project.folder.parent, f"{project.folder.name}-copy")
+        if folder is not None:
+            self.save_as(folder)
+
+    def save_as(self, folder: Path) -> None:
+        """Copy the project into a new folder in the background, and go on with the copy."""
+        session, project, classifier = self._session, self._session.project, self._session.classifier
+        if project is None or classifier is None or session.jobs.running("load"):
+            return
+        session.save()
+        if not may_leave(self, losses_of_leaving(session), "Copy"):
+            return
+
+        def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> Opened | None:
+            made = project.save_as(
+                folder, progress=lambda done, total: report("Copying", done // 1024, max(1, total // 1024)), stop=stop
+            )
+            return None if made is None else prepare(made, classifier)
+
+        def over() -> None:
+            self.stop_save_button.hide()
+            self.save_button.show()
+
+        def done(opened: Opened | None) -> None:
+            over()
+            if opened is None:
+                self._tell("Copying was stopped; nothing was copied.")
+            elif session.project is project:
+                session.open(opened)
+                self.copied.emit(opened.project.folder)
+                self._tell(f"You are working on the copy now: {opened.project.folder}")
+
+        def failed(error: BaseException) -> None:
+            over()
+            self._on_error(error, lambda: self.save_as(folder))
+
+        self._say("Copying the project …")
+        self.save_button.hide()
+        self.stop_save_button.show()
+        session.jobs.start(
+            "load",
+            lambda stop: reporting(lambda report: copy(report, stop)),
+            on_done=done,
+            on_error=failed,
+            description="Copying the project",
+        )
+
+    def _open_merging(self) -> None:
+        self.merging.show()
+        self.merging.path.edit.setFocus()
+
+    def _layer_chosen(self, row: int) -> None:
+        classifier, layer = self._session.classifier, self.layer.itemData(row)
+        if classifier is not None and layer != classifier.target_layer:
+            self._change_layer(classifier, layer, None)
+
+    def _grid_chosen(self) -> None:
+        classifier = self._session.classifier
+        try:
+            grid = whole_numbers(self.grid_text.text(), TITLES["grid"], 2)
+        except ConfigError as error:
+            self._on_error(error, self._grid_chosen)
+            return
+        if classifier is not None and grid is not None:
+            self._change_layer(classifier, classifier.target_layer, (grid[0], grid[1]))
+
+    def _change_layer(self, classifier: Classifier, layer: str, grid: tuple[int, int] | None) -> None:
+        def work(stop: Any) -> Classifier:
+            changed = classifier.with_layer(layer, grid=grid)
+            find_head(changed)
+            return changed
+
+        where = layer if grid is None else f"{layer} with {grid[0]}x{grid[1]} tokens"
+        self._replace_classifier(
+            work, f"Changing to {where}", lambda: self._session.memory.keep(layer=layer, grid=grid and list(grid))
+        )
+
+    def _replace_classifier(
+        self, work: Callable[[Any], Classifier], description: str, then: Callable[[], None] = lambda: None
+    ) -> None:
+        session = self._session
+
+        def failed(error: BaseException) -> None:
+            self.refresh()
+            self._on_error(error, lambda: self._replace_classifier(work, description, then))
+
+        def done(classifier: Classifier) -> None:
+            self._say("")
+            session.set_classifier(classifier)
+            then()
+
+        if session.jobs.running("load"):
+            self.refresh()
+            return
+        self._say(f"{description} …")
+        session.jobs.start("load", work, on_done=done, on_error=failed, description=description)
+
+
+def describe_input(preprocessing: Preprocessing) -> str:
+    """Return one line on a preprocessing, in a person's words."""
+    height, width = preprocessing.size
+    colour = "gray" if preprocessing.channels == 1 else preprocessing.channel_order.upper()
+    how = "whole image stretched"
+    if preprocessing.crop:
+        shorter = f" to {preprocessing.resize_to} px" if preprocessing.resize_to else ""
+        how = f"scaled{shorter}, centre cut out"
+    if preprocessing.interpolation != "bilinear":
+        how += f", {preprocessing.interpolation}"
+    values = "whole range"
+    if preprocessing.value_range is not None:
+        values = f"{preprocessing.value_range[0]:g} to {preprocessing.value_range[1]:g}"
+    mean, std = (", ".join(f"{value:.3g}" for value in part) for part in (preprocessing.mean, preprocessing.std))
+    return f"{height}x{width} {colour}, {how}; values: {values}; mean {mean}; std {std}"
+
+
+def describe_layer(info: LayerInfo) -> str:
+    """Return a layer's dotted name, what it puts out and of what shape."""
+    filters, height, width = info.shape
+    layout = info.layout
+    if not layout.has_places:
+        return f"{info.name} ({filters} features without places, so no heatmaps)"
+    kind = {"maps": "", "channels_last": ", channels last", "tokens": " tokens"}[layout.kind]
+    if layout.prefix:
+        kind += f" after {layout.prefix} other{'s' if layout.prefix > 1 else ''}"
+    return f"{info.name} ({filters} filters, {height}x{width}{kind})"
+
+
+def describe_names_origin(classifier: Classifier, dataset: Dataset) -> str:
+    """Return where the class names came from, in a person's words; empty where nobody noted it."""
+    source = dataset.source
+    folders = "from the folders" if source is None or source.is_dir() else f"from the labels in {source.name}"
+    words = {
+        "file": "from the file of names",
+        "header": "from the model's file",
+        "sidecar": "from the file beside the model",
+        "torchvision": "torchvision's categories",
+        "folders": f"{folders}, in alphabetical order",
+    }
+    return words.get(str(classifier.info.get("class_names_from")), "")

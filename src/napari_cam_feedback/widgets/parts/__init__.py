@@ -1,0 +1,1 @@
+"""Parts that the docks are built of; they know no session."""

@@ -1,0 +1,143 @@
+"""Small pieces that the docks are built of: wrapping labels, links, forms, narrow buttons, single-shot timers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, QTimer, QUrl
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+#: Orange that is readable on napari's dark and on its light theme.
+WARNING_STYLE = "color: #e07b00;"
+QUIET_STYLE = "color: gray;"
+#: Blue that is readable on both too; Qt's own is not on a dark window.
+LINK_COLOUR = "#3d8fd1"
+
+
+def wrapped_label(text: str = "", style: str = "") -> QLabel:
+    """Return a label whose text wraps and can be copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    if style:
+        label.setStyleSheet(style)
+    return label
+
+
+def fill_scrolling(dock: QWidget, inside: QWidget) -> QScrollArea:
+    """Fill a dock with one widget, as wide as the dock, and with a scroll bar where it is too low for it."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inside)
+    layout = QVBoxLayout(dock)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(area)
+    return area
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """Return a form whose fields take all the width that there is, each beside its title."""
+    form = QFormLayout(parent) if parent is not None else QFormLayout()
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    form.setVerticalSpacing(4)
+    return form
+
+
+def show_row(form: QFormLayout, field: QWidget, shown: bool) -> None:
+    """Show or hide a form's field together with its title; Qt's own way is not in every Qt."""
+    field.setVisible(shown)
+    title = form.labelForField(field)
+    if title is not None:
+        title.setVisible(shown)
+
+
+def small_button(text: str, action: Callable[..., Any], tooltip: str = "") -> QPushButton:
+    """Return a button that is no wider than its text."""
+    button = QPushButton(text)
+    button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + 18)
+    button.clicked.connect(action)
+    button.setToolTip(tooltip)
+    return button
+
+
+def narrow(combo: QComboBox, letters: int = 8) -> None:
+    """Keep a combo box from growing with its longest entry."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(letters)
+
+
+def confirmed(parent: QWidget, title: str, question: str) -> bool:
+    """Ask a question to be answered by yes or no; whoever just presses Enter says no."""
+    buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
+    answer = QMessageBox.question(parent, title, question, buttons, QMessageBox.StandardButton.No)
+    return bool(answer == QMessageBox.StandardButton.Yes)
+
+
+def bring_into_view(*widgets: QWidget) -> None:
+    """Scroll the dock until these widgets are seen, the first above all, once the layout has made room for them."""
+
+    def scroll() -> None:
+        for widget in reversed(widgets):
+            area = widget.parentWidget()
+            while area is not None and not isinstance(area, QScrollArea):
+                area = area.parentWidget()
+            if area is not None and widget.isVisible():
+                area.ensureWidgetVisible(widget)
+
+    timer = single_shot(widgets[0], 0, scroll)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start()
+
+
+def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]) -> QTimer:
+    """Return a timer that calls `function` once, that long after it was last started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(function)
+    return timer
+
+
+def linked_label() -> QLabel:
+    """Return a label of rich text that wraps and can be copied, and whose links open in the system's program for them."""
+    label = wrapped_label()
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+    label.setOpenExternalLinks(True)
+    return label
+
+
+def link_to(path: Path) -> str:
+    """Return a file as a link, for rich text in a label of `linked_label`."""
+    address = escape(QUrl.fromLocalFile(str(path.absolute())).toString(QUrl.ComponentFormattingOption.FullyEncoded))
+    return f'<a href="{address}" style="color: {LINK_COLOUR}">{breakable(escape(str(path)))}</a>'
+
+
+def breakable(text: str) -> str:
+    """Let a long path or dotted name break where a reader would break it, and no number; for rich text."""
+    return re.sub(r"[/\\_]|(?<!\d)\.|\.(?!\d)", r"\g<0>&#8203;", text)
+
+
+def time_left(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    if seconds < 1:
+        return "less than a second left"
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left"

@@ -1,0 +1,1 @@
+"""The Retune dock: settings, the run, and its result."""

@@ -1,0 +1,281 @@
+"""One retune of the dock from its start to the decision, and what is said of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.widgets.parts.basics import time_left
+from napari_cam_feedback.widgets.tasks.phase import Phase
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.evaluation import Comparison
+    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.projects import Project
+    from napari_cam_feedback.retuning import Check, RetuneConfig, RetuneResult, Snapshot
+    from napari_cam_feedback.widgets.parts.charts import StepPlot
+
+_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
+_PAINT_FIRST = (
+    "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
+    "come back."
+)
+# Each readable on napari's dark and on its light theme.
+_GOOD, _NEITHER, _DOUBTFUL, _BAD = "#2f86cc", "#808080", "#c96f00", "#d8503c"
+_VERDICT_COLOURS = {
+    "fixed": _GOOD,
+    "improved": _GOOD,
+    "no effect": _NEITHER,
+    "looks fixed but is not": _DOUBTFUL,
+    "mixed": _DOUBTFUL,
+    "harmed": _BAD,
+    "failed": _BAD,
+}
+
+
+@dataclass
+class Run:
+    """One retune of the dock, from its start to the decision.
+
+    Attributes
+    ----------
+    project : Project
+        Whose it is.
+    parent : str
+        The version that it started from.
+    classifier, inspector
+        Of that version.
+    config : RetuneConfig
+        Its settings.
+    keys : list of str
+        What was painted when it was started.
+    masks : dict
+        Masks of these, (H, W) bool; read in the worker, and the same when the run is continued.
+    result : RetuneResult or None
+        Once it is there; that of the checkpoint which the person has taken.
+    best : RetuneResult or None
+        As the run left it.
+    comparison : Comparison or None
+        Before and after on whole splits, once it is measured.
+    seconds : float
+        That it has taken, over all its parts.
+    earlier : RetuneResult or None
+        While a stopped run is continued, its result, should that fail.
+    """
+
+    project: Project
+    parent: str
+    classifier: Classifier
+    inspector: Inspector
+    config: RetuneConfig
+    keys: list[str]
+    masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    result: RetuneResult | None = None
+    best: RetuneResult | None = None
+    comparison: Comparison | None = None
+    seconds: float = 0.0
+    earlier: RetuneResult | None = None
+
+    def read_masks(self) -> None:
+        """Read the masks, once."""
+        if not self.masks:
+            store = self.project.masks
+            self.masks = {key: store[key] for key in self.keys if key in store}
+
+    @property
+    def name(self) -> str:
+        """Which version was retuned, and how."""
+        return f"The retune of {self.parent} by {self.config.method}"
+
+    @property
+    def undecided(self) -> RetuneResult | None:
+        """What must not be lost when the window is closed now."""
+        return self.result or self.earlier
+
+    def waiting_sentence(self) -> str:
+        """Return what becomes of its result where another project is opened before the decision."""
+        what = "its model and its record" if self._has_model else "its record"
+        return (
+            f"{self.name} waits for you to keep or discard it; it would be neither, and {what} would be "
+            f"written into {self.project.folder / 'runs'}."
+        )
+
+    def stopping_sentence(self) -> str:
+        """Return what becomes of it where another project is opened while it runs."""
+        return (
+            f"{self.name} is still running and would be stopped; a better model, if it has found one, would be written into "
+            f"{self.project.folder / 'runs'}."
+        )
+
+    @property
+    def _has_model(self) -> bool:
+        return self.undecided is not None and self.undecided.selected_iteration > 0
+
+    def record(self) -> Path:
+        """Write the record as of a discarded run, and the model too, since nobody decided on it; return the folder."""
+        from napari_cam_feedback.models import save_classifier
+
+        result = self.undecided
+        assert result is not None
+        folder = self.project.discard(result, self.comparison, parent=self.parent)
+        if self._has_model:
+            save_classifier(result.classifier, folder / "model.safetensors")
+        return folder
+
+
+def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
+    """Return a sentence on what the person can do now.
+
+    Parameters
+    ----------
+    phase : Phase
+        Of the retune.
+    result : RetuneResult or None
+        What is to be decided on.
+    opened, painted : bool
+        Whether there is a project, and whether anything is painted.
+    """
+    if not opened:
+        return _OPEN_FIRST
+    if phase is Phase.STOPPING:
+        return "Stopping; the best model so far will be yours to keep or discard."
+    if phase is Phase.RUNNING:
+        return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
+    if result is not None and result.selected_iteration > 0 and result.verdict.name == "mixed":
+        first = "Move the slider towards the old weights, or keep it" if result.path else "Keep it"
+        other = "" if result.snapshot is None else ", continue the run"
+        return f"{first}{other}, or discard it. Look at some images (Browse, or the keys . and ,) to see what changed."
+    if result is not None and result.selected_iteration > 0:
+        what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
+        return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
+    if result is not None and result.snapshot is not None:
+        return "No step was better yet than the model as it was: continue the run, or discard it."
+    if result is not None and result.verdict.name == "failed":
+        return "The weights were thrown away and the model is as it was: discard the run; the verdict says what to try next."
+    if result is not None:
+        return "No step was better than the model as it was: discard the run, and paint more or try another method."
+    if not painted:
+        return _PAINT_FIRST
+    return "Choose a method and start; the defaults are a good first try."
+
+
+def which_version(run: Run | None, current: str | None) -> str:
+    """Tell which version a retune begins with, or which one the run at hand began with; nothing without a project."""
+    if current is None:
+        return ""
+    if run is None:
+        return f"The retune begins with {current}, the version in use."
+    if run.result is None:
+        return f"Retuning {run.parent}."
+    said = f"The result below came from {run.parent}, by {run.config.method}."
+    return said if run.parent == current else f"{said} In use now is {current}."
+
+
+def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]) -> str:
+    """Tell how many painted images there are, class by class, and which cannot be used; nothing where there are none."""
+    usable: Counter[int] = Counter()
+    unusable = 0
+    for key in keys:
+        try:
+            item = dataset.item(dataset.index_of(key))
+        except FeedbackError:
+            continue
+        if item.label is None or item.split.startswith("test"):
+            unusable += 1
+        else:
+            usable[item.label] += 1
+    total = sum(usable.values())
+    if not total and not unusable:
+        return ""
+    parts = [f"{names[label]}: {count}" for label, count in sorted(usable.items()) if label < len(names)]
+    text = f"Painted images: {total}" + (f" ({', '.join(parts)})." if parts else ".")
+    if unusable:
+        which = "one is" if unusable == 1 else f"{unusable} are"
+        text += f" Another {which} not learnt from, being in a test split or without a label."
+    return text
+
+
+def replay(plot: StepPlot, snapshot: Snapshot) -> None:
+    """Draw a run as far as a snapshot has it."""
+    for row in snapshot.history:
+        losses = {name.removeprefix("loss_"): row[name] for name in row if name.startswith("loss_")}
+        plot.add(row["iteration"], losses)
+    for iteration, group in groupby(snapshot.painted_history, lambda row: row["iteration"]):
+        rows = list(group)
+        plot.add(iteration, {}, tuple(row["key"] for row in rows), [row["probability"] for row in rows])
+
+
+def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
+    """Return iteration and name of each model that the person can take; the best first, and none that is as it was."""
+    best = result.selected_iteration
+    others = [each.check for each in result.checkpoints if each.check.iteration not in (0, best)]
+    return [
+        (best, checkpoint_text(result.after, best=True)),
+        *((check.iteration, checkpoint_text(check)) for check in others),
+    ]
+
+
+def checkpoint_text(check: Check, *, best: bool = False) -> str:
+    """Return what is said of a model that can be taken; `best` is the one that the run has chosen."""
+    old = "" if check.share == 1 else f", {1 - check.share:.0%} of the old"
+    text = (
+        f"iteration {check.iteration}{old}: accuracy {check.accuracy:.2f}, conflict {check.misled_accuracy:.2f}, "
+        f"changed {check.misled_flip_rate:.2f}"
+    )
+    return f"best ({text})" if best else text
+
+
+def measuring_sentence(done: int, total: int, seconds: float) -> str:
+    """Return how far the measuring of all splits is, after so many seconds of it."""
+    said = "Before and after. Measuring on all splits too…"
+    if not 0 < done <= total:
+        return said
+    return f"{said} {done / total:.0%}, {time_left(seconds * (total - done) / done)}"
+
+
+def measured_sentence(comparison: Comparison) -> str:
+    """Return what to bear in mind with the table, and of which images it is where it is not of all."""
+    said = "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."
+    sample = comparison.before.sample_sentence()
+    return f"{said} {sample} The Compare dock measures whole splits." if sample else said
+
+
+def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
+    """Return a sentence, and whether it tells of something wrong."""
+    from napari_cam_feedback.retuning import checkpoint_name
+    from napari_cam_feedback.retuning.optimisation.pace import tells_of_trouble
+
+    last = max((row["iteration"] for row in result.history), default=0)
+    name = checkpoint_name(result.selected_iteration, result.selected_share)
+    model = f"the model is that of {name}." if result.selected_iteration else "the model is as it was."
+    if result.status == "rolled back":
+        troubles = [said for row in result.history if tells_of_trouble(said := row.get("message") or "")]
+        why = troubles[-1].split(";")[0] if troubles else "It went astray"
+        lower = "the learning rate or the strength" if result.config.learning_rate is not None else "the strength"
+        return f"{why}, again and again, so the run was given up after {last} iterations; {model} Lower {lower}.", True
+    most = result.resolved["iterations_at_most"]
+    by_itself = result.status == "done" and result.config.ends_by_itself and last < most
+    how = "Stopped" if result.status == "stopped" else "Ended by itself" if by_itself else "Done"
+    many = f"{last} of at most {most}" if by_itself else str(last)
+    said = f"{how} after {many} iterations and {seconds:.0f} s; {model}"
+    snapshot = result.snapshot
+    if snapshot is not None and snapshot.iteration < last:
+        said += f" Continue goes on from iteration {snapshot.iteration}, where it was last measured."
+    return said, False
+
+
+def verdict_text(result: RetuneResult) -> str:
+    """Return the verdict as rich text."""
+    name = result.verdict.name
+    colour = _VERDICT_COLOURS.get(name, _NEITHER)
+    return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.reason)}"

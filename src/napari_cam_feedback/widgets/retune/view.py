@@ -1,0 +1,78 @@
+"""What the *Retune* dock is made of, from top to bottom; what its parts do is in `retune_widget`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.charts import StepPlot
+from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
+from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
+from napari_cam_feedback.widgets.parts.fold import Fold
+from napari_cam_feedback.widgets.parts.run_view import RunView
+from napari_cam_feedback.widgets.retune.log import RunLog
+from napari_cam_feedback.widgets.retune.old_share import OldShare
+from napari_cam_feedback.widgets.retune.settings import RetuneSettings
+
+if TYPE_CHECKING:
+    import napari
+
+
+class RetuneView(RunView):
+    """Hint, settings, what is painted, start and stop, progress, plot, and the result with its decision."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__("Start retune", "Stop now; the best model so far can still be kept")
+        self.hint = wrapped_label()
+        self.choice = RetuneSettings()
+        self.settings = Fold("Method and settings", self.choice, opened=True)
+        self.version_label = wrapped_label()
+        self.painted_label = wrapped_label()
+        for widget in (self.hint, self.settings, self.version_label, self.painted_label):
+            self.column.addWidget(widget)
+        self.add_controls()
+        self.log = RunLog()
+        self.column.addWidget(self.log)
+        self.plot = StepPlot(viewer, parent=self.inside)
+        self.column.addWidget(self.plot)
+
+        result = self.add_result()
+        self.verdict_label = wrapped_label()
+        self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
+        result.addWidget(self.verdict_label)
+        self.checkpoint_row = QWidget()
+        row = form_layout(self.checkpoint_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.checkpoint_box = ChoiceBox()
+        narrow(self.checkpoint_box)
+        self.checkpoint_box.setToolTip(
+            "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
+            "accuracy where the shortcut conflicts (a painted patch of another class); share of predictions that it changes"
+        )
+        row.addRow("Take", self.checkpoint_box)
+        result.addWidget(self.checkpoint_row)
+        self.old_share = OldShare()
+        result.addWidget(self.old_share)
+        decide = QHBoxLayout()
+        self.keep_button = QPushButton("Keep")
+        self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
+        self.discard_button = QPushButton("Discard")
+        self.discard_button.setToolTip("Go on with the model as it was; only the record of the run is saved")
+        self.continue_button = QPushButton("Continue")
+        self.continue_button.setToolTip("Go on from where it was stopped, with the settings and masks that it had")
+        for button in (self.keep_button, self.continue_button, self.discard_button):
+            decide.addWidget(button)
+        result.addLayout(decide)
+        self.side_button = QPushButton("CAM before and after, side by side")
+        self.side_button.setCheckable(True)
+        self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
+        result.addWidget(self.side_button)
+        self.pair_label = wrapped_label()
+        result.addWidget(self.pair_label)
+        self.table_label = wrapped_label()
+        result.addWidget(self.table_label)
+        self.table = ComparisonTable()
+        result.addWidget(self.table)

@@ -1,0 +1,1 @@
+"""What the docks share: the open project, the item that is looked at, and what is shown of it."""

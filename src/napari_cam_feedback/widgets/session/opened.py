@@ -1,0 +1,59 @@
+"""What a worker makes ready before the session shows a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_cam_feedback.data import Dataset
+    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.projects import Project
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a worker has made ready for `Session.open`.
+
+    Attributes
+    ----------
+    project : Project
+        Dataset, masks and versions.
+    classifier : Classifier
+        Of the project's current version.
+    inspector : Inspector
+        Of that classifier and dataset.
+    default_method : str
+        ``cam`` where the classifier has a linear head, else ``gradcam``.
+    painted : frozenset of str
+        Keys of the items that have a mask.
+    """
+
+    project: Project
+    classifier: Classifier
+    inspector: Inspector
+    default_method: str
+    painted: frozenset[str]
+
+
+def prepare(project: Project, classifier: Classifier) -> Opened:
+    """Make everything ready that `Session.open` needs; for a worker, since it runs the network."""
+    from napari_cam_feedback.explanations import Inspector, default_method
+
+    painted = frozenset(painted_items(project.dataset, project.masks))
+    return Opened(project, classifier, Inspector(classifier, project.dataset), default_method(classifier), painted)
+
+
+def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:
+    """Return the keys of the items that have a mask, among `masks`, the keys of a `MaskStore`."""
+    found: set[str] = set()
+    others: set[str] = set()
+    for key in masks:
+        (found if key in dataset.keys else others).add(key)
+    if others:
+        # A folder of masks in the layout of known masks leaves out the image's suffix.
+        found |= {key for key in dataset.keys if PurePosixPath(key).with_suffix("").as_posix() in others}
+    return found

@@ -1,0 +1,64 @@
+"""The *Suggest* dock: which images to paint next, how the model looks at groups of them, and masks proposed for others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.suggest.list import GroupsPage, SuggestList
+from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestStudy
+from napari_cam_feedback.widgets.suggest.proposals import ProposalsPage
+
+if TYPE_CHECKING:
+    import napari
+
+_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
+
+
+class SuggestWidget(QWidget):
+    """Three tabs: paint next, groups, proposals."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session = session_of(napari_viewer)
+        self.setMinimumWidth(330)
+        self.study = SuggestStudy(self._session, self)
+        self.list = SuggestList(self.study)
+        self.groups = GroupsPage(self.study, napari_viewer)
+        self.proposals = ProposalsPage(self.study)
+        self.tabs = QTabWidget()
+        for widget, name, tip in (
+            (self.list, "Paint next", "The images that help most when they are painted, and why"),
+            (self.groups, "Groups", "Images of a class grouped by where the model looks"),
+            (self.proposals, "Proposed masks", "Masks for images like those that you painted, to accept or reject"),
+        ):
+            self.tabs.setTabToolTip(self.tabs.addTab(widget, name), tip)
+        self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(False)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self.tabs)
+        self.study.progressed.connect(self._progressed)
+        self.study.said.connect(self._said)
+        self._session.opened.connect(self._opened)
+        self._opened()
+
+    def _opened(self) -> None:
+        for page in (self.list, self.proposals):
+            page.say("" if self._session.project is not None else _OPEN_FIRST)
+
+    def _progressed(self, name: str, step: Any) -> None:
+        if name == SUGGEST:
+            self.list.progressed(step)
+        elif name == PROPOSE:
+            self.proposals.progressed(step)
+
+    def _said(self, sentence: str, wrong: bool) -> None:
+        page = self.proposals if self.tabs.currentWidget() is self.proposals else self.list
+        page.say(sentence, wrong)
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._session.watch(self)

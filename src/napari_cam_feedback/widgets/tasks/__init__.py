@@ -1,0 +1,1 @@
+"""Work in the background: workers, their phases and their progress."""

@@ -1,0 +1,1 @@
+"""The Train dock: what is trained, how it goes on, and what it came to."""

@@ -1,0 +1,45 @@
+"""What the *Train* dock is made of, from top to bottom; what its parts do is in `train_widget`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QPushButton
+
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.error_view import ErrorView
+from napari_cam_feedback.widgets.parts.fold import Fold
+from napari_cam_feedback.widgets.parts.run_view import RunView
+from napari_cam_feedback.widgets.train.form import TrainForm
+from napari_cam_feedback.widgets.train.plot import TrainPlot
+
+if TYPE_CHECKING:
+    import napari
+
+
+class TrainView(RunView):
+    """What to train, start and stop, progress, learning curves, and what to do with the result."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__("Start training", "Stop now; the best epoch so far is saved")
+        self.form = TrainForm()
+        self.choice = Fold("What to train", self.form, opened=True)
+        self.column.addWidget(self.choice)
+        self.add_controls()
+        self.error = ErrorView()
+        self.plot = TrainPlot(viewer, parent=self.inside)
+        self.column.addWidget(self.error)
+        self.column.addWidget(self.plot)
+        result = self.add_result()
+        self.result_label = wrapped_label()
+        self.result_label.setTextFormat(Qt.TextFormat.RichText)
+        result.addWidget(self.result_label)
+        row = QHBoxLayout()
+        self.open_button = QPushButton("Open in Session")
+        self.open_button.setToolTip("Open the trained model with its images, look at what it uses, and paint")
+        self.save_button = QPushButton("Save again")
+        self.save_button.setToolTip("Save the trained model under the name that is given above now")
+        row.addWidget(self.open_button)
+        row.addWidget(self.save_button)
+        result.addLayout(row)

@@ -1,0 +1,1 @@
+"""The viewer: its layers, the mask that is painted, shortcuts and docks."""

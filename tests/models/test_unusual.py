@@ -1,0 +1,186 @@
+"""Networks that people write in their own ways: shared parts, own precision, one output, a frozen part, one axis pooled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core_builders import plain
+from napari_cam_feedback.data import Preprocessing
+from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.explanations import get_method
+from napari_cam_feedback.models import Classifier, build_classifier, load_classifier, save_classifier
+from napari_cam_feedback.models.layers.layouts import puts_channels_first
+from napari_cam_feedback.torch_loader import torch
+
+nn = torch.nn
+NAMES = ("a", "b", "c")
+HEAD = """
+import torch
+from torch import nn
+
+class Base(nn.Module):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.head = nn.Linear(4, num_classes)
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+"""
+
+
+def network(tmp_path: Path, text: str) -> str:
+    """Write a file with a class Net; return the architecture's name."""
+    (tmp_path / "net.py").write_text(HEAD + text)
+    return f"{tmp_path / 'net.py'}:Net"
+
+
+def make(tmp_path: Path, text: str) -> Classifier:
+    return build_classifier(network(tmp_path, text), NAMES, plain(16, 16), trust=True)
+
+
+IMAGES = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_part_under_two_names_is_saved_and_loaded(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        self.backbone = self.features
+""",
+    )
+    save_classifier(classifier, tmp_path / "m.safetensors")
+    loaded = load_classifier(tmp_path / "m.safetensors", trust=True, device="cpu")
+    assert torch.equal(loaded.logits(IMAGES), classifier.logits(IMAGES))
+    assert loaded.module.backbone is loaded.module.features
+
+
+def test_a_network_that_keeps_a_tensor_of_its_first_image_is_explained_after_it_predicted(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    window = None
+    def forward(self, x):
+        f = self.features(x)
+        if self.window is None or self.window.device != f.device:
+            self.window = torch.linspace(0, 1, f.shape[3], device=f.device)
+        return self.head((f * self.window).mean((2, 3)))
+""",
+    )
+    classifier.logits(IMAGES)
+    assert get_method("gradcam")(classifier, IMAGES).maps.shape == (2, 1, 8, 8)
+
+
+def test_a_network_of_half_precision_is_computed_in_single(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        self.half()
+""",
+    )
+    assert classifier.logits(IMAGES).dtype == torch.float32
+
+
+def test_a_part_that_runs_without_gradients_is_explained_at_its_end(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    def forward(self, x):
+        with torch.no_grad():
+            f = self.features(x)
+        return self.head(f.mean((2, 3)).relu())
+""",
+    )
+    assert classifier.target_layer == "features"
+    assert float(get_method("gradcam")(classifier, IMAGES).maps.abs().max()) > 0
+    assert classifier.logits(IMAGES).grad_fn is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "class Net(Base):\n    def forward(self, x, age, *, sex):\n        return x\n",
+            r"The network of Net of net\.py needs age and sex beside the image, and only the image can be given; let its",
+        ),
+        (
+            "def Net(num_classes=3, channels=1):\n    return torch.ao.quantization.quantize_dynamic("
+            "Base(num_classes, channels).eval(), {nn.Linear}, dtype=torch.qint8)\n",
+            r"Net of net\.py returns a quantised network, which has no gradients .* give the network as it was before",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_used_is_said_with_what_would_help(tmp_path, text, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        make(tmp_path, text)
+
+
+@pytest.mark.parametrize("names", [("ill",), ("ill", "well")])
+def test_one_output_for_two_classes_is_said_with_the_way_out(tmp_path, names):
+    arch = network(tmp_path, "class Net(Base):\n    pass\n")
+    state = {
+        "features.0.weight": torch.zeros(4, 1, 3, 3),
+        "features.0.bias": torch.zeros(4),
+        "head.weight": torch.zeros(1, 4),
+        "head.bias": torch.zeros(1),
+    }
+    torch.save(state, tmp_path / "one.pth")
+    with pytest.raises(ModelError, match=r"one\.pth has a single output for two classes, as for a sigmoid.* returns torch"):
+        load_classifier(
+            tmp_path / "one.pth", arch=arch, trust=True, class_names=names, size=(16, 16), channels=1, mean=(0,), std=(1,)
+        )
+
+
+def test_maps_that_are_pooled_along_one_axis_are_not_taken_for_channels_last():
+    class Lines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d((2, 8)), nn.ReLU())
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.features(x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    # (16, 16, 4): the first two axes have the aspect of a square image, and are filters and rows all the same.
+    classifier = Classifier(Lines(), NAMES, plain(32, 32), "features", "lines")
+    assert classifier.layout.shape == (16, 16, 4)
+    assert classifier.layout.kind == "maps"
+    assert classifier.head is not None
+    _, activations = classifier.forward_with_activations(torch.rand(2, 1, 32, 32))
+    assert activations.shape == (2, 16, 16, 4)
+
+
+def test_only_sequences_that_end_in_a_convolution_or_pooling_are_known_to_put_channels_first():
+    conv = nn.Conv2d(1, 2, 1)
+    assert puts_channels_first(conv)
+    assert puts_channels_first(nn.Sequential(nn.Sequential(conv, nn.BatchNorm2d(2)), nn.ReLU(), nn.Dropout()))
+    assert not puts_channels_first(nn.Sequential(conv, nn.Flatten()))
+    assert not puts_channels_first(nn.ReLU())
+
+    class Turned(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).permute(0, 2, 3, 1)
+
+    assert not puts_channels_first(Turned(conv))
+
+
+def test_a_hybrid_of_timm_which_runs_itself_while_it_is_made_is_opened(tmp_path):
+    timm = pytest.importorskip("timm")
+    made = timm.create_model("vit_tiny_r_s16_p8_224", num_classes=3, img_size=(64, 64))
+    torch.save(made.state_dict(), tmp_path / "w.pth")
+    classifier = load_classifier(
+        tmp_path / "w.pth", arch="timm:vit_tiny_r_s16_p8_224", class_names=NAMES, size=(64, 64), crop=False, device="cpu"
+    )
+    assert isinstance(classifier.preprocessing, Preprocessing)
+    assert classifier.logits(torch.zeros(1, 3, 64, 64)).shape == (1, 3)

@@ -1,0 +1,120 @@
+"""Whether the masks lie on what the classifier uses is told before anything is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core_builders import looking_classifier, plain
+from napari_cam_feedback.data import ArrayDataset, InputCache
+from napari_cam_feedback.evaluation import RightReasons
+from napari_cam_feedback.retuning import Check, RetuneConfig, judge, retune
+from napari_cam_feedback.retuning.images.painted_set import Painted, read_painted
+from napari_cam_feedback.retuning.judging.relevance import LEAST_IMAGES, marks_matter
+from napari_cam_feedback.retuning.judging.verdict import hardly_used
+
+LOOKED_AT = np.zeros((8, 8), bool)
+LOOKED_AT[:3, :3] = True
+ELSEWHERE = np.roll(LOOKED_AT, (4, 4), (0, 1))
+#: Says the second class where the mean of the corner is over a half.
+CLASSIFIER = looking_classifier(64 / 9 * LOOKED_AT, 0.5)
+
+
+def corners(labels: list[int]) -> ArrayDataset:
+    """Black images; the corner is white for the second class."""
+    splits = {"train": labels, "val": [0, 1]}
+    images = {split: np.zeros((len(values), 8, 8), np.uint8) for split, values in splits.items()}
+    for split, values in splits.items():
+        images[split][:, :3, :3] = (255 * np.array(values))[:, None, None]
+    return ArrayDataset(images, splits, ("dark", "bright"))
+
+
+def painted(labels: list[int], masks: list[np.ndarray]) -> Painted:
+    dataset = corners(labels)
+    by_key = {f"train/{n:05d}": mask for n, mask in enumerate(masks)}
+    return read_painted(dataset, by_key, InputCache(dataset, plain(8, 8)))
+
+
+def test_a_patch_of_the_other_class_changes_each_prediction_where_the_masks_are_right():
+    assert marks_matter(CLASSIFIER, painted([0, 1] * 3, [LOOKED_AT] * 6), 0) == 1.0
+
+
+def test_masks_beside_what_is_looked_at_change_nothing():
+    assert marks_matter(CLASSIFIER, painted([0, 1] * 3, [ELSEWHERE] * 6), 0) == 0.0
+
+
+def test_the_share_is_the_mean_over_images_and_patches():
+    # The patch of the first dark image, black, darkens each bright one; the other patches show what is black everywhere, and
+    # taking out the own corner darkens the one bright image on which it is painted.
+    masks = [LOOKED_AT, *[ELSEWHERE] * 4, LOOKED_AT]
+    found = marks_matter(CLASSIFIER, painted([0, 0, 0, 1, 1, 1], masks), 0)
+    # Dark images: of the three bright patches one is white: 1/3 each. Bright ones: the first two change by one of the three
+    # dark patches, 1/3; the last, its own corner taken out, by each of them.
+    assert found == pytest.approx((3 * 1 / 3 + 2 * 1 / 3 + 1) / 6)
+
+
+def test_where_all_are_of_one_class_taking_out_decides():
+    # Black surroundings make a bright image dark.
+    assert marks_matter(CLASSIFIER, painted([1] * 5, [LOOKED_AT] * 5), 0) == 1.0
+    assert marks_matter(CLASSIFIER, painted([1] * 5, [ELSEWHERE] * 5), 0) == 0.0
+
+
+def test_few_images_and_painted_surroundings_say_nothing():
+    few = LEAST_IMAGES - 1
+    assert marks_matter(CLASSIFIER, painted([0, 1] * 2, [LOOKED_AT] * few), 0) is None
+    assert marks_matter(CLASSIFIER, painted([0, 1] * 3, [~ELSEWHERE] * 6), 0) is None
+
+
+@pytest.mark.parametrize(("masks", "said"), [(ELSEWHERE, True), (LOOKED_AT, False)])
+def test_a_retune_says_at_its_start_that_the_masks_hardly_matter(masks, said):
+    dataset = corners([0, 1] * 6)
+    steps = retune(
+        CLASSIFIER,
+        dataset,
+        {f"train/{n:05d}": masks for n in range(12)},
+        RetuneConfig(method="counterexample", iterations=1, batch_size=4),
+    )
+    first = next(steps)
+    assert first.iteration == 0
+    assert (first.message is not None) is said
+    if said:
+        assert first.message == (
+            "Taking out what is painted, or swapping it for what is painted on others, changed only 0% of the predictions "
+            "on the painted images: either the model hardly uses it, or the masks lie beside what it uses. Look at some of "
+            "them again."
+        )
+
+
+def test_a_model_is_not_called_fixed_by_masks_that_hardly_mattered():
+    reasons = RightReasons(10, 0.9, 0.9, 0.0, 0.1)
+    before, after = Check(0, 100, 0.9, 0.3, 0.8, reasons), Check(300, 100, 0.9, 0.88, 0.02, reasons)
+    assert judge(before, after, held_out=True).name == "fixed"
+    assert judge(replace(before, marks=0.11), after, held_out=True).name == "fixed"
+    assert hardly_used(replace(before, marks=0.11)) is None
+    found = judge(replace(before, marks=0.1), after, held_out=True)
+    assert found.name == "improved"
+    assert "so the masks may lie beside what the model uses: on 100 validation images" in found.reason
+    unused = replace(before, misled_accuracy=0.88, misled_flip_rate=0.03)
+    assert judge(unused, after, held_out=True).reason.startswith("The model hardly used what is painted to begin with: ")
+    found = judge(replace(unused, marks=0.0), after, held_out=True)
+    assert found.name == "no effect"
+    assert found.reason.startswith("The model hardly uses what is painted, or the masks lie beside what it uses: ")
+
+
+def test_patches_that_disturb_alike_whichever_class_they_are_of_are_no_shortcut():
+    # What is pasted hides what lies beneath, which disturbs models, too, that never saw a shortcut.
+    reasons = RightReasons(10, 0.9, 0.9, 0.0, 0.1)
+    before, after = Check(0, 100, 0.9, 0.8, 0.17, reasons, marks=0.03), Check(30, 100, 0.9, 0.88, 0.04, reasons)
+    assert judge(before, after, held_out=True).name == "improved"
+    alike = judge(replace(before, control=(8, 6, 60)), after, held_out=True)
+    assert alike.name == "no effect"
+    assert alike.reason.startswith(
+        "Patches of the same class change about as many predictions as those of other classes, so "
+    )
+    assert judge(replace(before, control=(16, 2, 60)), after, held_out=True).name == "improved"
+    # A mark that points to one class for all images changes as much, and matters where it was.
+    assert judge(replace(before, control=(8, 6, 60), marks=0.3), after, held_out=True).name == "fixed"
+    # The model as it was given, returned: no run went astray, and there was nothing to win.
+    assert judge(replace(before, control=(8, 6, 60)), replace(before, control=(8, 6, 60)), held_out=True).name == "no effect"

@@ -1,0 +1,295 @@
+"""The Filters dock's ranking, comparison of versions and map of the images."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QPoint, QPointF, Qt
+
+from napari_cam_feedback.explanations import agreement, embed, features_of, filter_changes
+from napari_cam_feedback.files import read_json, write_json
+from napari_cam_feedback.models import save_classifier
+from napari_cam_feedback.widgets.filters import changes as filter_changes_view
+from napari_cam_feedback.widgets.filters.charts import ticks
+from napari_cam_feedback.widgets.filters.dock import FiltersWidget
+from napari_cam_feedback.widgets.filters.model import JOB
+from napari_cam_feedback.widgets.session.session import prepare, session_of
+from napari_cam_feedback.widgets.tasks.reporting import reporting
+
+pytest_plugins = ["widget_fixtures"]
+
+
+@pytest.fixture
+def docked(session, qtbot):
+    """The dock, as a window of its own."""
+    return session, shown(session, qtbot)
+
+
+def shown(session, qtbot):
+    widget = FiltersWidget(session.viewer)
+    qtbot.addWidget(widget)
+    widget.resize(340, 850)
+    widget.show()
+    return widget
+
+
+@pytest.fixture
+def two_versions(qtbot, project, wait):
+    """The same with a second version, in which filter 5 is dead and the others are half as active."""
+    other = project.classifier(device="cpu").copy()
+    last = [m for m in other.module.features.modules() if hasattr(m, "weight") and m.weight is not None][-1]
+    last.weight.data.mul_(0.5)
+    last.bias.data.mul_(0.5)
+    last.weight.data[5] = 0
+    last.bias.data[5] = -1
+    save_classifier(other, project.folder / "versions" / "v002.safetensors")
+    state = read_json(project.folder / "project.json")
+    state["versions"].append({**state["versions"][0], "id": "v002", "parent": "v001", "origin": "retuned"})
+    write_json(project.folder / "project.json", {**state, "current": "v002"})
+    project = type(project).open(project.folder)
+    viewer = ViewerModel()  # sessions hold theirs weakly
+    session = session_of(viewer)
+    session.open(prepare(project, project.classifier(device="cpu")))
+    wait(lambda: session.inspection is not None)
+    widget = shown(session, qtbot)
+    widget.tabs.setCurrentWidget(widget.changes)
+    yield session, widget
+    session.close()
+
+
+def look(widget, wait):
+    widget.study.look("train")
+    wait(lambda: not widget.study.session.jobs.running(JOB) and widget.study.found is not None)
+
+
+def test_before_a_look_each_tab_says_what_to_press(docked):
+    _, widget = docked
+    for label in (widget.ranking.curve_label, widget.embedding.said):
+        assert label.text() == "Press “Look at all images” in the tab All images first."
+    assert not widget.embedding.button.isEnabled()
+    assert "There is one version only." in widget.changes.said.text()
+    assert not widget.changes.button.isEnabled()
+
+
+def test_the_curve_is_shown_with_its_cut_and_in_words(docked, wait):
+    _, widget = docked
+    look(widget, wait)
+    curve = widget.study.survey.curve
+    assert widget.ranking.plot.curve is curve
+    assert widget.ranking.curve_label.text() == curve.sentence
+    assert widget.ranking.top.value() == (curve.cut or 32)
+
+
+def test_the_agreement_of_the_marks_with_the_ranking_follows_marks_and_number(docked, wait):
+    _, widget = docked
+    look(widget, wait)
+    view, order = widget.ranking, widget.study.survey.ranking.order.tolist()
+    assert "Mark filters as relevant or irrelevant" in view.agreement_label.text()
+    for number, mark in ((order[0], "relevant"), (order[1], "irrelevant"), (order[20], "relevant"), (order[40], "relevant")):
+        widget.study.mark(number, mark)
+    view.top.setValue(10)
+    assert view.agreement == agreement(widget.study.marks, np.array(order), 10)
+    text = view.agreement_label.text()
+    assert text.startswith("You marked 3 relevant and 1 irrelevant.")
+    assert "1 of 2, 50%, of those marked among these best are relevant (precision)." in text
+    assert "1 of 3, 33%, of those marked relevant are among these best (recall)." in text
+    view.top.setValue(64)
+    assert "3 of 3, 100%, of those marked relevant are among these best (recall)." in view.agreement_label.text()
+
+
+def test_two_versions_are_compared_filter_by_filter_and_the_dead_are_named(two_versions, wait):
+    session, widget = two_versions
+    view = widget.changes
+    assert (view.before.currentText(), view.after.currentText()) == ("v001", "v002")
+    view.button.click()
+    wait(lambda: view.found is not None)
+    versions = [session.project.classifier(name, device="cpu") for name in ("v001", "v002")]
+    features = [features_of(classifier, session.dataset, "train") for classifier in versions]
+    expected = filter_changes(*features)
+    assert view.table.order.tolist() == expected.order.tolist()
+    number = int(expected.order[0])
+    assert view.table.data(view.table.index(0, 0)) == str(number)
+    assert float(view.table.data(view.table.index(0, 3))) == pytest.approx(expected.change[number], rel=0.06)
+    assert "v001 → v002 over 12 images. Died: 5. Came alive: none." in view.said.text()
+    row = view.table.order.tolist().index(5)
+    assert view.table.data(view.table.index(row, 5)) == "died"
+    view.view.selectRow(row)
+    assert [name for name, _, _ in view.histogram.lines] == ["v001", "v002"]
+    assert all(counts.sum() == 12 for _, counts, _ in view.histogram.lines)
+    assert widget.study.number == 5
+
+
+def test_comparing_can_be_stopped(two_versions, wait, monkeypatch):
+    _, widget = two_versions
+    real = features_of
+
+    def stopped(*args, stop, **more):
+        return real(*args, stop=lambda: True, batch_size=2, **more)
+
+    monkeypatch.setattr("napari_cam_feedback.explanations.features_of", stopped)
+    widget.changes.button.click()
+    wait(lambda: "Stopped" in widget.changes.said.text())
+    assert widget.changes.found is None
+
+
+def test_the_same_version_twice_is_nothing_to_compare(two_versions):
+    _, widget = two_versions
+    widget.changes.before.setCurrentText("v002")
+    assert not widget.changes.button.isEnabled()
+
+
+def test_a_click_on_a_point_of_the_map_opens_that_image(docked, wait, qtbot):
+    session, widget = docked
+    widget.tabs.setCurrentWidget(widget.embedding)
+    look(widget, wait)
+    view = widget.embedding
+    view.button.click()
+    wait(lambda: view.found is not None)
+    assert (view.found.points == embed(widget.study.survey.features, "pca").points).all()
+    assert "12 images; the axes hold" in view.said.text()
+    point = next(n for n in range(12) if view.found.indices[n] != session.index)
+    x, y = view.plot.positions()[point]
+    assert view.plot.point_at(QPointF(x, y)) == point
+    qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
+    assert session.index == view.found.indices[point]
+    assert view.plot.current == point
+    assert view.plot.names[point].startswith(session.key)
+
+
+def test_a_map_that_takes_long_can_be_stopped_and_the_one_before_it_stays(docked, wait, monkeypatch):
+    _, widget = docked
+    widget.tabs.setCurrentWidget(widget.embedding)
+    look(widget, wait)
+    view = widget.embedding
+    view.button.click()
+    wait(lambda: view.found is not None)
+    before = view.found
+    assert not view.stop_button.isVisible()
+
+    def endless(features, method):
+        while True:
+            time.sleep(0.01)
+            yield 1, 4
+
+    monkeypatch.setattr("napari_cam_feedback.explanations.embedding_steps", endless)
+    view.method.setCurrentIndex(view.method.findData("tsne"))
+    view.button.click()
+    wait(lambda: (view.bar.value(), view.bar.maximum()) == (1, 4))
+    assert view.stop_button.isVisible()
+    assert view.bar.isVisible()
+    view.stop_button.click()
+    wait(lambda: view.said.text() == "Stopped. This is the map drawn before.")
+    assert view.found is before
+    assert view.button.isEnabled()
+    assert not view.bar.isVisible()
+
+
+def test_the_map_is_coloured_by_class_error_paint_and_filter(docked, wait):
+    session, widget = docked
+    look(widget, wait)
+    view = widget.embedding
+    view.button.click()
+    wait(lambda: view.found is not None)
+
+    def counts():
+        return {name: int(which.sum()) for name, _, which in view.plot.groups if which.any()}
+
+    assert counts() == {"cat": 4, "dog": 4, "eel": 4}
+    view.colour.setCurrentIndex(view.colour.findData("error"))
+    wrong = int(view.found.errors.sum())
+    assert counts() == {name: n for name, n in (("right", 12 - wrong), ("wrong", wrong)) if n}
+    view.colour.setCurrentIndex(view.colour.findData("painted"))
+    assert counts() == {"not painted": 12}
+    session.put_mask(view.found.keys[2], np.ones((16, 16), bool))
+    wait(lambda: counts() == {"not painted": 11, "painted": 1})
+    view.colour.setCurrentIndex(view.colour.findData("filter"))
+    values = widget.study.survey.features.mean[:, widget.study.number]
+    assert sum(counts().values()) == 12
+    last = view.plot.groups[-1][2]
+    assert values[last].min() >= values[~last].max()
+
+
+def test_the_wheel_enlarges_what_is_under_the_mouse_and_everything_can_be_seen_again(docked, wait):
+    _, widget = docked
+    plot = widget.embedding.plot
+    plot.resize(300, 300)
+    plot.show_points(np.array([[0, 0], [1, 1], [0.5, 0.2]]), ("a", "b", "c"))
+    at = plot.positions()[2]
+
+    class Wheel:
+        def position(self):
+            return QPointF(*at)
+
+        def angleDelta(self):
+            return QPoint(0, 120)
+
+        def accept(self):
+            pass
+
+    for _ in range(5):
+        plot.wheelEvent(Wheel())
+    assert np.allclose(plot.positions()[2], at)
+    assert np.linalg.norm(np.diff(plot.positions()[:2], axis=0)) > 500
+    assert plot.point_at(QPointF(at[0] + 40, at[1])) is None
+    plot.show_all()
+    positions = plot.positions()
+    assert ((positions >= 0) & (positions <= 300)).all()
+
+
+def test_another_version_empties_what_was_about_the_one_before(docked, wait):
+    session, widget = docked
+    look(widget, wait)
+    widget.embedding.button.click()
+    wait(lambda: widget.embedding.found is not None)
+    other = session.classifier.copy()
+    other.module.head.weight.data.mul_(1.5)
+    session.set_classifier(other)
+    assert widget.study.found is None
+    assert widget.embedding.found is None
+    assert not len(widget.embedding.plot.points)
+    assert widget.ranking.plot.curve is None
+
+
+def test_work_that_reports_is_a_generator_of_its_reports():
+    def work(report):
+        report("one", 1, 2)
+        report("two", 2, 2)
+        return "result"
+
+    steps = reporting(work)
+    found = [next(steps), next(steps)]
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == "result"
+    assert [(step.text, step.done, step.total) for step in found] == [("one", 1, 2), ("two", 2, 2)]
+
+    def fails(report):
+        report("one", 1, 2)
+        raise RuntimeError("of torch")
+
+    steps = reporting(fails)
+    next(steps)
+    with pytest.raises(RuntimeError, match="of torch"):
+        next(steps)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.5, 1]),
+        (0.37, 1.0, [0.4, 0.6, 0.8, 1.0]),
+        (0, 64, [0, 20, 40, 60]),
+        (3, 3, [3]),
+        (-1, 1, [-1, -0.5, 0, 0.5, 1]),
+    ],
+)
+def test_ticks_are_round_numbers(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_many_filters_that_died_are_named_shortly():
+    assert filter_changes_view._listed(np.arange(11)) == "0, 1, 2, 3, 4, 5, 6, 7 and 3 more"
+    assert filter_changes_view._listed(np.arange(0)) == "none"

@@ -1,0 +1,329 @@
+"""Background work: failures reach the person, stopping works, nothing outlives the window."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+from napari.utils import progress
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QPushButton
+
+from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.widgets.tasks.main_thread import MainThread
+from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
+from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.tasks.workers import Jobs, Progress, Stopped
+
+pytest_plugins = ["widget_fixtures"]
+
+
+@pytest.fixture
+def jobs(qtbot):
+    jobs = Jobs()
+    yield jobs
+    assert jobs.shutdown()
+    assert not progress._all_instances
+
+
+class Record:
+    """What a job told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object]] = []
+
+    def callbacks(self) -> dict:
+        return {
+            "on_step": lambda step: self.told.append(("step", step)),
+            "on_done": lambda result: self.told.append(("done", result)),
+            "on_failed": lambda sentence: self.told.append(("failed", sentence)),
+            "on_stopped": lambda: self.told.append(("stopped", None)),
+        }
+
+
+def test_steps_and_result_of_a_generator_arrive_in_order(jobs, wait):
+    def work(stop):
+        yield 1
+        yield 2
+        return "result"
+
+    record = Record()
+    main = threading.get_ident()
+    threads = []
+    callbacks = record.callbacks()
+    callbacks["on_done"] = lambda result: (threads.append(threading.get_ident()), record.told.append(result))
+    jobs.start("count", work, total=2, **callbacks)
+    wait(lambda: threads)
+    assert record.told == [("step", 1), ("step", 2), "result"]
+    assert threads == [main]
+    assert jobs.phase("count").phase is Phase.DONE
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error"), MemoryError(), ValueError("x"), KeyError("y")])
+@pytest.mark.parametrize("kind", ["generator", "function"])
+def test_any_failure_of_a_worker_reaches_the_person_as_one_sentence(jobs, wait, error, kind):
+    def function(stop):
+        raise error
+
+    def generator(stop):
+        yield 1
+        raise error
+
+    record = Record()
+    jobs.start("fail", function if kind == "function" else generator, **record.callbacks())
+    wait(lambda: jobs.phase("fail").phase is Phase.FAILED)
+    kind, sentence = record.told[-1]
+    assert kind == "failed"
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+def test_our_own_errors_are_told_word_for_word(jobs, wait):
+    def work(stop):
+        raise DataError("The image x.png is broken; remove it.")
+
+    record = Record()
+    jobs.start("fail", work, **record.callbacks())
+    wait(lambda: record.told)
+    assert record.told == [("failed", "The image x.png is broken; remove it.")]
+
+
+def test_a_failure_without_a_callback_is_told_by_the_signal(jobs, wait):
+    told = []
+    jobs.failed.connect(lambda name, sentence: told.append((name, sentence)))
+
+    def work(stop):
+        raise DataError("No.")
+
+    jobs.start("fail", work)
+    wait(lambda: told)
+    assert told == [("fail", "No.")]
+
+
+def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
+    """A network that a failed load had in its hands must be freed, though somebody shows the error for long."""
+
+    class Network:
+        pass
+
+    alive: list[weakref.ref] = []
+    told = []
+
+    def work(stop):
+        network = Network()
+        alive.append(weakref.ref(network))
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise DataError("No.") from cause
+
+    jobs.start("fail", work, on_error=told.append, on_failed=lambda sentence: told.append(sentence))
+    wait(lambda: told and jobs.phase("fail").phase is Phase.FAILED)
+    assert [type(error) for error in told] == [DataError]
+    wait(lambda: gc.collect() is not None and alive[0]() is None, 5)
+
+
+def test_a_fault_in_a_callback_is_told_too(jobs, wait):
+    told = []
+    jobs.failed.connect(lambda name, sentence: told.append(sentence))
+    jobs.start("work", lambda stop: 1, on_done=lambda result: 1 / 0)
+    wait(lambda: told)
+    assert "ZeroDivisionError" in told[0]
+
+
+def test_stop_ends_the_work_and_its_result_still_arrives(jobs, wait):
+    def work(stop):
+        while not stop():
+            yield 0
+            time.sleep(0.002)
+        return "stopped early"
+
+    record = Record()
+    jobs.start("long", work, **record.callbacks())
+    wait(lambda: record.told)
+    started = time.perf_counter()
+    jobs.stop("long")
+    assert jobs.phase("long").phase is Phase.STOPPING
+    wait(lambda: not jobs.running("long"))
+    assert time.perf_counter() - started < 1
+    assert record.told[-1] == ("done", "stopped early")
+
+
+def test_work_that_raises_stopped_ends_idle(jobs, wait):
+    def work(stop):
+        while not stop():
+            time.sleep(0.002)
+        raise Stopped
+
+    record = Record()
+    jobs.start("long", work, **record.callbacks())
+    jobs.stop("long")
+    wait(lambda: record.told)
+    assert record.told == [("stopped", None)]
+    assert jobs.phase("long").phase is Phase.IDLE
+
+
+def test_two_of_a_name_do_not_run_at_once(jobs, wait):
+    release = threading.Event()
+    jobs.start("one", lambda stop: release.wait(5))
+    with pytest.raises(RuntimeError):
+        jobs.start("one", lambda stop: 1)
+    release.set()
+    wait(lambda: not jobs.running())
+
+
+def test_a_replaced_job_is_not_heard_of_again(jobs, wait):
+    release = threading.Event()
+
+    def old(stop):
+        release.wait(5)
+        yield "old"
+        return "old"
+
+    first, second = Record(), Record()
+    jobs.start("one", old, **first.callbacks())
+    job = jobs.start("one", lambda stop: "new", replace=True, **second.callbacks())
+    release.set()
+    wait(lambda: second.told)
+    job.thread.join(5)
+    wait(lambda: not jobs.running())
+    assert second.told == [("done", "new")]
+    assert first.told == []
+
+
+def test_a_job_replaced_while_its_bar_is_made_does_not_begin(jobs, wait, make_napari_viewer_proxy):
+    make_napari_viewer_proxy()
+    first, second, begun = Record(), Record(), []
+
+    def again() -> None:
+        jobs.start("one", lambda stop: "new", replace=True, **second.callbacks())
+
+    # napari's activity dock runs the event loop while a bar is made, and so calls this.
+    QTimer.singleShot(0, again)
+    job = jobs.start("one", lambda stop: begun.append("old"), **first.callbacks())
+    assert job.thread is None
+    wait(lambda: second.told)
+    assert (first.told, second.told, begun) == ([], [("done", "new")], [])
+    assert jobs.phase("one").phase is Phase.DONE
+    assert not progress._all_instances
+
+
+def test_shutdown_stops_and_joins_busy_threads(qtbot):
+    jobs = Jobs()
+    ended = []
+
+    def work(stop):
+        try:
+            while not stop():
+                yield 0
+                time.sleep(0.002)
+        finally:
+            ended.append(1)
+
+    record = Record()
+    job = jobs.start("long", work, **record.callbacks())
+    assert jobs.shutdown()
+    assert ended == [1]
+    assert not job.thread.is_alive()
+    qtbot.wait(20)
+    assert not record.told
+    with pytest.raises(RuntimeError):
+        jobs.start("late", lambda stop: 1)
+
+
+def test_the_bar_in_the_activity_dock_moves_and_goes(jobs, wait):
+    release = threading.Event()
+    bars = []
+
+    def work(stop):
+        yield Progress(3, 4, "three quarters")
+        release.wait(5)
+
+    def step(step):
+        bars.extend(progress._all_instances)
+
+    jobs.start("bar", work, on_step=step, total=4, description="Reading")
+    assert [bar.desc for bar in progress._all_instances] == ["Reading"]
+    wait(lambda: bars)
+    wait(lambda: bars[0].n == 3)
+    release.set()
+    wait(lambda: not jobs.running())
+    assert not progress._all_instances
+
+
+def test_a_flood_of_steps_leaves_the_event_loop_alive(jobs, wait):
+    def work(stop):
+        yield from range(3000)
+
+    gaps, last = [], [time.perf_counter()]
+
+    def tick():
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = QTimer()
+    timer.setInterval(0)
+    timer.timeout.connect(tick)
+    timer.start()
+    busy = []
+    jobs.start("flood", work, on_step=lambda step: busy.append(time.sleep(0.0003)))
+    wait(lambda: len(busy) == 3000)
+    # 3000 steps of 0.3 ms take a second: handled in one go, that would be one gap.
+    assert max(gaps) < 0.5
+
+
+def test_buttons_follow_the_phase(qtbot):
+    machine = PhaseMachine()
+    start, stop = QPushButton(), QPushButton()
+    qtbot.addWidget(start)
+    qtbot.addWidget(stop)
+    ready = []
+    refresh = machine.drive(start=[start], stop=[stop], ready=lambda: bool(ready))
+    assert (start.isEnabled(), stop.isEnabled()) == (False, False)
+    ready.append(1)
+    refresh()
+    assert (start.isEnabled(), stop.isEnabled()) == (True, False)
+    machine.to(Phase.RUNNING)
+    assert (start.isEnabled(), stop.isEnabled()) == (False, True)
+    machine.to(Phase.STOPPING)
+    assert (start.isEnabled(), stop.isEnabled()) == (False, False)
+    machine.to(Phase.FAILED)
+    assert (start.isEnabled(), stop.isEnabled()) == (True, False)
+    with pytest.raises(ValueError, match="no way"):
+        machine.to(Phase.DONE)
+
+
+def test_nothing_is_lost_when_a_callback_runs_the_event_loop(qtbot, wait):
+    main, got = MainThread(), []
+
+    def nested():
+        thread = threading.Thread(target=main.post, args=(got.append, "while emptying"))
+        thread.start()
+        thread.join()
+        # As napari's progress bar does.
+        QApplication.processEvents()
+        got.append("nested")
+
+    main.post(nested)
+    wait(lambda: len(got) == 2)
+    main.post(got.append, "later")
+    wait(lambda: len(got) == 3, 10)
+    assert got == ["nested", "while emptying", "later"]
+
+
+def test_serial_worker_keeps_the_latest_of_a_name_and_finishes_on_close(qtbot):
+    main = MainThread()
+    worker = SerialWorker(main, "test")
+    release = threading.Event()
+    done = []
+    worker.submit("first", lambda: release.wait(5))
+    for number in range(5):
+        worker.submit("same", lambda number=number: done.append(number))
+    worker.submit("other", lambda: done.append("other"))
+    release.set()
+    assert worker.close()
+    assert done == [4, "other"]
