@@ -110,29 +110,8 @@ def test_the_public_functions_load_when_first_used():
     assert ast.literal_eval(python(code)) == expected
 
 
-@pytest.mark.parametrize(
-    "first",
-    ["", "import napari_cam_feedback.retuning.loop, napari_cam_feedback.explanations, napari_cam_feedback.evaluation"],
-)
-def test_the_functions_named_like_a_subpackage_can_be_called_and_the_subpackage_be_imported(first):
-    code = (
-        f"{first}\n"
-        "import napari_cam_feedback as package\n"
-        "from napari_cam_feedback import compare, evaluate, explain, load_classifier, open_dataset, retune\n"
-        "from napari_cam_feedback.explanations import METHODS\n"
-        "import napari_cam_feedback.retuning.losses as losses\n"
-        "for function in (explain, evaluate, retune, package.explain, package.evaluate, package.retune):\n"
-        "    try:\n"
-        "        function(classifier=None, dataset=None, nonsense=1)\n"
-        "    except TypeError as error:\n"
-        "        print(str(error).split(' got')[0])\n"
-        "assert package.retune.losses is losses and losses.pas\n"
-    )
-    assert python(code).split() == ["explain()", "evaluate()", "retune()"] * 2
-
-
 def test_a_name_that_there_is_not_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="nonsense"):
         _ = napari_cam_feedback.nonsense
     assert {"retune", "explain", "__version__"} <= set(dir(napari_cam_feedback))
 
@@ -188,7 +167,7 @@ def test_the_loader_leaves_the_flags_of_dlopen_as_they_were():
     python(code)
 
 
-WAYS = ["torch_loader", "models.storage", "data.preprocessing", "project"]
+WAYS = ["torch_loader", "models.files.storage", "data.preprocessing", "projects"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,5 +1,10 @@
 """Classifiers: building, loading, saving, and the layers that can be looked at."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from napari_cam_feedback._renamed import moved_name
 from napari_cam_feedback.models.classes_shown import classes_remark
 from napari_cam_feedback.models.classifier import Classifier, LinearHead, build_classifier, check_fits
 from napari_cam_feedback.models.devices import DEVICES, pick_device
@@ -43,3 +48,7 @@ __all__ = [
     "read_header",
     "save_classifier",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)
