@@ -49,6 +49,7 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-cam-feedback
 
 test: $(VENV)/installed-test screen check
