@@ -19,6 +19,7 @@ import napari_cam_feedback
 
 PACKAGE = Path(napari_cam_feedback.__file__).parent
 
+
 def part_of(path: Path) -> str:
     """The first level of a module: a subpackage, or the module's own name."""
     first = path.relative_to(PACKAGE).parts[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.retuning import METHODS, RetuneConfig, describe_method, make_config, method_names
+from napari_cam_feedback.retuning import METHODS, RetuneConfig, describe_method, make_config, method_names, unused_remark
 from napari_cam_feedback.retuning.images.painted_set import Painted
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.losses import actdiff, energy, gradcam, pas, pasa, rrr, rrr_gradcam, tap
@@ -385,7 +385,7 @@ def test_a_list_that_is_given_as_text_is_shown_how_to_write(given):
     ],
 )
 def test_settings_that_the_method_does_not_use_are_told(settings, said):
-    assert make_config(settings).unused_remark() == said
+    assert unused_remark(make_config(settings)) == said
 
 
 def test_settings_by_name():

@@ -6,6 +6,7 @@ from napari_cam_feedback.retuning.judging.checks import Check, check_rows
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
 from napari_cam_feedback.retuning.methods import METHODS, describe_method, method_names
+from napari_cam_feedback.retuning.methods.usage import unused_remark
 from napari_cam_feedback.retuning.results import RetuneResult, RetuneStep
 from napari_cam_feedback.retuning.snapshot import Snapshot, load_snapshot, save_snapshot
 from napari_cam_feedback.steps import run_to_end
@@ -30,4 +31,5 @@ __all__ = [
     "save_snapshot",
     "settings_of",
     "take_checkpoint",
+    "unused_remark",
 ]

@@ -178,33 +178,6 @@ class RetuneConfig(BaseModel):
         # The method head makes one solution after another, and knows how many.
         return self.method != "head" and (self.iterations is None or self.patience is not None)
 
-    def unused_remark(self) -> str | None:
-        """Say in a sentence which settings, other than by default, the method makes no use of; None where there is none.
-
-        Raises
-        ------
-        ConfigError
-            There is no such method.
-        """
-        from napari_cam_feedback.retuning.methods import AUTO_SURROUNDINGS, method_parts
-
-        parts = {*method_parts(self.method), *(AUTO_SURROUNDINGS if self.method == "auto" else ())}
-        values = dict(self)
-        unused = []
-        for name, field in type(self).model_fields.items():
-            said = field.json_schema_extra
-            if not isinstance(said, dict) or "methods" not in said or values[name] == field.default:
-                continue
-            uses: Any = said  # as `_used_by` made it
-            if not parts.intersection(uses["methods"]) and not any(values[n] == v for n, v in uses["with"].items()):
-                unused.append(name)
-                # Neither is then used what is used with it.
-                values[name] = field.default
-        if not unused:
-            return None
-        *others, last = unused
-        return f"The method {self.method} does not use {', '.join(others)}{' and ' if others else ''}{last}."
-
 
 #: Key of a run's ``config.json`` under which stands what the run made of the settings left open; it is no setting.
 RESOLVED = "resolved"

@@ -85,7 +85,7 @@ def retune(
     from napari_cam_feedback.evaluation import compare
     from napari_cam_feedback.models.parallel.shares import take_from_first
     from napari_cam_feedback.projects import save_run
-    from napari_cam_feedback.retuning import load_snapshot, run_to_end
+    from napari_cam_feedback.retuning import load_snapshot, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune
 
     if resume:
@@ -110,7 +110,7 @@ def retune(
     keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
     # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
     with stop_on_interrupt() as stop:
-        with progress("measuring before", opened.assumed, chosen.unused_remark()) as bar:
+        with progress("measuring before", opened.assumed, unused_remark(chosen)) as bar:
             steps = start_retune(
                 classifier,
                 dataset,
