@@ -1,6 +1,6 @@
 """What looking at all filters of a split costs: the pass against a bare forward, ranking, curve, gallery and embedding.
 
-Everything but the ratio depends on the machine; what the person is promised is printed beside each figure.
+Everything but the ratio depends on the machine; what the user is promised is printed beside each figure.
 """
 
 from __future__ import annotations

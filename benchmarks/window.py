@@ -93,13 +93,13 @@ def main() -> None:
         open_dock(viewer, "Browse")
         session_widget.choose_files(model, data, folder / "project")
         session_widget.load()
-        wait(lambda: session.inspection is not None)
+        wait(lambda: session.explanation is not None)
         wait(lambda: not session.jobs.running("predict"))
         moves = []
         for _ in range(30):
-            # What is near is prefetched; a person looks at an image before moving on.
+            # What is near is prefetched; a user looks at an image before moving on.
             near = session.order[max(0, session._position - 1) : session._position + 2]
-            wait(lambda near=near: all(session.inspector.peek(int(j), session.target, session.method) for j in near))
+            wait(lambda near=near: all(session.explanation_cache.peek(int(j), session.target, session.method) for j in near))
             start = time.perf_counter()
             session.step(1)
             moves.append(1000 * (time.perf_counter() - start))
@@ -119,7 +119,7 @@ def main() -> None:
         data, model = prepare_sample("tag-digits", folder / "tags")
         session_widget.choose_files(model, data, folder / "tags" / "project")
         session_widget.load()
-        wait(lambda: session.dataset is not None and len(session.dataset) > 1000 and session.inspection is not None)
+        wait(lambda: session.dataset is not None and len(session.dataset) > 1000 and session.explanation is not None)
         for key, mask in known_masks(session.dataset, 20).items():
             session.put_mask(key, mask)
         wait(lambda: not session.jobs.running())

@@ -114,8 +114,8 @@ TAG = 3
 def stripes(counts: dict[str, int] | None = None, *, contrast: float = 60.0) -> ArrayDataset:
     """Two classes, 16x16 images of stripes across or along under noise, with a 3x3 tag in a corner, its mask known.
 
-    In train and val the tag tells the class (black for the first, white for the second); in a test split it lies
-    every time. Labels alternate. With a contrast of 15 gray values a network learns the tag before the stripes.
+    In train and val the tag tells the class (black for the first, white for the second); in a test split it conflicts with
+    it every time. Labels alternate. With a contrast of 15 gray values a network learns the tag before the stripes.
     """
     rng, size = np.random.default_rng(0), 16
     images, labels, masks = {}, {}, {}

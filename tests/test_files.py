@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and every failure becomes one sentence for the person."""
+"""Files are written whole or not at all, and every failure becomes one sentence for the user."""
 
 from __future__ import annotations
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from napari_cam_feedback.errors import StorageError
-from napari_cam_feedback.recent import FOLDER_VARIABLE, MOST, forget_project, note_project, recent_file, recent_projects
+from napari_cam_feedback.recent import (
+    FOLDER_VARIABLE,
+    MAX_PROJECTS,
+    forget_project,
+    note_project,
+    recent_file,
+    recent_projects,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +38,9 @@ def test_the_last_one_opened_comes_first_and_once(tmp_path, state):
     forget_project(tmp_path / "c")
     forget_project(tmp_path / "never")
     assert names() == ["a", "b"]
-    for n in range(MOST + 5):
+    for n in range(MAX_PROJECTS + 5):
         note_project(tmp_path / f"p{n}")
-    assert len(names()) == MOST
+    assert len(names()) == MAX_PROJECTS
 
 
 def test_a_project_that_is_gone_is_marked_so(tmp_path):

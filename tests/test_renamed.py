@@ -49,7 +49,7 @@ def test_an_old_package_is_found_and_says_its_new_name(old):
     ("old", "new"),
     [
         ("retune.config", "retuning.config"),
-        ("retune.painted", "retuning.images.painted_set"),
+        ("retune.painted", "retuning.images.masked_set"),
         ("retune.methods", "retuning.methods"),
         ("retune.methods.base", "retuning.methods.base"),
         ("explain.concept_plots", "explanations.tcav.plots"),

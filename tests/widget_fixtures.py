@@ -100,6 +100,6 @@ def _opened(viewer, project, wait):
 
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     yield session
     session.close()

@@ -35,7 +35,8 @@ class Case:
     name : str
         As in the tables.
     data : callable
-        Takes a seed and ``shortcut``; returns a dataset with the splits train, val, and test, where the shortcut lies.
+        Takes a seed and ``shortcut``; returns a dataset with the splits train, val, and test, where the shortcut conflicts
+        with the class.
     arch : str
         The network.
     training : TrainConfig or None

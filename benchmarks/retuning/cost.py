@@ -19,7 +19,7 @@ from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
 from napari_cam_feedback.feedback import known_masks
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.retuning import RetuneConfig, retune
-from napari_cam_feedback.retuning.run import LEAST_FOR_BATCH_NORM
+from napari_cam_feedback.retuning.run import MIN_BATCH_FOR_BATCH_NORM
 from napari_cam_feedback.torch_loader import torch
 
 #: Times a bare step that each may take; continued training measures the loop itself.
@@ -76,21 +76,21 @@ def measured(scene: Scene) -> list[Row]:
     classifier = build_classifier(scene.arch, dataset.class_names, default_preprocessing(dataset))
     masks = known_masks(dataset, 20)
     images = scene.batch_size + scene.batch_size // 4
-    frozen = {method: method in FROZEN or images < LEAST_FOR_BATCH_NORM for method in LIMITS}
+    frozen = {method: method in FROZEN or images < MIN_BATCH_FOR_BATCH_NORM for method in LIMITS}
     bare = {still: _bare(classifier, images, frozen=still) for still in sorted(set(frozen.values()))}
     steps: dict[str, Callable[[], object]] = {f"bare {still}": step for still, step in bare.items()}
     for method in LIMITS:
-        # No look at the validation images but the first and the last.
+        # No check on the validation images but the first and the last.
         config = RetuneConfig(method=method, batch_size=scene.batch_size, iterations=10_000, check_every=10_000)
         steps[method] = retune(classifier, dataset, masks, config).__next__
     looking = RetuneConfig(method="continued", batch_size=scene.batch_size, iterations=10_000, check_every=1)
-    steps["look"] = retune(classifier, dataset, masks, looking).__next__
+    steps["check"] = retune(classifier, dataset, masks, looking).__next__
     for step in steps.values():
-        step()  # the first look
+        step()  # the first check
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM + scene.turns):
         for name, step in steps.items():
-            if name == "look" and turn >= WARM + 3:
+            if name == "check" and turn >= WARM + 3:
                 continue
             start = time.perf_counter()
             step()
@@ -109,7 +109,7 @@ def measured(scene: Scene) -> list[Row]:
                 "times": took[method] / alone,
                 "at most": limit,
                 "met": took[method] <= limit * alone,
-                "a look ms": 1e3 * (took["look"] - took["continued"]) if method == "continued" else None,
+                "a check ms": 1e3 * (took["check"] - took["continued"]) if method == "continued" else None,
             }
         )
     return rows

@@ -45,8 +45,8 @@ def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
     """Return decoy MNIST.
 
     In train and val the patch's shade is 255 - 25 y (without `shortcut`: of a class drawn at random); in test it is drawn at
-    random; test-clean has no patch. ``test-lie`` are the images of val with patches that lie: settings are chosen by it. The
-    known mask is the patch.
+    random; test-clean has no patch. ``test-conflict`` are the images of val with patches that conflict with the class:
+    settings are chosen by it. The known mask is the patch.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def make(seed: int = 0, *, shortcut: bool = True) -> ArrayDataset:
         "train": (x_train[train], y_train[train], shortcut),
         "val": (x_train[val], y_train[val], shortcut),
         "test": (x_test, y_test, False),
-        "test-lie": (x_train[val], y_train[val], False),
+        "test-conflict": (x_train[val], y_train[val], False),
     }
     images, labels, masks = {"test-clean": x_test}, {"test-clean": y_test}, {}
     for split, (x, y, tells) in parts.items():

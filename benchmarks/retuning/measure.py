@@ -52,7 +52,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One retune; accuracies are on ``test``, where the shortcut lies, unless the name says otherwise.
+    """One retune; accuracies are on ``test``, where the shortcut conflicts with the class, unless the name says otherwise.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Our exceptions, and the one sentence that a person reads for any exception."""
+"""Our exceptions, and the one sentence that a user reads for any exception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 
 class FeedbackError(Exception):
-    """Something the person can mend; ``str(error)`` is one sentence that says what is wrong and what to do."""
+    """Something the user can mend; ``str(error)`` is one sentence that says what is wrong and what to do."""
 
 
 class DataError(FeedbackError):
@@ -26,7 +26,7 @@ class SharedLayer(ModelError):
 
 
 class ConsentNeeded(ModelError):
-    """Something is done only if the person agrees to it: running their code, or a download.
+    """Something is done only if the user agrees to it: running their code, or a download.
 
     Parameters
     ----------

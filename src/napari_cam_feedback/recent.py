@@ -1,4 +1,4 @@
-"""The projects that this person opened last, remembered for the next time; no torch, so that a window can ask at once."""
+"""The projects that this user opened last, remembered for the next time; no torch, so that a window can ask at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_cam_feedback.files import read_json, write_json
 
 #: Names the folder of the list instead of the place that the system has for such things.
 FOLDER_VARIABLE = "NAPARI_CAM_FEEDBACK_STATE"
-MOST = 12
+MAX_PROJECTS = 12
 _PROGRAM = "napari-cam-feedback"
 # Of `projects.versions`, which would load torch.
 _PROJECT_FILE = "project.json"
@@ -70,4 +70,4 @@ def _read() -> list[Path]:
 
 
 def _write(folders: list[Path]) -> None:
-    write_json(recent_file(), {"schema": 1, "projects": [str(folder) for folder in folders[:MOST]]})
+    write_json(recent_file(), {"schema": 1, "projects": [str(folder) for folder in folders[:MAX_PROJECTS]]})

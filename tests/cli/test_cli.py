@@ -1,4 +1,4 @@
-"""The commands, as a person or a script runs them: files, figures, exit status, and the one line on stderr."""
+"""The commands, as a user or a script runs them: files, figures, exit status, and the one line on stderr."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
-from napari_cam_feedback.retuning import Check
-from napari_cam_feedback.retuning.judging.checks import Checker
+from napari_cam_feedback.retuning import ValidationMetrics
+from napari_cam_feedback.retuning.judging.validation import Validator
 from napari_cam_feedback.retuning.judging.verdict import VerdictName
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES
 
@@ -182,20 +182,20 @@ def test_ctrl_c_while_a_retune_is_compared_loses_no_model(data, model, tmp_path,
 
 def pressing_after(monkeypatch, iteration: int) -> None:
     """Press Ctrl-C when a retune has looked at the validation images after so many steps."""
-    from napari_cam_feedback.cli.commands.retune import SnapshotKeeper
+    from napari_cam_feedback.cli.commands.retune import RunStateKeeper
 
-    real = SnapshotKeeper.__call__
+    real = RunStateKeeper.__call__
 
-    def pressed(self, snapshot):
-        real(self, snapshot)
-        if snapshot.iteration == iteration:
+    def pressed(self, run_state):
+        real(self, run_state)
+        if run_state.iteration == iteration:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(SnapshotKeeper, "__call__", pressed)
+    monkeypatch.setattr(RunStateKeeper, "__call__", pressed)
 
 
 def test_ctrl_c_in_a_retune_saves_the_best_so_far_and_measures_nothing_more(data, model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+    monkeypatch.setattr(ValidationMetrics, "score", property(lambda check: float(check.iteration)))
     run = tmp_path / "run"
     arguments = ["retune", str(model), str(data), "--device", "cpu", "--out", str(run)]
     settings = ["iterations=9", "check_every=2", "batch_size=8", "learning_rate=0.001"]
@@ -206,7 +206,7 @@ def test_ctrl_c_in_a_retune_saves_the_best_so_far_and_measures_nothing_more(data
             raise AssertionError("measured after a stop")
 
         patch.setattr("napari_cam_feedback.evaluation.measuring.item_reasons", measured)
-        patch.setattr("napari_cam_feedback.retuning.judging.checks.Checker.complete", measured)
+        patch.setattr("napari_cam_feedback.retuning.judging.validation.Validator.complete", measured)
         begun = [*arguments, "--n-masks", "6", *(part for each in settings for part in ("--set", each))]
         assert main(begun) == 130
     said = capsys.readouterr()
@@ -222,13 +222,13 @@ def test_ctrl_c_in_a_retune_saves_the_best_so_far_and_measures_nothing_more(data
 def test_ctrl_c_before_the_first_step_of_a_retune_is_an_interruption_and_no_fault(
     data, model, tmp_path, capsys, monkeypatch
 ):
-    real = Checker.start
+    real = Validator.start
 
     def pressed(*args):
         signal.raise_signal(signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(Checker, "start", pressed)
+    monkeypatch.setattr(Validator, "start", pressed)
     run = tmp_path / "run"
     arguments = ["retune", str(model), str(data), "--n-masks", "6", "--device", "cpu", "--out", str(run)]
     assert main(arguments) == 130
@@ -279,7 +279,7 @@ def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, mode
     assert (written["learning_rate"], written["resolved"]["learning_rate"] in RATES) == (None, True)
     assert main([*base, "--config", str(first / "config.json"), "--out", str(second)]) == 0
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-    # The run has its masks with it, so that its settings alone repeat it, whatever becomes of the person's.
+    # The run has its masks with it, so that its settings alone repeat it, whatever becomes of the user's.
     third = tmp_path / "c"
     alone = ["retune", str(model), str(data), "--device", "cpu", "--config", str(first / "config.json"), "--out", str(third)]
     assert main(alone) == 0
@@ -292,7 +292,7 @@ def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, mode
 
 def test_models_between_the_given_and_the_best_weights_are_listed_and_written(data, model, tmp_path, monkeypatch, capsys):
     score = property(lambda check: check.iteration + (0.5 if check.share == 0.75 else 0.0))
-    monkeypatch.setattr(Check, "score", score)
+    monkeypatch.setattr(ValidationMetrics, "score", score)
     settings = ["--set", "iterations=4", "--set", "check_every=4", "--set", "batch_size=8", "--set", "learning_rate=0.001"]
     run = tmp_path / "run"
     base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]
@@ -421,10 +421,10 @@ def test_the_demo_runs_the_whole_loop_without_a_display_and_says_so(tmp_path, ca
     assert {"report.html", "report.json", "report.csv", "pictures", "project", "run"} <= {p.name for p in folder.iterdir()}
     assert len(list((folder / "pictures").rglob("*.png"))) == 12
     rows = {(r["split"], r["measure"]): r for r in json.loads(said.read_text())["comparison"]["rows"]}
-    lying, clean, flips = rows["test", "accuracy"], rows["test-clean", "accuracy"], rows["test", "flip_rate"]
+    conflict, clean, flips = rows["test", "accuracy"], rows["test-clean", "accuracy"], rows["test", "flip_rate"]
     # What the product promises on this sample, with 20 masks.
-    assert lying["before"] <= 0.65
-    assert lying["after"] >= 0.80
+    assert conflict["before"] <= 0.65
+    assert conflict["after"] >= 0.80
     assert clean["after"] >= clean["before"]
     assert flips["after"] <= flips["before"] / 2
     assert "<img" in (folder / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""The commands for a project's versions and for masks of others, as a person or a script runs them."""
+"""The commands for a project's versions and for masks of others, as a user or a script runs them."""
 
 from __future__ import annotations
 

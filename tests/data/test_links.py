@@ -1,4 +1,4 @@
-"""A dataset reads, and masks are written, only in the folder that the person named, also where links lead out of it."""
+"""A dataset reads, and masks are written, only in the folder that the user named, also where links lead out of it."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Whatever a person names is opened in the right form, or one sentence says what can be opened instead."""
+"""Whatever a user names is opened in the right form, or one sentence says what can be opened instead."""
 
 import io
 import os

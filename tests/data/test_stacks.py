@@ -142,7 +142,7 @@ def test_a_mask_with_another_number_of_pages_is_refused(stack):
         open_dataset(stack).known_mask(0)
 
 
-def test_a_link_named_by_the_person_is_followed(stack, tmp_path):
+def test_a_link_named_by_the_user_is_followed(stack, tmp_path):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "b.tif").symlink_to(stack)

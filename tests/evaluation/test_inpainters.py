@@ -124,7 +124,7 @@ def test_images_of_any_size_are_brought_to_multiples_of_8_and_back(tmp_path):
     torch.testing.assert_close(fill(save(tmp_path, Halving()), inputs, masks, plain(11, 13)), inputs)
 
 
-def test_it_runs_only_if_the_person_agrees(tmp_path):
+def test_it_runs_only_if_the_user_agrees(tmp_path):
     path = save(tmp_path, Mean())
     with pytest.raises(ConsentNeeded, match=r"filler.pt is a program of TorchScript.*add --trust if you trust") as caught:
         load_inpainter(path)

@@ -156,7 +156,7 @@ def objects(around: tuple[int, int]) -> ArrayDataset:
 def test_where_all_around_an_object_is_masked_it_stays_and_stands_before_the_surroundings_of_another_class():
     # Pasted over, the white object would be gone and the prediction another.
     assert measure(looking_classifier(PATCH, 0.1), objects((0, 0))).swap_flip_rate == 0.0
-    # A model that looks at what lies around is misled both times.
+    # A model that looks at what lies around is wrong both times.
     middle = np.zeros((8, 8), bool)
     middle[3:5] = True
     assert measure(looking_classifier(middle, 0.1), objects((0, 200))).swap_flip_rate == 1.0
@@ -536,10 +536,10 @@ def test_every_measure_says_what_it_means_without_signs_and_symbols(measure):
     ("measure", "up"),
     [
         ("accuracy", True),
-        ("misled_accuracy", True),
+        ("conflict_accuracy", True),
         ("masked_accuracy", True),
         ("flip_rate", False),
-        ("misled_flip_rate", False),
+        ("conflict_flip_rate", False),
         ("swap_flip_rate", False),
         ("specificity", False),
         ("mask_share", False),

@@ -336,7 +336,7 @@ def test_the_facts_say_how_a_model_was_retuned_with_what_was_left_open(dataset):
     facts = report_facts({"v001": MODELS["v001"], "v002": model}, dataset)
     assert "Retune of v001" not in facts
     assert facts["Retune of v002"] == (
-        "method actdiff+transplant; learning rate 0.0003 (as given); 60 steps of at most 300, a look at 200 validation "
+        "method actdiff+transplant; learning rate 0.0003 (as given); 60 steps of at most 300, a check on 200 validation "
         "images every 15; weights of iteration 45, 75% of the way from the given ones; 32 training and 8 painted images a "
         "step; "
         "strength actdiff 2; target layer layer4; refill surround; teacher: the given model; batch norm frozen; seed 7; "

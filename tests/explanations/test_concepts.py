@@ -208,7 +208,7 @@ def test_layers_are_pooled_only_where_they_are_too_large():
 
 
 def test_a_pooled_test_says_so(classifier, across, pool, monkeypatch):
-    monkeypatch.setattr("napari_cam_feedback.explanations.tcav.activations.MOST_FEATURES", 100)
+    monkeypatch.setattr("napari_cam_feedback.explanations.tcav.activations.MAX_FEATURES", 100)
     found = concepts(classifier, two_classes(), [across], pool, QUICK)
     assert found.warnings == [
         "The activations of layer 'features.4' are averaged over squares of 4x4 places, to save memory.",
@@ -356,7 +356,7 @@ def test_without_random_images_those_of_the_other_classes_are_taken(classifier, 
 
 
 def test_a_concept_that_the_layer_hardly_holds_is_told_of_once_and_not_for_each_class(classifier, across, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("napari_cam_feedback.explanations.tcav.tcav"), "LEAST_ACCURACY", 1.01)
+    monkeypatch.setattr(importlib.import_module("napari_cam_feedback.explanations.tcav.tcav"), "MIN_ACCURACY", 1.01)
     found = concepts(classifier, two_classes(count=25), [across], None, QUICK)
     low, high = sorted(row.cav_accuracy for row in found.rows)
     assert low < high

@@ -93,7 +93,7 @@ def test_images_that_are_all_the_same_are_in_one_place(method):
 
 
 def test_tsne_places_a_seeded_subsample_of_many_images_and_pca_all(monkeypatch):
-    monkeypatch.setitem(embedding.MOST_IMAGES, "tsne", 20)
+    monkeypatch.setitem(embedding.MAX_IMAGES, "tsne", 20)
     found = embed(clusters(), "tsne", seed=4)
     assert (len(found.points), len(found.rows)) == (20, 20)
     assert np.array_equal(found.rows, np.unique(found.rows))

@@ -14,7 +14,7 @@ from core_builders import gray_dataset, hand_classifier, nearest_classifier, sma
 from napari_cam_feedback.data import ArrayDataset, make_sample, open_dataset, sample_data_dir
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, StorageError
-from napari_cam_feedback.explanations import inspect_item
+from napari_cam_feedback.explanations import explain_item
 from napari_cam_feedback.explanations.filters.features import Features, features_of, load_features
 from napari_cam_feedback.explanations.filters.statistics import (
     activation_under_masks,
@@ -115,7 +115,7 @@ def test_a_split_s_features_are_those_of_its_images_however_they_are_batched():
     parts = features_of(classifier, dataset, batch_size=3)
     np.testing.assert_allclose(whole.mean, parts.mean, rtol=1e-4, atol=1e-6)
     for n in range(len(dataset)):
-        one = inspect_item(classifier, dataset, n)
+        one = explain_item(classifier, dataset, n)
         np.testing.assert_allclose(whole.mean[n], one.activations.mean((1, 2)), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(whole.maximum[n], one.activations.max((1, 2)), rtol=1e-4, atol=1e-6)
 

@@ -13,7 +13,7 @@ from core_builders import small_gap, stop_after
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import ConfigError, DataError
-from napari_cam_feedback.explanations import inspect_item
+from napari_cam_feedback.explanations import explain_item
 from napari_cam_feedback.explanations.maps.pictures import picture
 from napari_cam_feedback.explanations.maps.writing import write_maps
 from napari_cam_feedback.models import save_classifier
@@ -78,7 +78,7 @@ def test_pictures_and_table_are_written_with_the_maps(tmp_path):
         (key, label, name) for key, label in zip(data.keys, "ac", strict=True) for name in NAMES
     ]
     for n, row in enumerate(table):
-        one = inspect_item(classifier, data, n // 3, target=n % 3, method="cam")
+        one = explain_item(classifier, data, n // 3, target=n % 3, method="cam")
         assert row["predicted"] == NAMES[one.predicted]
         assert float(row["probability"]) == pytest.approx(float(one.probabilities[n % 3]), rel=1e-4)
         assert row["evidence"] == str(int(one.evidence))

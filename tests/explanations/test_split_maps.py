@@ -18,7 +18,7 @@ from core_builders import plain, small_disk, small_gap, stop_after
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import ConfigError, DataError, ModelError, StorageError
-from napari_cam_feedback.explanations import METHODS, ItemMap, explain, inspect_item
+from napari_cam_feedback.explanations import METHODS, ItemMap, explain, explain_item
 from napari_cam_feedback.explanations.maps.split import iterate_maps
 from napari_cam_feedback.explanations.maps.writing import write_maps
 from napari_cam_feedback.models import build_classifier, save_classifier
@@ -63,7 +63,7 @@ def test_one_class_gives_the_file_of_the_contract(tmp_path, method):
         assert file["targets"].tolist() == [0, 2, 0, 2, 0]
         assert file["keys"].tolist() == list(data.keys)
         for n in range(5):
-            one = inspect_item(classifier, data, n, target="true", method=method)
+            one = explain_item(classifier, data, n, target="true", method=method)
             np.testing.assert_allclose(file["maps"][n], one.map, rtol=1e-4, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_several_classes_give_a_map_of_each_for_every_image(tmp_path, method, ta
         assert file["targets"].tolist() == expected
         for n in range(3):
             for place, number in enumerate(expected):
-                one = inspect_item(classifier, data, n, target=number, method=method)
+                one = explain_item(classifier, data, n, target=number, method=method)
                 np.testing.assert_allclose(file["maps"][n, place], one.map, rtol=1e-4, atol=1e-6)
             with tifffile.TiffFile(tmp_path / "maps" / f"{data.keys[n]}.tif") as tiff:
                 assert len(tiff.pages) == len(expected)
@@ -200,13 +200,13 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
         # Where the tests run in the background of a shell, it has switched Ctrl-C off.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_cam_feedback.cli import main\n"
-        "from napari_cam_feedback.explanations import split_maps\n"
-        "real = split_maps.ItemMap.blocks\n"
+        "from napari_cam_feedback.explanations.maps import split\n"
+        "real = split.ItemMap.blocks\n"
         "def blocks(item):\n"
         "    if item.index == 200:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(item)\n"
-        "split_maps.ItemMap.blocks = blocks\n"
+        "split.ItemMap.blocks = blocks\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", code, "explain", model, data, "--device", "cpu", "--out", out / "maps.npz"]

@@ -21,10 +21,10 @@ from napari_cam_feedback.explanations import (
     default_concept_layer,
     embed,
     explain,
+    explain_item,
     features_of,
     gallery,
     get_method,
-    inspect_item,
     survey_filters,
 )
 from napari_cam_feedback.feedback import filter_masks
@@ -170,8 +170,8 @@ def test_contributions_of_features_need_no_places(method, dense):
         assert torch.allclose(found.contributions[:, 0].sum(1) + bias[1], found.logits[:, 1], atol=1e-5)
 
 
-def test_an_image_is_inspected_without_a_heatmap(dense, dataset):
-    found = inspect_item(dense, dataset, 0, method="cam")
+def test_an_image_is_explained_without_a_heatmap(dense, dataset):
+    found = explain_item(dense, dataset, 0, method="cam")
     assert found.no_heatmap == REFUSED.format("heatmap")
     assert found.map.shape == (16, 16)
     assert not found.map.any()
@@ -182,7 +182,7 @@ def test_an_image_is_inspected_without_a_heatmap(dense, dataset):
     with pytest.raises(MaskError, match=r"no place cannot be ranked by what is painted; choose a layer with maps\.$"):
         found.filter_scores("mask", np.ones((16, 16), bool))
     # With maps there is nothing to say.
-    assert inspect_item(of(flat_cnn()), dataset, 0, method="gradcam").no_heatmap is None
+    assert explain_item(of(flat_cnn()), dataset, 0, method="gradcam").no_heatmap is None
 
 
 def test_features_are_surveyed_ranked_and_embedded(dense, dataset):

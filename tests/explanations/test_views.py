@@ -10,12 +10,12 @@ from core_builders import gray_dataset, hand_classifier, nearest_classifier, sma
 from napari_cam_feedback.data import ArrayDataset, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError
 from napari_cam_feedback.explanations import (
-    Inspector,
+    ExplanationCache,
     cam_display,
     class_index,
     explain,
+    explain_item,
     has_evidence,
-    inspect_item,
     masks_at_layer,
     mass_inside,
     resolve_target,
@@ -93,7 +93,7 @@ def hand_dataset(label: int = 0) -> ArrayDataset:
 
 @pytest.mark.parametrize(("method", "scale"), [("cam", 1.0), ("gradcam", 0.25)])
 def test_one_image_by_hand(method, scale):
-    found = inspect_item(hand_classifier(), hand_dataset(), 0, target="true", method=method)
+    found = explain_item(hand_classifier(), hand_dataset(), 0, target="true", method=method)
     assert (found.index, found.key, found.label, found.target, found.method) == (0, "test/00000", 0, 0, method)
     assert np.array_equal(found.image, IMAGE[0])
     # logits -z + 0.5 and 4 z - 0.5 with z = 2.5 / 255
@@ -117,14 +117,14 @@ def test_contributions_and_bias_make_the_logit():
     inputs = classifier.preprocessing.input(dataset.read(0))[None]
     logits = classifier.logits(inputs)[0]
     for name in ("a", "b", "c"):
-        found = inspect_item(classifier, dataset, 0, target=name, method="cam")
+        found = explain_item(classifier, dataset, 0, target=name, method="cam")
         assert found.label is None
         k = found.target
         assert found.contributions.sum() + float(classifier.head.bias[k]) == pytest.approx(float(logits[k]), rel=1e-4)
 
 
 def test_filters_are_scored_by_contribution_activation_and_activation_under_the_mask():
-    found = inspect_item(hand_classifier(), hand_dataset(), 0, target="b", method="cam")
+    found = explain_item(hand_classifier(), hand_dataset(), 0, target="b", method="cam")
     mask = np.array([[False, True], [False, True]])
     assert np.array_equal(found.filter_scores("contribution"), found.contributions)
     np.testing.assert_allclose(found.filter_scores("activation"), np.array([2.5, -2.5]) / 255, rtol=1e-6)
@@ -139,38 +139,38 @@ def test_maps_and_filters_have_the_image_s_size_whatever_the_input_s():
     preprocessing = Preprocessing(size=(16, 16), channels=1, mean=(0.0,), std=(1.0,))
     classifier = build_classifier("small-gap", ("a", "b"), preprocessing)
     dataset = ArrayDataset({"test": np.zeros((1, 37, 20, 3), np.uint8)}, None, ("a", "b"))
-    found = inspect_item(classifier, dataset, 0)
+    found = explain_item(classifier, dataset, 0)
     assert found.raw.shape == (4, 4)
     assert found.map.shape == (37, 20)
     assert found.filter_map(3).shape == (37, 20)
     assert found.filter_scores("mask", np.ones((37, 20), bool)) == pytest.approx(found.filter_scores("activation"))
 
 
-def test_an_inspector_keeps_the_latest_within_its_memory():
+def test_an_explanation_cache_keeps_the_latest_within_its_memory():
     dataset = gray_dataset([0, 1, 2], [0, 1, 2])
-    size = inspect_item(nearest_classifier(), dataset, 0).nbytes
+    size = explain_item(nearest_classifier(), dataset, 0).nbytes
     assert size >= dataset.read(0).nbytes * 5  # the image in bytes and its map in 4-byte floats, at least
-    inspector = Inspector(nearest_classifier(), dataset, max_bytes=2 * size)
-    assert inspector.peek(0, "true", "cam") is None
-    first = inspector.get(0, "true", "cam")
-    assert inspector.peek(0, "true", "cam") is first
-    assert inspector.get(0, "true", "cam") is first
-    assert inspector.peek(0, "predicted", "cam") is None
-    inspector.get(1, "true", "cam")
-    inspector.peek(0, "true", "cam")  # looked at again, so item 1 is the oldest
-    inspector.get(2, "true", "cam")
-    assert inspector.peek(1, "true", "cam") is None
-    assert inspector.peek(0, "true", "cam") is first
-    inspector.clear()
-    assert inspector.peek(0, "true", "cam") is None
+    explanation_cache = ExplanationCache(nearest_classifier(), dataset, max_bytes=2 * size)
+    assert explanation_cache.peek(0, "true", "cam") is None
+    first = explanation_cache.get(0, "true", "cam")
+    assert explanation_cache.peek(0, "true", "cam") is first
+    assert explanation_cache.get(0, "true", "cam") is first
+    assert explanation_cache.peek(0, "predicted", "cam") is None
+    explanation_cache.get(1, "true", "cam")
+    explanation_cache.peek(0, "true", "cam")  # looked at again, so item 1 is the oldest
+    explanation_cache.get(2, "true", "cam")
+    assert explanation_cache.peek(1, "true", "cam") is None
+    assert explanation_cache.peek(0, "true", "cam") is first
+    explanation_cache.clear()
+    assert explanation_cache.peek(0, "true", "cam") is None
 
 
-def test_an_inspector_keeps_the_latest_even_if_it_is_larger_than_its_memory():
-    inspector = Inspector(nearest_classifier(), gray_dataset([0, 1], [0, 1]), max_bytes=1)
+def test_an_explanation_cache_keeps_the_latest_even_if_it_is_larger_than_its_memory():
+    explanation_cache = ExplanationCache(nearest_classifier(), gray_dataset([0, 1], [0, 1]), max_bytes=1)
     for index in (0, 1):
-        latest = inspector.get(index, "true", "cam")
-        assert inspector.peek(index, "true", "cam") is latest
-    assert inspector.peek(0, "true", "cam") is None
+        latest = explanation_cache.get(index, "true", "cam")
+        assert explanation_cache.peek(index, "true", "cam") is latest
+    assert explanation_cache.peek(0, "true", "cam") is None
 
 
 class SomeBroken(ArrayDataset):
@@ -199,7 +199,7 @@ def test_the_maps_of_a_split_are_those_of_its_images(method, target):
     found = explain(classifier, dataset, method=method, target=target, batch_size=2)
     assert found.keys == list(dataset.keys)
     for n in range(5):
-        one = inspect_item(classifier, dataset, n, target=target, method=method or "cam")
+        one = explain_item(classifier, dataset, n, target=target, method=method or "cam")
         assert found.targets[n] == one.target
         np.testing.assert_allclose(found.maps[n], one.map, rtol=1e-4, atol=1e-6)
         assert found.maps[n].shape == (16, 16)

@@ -1,4 +1,4 @@
-"""Maps are written into the folder that the person named, and nowhere else."""
+"""Maps are written into the folder that the user named, and nowhere else."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def test_a_mask_that_cannot_be_written_stays_in_memory_and_is_written_by_retry(t
         store.put(KEY, blob(seed=2), author="Ana")
     with pytest.raises(StorageError):
         store.put("new.png", blob(seed=3))
-    # The person goes on with what was painted, and the disk still has what it had.
+    # The user goes on with what was painted, and the disk still has what it had.
     assert np.array_equal(store[KEY], blob(seed=2))
     assert np.array_equal(store["new.png"], blob(seed=3))
     assert list(store) == ["new.png", KEY]

@@ -119,7 +119,7 @@ def test_maps_that_are_all_alike_or_few_are_one_group_a_class():
 def test_a_large_class_is_grouped_by_a_part_and_all_belong_to_a_group(monkeypatch):
     import napari_cam_feedback.feedback.suggestions.clusters as module
 
-    monkeypatch.setattr(module, "_MOST", 30)
+    monkeypatch.setattr(module, "_MAX_CLUSTERED", 30)
     rng = np.random.default_rng(1)
     maps = np.stack([point(*(1, 1) if n % 2 else (6, 6)) + 0.05 * rng.random((8, 8)) for n in range(80)])
     _, member = cluster_maps(a_scan(maps))

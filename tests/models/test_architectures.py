@@ -1,4 +1,4 @@
-"""Networks of others put out what they do there; what a file of the person's makes, too, once it is trusted."""
+"""Networks of others put out what they do there; what a file of the user's makes, too, once it is trusted."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def factory(folder: Path) -> tuple[Path, Path, nn.Module]:
     return file, saved(folder / "m.pt", module.state_dict()), module
 
 
-def test_a_network_of_the_person_s_own_file_loads_once_it_is_trusted(tmp_path):
+def test_a_network_of_the_user_s_own_file_loads_once_it_is_trusted(tmp_path):
     file, path, module = factory(tmp_path)
     own = {"arch": f"{file}:make", "class_names": NAMES, "size": (8, 8), "device": "cpu"}
     with pytest.raises(ConsentNeeded, match=r"--trust") as caught:
@@ -259,7 +259,7 @@ def test_torchscript_is_known_by_its_content_and_not_run_without_consent(tmp_pat
     assert same_logits(module, loaded)
 
 
-def test_what_a_person_can_type_is_listed():
+def test_what_a_user_can_type_is_listed():
     names = known_architectures()
     assert names[:2] == ["small-gap", "residual-vgg"]
     assert {"torchvision:resnet18", "torchvision:vit_b_16", "torchvision:swin_t"} <= set(names)

@@ -75,7 +75,7 @@ def test_an_exported_file_is_opened_again_without_a_word_and_is_the_same_model(t
         assert (again.arch, again.target_layer) == (arch, classifier.target_layer)
 
 
-def test_what_a_person_says_goes_before_what_is_said_beside_the_file(tmp_path):
+def test_what_a_user_says_goes_before_what_is_said_beside_the_file(tmp_path):
     export_classifier(small_gap(), tmp_path / "m.pt")
     again = load_classifier(tmp_path / "m.pt", device="cpu", class_names=("x", "y", "z"), size=(20, 20), mean=(0.5,))
     assert again.class_names == ("x", "y", "z")

@@ -1,4 +1,4 @@
-"""A network made by the person's own Python file: asked first, called with what it takes; a sentence for every failure."""
+"""A network made by the user's own Python file: asked first, called with what it takes; a sentence for every failure."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_the_layout_is_told_from_the_shape_and_the_image_s_size(shape, size, lay
     assert find_layout(shape, size) == layout
 
 
-def test_a_grid_that_the_person_set_goes_before_the_patches():
+def test_a_grid_that_the_user_set_goes_before_the_patches():
     assert find_layout((1, 13, 5), (64, 64), (3, 4)) == Layout("tokens", 5, 3, 4, 1)
     # Maps have rows and columns of their own.
     assert find_layout((1, 5, 8, 8), (64, 64), (3, 4)) == Layout("maps", 5, 8, 8)

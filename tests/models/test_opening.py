@@ -52,7 +52,7 @@ def test_plain_weights_take_the_folders_names_and_say_so(tmp_path):
     assert again.info["class_names_from"] == "folders", "a version still tells that its names were assumed"
 
 
-def test_names_that_the_person_gives_count_before_all_others(tmp_path):
+def test_names_that_the_user_gives_count_before_all_others(tmp_path):
     save_classifier(small_gap(("x", "y", "z")), tmp_path / "m.safetensors")
     options = ModelOptions(class_names=("b", "c", "a"))
     classifier, dataset = open_pair(tmp_path / "m.safetensors", images(tmp_path / "data"), options, device="cpu")

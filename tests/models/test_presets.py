@@ -1,4 +1,4 @@
-"""The preprocessing: a network's own, changed by what the person says, and kept with the model."""
+"""The preprocessing: a network's own, changed by what the user says, and kept with the model."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_they_put_out_what_torchvision_does(place, hub, tmp_path):
     assert again.info["class_names_from"] == "torchvision"
 
 
-def test_what_the_person_says_goes_before_what_torchvision_says(hub):
+def test_what_the_user_says_goes_before_what_torchvision_says(hub):
     names = tuple(f"n{n}" for n in range(1000))
     settings = {"class_names": names, "size": (64, 64), "crop": False, "layer": "features.6"}
     classifier = load_classifier(MODEL, device="cpu", download=True, weights="IMAGENET1K_V1", **settings)

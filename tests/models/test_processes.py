@@ -1,4 +1,4 @@
-"""Several processes do what one does: real ones on the processor, started as a person starts them."""
+"""Several processes do what one does: real ones on the processor, started as a user starts them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def model() -> Path:
 
 
 def test_a_retune_by_two_processes_gives_the_weights_and_the_verdict_of_one(data, model, tmp_path):
-    settings = ["--n-masks", 20, "--set", "iterations=30", "--set", "check_every=10", "--set", "freeze_batch_norm=true"]
+    chosen = ("iterations=30", "check_every=10", "freeze_batch_norm=true", "learning_rate=3e-4", "distillation=false")
+    settings = ["--n-masks", 20, *(word for setting in chosen for word in ("--set", setting))]
     by_one("retune", model, data, *settings, "--out", tmp_path / "one")
     by_two("retune", model, data, *settings, "--out", tmp_path / "two")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))

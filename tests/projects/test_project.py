@@ -23,7 +23,7 @@ from napari_cam_feedback.models import Classifier, build_classifier, default_pre
 from napari_cam_feedback.projects import Project, ProjectFolder, describe_version, lineage, save_run
 from napari_cam_feedback.projects import versions as versions_module
 from napari_cam_feedback.projects.runs import checkpoint_file
-from napari_cam_feedback.retuning import Check, RetuneConfig, RetuneResult, retune, run_to_end
+from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, ValidationMetrics, retune, run_to_end
 
 
 def write(dataset: ArrayDataset, folder: Path) -> Path:
@@ -63,7 +63,7 @@ def result(master, classifier) -> RetuneResult:
     masks = {dataset.keys[int(i)]: MASK for i in dataset.indices("train")[:3]}
     config = RetuneConfig(method="actdiff+transplant", iterations=2, check_every=1, batch_size=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+        patch.setattr(ValidationMetrics, "score", property(lambda check: float(check.iteration)))
         return run_to_end(retune(classifier, dataset, masks, config))
 
 

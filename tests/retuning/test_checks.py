@@ -14,10 +14,10 @@ from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.errors import DataError, MaskError, RetuneError
 from napari_cam_feedback.evaluation import REASONS, RightReasons
 from napari_cam_feedback.evaluation.comparison import CHANCE
-from napari_cam_feedback.retuning import Check, check_rows, judge
-from napari_cam_feedback.retuning.images.painted_set import LEAST_TO_HOLD_OUT, Painted, read_painted
+from napari_cam_feedback.retuning import ValidationMetrics, check_rows, judge
+from napari_cam_feedback.retuning.images.masked_set import MIN_IMAGES_TO_HOLD_OUT, MaskedSet, read_painted
 from napari_cam_feedback.retuning.judging.calibration import fit_temperature
-from napari_cam_feedback.retuning.judging.checks import Checker
+from napari_cam_feedback.retuning.judging.validation import Validator
 from napari_cam_feedback.retuning.judging.verdict import MARGIN
 from napari_cam_feedback.torch_loader import torch
 
@@ -35,7 +35,7 @@ def corners(labels: dict[str, list[int]]) -> ArrayDataset:
     return ArrayDataset(images, labels, ("dark", "bright"), masks)
 
 
-def read(dataset: ArrayDataset, masks: dict[str, np.ndarray]) -> Painted:
+def read(dataset: ArrayDataset, masks: dict[str, np.ndarray]) -> MaskedSet:
     size = dataset.image_size(0)
     return read_painted(dataset, masks, InputCache(dataset, plain(*size)))
 
@@ -79,7 +79,7 @@ def test_a_mask_of_another_size_gives_a_sentence():
 
 
 def test_with_few_painted_images_all_are_learnt_from_and_judged_by():
-    dataset = stripes({"train": LEAST_TO_HOLD_OUT - 1})
+    dataset = stripes({"train": MIN_IMAGES_TO_HOLD_OUT - 1})
     painted = read(dataset, all_masks_of(dataset))
     learnt, held_out = painted.hold_out(0)
     assert learnt is painted
@@ -108,38 +108,38 @@ def test_with_enough_painted_images_one_in_five_is_held_out_spread_over_the_clas
     assert again.keys == learnt.keys
 
 
-def checker(dataset: ArrayDataset, seed: int = 0) -> Checker:
+def validator(dataset: ArrayDataset, seed: int = 0) -> Validator:
     cache = InputCache(dataset, plain(8, 8))
     masks = all_masks(dataset)
     painted = read_painted(dataset, masks, cache)
     _, held_out = painted.hold_out(0)
     held_masks = {key: masks[key] for key in held_out.keys}
-    return Checker(dataset, cache, dataset.indices("val"), held_out, painted, held_masks, seed)
+    return Validator(dataset, cache, dataset.indices("val"), held_out, painted, held_masks, seed)
 
 
 HALVES = {"train": [0, 1] * 10, "val": [0, 1] * 6}
 
 
-def test_a_model_that_only_looks_at_the_patch_is_misled_by_every_patch_of_another_class():
-    found = checker(corners(HALVES))(looking_classifier(PATCH, 0.07), 25)
+def test_a_model_that_only_looks_at_the_patch_is_changed_by_every_patch_of_another_class():
+    found = validator(corners(HALVES))(looking_classifier(PATCH, 0.07), 25)
     assert (found.iteration, found.n) == (25, 12)
     assert found.accuracy == 1.0
-    assert (found.misled_accuracy, found.misled_flip_rate) == (0.0, 1.0)
-    assert found.misled_probability < 0.5 <= found.probability <= 1
+    assert (found.conflict_accuracy, found.conflict_flip_rate) == (0.0, 1.0)
+    assert found.conflict_probability < 0.5 <= found.probability <= 1
     # Refilled with black it says dark: right for those that are, changed for those that are not.
     assert found.held_out.masked_accuracy == found.held_out.flip_rate == 0.5
     assert set(json.loads(json.dumps(found.to_json(), allow_nan=False))) >= {
         "accuracy",
-        "misled_accuracy",
+        "conflict_accuracy",
         "held_out",
         "score",
     }
 
 
-def test_a_model_that_never_looks_at_the_patch_is_never_misled():
-    found = checker(corners(HALVES))(looking_classifier(~PATCH, 0.07), 0)
-    assert (found.misled_flip_rate, found.held_out.flip_rate) == (0, 0)
-    assert found.accuracy == found.misled_accuracy == found.held_out.masked_accuracy == 0.5
+def test_a_model_that_never_looks_at_the_patch_is_never_changed_by_it():
+    found = validator(corners(HALVES))(looking_classifier(~PATCH, 0.07), 0)
+    assert (found.conflict_flip_rate, found.held_out.flip_rate) == (0, 0)
+    assert found.accuracy == found.conflict_accuracy == found.held_out.masked_accuracy == 0.5
 
 
 def test_more_accuracy_and_fewer_flips_score_higher():
@@ -148,7 +148,7 @@ def test_more_accuracy_and_fewer_flips_score_higher():
 
 
 def test_validation_images_that_cannot_be_read_any_more_give_a_sentence(monkeypatch):
-    made = checker(corners(HALVES))
+    made = validator(corners(HALVES))
     made.cache.clear()
 
     def gone(self, index: int) -> np.ndarray:
@@ -165,7 +165,7 @@ def test_checks_are_the_same_each_time():
     masks = all_masks_of(dataset)
     painted = read_painted(dataset, masks, cache)
     _, held_out = painted.hold_out(0)
-    made = [Checker(dataset, cache, dataset.indices("val"), held_out, painted, masks, 5) for _ in range(2)]
+    made = [Validator(dataset, cache, dataset.indices("val"), held_out, painted, masks, 5) for _ in range(2)]
     classifier = classifier.copy()
     classifier.class_names = dataset.class_names
     results = [check(classifier, 0) for check in (made[0], made[0], made[1])]
@@ -177,15 +177,15 @@ def test_where_all_painted_images_are_of_one_class_their_patches_are_used_all_th
     cache = InputCache(dataset, plain(8, 8))
     masks = {key: PATCH for key in dataset.keys if key.startswith("train")}
     painted = read_painted(dataset, masks, cache)
-    found = Checker(dataset, cache, dataset.indices("val"), painted, painted, masks, 0)(looking_classifier(PATCH, 0.07), 0)
+    found = Validator(dataset, cache, dataset.indices("val"), painted, painted, masks, 0)(looking_classifier(PATCH, 0.07), 0)
     # The white patch makes both of them bright.
-    assert (found.misled_accuracy, found.misled_flip_rate) == (0.5, 0.5)
+    assert (found.conflict_accuracy, found.conflict_flip_rate) == (0.5, 0.5)
 
 
 def test_the_places_of_a_shortcut_are_everywhere_that_is_painted_on_any_image():
     masks = torch.zeros(2, 6, 6, dtype=torch.bool)
     masks[0, 0, 0] = masks[1, 5, 5] = True
-    painted = Painted(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
+    painted = MaskedSet(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
     assert painted.places.nonzero().tolist() == [[0, 0], [5, 5]]
     images = torch.arange(72.0).view(2, 1, 6, 6)
     cleared = painted.clear_places(images, torch.Generator().manual_seed(0))
@@ -196,15 +196,15 @@ def test_the_places_of_a_shortcut_are_everywhere_that_is_painted_on_any_image():
 def test_what_is_painted_all_over_the_image_has_no_place():
     masks = torch.zeros(2, 6, 6, dtype=torch.bool)
     masks[0, :2] = masks[1, 4:] = True  # together two thirds of the image
-    painted = Painted(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
+    painted = MaskedSet(np.arange(2), ("a", "b"), torch.zeros(2, 1, 6, 6), masks, torch.tensor([0, 1]))
     assert not painted.places.any()
     images = torch.arange(72.0).view(2, 1, 6, 6)
     assert torch.equal(painted.clear_places(images, torch.Generator()), images)
 
 
-def check(misled: float, flips: float, accuracy: float, share: float | None = 0.5, n: int = 10) -> Check:
+def check(conflict: float, flips: float, accuracy: float, share: float | None = 0.5, n: int = 10) -> ValidationMetrics:
     """A check on 100 validation images, and with as good as the same numbers on `n` held-out ones."""
-    return Check(0, 100, accuracy, misled, flips, RightReasons(n, accuracy, misled, flips, share))
+    return ValidationMetrics(0, 100, accuracy, conflict, flips, RightReasons(n, accuracy, conflict, flips, share))
 
 
 BEFORE = check(0.3, 0.8, 0.9)
@@ -212,7 +212,7 @@ TABLE = [
     # Hardly a prediction changes any more, and nothing was lost.
     ("fixed", BEFORE, check(0.85, 0.05, 0.88)),
     ("fixed", BEFORE, check(0.85, 0.0, 0.9)),
-    # More than a few still change, but accuracy where it lies rose by a quarter of what was lost, or a quarter fewer change.
+    # More than a few still change, but conflict accuracy rose by a quarter of what was lost, or a quarter fewer change.
     ("improved", BEFORE, check(0.85, 0.06, 0.9)),
     ("improved", BEFORE, check(0.46, 0.8, 0.9)),
     ("no effect", BEFORE, check(0.44, 0.7, 0.9)),
@@ -228,7 +228,7 @@ TABLE = [
     # The heatmap left, the predictions still change.
     ("looks fixed but is not", BEFORE, check(0.3, 0.8, 0.9, 0.1)),
     ("looks fixed but is not", BEFORE, check(0.31, 0.7, 0.9, 0.25)),
-    # Accuracy where it lies fell, or plain accuracy did and nothing was won by it.
+    # Conflict accuracy fell, or plain accuracy did and nothing was won by it.
     ("harmed", BEFORE, check(0.27, 0.8, 0.9)),
     ("harmed", BEFORE, check(0.27, 0.0, 0.9)),
     ("harmed", BEFORE, check(0.3, 0.8, 0.8, 0.1)),
@@ -240,8 +240,8 @@ def test_the_verdict(word, before, after):
     found = judge(before, after, held_out=True)
     assert found.name == word
     assert (
-        f"accuracy went from {before.misled_accuracy:.2f} to {after.misled_accuracy:.2f} and the share of changed "
-        f"predictions from {before.misled_flip_rate:.2f} to {after.misled_flip_rate:.2f}"
+        f"accuracy went from {before.conflict_accuracy:.2f} to {after.conflict_accuracy:.2f} and the share of changed "
+        f"predictions from {before.conflict_flip_rate:.2f} to {after.conflict_flip_rate:.2f}"
     ) in found.reason
     assert found.reason.endswith(".")
 
@@ -250,7 +250,7 @@ def test_with_few_held_out_objects_those_learnt_from_help_to_choose():
     before = replace(check(0.6, 0.4, 0.9), familiar=(0.5, 0.5))
     # (0.6 + 0.5) / 2 + 0.9 / 2 - (0.4 + 0.5) / 8
     assert before.score == pytest.approx(0.8875)
-    assert before.lying_accuracy == pytest.approx(0.55)
+    assert before.selection_accuracy == pytest.approx(0.55)
     assert check(0.6, 0.4, 0.9).score == pytest.approx(0.95)
     # By three held-out objects alone, the start would have been the best.
     later = replace(check(0.58, 0.4, 0.86), familiar=(0.9, 0.1))
@@ -270,8 +270,8 @@ def test_with_few_held_out_objects_no_more_than_improved_is_said():
     assert "accuracy went from 0.55 to 0.78 and the share of changed predictions from 0.45 to 0.01" in found.reason
     assert "Only 3 painted images were held out, too few" in found.reason
     # One of three told worse is chance, two of three contradict.
-    assert judge(before, replace(after, misled_accuracy=0.3), held_out=True).name == "improved"
-    contradicted = judge(before, replace(after, misled_accuracy=0.2), held_out=True)
+    assert judge(before, replace(after, conflict_accuracy=0.3), held_out=True).name == "improved"
+    contradicted = judge(before, replace(after, conflict_accuracy=0.2), held_out=True)
     assert contradicted.name == "no effect"
     assert contradicted.reason.startswith("The objects learnt from are told better, those held out are told worse: ")
     # With enough held out, these alone decide.
@@ -287,7 +287,7 @@ def test_one_or_two_patches_that_mislead_on_no_other_image_are_not_said_to_be_un
     )
 
 
-# From right on all but the misled to guessing one of ten classes always: nothing changes a prediction any more.
+# From right on all but the conflict images to guessing one of ten classes always: nothing changes a prediction any more.
 KNOWING, GUESSING = check(0.1, 0.9, 0.99), check(0.1, 0.0, 0.1)
 
 
@@ -347,11 +347,11 @@ def test_where_the_heatmap_left_and_the_flips_did_not_a_small_gain_does_not_hide
     found = judge(BEFORE, check(0.36, 0.75, 0.9, 0.1), held_out=True)
     assert found.name == "looks fixed but is not"
     assert found.reason.startswith("The heatmap left the painted part but the predictions still depend on it: ")
-    # Where the flips fell as well, it is no mere look.
+    # Where the flips fell as well, it is no mere appearance.
     assert judge(BEFORE, check(0.36, 0.4, 0.9, 0.1), held_out=True).name == "improved"
 
 
-def test_a_model_that_only_lying_patches_mislead_no_longer_is_not_called_fixed():
+def test_a_model_that_only_conflicting_patches_mislead_no_longer_is_not_called_fixed():
     before = replace(BEFORE, held_out=painted(0.6, 0.3))
     after = replace(check(0.85, 0.04, 0.9), held_out=painted(0.5, 0.4))
     found = judge(before, after, held_out=True)
@@ -364,7 +364,7 @@ def test_a_model_that_only_lying_patches_mislead_no_longer_is_not_called_fixed()
     assert judge(before, replace(after, held_out=painted(0.5, 0.4, elsewhere=0.45)), held_out=True).name == "fixed"
 
 
-#: Lying patches never misled it, but taking out what is painted changes most predictions.
+#: Conflicting patches never changed its predictions, but taking out what is painted changes most predictions.
 OWN = replace(check(0.88, 0.01, 0.9), held_out=painted(0.6, 0.3))
 OWN_TABLE = [
     ("fixed", painted(0.04, 0.85)),
@@ -376,7 +376,7 @@ OWN_TABLE = [
 
 
 @pytest.mark.parametrize(("word", "held_out"), OWN_TABLE)
-def test_where_lying_patches_mislead_nothing_the_held_out_images_decide(word, held_out):
+def test_where_conflicting_patches_mislead_nothing_the_held_out_images_decide(word, held_out):
     found = judge(OWN, replace(OWN, held_out=held_out), held_out=True)
     assert found.name == word
     assert (
@@ -391,7 +391,7 @@ def test_few_or_unspecific_flips_are_no_use_of_what_is_painted(before):
     found = judge(replace(OWN, held_out=before), replace(OWN, held_out=painted(0.0, 0.9)), held_out=True)
     assert found.name == "no effect"
     assert found.reason.startswith(
-        "The model hardly used what is painted to begin with: on 100 validation images made to lie"
+        "The model hardly used what is painted to begin with: on 100 validation images with a conflicting shortcut"
     )
 
 
@@ -409,7 +409,7 @@ def test_a_specificity_near_1_is_said_where_nothing_changed():
 
 
 def test_the_dear_measures_are_made_at_the_start_and_at_the_end_only():
-    made, classifier = checker(corners(HALVES)), looking_classifier(PATCH, 0.07)
+    made, classifier = validator(corners(HALVES)), looking_classifier(PATCH, 0.07)
     start, amid = made(classifier, 0), made(classifier, 25)
     assert (start.held_out.swap_flip_rate, start.held_out.random_flip_rate) == (1.0, 0.0)
     assert amid.held_out.swap_flip_rate is amid.held_out.random_flip_rate is None
@@ -419,21 +419,21 @@ def test_the_dear_measures_are_made_at_the_start_and_at_the_end_only():
 
 
 def test_a_table_of_two_checks_has_what_the_verdict_is_based_on():
-    made = checker(corners(HALVES))
+    made = validator(corners(HALVES))
     before, after = made(looking_classifier(PATCH, 0.07), 0), made(looking_classifier(~PATCH, 0.07), 0)
     rows = {(row.split, row.measure): row for row in check_rows(before, after)}
-    assert rows["validation", "misled_flip_rate"].texts == ("1.000", "0.000")
+    assert rows["validation", "conflict_flip_rate"].texts == ("1.000", "0.000")
     assert rows["6 painted images", "specificity"].texts == ("only there", "no flips")
     assert {measure for split, measure in rows if split == "6 painted images"} == {"accuracy", *REASONS}
 
 
 def test_the_printed_table_calls_a_change_within_chance_neither_better_nor_worse(capsys):
-    before = Check(0, 80, 0.5, 0.25, 0.75, RightReasons(10, 0.5, 0.4, 0.6, 0.3, 0.5, 0.3))
-    after = Check(9, 80, 0.505, 0.9, 0.05, RightReasons(10, 0.4997, 0.45, 0.5, 0.1, 0.5, 0.1))
+    before = ValidationMetrics(0, 80, 0.5, 0.25, 0.75, RightReasons(10, 0.5, 0.4, 0.6, 0.3, 0.5, 0.3))
+    after = ValidationMetrics(9, 80, 0.505, 0.9, 0.05, RightReasons(10, 0.4997, 0.45, 0.5, 0.1, 0.5, 0.1))
     show_rows("What the verdict is based on", check_rows(before, after))
     lines = {line.partition("│")[2].split("│")[0].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
-    assert lines["accuracy, made to lie"][-1] == "better"
-    assert lines["flip rate, made to lie"][-1] == "better"
+    assert lines["conflict accuracy"][-1] == "better"
+    assert lines["conflict flip rate"][-1] == "better"
     assert lines["flip rate"][-1] == "unsure"  # one image of ten
     assert lines["flips, times elsewhere"][-1] == "+3.000"  # both rates fell
     assert lines["accuracy"][-1] == "0.000"
@@ -444,14 +444,14 @@ def test_the_verdict_and_the_tables_take_the_same_for_chance():
 
 
 def test_the_score_goes_by_probabilities_where_they_are_known():
-    counted = replace(BEFORE, accuracy=0.8, misled_accuracy=0.6, misled_flip_rate=0.2)
+    counted = replace(BEFORE, accuracy=0.8, conflict_accuracy=0.6, conflict_flip_rate=0.2)
     assert counted.score == pytest.approx(0.6 + 0.5 * 0.8 - 0.25 * 0.2)
-    known = replace(counted, probability=0.7, misled_probability=0.4, probability_shift=0.3)
+    known = replace(counted, probability=0.7, conflict_probability=0.4, probability_shift=0.3)
     assert known.score == pytest.approx(0.4 + 0.5 * 0.7 - 0.25 * 0.3)
 
 
 def test_a_model_that_is_surer_of_all_it_says_scores_no_better():
-    made = checker(corners(HALVES))
+    made = validator(corners(HALVES))
     scores = []
     for factor in (1, 4):
         classifier = looking_classifier(PATCH, 0.07)
@@ -471,12 +471,14 @@ def test_the_temperature_is_the_one_that_the_labels_were_drawn_with(true):
 
 
 def test_the_control_counts_patches_of_the_own_class_beside_those_of_others():
-    made = checker(corners(HALVES))
+    made = validator(corners(HALVES))
     # It goes by the patch: another class's changes it on all twelve images, its own class's on none.
-    assert made.start(looking_classifier(PATCH, 0.07)).control == (12, 0, 12)
+    assert made._control(looking_classifier(PATCH, 0.07)) == (12, 0, 12)
+    # At the start it is asked for only where what is painted hardly matters where it is.
+    assert made.start(looking_classifier(PATCH, 0.07)).control is None
     assert made.start(looking_classifier(~PATCH, 0.07)).control == (0, 0, 12)
 
 
 def test_there_is_no_control_where_no_image_has_patches_of_both_kinds():
     dataset = corners({"train": [1] * 20, "val": [1] * 6})
-    assert checker(dataset).start(looking_classifier(PATCH, 0.07)).control is None
+    assert validator(dataset)._control(looking_classifier(PATCH, 0.07)) is None

@@ -10,7 +10,15 @@ from core_builders import known, same_weights, stripes
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import DataError, RetuneError
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
-from napari_cam_feedback.retuning import Check, RetuneConfig, RetuneResult, judge, retune, run_to_end, take_checkpoint
+from napari_cam_feedback.retuning import (
+    RetuneConfig,
+    RetuneResult,
+    ValidationMetrics,
+    judge,
+    retune,
+    run_to_end,
+    take_checkpoint,
+)
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint
 from napari_cam_feedback.retuning.optimisation.collapse import Guard
 from napari_cam_feedback.torch_loader import torch
@@ -42,13 +50,13 @@ def fooled(dataset) -> Classifier:
 
 
 def choosing(patch: pytest.MonkeyPatch, iteration: int, share: float) -> None:
-    """Let a run keep every look, and choose this one in the end."""
+    """Let a run keep every check, and choose this one in the end."""
     patch.setattr("napari_cam_feedback.retuning.judging.pareto._beats", lambda one, other: False)
 
-    def score(check: Check) -> float:
+    def score(check: ValidationMetrics) -> float:
         return check.iteration / 10 + (check.iteration == iteration and check.share == share)
 
-    patch.setattr(Check, "score", property(score))
+    patch.setattr(ValidationMetrics, "score", property(score))
 
 
 def run(classifier: Classifier, dataset: ArrayDataset, config: RetuneConfig = CONFIG) -> RetuneResult:
@@ -109,7 +117,7 @@ def test_what_went_wrong_on_the_way_is_told_of_every_model_of_the_run(dataset, f
 
 @pytest.fixture(scope="module")
 def forgetting() -> tuple[ArrayDataset, RetuneResult]:
-    """A run one model of which leaves the tag and has forgotten the class *along*, as no look in its middle can tell."""
+    """A run one model of which leaves the tag and has forgotten the class *along*, as no check in its middle can tell."""
     dataset = stripes({"train": 48, "val": 40, "test": 16}, contrast=60)
     result = run(trained(dataset), dataset)
     # The network is right by the stripes too, so that what is lost is not the tag's gift.
@@ -117,10 +125,10 @@ def forgetting() -> tuple[ArrayDataset, RetuneResult]:
     assert result.before.neutral[0] > 0.9
     state = {name: value.clone() for name, value in result.given.module.state_dict().items()}
     state["head.bias"] += torch.tensor([100.0, 0.0])
-    before = replace(result.before, misled_accuracy=0.2, misled_flip_rate=0.8, marks=None, control=None)
+    before = replace(result.before, conflict_accuracy=0.2, conflict_flip_rate=0.8, marks=None, control=None)
     held_out = replace(before.held_out, swap_flip_rate=None, random_flip_rate=None)
     check = replace(
-        before, iteration=3, accuracy=0.5, misled_accuracy=0.5, misled_flip_rate=0.1, lost=20, won=0, neutral=None,
+        before, iteration=3, accuracy=0.5, conflict_accuracy=0.5, conflict_flip_rate=0.1, lost=20, won=0, neutral=None,
         lost_by_class={"along": 20}, marks=None, held_out=held_out,
     )  # fmt: skip
     return dataset, replace(result, before=before, checkpoints=(*result.checkpoints, Checkpoint(check, state)))

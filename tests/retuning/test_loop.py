@@ -15,7 +15,15 @@ from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelE
 from napari_cam_feedback.evaluation import RightReasons, evaluate, right_reasons
 from napari_cam_feedback.evaluation.right_reasons import _Measure
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier, save_classifier
-from napari_cam_feedback.retuning import METHODS, Check, RetuneConfig, RetuneResult, RetuneStep, retune, run_to_end
+from napari_cam_feedback.retuning import (
+    METHODS,
+    RetuneConfig,
+    RetuneResult,
+    RetuneStep,
+    ValidationMetrics,
+    retune,
+    run_to_end,
+)
 from napari_cam_feedback.retuning.head_refit import HeadRefit
 from napari_cam_feedback.retuning.images.sampling import schedule, some_of
 from napari_cam_feedback.retuning.optimisation.pace import MAX_ROLLBACKS
@@ -34,7 +42,7 @@ def run(
 
 
 def trained(steps: list[RetuneStep]) -> list[RetuneStep]:
-    """Without the looks at weights between the given and the best ones, which come after where something was won."""
+    """Without the checks of weights between the given and the best ones, which come after where something was won."""
     return [step for step in steps if step.check is None or step.check.share == 1]
 
 
@@ -54,7 +62,7 @@ def fresh(dataset) -> Classifier:
 
 @pytest.fixture(scope="module")
 def fooled(dataset, fresh) -> Classifier:
-    """A network that learnt the tag, which tells the class in training and lies in the test."""
+    """A network that learnt the tag, which tells the class in training and conflicts with it in the test."""
     training = train_classifier(fresh, dataset, TrainConfig(epochs=8, batch_size=8, learning_rate=2e-3))
     while True:
         try:
@@ -75,7 +83,7 @@ def test_a_retune_restores_accuracy_where_the_shortcut_lies_from_a_handful_of_ma
     assert after.accuracy > 0.8
     assert after.right_reasons.flip_rate <= before.right_reasons.flip_rate / 2
     assert result.verdict.name in ("fixed", "improved")
-    assert result.after.misled_accuracy > result.before.misled_accuracy
+    assert result.after.conflict_accuracy > result.before.conflict_accuracy
     assert result.selected_iteration > 0
 
 
@@ -116,7 +124,7 @@ def test_the_classifier_returned_is_at_rest_and_can_be_saved(dataset, fresh, tmp
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_batch_norm_s_statistics_stay_unless_asked_otherwise(dataset, fresh, frozen):
-    # Without a look in between, so that the last weights are those returned or the first.
+    # Without a check in between, so that the last weights are those returned or the first.
     classifier = fresh.copy()
     kept: list[torch.Tensor] = []
     norm = classifier.module.features[0][1]
@@ -307,14 +315,14 @@ def test_the_classifier_returned_is_the_best_that_was_seen(dataset, fooled):
     assert measured_again(result, dataset, masks) == pytest.approx(numbers(best.held_out))
 
 
-def worth(check: Check) -> tuple[float, int]:
+def worth(check: ValidationMetrics) -> tuple[float, int]:
     """The start stands unless something is won."""
     return check.score + (0.005 if check.iteration == 0 else 0), check.iteration
 
 
-def during(check: Check) -> Check:
+def during(check: ValidationMetrics) -> ValidationMetrics:
     """The check without the measures that are taken at the start and the end only."""
-    return replace(check, neutral=None, held_out=replace(check.held_out, swap_flip_rate=None, random_flip_rate=None))
+    return replace(check, held_out=replace(check.held_out, swap_flip_rate=None, random_flip_rate=None))
 
 
 def numbers(found: RightReasons) -> list[float]:
@@ -329,14 +337,16 @@ def measured_again(result: RetuneResult, dataset: ArrayDataset, masks: dict[str,
 
 
 def test_if_nothing_better_is_seen_the_weights_are_those_given(dataset, fooled, monkeypatch):
-    monkeypatch.setattr("napari_cam_feedback.retuning.judging.checks.Check.score", property(lambda check: -check.iteration))
+    monkeypatch.setattr(
+        "napari_cam_feedback.retuning.judging.validation.ValidationMetrics.score", property(lambda check: -check.iteration)
+    )
     result, _ = run(fooled, dataset, known(dataset, count=5), **QUICK)
     assert result.selected_iteration == 0
     assert same_weights(result.classifier, fooled)
     assert result.after == result.before
     # The model used the tag, and no step was kept: that is no "no effect".
     assert result.verdict.name == "failed"
-    assert result.verdict.reason.startswith("No look on the way was better than the start, so the weights were thrown away")
+    assert result.verdict.reason.startswith("No check on the way was better than the start, so the weights were thrown away")
 
 
 # Strength ---------------------------------------------------------------------------------------------------------
@@ -396,7 +406,7 @@ def test_any_convolutional_network_can_be_retuned_at_any_layer(dataset, method, 
 
 
 class Probe(nn.Module):
-    """Passes its input on and counts; at the count `stop_at` it asks to stop, as a person might at any moment."""
+    """Passes its input on and counts; at the count `stop_at` it asks to stop, as a user might at any moment."""
 
     ran = 0
     stop_at = 0
@@ -591,7 +601,7 @@ def test_weights_that_become_nan_are_rolled_back_too(dataset, fooled, monkeypatc
     )
     assert any("not a number any more" in (step.message or "") for step in steps)
     assert all(bool(t.isfinite().all()) for t in result.classifier.module.state_dict().values())
-    assert np.isfinite(steps[-1].losses["total"])
+    assert np.isfinite(trained(steps)[-1].losses["total"])
 
 
 def test_nothing_painted_gives_a_sentence(dataset, fresh):
@@ -680,7 +690,7 @@ def test_a_retune_takes_so_many_steps_at_most_that_it_ends_in_minutes(images, si
     assert (found.batch_size, found.iterations, found.check_every) == expected
 
 
-def test_what_the_person_says_of_iterations_and_looks_counts():
+def test_what_the_user_says_of_iterations_and_looks_counts():
     found = schedule(RetuneConfig(iterations=40, check_every=3, batch_size=8), 60_000, (28, 28))
     assert (found.batch_size, found.iterations, found.check_every) == (8, 40, 3)
 

@@ -9,7 +9,7 @@ import pytest
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.retuning import METHODS, RetuneConfig, describe_method, make_config, method_names, unused_remark
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.losses import actdiff, energy, gradcam, pas, pasa, rrr, rrr_gradcam, tap
 from napari_cam_feedback.retuning.methods import AUTO, Batch, Context, Method, Outputs, make_methods
@@ -184,9 +184,9 @@ def test_tap_weighs_layers_alike_whatever_their_scale():
 # Methods ------------------------------------------------------------------------------------------------------------
 
 
-def painted(inputs: torch.Tensor, masks: torch.Tensor, labels: list[int]) -> Painted:
+def painted(inputs: torch.Tensor, masks: torch.Tensor, labels: list[int]) -> MaskedSet:
     keys = tuple(f"train/{n}" for n in range(len(inputs)))
-    return Painted(np.arange(len(inputs)), keys, inputs, masks, torch.tensor(labels))
+    return MaskedSet(np.arange(len(inputs)), keys, inputs, masks, torch.tensor(labels))
 
 
 # Three 2x3 images of the values 1, 2 and 3, with one, two and six masked pixels.
@@ -215,12 +215,12 @@ def test_pasting_puts_exactly_the_donor_s_masked_pixels_where_they_were():
     assert not images.any()
 
 
-def made(donors: Painted = DONORS, **settings: object) -> list[Method]:
+def made(donors: MaskedSet = DONORS, **settings: object) -> list[Method]:
     config = RetuneConfig(**settings)
     return make_methods(config, Context(config, donors, Replacer(config, donors)))
 
 
-def one(method: str, donors: Painted = DONORS, **settings: object) -> Method:
+def one(method: str, donors: MaskedSet = DONORS, **settings: object) -> Method:
     (method_made,) = made(donors, method=method, **settings)
     return method_made
 

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 from napari_cam_feedback.retuning import RetuneConfig
 from napari_cam_feedback.retuning.images.augmentation import augment
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet, separate
 from napari_cam_feedback.retuning.images.overlay import Overlay, beneath, near, slopes
-from napari_cam_feedback.retuning.images.painted_set import Painted, separate
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.images.separation import separate_overlay
 from napari_cam_feedback.retuning.methods import Batch
@@ -229,11 +229,11 @@ def test_a_robust_slope_through_the_origin_is_a_weighted_median():
 
 
 @cache
-def painted() -> Painted:
+def painted() -> MaskedSet:
     """Twenty marked photographs of two classes; the last of them is painted, but not marked."""
     images = torch.cat([marked(photographs()[:19], text()), photographs()[19:20]])
     keys = tuple(f"train/{n}" for n in range(20))
-    made = Painted(np.arange(20), keys, images, around(text(), 20), torch.arange(20) % 2)
+    made = MaskedSet(np.arange(20), keys, images, around(text(), 20), torch.arange(20) % 2)
     return replace(made, overlay=white_mark())
 
 

@@ -12,9 +12,9 @@ from core_builders import known, stripes
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
-from napari_cam_feedback.retuning import Check, RetuneConfig, judge, retune, run_to_end
-from napari_cam_feedback.retuning.images.painted_set import Painted
-from napari_cam_feedback.retuning.judging.pareto import Front, between, choose
+from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune, run_to_end
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, choose
 from napari_cam_feedback.retuning.judging.verdict import change_interval
 from napari_cam_feedback.retuning.methods import Batch
 from napari_cam_feedback.retuning.optimisation.averaging import DECAY, WARM_UP, WeightAverage
@@ -35,7 +35,7 @@ def dataset() -> ArrayDataset:
 
 @pytest.fixture(scope="module")
 def fooled(dataset) -> Classifier:
-    """A network that learnt the tag, which tells the class in training and lies in the test."""
+    """A network that learnt the tag, which tells the class in training and conflicts with it in the test."""
     fresh = build_classifier("small-gap", dataset.class_names, default_preprocessing(dataset), seed=1)
     return run_to_end(train_classifier(fresh, dataset, TrainConfig(epochs=8, batch_size=8, learning_rate=2e-3)))
 
@@ -157,7 +157,7 @@ def test_a_learning_rate_far_too_large_is_rolled_back_at_once_and_said(dataset, 
     config = RetuneConfig(learning_rate=1.0, batch_size=8, check_every=10, freeze_batch_norm=True, method="transplant")
     result = run_to_end(retune(fooled, dataset, known(dataset, count=12), config), steps.append)
     troubles = [step for step in steps if step.message and "went back to the best so far" in step.message]
-    assert troubles[0].iteration <= 10, "seen by the step's own images, before the first look"
+    assert troubles[0].iteration <= 10, "seen by the step's own images, before the first check"
     assert result.status == "rolled back"
     assert len(troubles) == MAX_ROLLBACKS
     # Whatever the steps in between were worth, the verdict tells of those thrown away.
@@ -169,8 +169,8 @@ def test_a_learning_rate_far_too_large_is_rolled_back_at_once_and_said(dataset, 
 # The pace ---------------------------------------------------------------------------------------------------------
 
 
-def check(iteration: int, accuracy: float, conflict: float, flips: float = 0.1, **more) -> Check:
-    return Check(iteration, 100, accuracy, conflict, flips, RightReasons(10, 0.9, 0.5, 0.4, 0.5), **more)
+def check(iteration: int, accuracy: float, conflict: float, flips: float = 0.1, **more) -> ValidationMetrics:
+    return ValidationMetrics(iteration, 100, accuracy, conflict, flips, RightReasons(10, 0.9, 0.5, 0.4, 0.5), **more)
 
 
 START = check(0, 0.9, 0.3, 0.6)
@@ -179,28 +179,28 @@ START = check(0, 0.9, 0.3, 0.6)
 def test_a_run_ends_when_its_looks_no_longer_get_better():
     pace = Pace(1e-3, patience=2)
     for iteration, conflict in ((10, 0.6), (20, 0.8)):
-        assert pace.look(check(iteration, 0.9, conflict), START, iterations=300, may_climb=False).message is None
+        assert pace.decide(check(iteration, 0.9, conflict), START, iterations=300, may_climb=False).message is None
     # A gain within chance is none.
-    assert pace.look(check(30, 0.9, 0.803), START, iterations=300, may_climb=False).message is None
-    last = pace.look(check(40, 0.9, 0.8), START, iterations=300, may_climb=False)
-    assert last.message == "The looks no longer get better; ended after 40 of at most 300 steps."
+    assert pace.decide(check(30, 0.9, 0.803), START, iterations=300, may_climb=False).message is None
+    last = pace.decide(check(40, 0.9, 0.8), START, iterations=300, may_climb=False)
+    assert last.message == "The checks no longer get better; ended after 40 of at most 300 steps."
     assert pace.ended == "done"
 
 
 def test_where_much_of_the_harm_is_left_a_larger_rate_is_tried_from_the_best_once():
     pace = Pace(1e-3, patience=1)
-    pace.look(check(10, 0.9, 0.5), START, iterations=300, may_climb=True)
-    climbed = pace.look(check(20, 0.9, 0.5), START, iterations=300, may_climb=True)
+    pace.decide(check(10, 0.9, 0.5), START, iterations=300, may_climb=True)
+    climbed = pace.decide(check(20, 0.9, 0.5), START, iterations=300, may_climb=True)
     assert climbed.back
     assert pace.learning_rate == pytest.approx(3e-3)
     assert "much of the harm is left; went on from the best so far with a learning rate of 0.003" in climbed.message
-    assert pace.look(check(30, 0.9, 0.5), START, iterations=300, may_climb=True).back is False
+    assert pace.decide(check(30, 0.9, 0.5), START, iterations=300, may_climb=True).back is False
     assert pace.ended == "done"
 
 
 def test_a_pace_that_is_written_goes_on_as_it_was():
     pace = Pace(1e-3, patience=2)
-    pace.look(check(10, 0.9, 0.6), START, iterations=300, may_climb=True)
+    pace.decide(check(10, 0.9, 0.6), START, iterations=300, may_climb=True)
     pace.collapse("The loss is not a number any more")
     again = Pace.from_plain(pace.to_plain())
     assert again.to_plain() == pace.to_plain()
@@ -250,7 +250,7 @@ def test_the_teacher_answers_where_it_is_right_and_leaves_the_rest_to_the_labels
     logits = fooled.logits(inputs).clone()
     labels = logits.argmax(1).clone()
     labels[1] = 1 - labels[1]
-    painted = Painted(np.array([4, 5]), ("a", "b"), inputs[4:], inputs[4:, 0] > 9, labels[4:])
+    painted = MaskedSet(np.array([4, 5]), ("a", "b"), inputs[4:], inputs[4:, 0] > 9, labels[4:])
     batch = Teacher(fooled, painted).answer(Batch(inputs[:4], labels[:4], painted, np.arange(4)))
     assert has_answer(batch.answers).tolist() == [True, False, True, True]
     assert torch.allclose(batch.answers[[0, 2, 3]], logits[[0, 2, 3]], atol=1e-5)
@@ -260,7 +260,7 @@ def test_the_teacher_answers_where_it_is_right_and_leaves_the_rest_to_the_labels
 def test_an_image_that_comes_again_is_not_looked_at_again(dataset, fooled):
     inputs = torch.stack([fooled.preprocessing.input(dataset.read(i)) for i in range(3)])
     labels = fooled.logits(inputs).argmax(1)
-    painted = Painted(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:])
+    painted = MaskedSet(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:])
     teacher, looked = Teacher(fooled, painted), []
     handle = fooled.module.register_forward_pre_hook(lambda _module, given: looked.append(len(given[0])))
     first = teacher.answer(Batch(inputs[:2], labels[:2], painted, np.array([0, 1])))
@@ -274,7 +274,7 @@ def test_the_answer_to_a_painted_image_is_the_one_without_what_is_painted(datase
     inputs = torch.stack([fooled.preprocessing.input(dataset.read(i)) for i in range(2)])
     masks = torch.zeros(2, *inputs.shape[2:], dtype=torch.bool)
     masks[:, :4, :4] = True
-    painted = Painted(np.array([0, 1]), ("a", "b"), inputs, masks, torch.zeros(2, dtype=torch.int64))
+    painted = MaskedSet(np.array([0, 1]), ("a", "b"), inputs, masks, torch.zeros(2, dtype=torch.int64))
     without = fooled.logits(painted.cleared(torch.Generator().manual_seed(0)))
     assert not torch.allclose(without, fooled.logits(inputs), atol=0.1), "else the test says nothing"
     painted = replace(painted, labels=without.argmax(1))
@@ -294,7 +294,7 @@ def test_an_image_that_carries_the_half_transparent_mark_is_answered_without_it(
         take_off = clear
 
     labels = fooled.logits(inputs - 1).argmax(1)
-    painted = Painted(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:], overlay=Mark())
+    painted = MaskedSet(np.array([2]), ("a",), inputs[2:], inputs[2:, 0] > 9, labels[2:], overlay=Mark())
     batch = Teacher(fooled, painted).answer(Batch(inputs[:2], labels[:2], painted, np.arange(2)))
     found = torch.cat([batch.answers, batch.painted_answers])
     assert torch.allclose(found, fooled.logits(inputs - 1), atol=1e-4)
@@ -320,15 +320,17 @@ def test_weights_in_between_lie_on_the_line():
 def test_a_dip_that_comes_back_is_waited_for_though_nothing_was_won_yet():
     pace = Pace(1e-3, patience=2)
     for number, conflict in enumerate((0.1, 0.2, 0.3, 0.4), 1):
-        pace.look(check(15 * number, 0.9, conflict), replace(START, misled_accuracy=0.8), iterations=300, may_climb=False)
+        pace.decide(
+            check(15 * number, 0.9, conflict), replace(START, conflict_accuracy=0.8), iterations=300, may_climb=False
+        )
         assert pace.ended is None, number
         assert pace.rollbacks == 0
-    pace.look(check(75, 0.9, 0.4), replace(START, misled_accuracy=0.8), iterations=300, may_climb=False)
+    pace.decide(check(75, 0.9, 0.4), replace(START, conflict_accuracy=0.8), iterations=300, may_climb=False)
     assert pace.ended is not None or pace.rollbacks == 1, "it no longer comes back"
 
 
 def test_the_best_of_front_and_path_is_chosen_and_of_equals_what_has_learnt_most():
-    front = Front()
+    front = ParetoFront()
     module = nn.Linear(1, 1)
     front.add(START, module)
     front.add(check(20, 0.8, 0.8), module)
@@ -349,7 +351,7 @@ def test_the_interval_of_a_change_is_agresti_and_min_s():
     assert (low, high) == (pytest.approx(-0.1215, abs=2e-4), pytest.approx(0.0038, abs=2e-4))
 
 
-def forgot(lost: int, won: int, neutral_lost: int, neutral_won: int) -> tuple[Check, Check]:
+def forgot(lost: int, won: int, neutral_lost: int, neutral_won: int) -> tuple[ValidationMetrics, ValidationMetrics]:
     before = check(0, 0.88, 0.6, 0.4, neutral=(0.87, 0, 0))
     change, neutral = (won - lost) / 100, (neutral_won - neutral_lost) / 100
     after = check(
@@ -411,7 +413,7 @@ def test_weights_that_were_thrown_away_are_never_called_no_effect():
     # A model that hardly used it and is given back as it was is another matter.
     unused = replace(check(0, 0.9, 0.88, 0.02), held_out=RightReasons(10, 0.9, 0.9, 0.02, 0.5))
     assert judge(unused, unused, held_out=True).name == "no effect"
-    went_on = replace(start, iteration=25, misled_accuracy=0.85, misled_flip_rate=0.02)
+    went_on = replace(start, iteration=25, conflict_accuracy=0.85, conflict_flip_rate=0.02)
     assert "On the way weights were thrown away once: the loss is not a number any more." in (
         judge(start, went_on, held_out=True, troubles=["The loss is not a number any more"]).reason
     )

@@ -10,9 +10,9 @@ import pytest
 from core_builders import looking_classifier, plain
 from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.evaluation import RightReasons
-from napari_cam_feedback.retuning import Check, RetuneConfig, judge, retune
-from napari_cam_feedback.retuning.images.painted_set import Painted, read_painted
-from napari_cam_feedback.retuning.judging.relevance import LEAST_IMAGES, marks_matter
+from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet, read_painted
+from napari_cam_feedback.retuning.judging.relevance import MIN_IMAGES, marks_matter
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 
 LOOKED_AT = np.zeros((8, 8), bool)
@@ -31,7 +31,7 @@ def corners(labels: list[int]) -> ArrayDataset:
     return ArrayDataset(images, splits, ("dark", "bright"))
 
 
-def painted(labels: list[int], masks: list[np.ndarray]) -> Painted:
+def painted(labels: list[int], masks: list[np.ndarray]) -> MaskedSet:
     dataset = corners(labels)
     by_key = {f"train/{n:05d}": mask for n, mask in enumerate(masks)}
     return read_painted(dataset, by_key, InputCache(dataset, plain(8, 8)))
@@ -62,7 +62,7 @@ def test_where_all_are_of_one_class_taking_out_decides():
 
 
 def test_few_images_and_painted_surroundings_say_nothing():
-    few = LEAST_IMAGES - 1
+    few = MIN_IMAGES - 1
     assert marks_matter(CLASSIFIER, painted([0, 1] * 2, [LOOKED_AT] * few), 0) is None
     assert marks_matter(CLASSIFIER, painted([0, 1] * 3, [~ELSEWHERE] * 6), 0) is None
 
@@ -89,14 +89,14 @@ def test_a_retune_says_at_its_start_that_the_masks_hardly_matter(masks, said):
 
 def test_a_model_is_not_called_fixed_by_masks_that_hardly_mattered():
     reasons = RightReasons(10, 0.9, 0.9, 0.0, 0.1)
-    before, after = Check(0, 100, 0.9, 0.3, 0.8, reasons), Check(300, 100, 0.9, 0.88, 0.02, reasons)
+    before, after = ValidationMetrics(0, 100, 0.9, 0.3, 0.8, reasons), ValidationMetrics(300, 100, 0.9, 0.88, 0.02, reasons)
     assert judge(before, after, held_out=True).name == "fixed"
     assert judge(replace(before, marks=0.11), after, held_out=True).name == "fixed"
     assert hardly_used(replace(before, marks=0.11)) is None
     found = judge(replace(before, marks=0.1), after, held_out=True)
     assert found.name == "improved"
     assert "so the masks may lie beside what the model uses: on 100 validation images" in found.reason
-    unused = replace(before, misled_accuracy=0.88, misled_flip_rate=0.03)
+    unused = replace(before, conflict_accuracy=0.88, conflict_flip_rate=0.03)
     assert judge(unused, after, held_out=True).reason.startswith("The model hardly used what is painted to begin with: ")
     found = judge(replace(unused, marks=0.0), after, held_out=True)
     assert found.name == "no effect"
@@ -106,7 +106,10 @@ def test_a_model_is_not_called_fixed_by_masks_that_hardly_mattered():
 def test_patches_that_disturb_alike_whichever_class_they_are_of_are_no_shortcut():
     # What is pasted hides what lies beneath, which disturbs models, too, that never saw a shortcut.
     reasons = RightReasons(10, 0.9, 0.9, 0.0, 0.1)
-    before, after = Check(0, 100, 0.9, 0.8, 0.17, reasons, marks=0.03), Check(30, 100, 0.9, 0.88, 0.04, reasons)
+    before, after = (
+        ValidationMetrics(0, 100, 0.9, 0.8, 0.17, reasons, marks=0.03),
+        ValidationMetrics(30, 100, 0.9, 0.88, 0.04, reasons),
+    )
     assert judge(before, after, held_out=True).name == "improved"
     alike = judge(replace(before, control=(8, 6, 60)), after, held_out=True)
     assert alike.name == "no effect"

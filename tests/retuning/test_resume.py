@@ -16,18 +16,18 @@ from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.models.layers.parts import learning_parameters
 from napari_cam_feedback.retuning import (
-    Check,
     RetuneConfig,
     RetuneResult,
-    Snapshot,
-    load_snapshot,
+    RunState,
+    ValidationMetrics,
+    load_run_state,
     retune,
     run_to_end,
-    save_snapshot,
+    save_run_state,
 )
 from napari_cam_feedback.retuning.images.augmentation import augment
-from napari_cam_feedback.retuning.images.painted_set import Painted
-from napari_cam_feedback.retuning.judging.pareto import MOST_CHECKPOINTS, Front
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.judging.pareto import MAX_CHECKPOINTS, ParetoFront
 from napari_cam_feedback.retuning.methods import Batch
 from napari_cam_feedback.torch_loader import torch
 
@@ -63,14 +63,14 @@ def stopped_after(classifier: Classifier, dataset: ArrayDataset, steps: int, con
 def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not_been(dataset, fresh, tmp_path, method, steps):
     config = CONFIG.model_copy(update={"method": method})
     whole = run_to_end(retune(fresh, dataset, known(dataset, count=12), config))
-    assert whole.snapshot is None
+    assert whole.run_state is None
     stopped = stopped_after(fresh, dataset, steps, config)
     assert stopped.status == "stopped"
-    # The last look, not the last step: what came after it is done once more.
-    assert stopped.snapshot.iteration == (steps - 1) // 3 * 3
-    save_snapshot(stopped.snapshot, tmp_path / "state.pt")
+    # The last check, not the last step: what came after it is done once more.
+    assert stopped.run_state.iteration == (steps - 1) // 3 * 3
+    save_run_state(stopped.run_state, tmp_path / "state.pt")
     masks = known(dataset, count=12)
-    again = run_to_end(retune(fresh, dataset, masks, config, resume=load_snapshot(tmp_path / "state.pt")))
+    again = run_to_end(retune(fresh, dataset, masks, config, resume=load_run_state(tmp_path / "state.pt")))
     assert again.status == "done"
     assert same_weights(again.classifier, whole.classifier)
     assert again.history == whole.history
@@ -92,7 +92,7 @@ def test_the_same_settings_give_the_same_weights_bit_for_bit(dataset, fresh):
 
 @pytest.mark.parametrize("other", ["settings", "model", "masks"])
 def test_only_the_same_run_can_be_resumed(dataset, fresh, other):
-    snapshot = stopped_after(fresh, dataset, 4, CONFIG).snapshot
+    run_state = stopped_after(fresh, dataset, 4, CONFIG).run_state
     masks, config, classifier = known(dataset, count=12), CONFIG, fresh
     if other == "settings":
         config = CONFIG.model_copy(update={"learning_rate": 2e-3})
@@ -102,30 +102,30 @@ def test_only_the_same_run_can_be_resumed(dataset, fresh, other):
         key = next(iter(masks))
         masks[key] = ~masks[key]
     with pytest.raises(RetuneError) as caught:
-        run_to_end(retune(classifier, dataset, masks, config, resume=snapshot))
+        run_to_end(retune(classifier, dataset, masks, config, resume=run_state))
     assert str(caught.value) == (
         "The run to resume was begun with another model, other settings, masks or images; give the same ones, or start a "
         "new run."
     )
 
 
-def test_snapshots_come_after_each_look(dataset, fresh):
-    seen: list[Snapshot] = []
-    run_to_end(retune(fresh, dataset, known(dataset, count=12), CONFIG, on_snapshot=seen.append))
-    assert [snapshot.iteration for snapshot in seen] == [0, 3, 6, 9]
+def test_run_states_come_after_each_check(dataset, fresh):
+    seen: list[RunState] = []
+    run_to_end(retune(fresh, dataset, known(dataset, count=12), CONFIG, on_run_state=seen.append))
+    assert [run_state.iteration for run_state in seen] == [0, 3, 6, 9]
 
 
-def test_a_file_that_is_no_snapshot_is_refused_and_runs_nothing(tmp_path):
+def test_a_file_that_is_no_run_state_is_refused_and_runs_nothing(tmp_path):
     class Trap:
         def __reduce__(self):
             return (tmp_path.joinpath("ran").touch, ())
 
     with pytest.raises(StorageError, match=r"There is no state\.pt in .*; only a run that was stopped can be resumed\."):
-        load_snapshot(tmp_path / "state.pt")
+        load_run_state(tmp_path / "state.pt")
     for content in ({"schema_version": 99}, {"schema_version": 1}, [1, 2], Trap()):
         torch.save(content, tmp_path / "state.pt")
         with pytest.raises(StorageError, match="is no state of a run that this version can resume"):
-            load_snapshot(tmp_path / "state.pt")
+            load_run_state(tmp_path / "state.pt")
     assert not (tmp_path / "ran").exists()
 
 
@@ -187,20 +187,20 @@ def test_a_run_stopped_within_the_search_for_a_rate_or_after_it_ends_as_if_it_ha
     asked[0] = True
     stopped = run_to_end(running)
     assert stopped.status == "stopped"
-    save_snapshot(stopped.snapshot, tmp_path / "state.pt")
-    again = run_to_end(retune(fresh, dataset, masks, config, resume=load_snapshot(tmp_path / "state.pt")))
+    save_run_state(stopped.run_state, tmp_path / "state.pt")
+    again = run_to_end(retune(fresh, dataset, masks, config, resume=load_run_state(tmp_path / "state.pt")))
     assert same_run(again, whole)
 
 
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def check(iteration: int, accuracy: float, misled: float, flip: float) -> Check:
-    return Check(iteration, 100, accuracy, misled, flip, RightReasons(5, 1.0, 0.5, 0.5, 0.1))
+def check(iteration: int, accuracy: float, conflict: float, flip: float) -> ValidationMetrics:
+    return ValidationMetrics(iteration, 100, accuracy, conflict, flip, RightReasons(5, 1.0, 0.5, 0.5, 0.1))
 
 
 def test_the_front_keeps_what_nothing_beats_in_every_measure():
-    front, module = Front(), nn.Linear(1, 1)
+    front, module = ParetoFront(), nn.Linear(1, 1)
     assert front.add(check(0, 0.95, 0.40, 0.60), module)
     assert front.add(check(1, 0.80, 0.70, 0.20), module)
     assert not front.add(check(2, 0.70, 0.70, 0.20), module)  # beaten by 1
@@ -213,7 +213,7 @@ def test_the_front_keeps_what_nothing_beats_in_every_measure():
 
 
 def test_of_checks_that_nearly_have_the_highest_score_the_latest_is_the_best():
-    front, module = Front(), nn.Linear(1, 1)
+    front, module = ParetoFront(), nn.Linear(1, 1)
     front.add(check(0, 0.5, 0.5, 0.5), module)
     front.add(check(10, 0.8, 0.71, 0.2), module)
     assert front.add(check(20, 0.8, 0.70, 0.2), module), "it is kept though the other one beats it"
@@ -225,7 +225,7 @@ def test_of_checks_that_nearly_have_the_highest_score_the_latest_is_the_best():
 
 
 def test_the_start_is_the_best_unless_something_is_won():
-    front, module = Front(), nn.Linear(1, 1)
+    front, module = ParetoFront(), nn.Linear(1, 1)
     front.add(check(0, 0.9, 0.9, 0.1), module)
     front.add(check(10, 0.9, 0.904, 0.1), module)
     assert front.best.check.iteration == 0
@@ -234,15 +234,15 @@ def test_the_start_is_the_best_unless_something_is_won():
 
 
 def test_the_front_is_bounded_and_never_drops_the_best():
-    front, module = Front(), nn.Linear(1, 1)
+    front, module = ParetoFront(), nn.Linear(1, 1)
     for n in range(20):
         front.add(check(n, 0.5 + n / 50, 0.9 - n / 20, 0.1), module)
-    assert len(front.checkpoints) == MOST_CHECKPOINTS
+    assert len(front.checkpoints) == MAX_CHECKPOINTS
     assert front.best.check.iteration == 0
 
 
 def test_a_checkpoint_s_weights_are_a_copy():
-    front, module = Front(), nn.Linear(1, 1)
+    front, module = ParetoFront(), nn.Linear(1, 1)
     front.add(check(0, 0.9, 0.9, 0.1), module)
     before = front.best.state["weight"].clone()
     with torch.no_grad():
@@ -267,7 +267,7 @@ def test_frozen_parts_keep_their_weights_and_their_batch_norm_and_the_others_lea
     config = CONFIG.model_copy(update={"freeze": ("features.0",)})
     steps = retune(fresh, dataset, known(dataset, count=12), config)
     result = run_to_end(steps)
-    last = result.snapshot or result.checkpoints[-1]
+    last = result.run_state or result.checkpoints[-1]
     assert last is not None
     frozen = [name for name in fresh.module.state_dict() if name.startswith("features.0.")]
     assert any("running_mean" in name for name in frozen)
@@ -294,7 +294,7 @@ def test_parts_that_are_not_there_and_a_network_all_frozen_are_said():
 # Augmentation -----------------------------------------------------------------------------------------------------
 
 
-def spots(count: int = 64) -> Painted:
+def spots(count: int = 64) -> MaskedSet:
     """Dark images with one bright square, painted exactly there, and inpainted away."""
     rng = np.random.default_rng(0)
     inputs = torch.zeros(count, 1, 24, 32)
@@ -303,7 +303,7 @@ def spots(count: int = 64) -> Painted:
         masks[n, y : y + 6, x : x + 6] = True
     inputs[masks[:, None]] = 1.0
     keys = tuple(str(n) for n in range(count))
-    return Painted(np.arange(count), keys, inputs, masks, torch.zeros(count, dtype=torch.int64), torch.zeros_like(inputs))
+    return MaskedSet(np.arange(count), keys, inputs, masks, torch.zeros(count, dtype=torch.int64), torch.zeros_like(inputs))
 
 
 def test_augmentation_moves_image_mask_and_inpainted_copy_together():

@@ -10,7 +10,7 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluation.perturbations.backgrounds import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.retuning import RetuneConfig, describe_method, retune, run_to_end
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.methods import AUTO_SURROUNDINGS, Batch, Context, make_methods
 from napari_cam_feedback.torch_loader import torch
@@ -18,7 +18,7 @@ from napari_cam_feedback.torch_loader import torch
 OBJECT = (slice(None), slice(None), slice(4, 8), slice(5, 9))
 
 
-def scenes(labels: tuple[int, ...] = (0, 1, 0)) -> Painted:
+def scenes(labels: tuple[int, ...] = (0, 1, 0)) -> MaskedSet:
     """Image n: an object of value 10 + n before surroundings of value n; all but the object is painted."""
     count = len(labels)
     values = torch.arange(count).float()[:, None, None, None]
@@ -26,7 +26,7 @@ def scenes(labels: tuple[int, ...] = (0, 1, 0)) -> Painted:
     inputs[OBJECT] += 10
     masks = torch.ones(count, 12, 16, dtype=torch.bool)
     masks[:, 4:8, 5:9] = False
-    return Painted(np.arange(count), tuple(map(str, range(count))), inputs, masks, torch.tensor(labels))
+    return MaskedSet(np.arange(count), tuple(map(str, range(count))), inputs, masks, torch.tensor(labels))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -36,7 +36,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_surroundings_are_told_from_marks_by_how_much_is_painted():
     painted = scenes()
     assert painted.surroundings
-    assert not Painted(painted.indices, painted.keys, painted.inputs, ~painted.masks, painted.labels).surroundings
+    assert not MaskedSet(painted.indices, painted.keys, painted.inputs, ~painted.masks, painted.labels).surroundings
 
 
 def test_where_the_object_was_its_surroundings_go_on():
@@ -71,8 +71,8 @@ def test_surroundings_are_mirrored_and_objects_are_not():
 
 
 def test_only_surroundings_of_another_class_are_chosen():
-    odds = of_other_classes(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]))
-    assert odds.tolist() == [[0, 0, 1], [1, 1, 0], [1, 1, 1]]
+    sampling_weights = of_other_classes(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]))
+    assert sampling_weights.tolist() == [[0, 0, 1], [1, 1, 0], [1, 1, 1]]
     assert of_other_classes(torch.tensor([0]), torch.tensor([0, 0])).tolist() == [[1, 1]]
     painted = scenes()
     replacer = Replacer(RetuneConfig(fill="donor"), painted)
@@ -97,14 +97,14 @@ def test_auto_takes_objects_before_other_surroundings_and_says_so():
 # A whole run ------------------------------------------------------------------------------------------------------
 
 
-def fields(seed: int = 0, *, lies: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fields(seed: int = 0, *, conflict: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A faint upright or lying bar somewhere in a field whose brightness tells which: images, labels, masks."""
     rng = np.random.default_rng(seed)
     labels = np.arange(48) % 2
     images = np.empty((48, 20, 20), np.uint8)
     masks = np.ones((48, 20, 20), bool)
     for image, mask, label in zip(images, masks, labels, strict=True):
-        image[:] = rng.normal(60 if (label == 0) != lies else 140, 5, (20, 20))
+        image[:] = rng.normal(60 if (label == 0) != conflict else 140, 5, (20, 20))
         y, x = rng.integers(3, 8, 2)
         place = (slice(y, y + 9), slice(x, x + 3)) if label else (slice(y, y + 3), slice(x, x + 9))
         image[place] += 40
@@ -114,7 +114,7 @@ def fields(seed: int = 0, *, lies: bool = False) -> tuple[np.ndarray, np.ndarray
 
 @pytest.fixture(scope="module")
 def dataset() -> ArrayDataset:
-    parts = {"train": fields(1), "val": fields(2), "test": fields(3, lies=True)}
+    parts = {"train": fields(1), "val": fields(2), "test": fields(3, conflict=True)}
     return ArrayDataset(
         {name: part[0] for name, part in parts.items()},
         {name: part[1] for name, part in parts.items()},
@@ -136,7 +136,7 @@ def test_a_run_is_judged_by_held_out_objects_before_the_surroundings_of_others(d
     # So few say little: the objects learnt from count as well.
     assert result.before.familiar is not None
     assert all(0 <= share <= 1 for share in result.before.familiar)
-    numbers = f"accuracy went from {result.before.lying_accuracy:.2f} to {result.after.lying_accuracy:.2f}"
+    numbers = f"accuracy went from {result.before.selection_accuracy:.2f} to {result.after.selection_accuracy:.2f}"
     assert numbers in result.verdict.reason
     assert "(half of it by the 2 held out, half by those learnt from)" in result.verdict.reason
 

@@ -80,8 +80,8 @@ def test_open_layers_become_a_dataset_and_stay_as_they_were(widget, files, wait)
     assert np.array_equal(dataset.read(3), stack.data[3])
     assert np.array_equal(dataset.read(5), colour.data)
     assert dataset.source == files.project / "images" / "labels.csv"
-    wait(lambda: session.inspection is not None)
-    # The person's layers are where and what they were, under ours, which are no images to choose.
+    wait(lambda: session.explanation is not None)
+    # The user's layers are where and what they were, under ours, which are no images to choose.
     assert [layer.name for layer in viewer.layers][:4] == ["series/a", "photo", "not this", "unknown"]
     assert stack.opacity == 0.4
     assert all(layer.visible for layer in (stack, colour, left_out, unknown))
@@ -282,8 +282,8 @@ def test_a_grid_of_tokens_can_be_set_and_comes_back(widget, files, wait, monkeyp
     view.grid_text.returnPressed.emit()
     wait(lambda: session.classifier.grid == (2, 8) or widget.error.text())
     assert widget.error.text() == ""
-    wait(lambda: session.inspection is not None)
-    assert session.inspection.raw.shape == (2, 8)
+    wait(lambda: session.explanation is not None)
+    assert session.explanation.raw.shape == (2, 8)
     assert view.grid_text.text() == "2x8"
     # What cannot be is a sentence, and the grid stays.
     for text, words in (("5x5", "“Token grid”"), ("many", "“Token grid” cannot be “many”")):

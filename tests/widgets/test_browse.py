@@ -29,7 +29,7 @@ def browse(make_napari_viewer_proxy, project, wait):
     viewer.window.add_dock_widget(widget, name="Browse")
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None and not session.jobs.running())
+    wait(lambda: session.explanation is not None and not session.jobs.running())
     yield widget
     session.close()
 
@@ -137,12 +137,12 @@ def test_the_same_three_layers_are_used_for_every_item(browse, wait):
     layers[1].opacity = 0.2
     for _ in range(3):
         session.step(1)
-        wait(lambda: session.inspection is not None)
+        wait(lambda: session.explanation is not None)
         assert list(session.viewer.layers) == layers
         assert {layer.metadata["napari_cam_feedback"]["key"] for layer in layers} == {session.key}
         assert np.array_equal(layers[0].data, session.dataset.read(session.index))
-        peak = np.unravel_index(session.inspection.map.argmax(), session.inspection.map.shape)
-        assert layers[1].data[peak] == (1 if session.inspection.evidence else 0)
+        peak = np.unravel_index(session.explanation.map.argmax(), session.explanation.map.shape)
+        assert layers[1].data[peak] == (1 if session.explanation.evidence else 0)
     assert layers[1].opacity == 0.2
 
 
@@ -150,24 +150,24 @@ def test_neighbours_are_computed_ahead_and_shown_at_once(browse, wait):
     session = browse._session
     session.go_to(int(session.order[5]))
     neighbours = session.order[3:8]
-    wait(lambda: all(session.inspector.peek(int(i), "predicted", session.method) for i in neighbours))
+    wait(lambda: all(session.explanation_cache.peek(int(i), "predicted", session.method) for i in neighbours))
     told = []
-    session.inspected.connect(told.append)
+    session.explained.connect(told.append)
     session.step(1)
     # Without another turn of the event loop.
-    assert [inspection.index for inspection in told] == [session.index]
-    assert session.layers.get(CAM).data.any() == session.inspection.evidence
+    assert [explanation.index for explanation in told] == [session.index]
+    assert session.layers.get(CAM).data.any() == session.explanation.evidence
 
 
 def test_an_item_that_was_not_computed_ahead_shows_its_image_at_once_and_its_map_later(browse, wait):
     session = browse._session
     last = int(session.order[-1])
-    assert session.inspector.peek(last, "predicted", session.method) is None
+    assert session.explanation_cache.peek(last, "predicted", session.method) is None
     session.go_to(last)
     assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(last))
     assert not session.layers.get(CAM).data.any()
     assert "predicting" in browse.item.item_label.text()
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert "predicted:" in browse.item.item_label.text()
 
 
@@ -175,27 +175,27 @@ def test_moving_on_before_the_map_has_come_shows_the_right_one(browse, wait):
     session = browse._session
     for _ in range(8):
         session.step(1)
-    wait(lambda: session.inspection is not None)
-    assert session.inspection.key == session.key
+    wait(lambda: session.explanation is not None)
+    assert session.explanation.key == session.key
     assert session.layers.get(CAM).metadata["napari_cam_feedback"]["key"] == session.key
 
 
 def test_the_class_of_the_map_can_be_chosen_and_shows_probabilities(browse, wait):
     session = browse._session
-    p = session.inspection.probabilities
+    p = session.explanation.probabilities
     names = session.class_names
     texts = [browse.item.target.itemText(i) for i in range(browse.item.target.count())]
-    label = session.inspection.label
+    label = session.explanation.label
     assert texts[0] == f"predicted: {names[p.argmax()]} ({p.max():.2f})"
     assert texts[1] == f"true: {names[label]} ({p[label]:.2f})"
     assert texts[2:] == [f"{name} ({value:.2f})" for name, value in zip(names, p, strict=True)]
     browse.item.target.setCurrentIndex(4)
     browse.item.target.activated.emit(4)
     assert session.target == 2
-    wait(lambda: session.inspection is not None and session.inspection.target == 2)
+    wait(lambda: session.explanation is not None and session.explanation.target == 2)
     session.step(1)
-    wait(lambda: session.inspection is not None)
-    assert session.inspection.target == 2
+    wait(lambda: session.explanation is not None)
+    assert session.explanation.target == 2
     assert browse.item.target.currentData() == 2
 
 
@@ -203,19 +203,19 @@ def test_the_class_of_the_map_can_be_chosen_and_shows_probabilities(browse, wait
     "method", ["cam", "gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "scorecam", "ablationcam"]
 )
 def test_every_method_can_be_chosen_and_shows_its_map(browse, wait, method):
-    from napari_cam_feedback.explanations import METHODS, cam_display, inspect_item
+    from napari_cam_feedback.explanations import METHODS, cam_display, explain_item
 
     session, combo = browse._session, browse.item.method
     assert [combo.itemData(i) for i in range(combo.count())] == list(METHODS)
     assert all(combo.itemData(i, Qt.ItemDataRole.ToolTipRole) for i in range(combo.count()))
     combo.setCurrentIndex(combo.findData(method))
     combo.activated.emit(combo.currentIndex())
-    wait(lambda: session.inspection is not None and session.inspection.method == method)
-    expected = inspect_item(session.classifier, session.dataset, session.index, target="predicted", method=method)
+    wait(lambda: session.explanation is not None and session.explanation.method == method)
+    expected = explain_item(session.classifier, session.dataset, session.index, target="predicted", method=method)
     assert np.allclose(session.layers.get("cam").data, cam_display(expected.map), atol=1e-5)
 
 
-def test_a_slow_method_is_broken_off_when_the_person_moves_on(browse, wait, monkeypatch):
+def test_a_slow_method_is_broken_off_when_the_user_moves_on(browse, wait, monkeypatch):
     from napari_cam_feedback.explanations.maps.perturbations import ScoreCam
 
     session, asked, finished = browse._session, [], []
@@ -235,7 +235,7 @@ def test_a_slow_method_is_broken_off_when_the_person_moves_on(browse, wait, monk
     )
     wait(lambda: asked)
     session.step(1)
-    wait(lambda: session.inspection is not None and session.inspection.method == "scorecam")
+    wait(lambda: session.explanation is not None and session.explanation.method == "scorecam")
     assert len(asked) == 2  # the image left and the image shown, and no neighbour
     assert len(finished) == 1
 
@@ -248,13 +248,13 @@ def test_no_positive_evidence_is_said_in_words(browse, project, wait):
     classifier.head.weight[2] = -classifier.head.weight[2].abs()
     session.set_classifier(classifier)
     session.set_view(target=2)
-    wait(lambda: session.inspection is not None and not session.inspection.evidence)
+    wait(lambda: session.explanation is not None and not session.explanation.evidence)
     assert browse.item.evidence.text() == "No positive evidence: nothing in this image speaks for “eel”."
     assert not browse.item.evidence.isHidden()
     assert not session.layers.get(CAM).data.any()
-    session.set_view(target=session.inspection.predicted)
-    wait(lambda: session.inspection is not None)
-    assert browse.item.evidence.isHidden() == session.inspection.evidence
+    session.set_view(target=session.explanation.predicted)
+    wait(lambda: session.explanation is not None)
+    assert browse.item.evidence.isHidden() == session.explanation.evidence
 
 
 def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wait):
@@ -263,7 +263,7 @@ def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wa
     (project.dataset.source / key).write_bytes(b"no image")
     told = []
     session.message.connect(lambda text, level: told.append((level, text)))
-    session.inspector.clear()
+    session.explanation_cache.clear()
     session.go_to(project.dataset.index_of(key))
     assert len(told) == 1
     assert told[0][0] == "error"
@@ -277,7 +277,7 @@ def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wa
     session.autosave.flush()
     assert not session.painted()
     session.step(1)
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert browse.paint.isEnabled()
     assert browse.notice.isHidden()
     assert not session.layers.get(MASK).data.any()
@@ -288,10 +288,10 @@ def test_gray_and_colour_images_of_any_size_follow_each_other(browse, project, w
     colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     for name in ("00", "02"):
         Image.fromarray(colours).save(project.dataset.source / "train" / "dog" / f"{name}.png")
-    session.inspector.clear()
+    session.explanation_cache.clear()
     for key in ("train/dog/00.png", "train/dog/01.png", "train/dog/02.png"):
         session.go_to(project.dataset.index_of(key))
-        wait(lambda: session.inspection is not None or session.item_error is not None)
+        wait(lambda: session.explanation is not None or session.item_error is not None)
         image = session.layers.get(IMAGE)
         assert np.array_equal(image.data, project.dataset.read(session.index))
         assert image.rgb == (key != "train/dog/01.png")
@@ -358,12 +358,12 @@ def test_a_new_version_is_predicted_afresh(browse, project, wait):
     old = project.classifier(device="cpu")
     other = build_classifier("small-gap", old.class_names, old.preprocessing, seed=7)
     session.set_classifier(other)
-    wait(lambda: not session.jobs.running("predict") and session.inspection is not None)
+    wait(lambda: not session.jobs.running("predict") and session.explanation is not None)
     rows = session.order
     assert not np.allclose(browse.model.p_true[rows], before[rows])
-    assert session.inspector.classifier is other
+    assert session.explanation_cache.classifier is other
     assert browse.model.p_true[session.index] == pytest.approx(
-        session.inspection.probabilities[session.inspection.label], abs=1e-6
+        session.explanation.probabilities[session.explanation.label], abs=1e-6
     )
 
 
@@ -454,7 +454,7 @@ def test_one_broken_image_is_one(qtbot):
 
 
 def test_a_dock_that_is_opened_late_tells_of_the_item_that_is_shown(session, qtbot):
-    assert session.inspection is not None
+    assert session.explanation is not None
     browse = BrowseWidget(session.viewer)
     qtbot.addWidget(browse)
     assert "true class" in browse.item.item_label.text()
@@ -545,17 +545,17 @@ def test_large_images_are_read_in_the_background(browse, project, wait, monkeypa
 
     monkeypatch.setattr(item_display, "_READ_AT_ONCE_PIXELS", 10)
     session = browse._session
-    session.inspector.clear()
+    session.explanation_cache.clear()
     first, last = session.key, int(session.order[-1])
     session.layers.get(MASK).data_setitem((np.array([4]), np.array([4])), 1)
     session.go_to(last)
     # Strokes between two images belong to neither.
     session.layers.get(MASK).data_setitem((np.array([9]), np.array([9])), 1)
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     wait(lambda: np.array_equal(session.layers.get(IMAGE).data, project.dataset.read(last)))
     assert session.layers.get(MASK).metadata["napari_cam_feedback"]["key"] == session.key
     assert not session.layers.get(MASK).data.any()
-    assert session.layers.get(CAM).data.any() == session.inspection.evidence
+    assert session.layers.get(CAM).data.any() == session.explanation.evidence
     session.save()
     assert session.painted() == {first}
     assert project.masks[first].sum() == 1

@@ -184,11 +184,11 @@ def test_the_maps_side_by_side_are_named_after_the_versions_and_follow_the_item(
 
 
 def test_the_maps_of_a_retune_and_of_versions_take_turns(compared, session, wait):
-    from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, PairInspector
+    from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 
     retune = ComparisonLayers(session)
-    inspectors = list(compared.found.inspectors.values())
-    retune.use(PairInspector(inspectors[0], inspectors[1]))
+    explanation_caches = list(compared.found.explanation_caches.values())
+    retune.use(ExplanationPairs(explanation_caches[0], explanation_caches[1]))
     retune.show()
     wait(lambda: find_layer(session.viewer, CAM_AFTER) is not None)
     compared.layers.show()

@@ -7,14 +7,14 @@ import pytest
 from qtpy.QtGui import QColor
 
 from napari_cam_feedback.evaluation import ComparisonRow, RightReasons, reasons_rows
-from napari_cam_feedback.explanations import Inspector, cam_display
+from napari_cam_feedback.explanations import ExplanationCache, cam_display
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable, change_text
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.side_by_side import (
     LAYER_NAMES,
-    LEAST_LIMIT,
+    MIN_DIFFERENCE_LIMIT,
     ComparisonLayers,
-    PairInspector,
+    ExplanationPairs,
     describe_pair,
 )
 from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK, NAMESPACE, find_layer
@@ -35,7 +35,7 @@ def changed(session):
 def layers(session, changed, wait):
     """The comparison of the session's classifier with the other, shown."""
     comparison = ComparisonLayers(session)
-    comparison.use(PairInspector(session.inspector, Inspector(changed, session.dataset)))
+    comparison.use(ExplanationPairs(session.explanation_cache, ExplanationCache(changed, session.dataset)))
     comparison.show()
     wait(lambda: find_layer(session.viewer, LAYER_NAMES[2]) is not None)
     return comparison
@@ -124,16 +124,16 @@ def test_the_table_says_in_words_where_only_the_painted_part_matters_and_leaves_
 
 
 def test_the_layers_show_before_after_and_their_difference_beside_the_image(session, layers, changed):
-    target = session.inspection.target
-    before = cam_display(session.inspection.map)
-    after = cam_display(Inspector(changed, session.dataset).get(session.index, target, session.method).map)
+    target = session.explanation.target
+    before = cam_display(session.explanation.map)
+    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, target, session.method).map)
     assert np.allclose(get(session, "CAM before").data, before)
     assert np.allclose(get(session, "CAM after").data, after)
     difference = get(session, "CAM difference")
     assert np.allclose(difference.data, after - before)
     low, high = difference.contrast_limits
     assert low == -high
-    assert high == pytest.approx(max(np.abs(after - before).max(), LEAST_LIMIT))
+    assert high == pytest.approx(max(np.abs(after - before).max(), MIN_DIFFERENCE_LIMIT))
     middle = difference.colormap.map(np.array([0.5]))[0, :3]
     assert np.allclose(middle, 0, atol=0.02)
     viewer = session.viewer
@@ -141,24 +141,24 @@ def test_the_layers_show_before_after_and_their_difference_beside_the_image(sess
     assert [layer.name for layer in viewer.layers if layer.visible] == ["image", *LAYER_NAMES]
 
 
-def test_they_follow_the_person_from_image_to_image_without_new_layers(session, layers, wait):
+def test_they_follow_the_user_from_image_to_image_without_new_layers(session, layers, wait):
     old = [get(session, name) for name in LAYER_NAMES]
     session.step(1)
     wait(lambda: old[0].metadata[NAMESPACE]["key"] == session.key)
     assert [get(session, name) for name in LAYER_NAMES] == old
-    wait(lambda: session.inspection is not None)
-    assert np.allclose(old[0].data, cam_display(session.inspection.map))
+    wait(lambda: session.explanation is not None)
+    assert np.allclose(old[0].data, cam_display(session.explanation.map))
     assert [layer.name for layer in session.viewer.layers if layer.visible] == ["image", *LAYER_NAMES]
 
 
 def test_they_follow_the_chosen_class(session, layers, changed, wait):
-    other = (session.inspection.target + 1) % 3
+    other = (session.explanation.target + 1) % 3
     session.set_view(target=other)
-    after = cam_display(Inspector(changed, session.dataset).get(session.index, other, session.method).map)
+    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, other, session.method).map)
     wait(lambda: np.allclose(get(session, "CAM after").data, after))
 
 
-def test_what_the_person_changes_of_one_map_changes_for_the_other_until_they_are_hidden(session, layers):
+def test_what_the_user_changes_of_one_map_changes_for_the_other_until_they_are_hidden(session, layers):
     before, after, difference = (get(session, name) for name in LAYER_NAMES)
     own = difference.contrast_limits, difference.colormap.name
     before.contrast_limits, before.gamma, before.colormap = (0.2, 0.8), 0.5, "viridis"
@@ -173,23 +173,23 @@ def test_what_the_person_changes_of_one_map_changes_for_the_other_until_they_are
 
 def test_predicted_is_what_the_first_of_the_pair_predicts(session, changed, wait):
     # The session looks through neither of the two that are compared.
-    first, second = Inspector(changed, session.dataset), Inspector(session.classifier.copy(), session.dataset)
+    first, second = ExplanationCache(changed, session.dataset), ExplanationCache(session.classifier.copy(), session.dataset)
     predictions = [
         [each.get(n, "predicted", "cam").predicted for n in range(len(session.dataset))] for each in (first, second)
     ]
     index = int(np.flatnonzero(np.not_equal(*predictions))[0])
     predicted, other = (each[index] for each in predictions)
     session.go_to(index)
-    wait(lambda: session.inspection is not None and session.inspection.index == index)
+    wait(lambda: session.explanation is not None and session.explanation.index == index)
     comparison, said = ComparisonLayers(session), []
     comparison.described.connect(said.append)
-    comparison.use(PairInspector(first, second))
+    comparison.use(ExplanationPairs(first, second))
     wait(lambda: said)
     assert f"The CAMs are of class {session.class_names[predicted]}," in said[-1]
-    # A class that the person names is the same for all.
+    # A class that the user names is the same for all.
     session.set_view(target=other)
     wait(lambda: f"The CAMs are of class {session.class_names[other]}," in said[-1])
-    label = session.inspection.label
+    label = session.explanation.label
     session.set_view(target="true")
     wait(lambda: f"The CAMs are of class {session.class_names[label]}," in said[-1])
 
@@ -222,10 +222,10 @@ def test_the_grid_is_lent_to_one_at_a_time(session, layers):
     assert session.layers.get(IMAGE).visible
 
 
-def test_what_the_person_had_hidden_stays_hidden(session, changed, wait):
+def test_what_the_user_had_hidden_stays_hidden(session, changed, wait):
     session.layers.get(MASK).visible = False
     comparison = ComparisonLayers(session)
-    comparison.use(PairInspector(session.inspector, Inspector(changed, session.dataset)))
+    comparison.use(ExplanationPairs(session.explanation_cache, ExplanationCache(changed, session.dataset)))
     comparison.show()
     wait(lambda: get(session, LAYER_NAMES[0]) is not None)
     comparison.hide()
@@ -234,7 +234,7 @@ def test_what_the_person_had_hidden_stays_hidden(session, changed, wait):
 
 
 def test_the_sentence_names_classes_and_probabilities(session, changed):
-    pair = PairInspector(session.inspector, Inspector(changed, session.dataset)).get(0, 1, session.method)
+    pair = ExplanationPairs(session.explanation_cache, ExplanationCache(changed, session.dataset)).get(0, 1, session.method)
     sentence = describe_pair(pair, session.class_names)
     assert "truly cat" in sentence
     assert "of class dog" in sentence

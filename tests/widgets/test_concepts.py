@@ -54,7 +54,7 @@ def folders(tmp_path) -> Path:
 
 def opened(session, widget, project, wait):
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: widget.study.layers is not None and session.inspection is not None)
+    wait(lambda: widget.model.layers is not None and session.explanation is not None)
     yield session, widget
     session.close()
 
@@ -82,8 +82,8 @@ def windowed(make_napari_viewer, project, wait):
 def ready(docked, folders, wait):
     """The same with two concepts, random images, and few runs."""
     session, widget = docked
-    widget.study.add([folders / "concepts"])
-    wait(lambda: len(widget.study.sets) == 2)
+    widget.model.add([folders / "concepts"])
+    wait(lambda: len(widget.model.sets) == 2)
     widget.setup.random.set_path(folders / "random")
     widget.setup.settings.set_values({"runs": 4, "random_runs": 12})
     return session, widget
@@ -93,7 +93,7 @@ def ready(docked, folders, wait):
 def tested(ready, wait):
     session, widget = ready
     widget.start_button.click()
-    wait(lambda: widget.study.result is not None)
+    wait(lambda: widget.model.result is not None)
     return session, widget
 
 
@@ -129,9 +129,9 @@ def test_a_folder_of_images_is_a_concept_and_a_folder_of_folders_gives_one_for_e
     for name in ("random", "concepts"):
         chosen = str(folders / name)
         monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, chosen=chosen: chosen)
-        before = len(widget.study.sets)
+        before = len(widget.model.sets)
         widget.setup.list.add_button.click()
-        wait(lambda before=before: len(widget.study.sets) > before)
+        wait(lambda before=before: len(widget.model.sets) > before)
     assert listed(widget) == [("random", "60"), ("above", "30"), ("below", "12")]
 
 
@@ -151,8 +151,8 @@ def test_dropped_folders_are_added_and_the_same_one_only_once(docked, folders, w
 def test_two_folders_of_one_name_are_told_apart(docked, folders, wait):
     _, widget = docked
     write(folders / "more" / "above", 10, 0, 4)
-    widget.study.add([folders / "concepts" / "above", folders / "more" / "above"])
-    wait(lambda: len(widget.study.sets) == 2)
+    widget.model.add([folders / "concepts" / "above", folders / "more" / "above"])
+    wait(lambda: len(widget.model.sets) == 2)
     assert listed(widget) == [("above", "30"), ("more above", "10")]
 
 
@@ -160,7 +160,7 @@ def test_a_concept_can_be_renamed_and_removed(ready):
     _, widget = ready
     table = widget.setup.list.table
     table.item(1, 0).setText("at the bottom")
-    assert [each.name for each in widget.study.sets] == ["above", "at the bottom"]
+    assert [each.name for each in widget.model.sets] == ["above", "at the bottom"]
     table.item(1, 0).setText("above")  # taken
     assert listed(widget)[1][0] == "at the bottom"
     table.selectRow(0)
@@ -171,10 +171,10 @@ def test_a_concept_can_be_renamed_and_removed(ready):
 def test_a_folder_that_cannot_be_used_is_said_in_one_sentence(docked, tmp_path, wait):
     _, widget = docked
     (tmp_path / "empty").mkdir()
-    widget.study.add([tmp_path / "empty"])
+    widget.model.add([tmp_path / "empty"])
     wait(lambda: widget.status.text())
     assert widget.status.text().startswith(f"{tmp_path / 'empty'} holds no images (")
-    widget.study.add([tmp_path / "none"])
+    widget.model.add([tmp_path / "none"])
     wait(lambda: "none" in widget.status.text())
     assert widget.status.text() == f"{tmp_path / 'none'} does not exist; check the path."
 
@@ -192,21 +192,21 @@ def test_layers_come_with_their_shapes_and_the_default_is_the_one_of_the_core(do
     assert others == {name: f"{name} ({shape})" for name, shape in shapes.items()}
 
 
-def test_the_question_is_what_was_chosen(ready, folders):
+def test_the_concept_test_is_what_was_chosen(ready, folders):
     session, widget = ready
     setup = widget.setup
     setup.choose_classes((2,))
     setup.split.setCurrentIndex(setup.split.findData("test"))
     setup.layer.setCurrentIndex(setup.layer.findData("features.3"))
     setup.settings.set_values({"seed": 7})
-    question = setup.question()
-    assert (question.classes, question.split, question.layer) == ((2,), "test", "features.3")
-    assert (question.random, question.painted) == (folders / "random", "")
-    assert (question.config.runs, question.config.random_runs, question.config.seed) == (4, 12, 7)
+    concept_test = setup.concept_test()
+    assert (concept_test.classes, concept_test.split, concept_test.layer) == ((2,), "test", "features.3")
+    assert (concept_test.random, concept_test.painted) == (folders / "random", "")
+    assert (concept_test.config.runs, concept_test.config.random_runs, concept_test.config.seed) == (4, 12, 7)
     setup.choose_classes((0, 2))
-    assert (setup.label.currentText(), setup.question().classes) == ("2 chosen", (0, 2))
+    assert (setup.label.currentText(), setup.concept_test().classes) == ("2 chosen", (0, 2))
     session.opened.emit()
-    assert setup.question().classes == (0, 1, 2)
+    assert setup.concept_test().classes == (0, 1, 2)
 
 
 def test_what_is_painted_can_be_ticked_once_there_is_some(docked, wait):
@@ -216,7 +216,7 @@ def test_what_is_painted_can_be_ticked_once_there_is_some(docked, wait):
     wait(lambda: widget.setup.list.painted.text() == "What I painted (3), as")
     widget.setup.list.painted.setChecked(True)
     widget.setup.list.painted_name.setText("ruler")
-    assert widget.setup.question().painted == "ruler"
+    assert widget.setup.concept_test().painted == "ruler"
 
 
 def test_without_a_concept_nothing_starts_and_it_says_why(docked):
@@ -233,7 +233,7 @@ def test_the_result_is_that_of_the_core_as_bars_table_and_words(tested, folders)
     from napari_cam_feedback.explanations import ConceptTestConfig, concepts, read_concept, read_concepts
 
     session, widget = tested
-    result = widget.study.result
+    result = widget.model.result
     expected = concepts(
         session.classifier,
         session.dataset,
@@ -262,14 +262,14 @@ def test_the_result_is_that_of_the_core_as_bars_table_and_words(tested, folders)
 
 def test_a_second_test_computes_no_activation_again(tested, wait, monkeypatch):
     _, widget = tested
-    before = widget.study.result
+    before = widget.model.result
     monkeypatch.setattr(Grid, "activations", lambda *_: pytest.fail("computed again"))
     widget.setup.settings.set_values({"seed": 1})
     # All random images fit, so another seed draws other sets of the same images.
     widget.start_button.click()
-    wait(lambda: widget.study.result is not before or widget.status.text())
+    wait(lambda: widget.model.result is not before or widget.status.text())
     assert widget.status.text() == ""
-    assert widget.study.result.settings["seed"] == 1
+    assert widget.model.result.settings["seed"] == 1
 
 
 def test_what_is_painted_is_tested_with_the_last_stroke(docked, folders, wait):
@@ -286,9 +286,9 @@ def test_what_is_painted_is_tested_with_the_last_stroke(docked, folders, wait):
     widget.setup.random.set_path(folders / "random")
     widget.setup.settings.set_values({"runs": 3, "random_runs": 8})
     widget.start_button.click()
-    wait(lambda: widget.study.result is not None or widget.status.text())
+    wait(lambda: widget.model.result is not None or widget.status.text())
     assert widget.status.text() == ""
-    assert {(row.concept, row.images) for row in widget.study.result.rows} == {("ruler", 12)}
+    assert {(row.concept, row.images) for row in widget.model.result.rows} == {("ruler", 12)}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_stop_ends_the_test_without_a_result(held, wait):
     widget.stop_button.click()
     wait(lambda: session.jobs.phase(JOB).phase is Phase.IDLE)
     assert widget.status.text() == "Stopped; the test was not done."
-    assert widget.study.result is None
+    assert widget.model.result is None
     assert widget.view.isHidden()
     assert widget.start_button.isEnabled()
     assert widget.setup.isEnabled()
@@ -348,24 +348,24 @@ def test_closing_while_a_test_runs_stops_it(held):
     session, widget = held
     session.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cam-feedback")]
-    assert widget.study.result is None
+    assert widget.model.result is None
 
 
 def test_another_version_stops_the_test_and_forgets_its_result(held, wait):
     session, widget = held
     session.set_classifier(session.classifier.with_layer("features.3"))
     wait(lambda: session.jobs.phase(JOB).phase is Phase.IDLE)
-    assert widget.study.result is None
-    wait(lambda: widget.study.layers is not None)
+    assert widget.model.result is None
+    wait(lambda: widget.model.layers is not None)
 
 
 def test_a_result_is_forgotten_when_the_model_changes_and_the_concepts_stay(tested, wait):
     session, widget = tested
     session.set_classifier(session.classifier.with_layer("features.3"))
-    assert widget.study.result is None
+    assert widget.model.result is None
     assert widget.view.isHidden()
     assert widget.fold.opened
-    assert len(widget.study.sets) == 2
+    assert len(widget.model.sets) == 2
     wait(lambda: not session.jobs.running(LAYERS_JOB))
 
 
@@ -443,12 +443,12 @@ def test_stars_say_how_small_p_is():
 
 def test_in_a_real_viewer_folders_become_a_result_that_fits_the_dock(windowed, folders, wait):
     session, widget = windowed
-    widget.study.add([folders / "concepts"])
-    wait(lambda: len(widget.study.sets) == 2)
+    widget.model.add([folders / "concepts"])
+    wait(lambda: len(widget.model.sets) == 2)
     widget.setup.random.set_path(folders / "random")
     widget.setup.settings.set_values({"runs": 4, "random_runs": 12})
     widget.start_button.click()
-    wait(lambda: widget.study.result is not None)
+    wait(lambda: widget.model.result is not None)
     assert widget.view.chart.isVisible()
     assert widget.minimumSizeHint().width() <= 330
     assert widget.area.widget().minimumSizeHint().width() <= 330 - 14  # beside the scroll bar
@@ -462,12 +462,12 @@ def test_bars_have_the_colour_of_what_they_say_in_both_themes(docked, theme, wai
     session, widget = docked
     session.viewer.theme = theme
     chart = widget.view.chart
-    widget.study.result = result_of(
+    widget.model.result = result_of(
         ("ruler", "malignant", 0.9, "for", 0.0004),
         ("hair", "malignant", 0.8, "against", 0.004),
         ("skin", "malignant", 0.9, "none", 1),
     )
-    widget.study.tested.emit()
+    widget.model.tested.emit()
     wait(lambda: chart.isVisible() and chart.height() > 60)
     picture = chart.grab().toImage()
     ratio = picture.devicePixelRatio()

@@ -1,4 +1,4 @@
-"""Code of a model's runs only when the person says yes, and they are asked once for each code."""
+"""Code of a model's runs only when the user says yes, and they are asked once for each code."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def looked(docked, wait):
 def look(widget, wait, split="train"):
     widget.overview.look.split.setCurrentText(split)
     widget.overview.look.button.click()
-    wait(lambda: not widget.study.session.jobs.running(JOB) and widget.study.found is not None)
+    wait(lambda: not widget.model.session.jobs.running(JOB) and widget.model.found is not None)
 
 
 def column(widget, number):
@@ -63,7 +63,7 @@ def painted_corner(session, keys):
 
 def test_nothing_is_computed_before_the_button_is_pressed(docked):
     _, widget = docked
-    assert widget.study.found is None
+    assert widget.model.found is None
     assert "One pass over the images" in widget.overview.hint.text()
     assert not widget.overview.splitter.isVisible()
     assert widget.overview.look.button.isEnabled()
@@ -71,13 +71,13 @@ def test_nothing_is_computed_before_the_button_is_pressed(docked):
 
 def test_a_look_fills_the_table_best_ranked_first_and_keeps_the_result_with_the_project(looked):
     session, widget = looked
-    survey = widget.study.survey
+    survey = widget.model.survey
     assert len(survey.features) == 12
     assert column(widget, NUMBER) == [str(number) for number in survey.ranking.order]
     assert column(widget, PLACE) == [str(n + 1) for n in range(64)]
     first = int(survey.ranking.order[0])
     assert float(column(widget, CONTRIBUTION)[0]) == pytest.approx(np.nanmax(survey.contributions[:, first]), rel=0.05)
-    assert widget.study.number == first
+    assert widget.model.number == first
     assert "64 filters over 12 train images" in widget.overview.hint.text()
     names = {path.name.split("-")[0] for path in (session.project.folder / "filters").iterdir()}
     assert names == {"features", "ranking"}
@@ -85,7 +85,7 @@ def test_a_look_fills_the_table_best_ranked_first_and_keeps_the_result_with_the_
 
 def test_a_second_look_takes_a_moment_since_the_result_was_kept(looked, wait, monkeypatch):
     _, widget = looked
-    before = widget.study.survey
+    before = widget.model.survey
 
     def again(*_, **__):
         raise AssertionError("computed again")
@@ -93,8 +93,8 @@ def test_a_second_look_takes_a_moment_since_the_result_was_kept(looked, wait, mo
     monkeypatch.setattr("napari_cam_feedback.explanations.filters.features.iterate_features", again)
     monkeypatch.setattr(filter_survey, "rank_filters", again)
     widget.overview.look.button.click()
-    wait(lambda: widget.study.survey is not before)
-    assert (widget.study.survey.ranking.order == before.ranking.order).all()
+    wait(lambda: widget.model.survey is not before)
+    assert (widget.model.survey.ranking.order == before.ranking.order).all()
 
 
 def test_stop_ends_the_look_with_what_there_is(docked, wait, monkeypatch):
@@ -130,13 +130,13 @@ def test_a_column_sorts_with_what_one_looks_for_at_the_top(looked):
         assert values == sorted(values, reverse=not ascending)
     # The chosen filter stays chosen.
     row = widget.overview.view.currentIndex().row()
-    assert int(column(widget, NUMBER)[row]) == widget.study.number
+    assert int(column(widget, NUMBER)[row]) == widget.model.number
 
 
 def test_contributions_are_to_the_class_that_is_chosen(looked):
     _, widget = looked
     widget.overview.label.setCurrentText("dog")
-    survey = widget.study.survey
+    survey = widget.model.survey
     for row, number in enumerate(survey.ranking.order[:5].tolist()):
         assert float(column(widget, CONTRIBUTION)[row]) == pytest.approx(survey.contributions[1, number], rel=0.06)
 
@@ -146,10 +146,10 @@ def test_filters_that_look_at_the_paint_are_found_by_a_column(looked, wait):
     assert widget.overview.view.isColumnHidden(PAINTED)
     painted_corner(session, [session.dataset.keys[i] for i in (0, 5, 9)])
     look(widget, wait)
-    wait(lambda: widget.study.found.under is not None)
+    wait(lambda: widget.model.found.under is not None)
     assert not widget.overview.view.isColumnHidden(PAINTED)
     widget.overview.view.sortByColumn(PAINTED, Qt.SortOrder.AscendingOrder)
-    under = widget.study.found.under
+    under = widget.model.found.under
     assert under.images == 3
     assert int(column(widget, NUMBER)[0]) == under.order[0]
 
@@ -158,7 +158,7 @@ def test_the_gallery_of_the_chosen_filter_appears_and_a_click_opens_the_image_wi
     session, widget = looked
     panel = widget.overview.detail.panel
     wait(lambda: len(panel.tiles) == 12)
-    number = widget.study.number
+    number = widget.model.number
     means = [tile.activation for tile in panel.tiles]
     assert means == sorted(means, reverse=True)
     assert sum(int(title.split(": ")[1].split(" ")[0]) for title in panel.titles) == 12
@@ -167,7 +167,7 @@ def test_the_gallery_of_the_chosen_filter_appears_and_a_click_opens_the_image_wi
     assert session.index == tile.index
     wait(lambda: [layer.name for layer in find_layers(session.viewer, FILTER)] == [f"filter {number}"])
     (layer,) = find_layers(session.viewer, FILTER)
-    wait(lambda: np.allclose(layer.data, session.inspection.filter_map(number)))
+    wait(lambda: np.allclose(layer.data, session.explanation.filter_map(number)))
     assert panel.current == tile.index
 
 
@@ -176,9 +176,9 @@ def test_another_row_shows_that_filters_most_active_images_and_classes(looked, w
     detail = widget.overview.detail
     detail.what.setCurrentIndex(1)
     widget.overview.view.selectRow(7)
-    number = int(widget.study.survey.ranking.order[7])
-    assert widget.study.number == number
-    expected = top_images(widget.study.survey.features, number, 24).tolist()
+    number = int(widget.model.survey.ranking.order[7])
+    assert widget.model.number == number
+    expected = top_images(widget.model.survey.features, number, 24).tolist()
     wait(lambda: [tile.index for tile in detail.panel.tiles] == expected)
     assert f"Filter {number}" in detail.title.text()
     detail.what.setCurrentIndex(2)
@@ -186,23 +186,23 @@ def test_another_row_shows_that_filters_most_active_images_and_classes(looked, w
     assert sum(int(counts.sum()) for _, counts, _ in detail.histogram.lines) == 12
     values = [value for _, value, _ in detail.bars.rows]
     assert values == sorted(values, reverse=True)
-    assert values[0] == pytest.approx(float(np.nanmax(widget.study.survey.contributions[:, number])))
+    assert values[0] == pytest.approx(float(np.nanmax(widget.model.survey.contributions[:, number])))
 
 
 def test_a_key_marks_the_chosen_filter_and_the_mark_is_on_disk(looked, wait, qtbot):
     session, widget = looked
-    number = widget.study.number
+    number = widget.model.number
     widget.window().activateWindow()
     widget.overview.view.setFocus()
     wait(widget.overview.view.hasFocus)
     qtbot.keyClick(widget.overview.view, Qt.Key.Key_I)
-    assert widget.study.marks.irrelevant == (number,)
+    assert widget.model.marks.irrelevant == (number,)
     assert column(widget, MARK)[0] == "✗"
     assert widget.overview.detail.mark_buttons["irrelevant"].isChecked()
     assert session.disk.wait()
     assert load_marks(session.project.folder, session.classifier).irrelevant == (number,)
     qtbot.keyClick(widget.overview.view, Qt.Key.Key_R)
-    assert widget.study.marks.relevant == (number,)
+    assert widget.model.marks.relevant == (number,)
     qtbot.keyClick(widget.overview.view, Qt.Key.Key_R)
     assert session.disk.wait()
     assert not load_marks(session.project.folder, session.classifier).marks
@@ -216,20 +216,20 @@ def test_a_click_into_the_marks_column_marks_too(looked, qtbot):
         where = view.visualRect(table.index(2, MARK)).center()
         qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=where)
         assert column(widget, MARK)[2] == expected
-    assert widget.study.number == number
+    assert widget.model.number == number
 
 
 def test_the_next_version_is_offered_the_marks_of_the_one_before(looked, wait):
     session, widget = looked
-    widget.study.mark(3, "relevant")
-    widget.study.mark(5, "irrelevant")
+    widget.model.mark(3, "relevant")
+    widget.model.mark(5, "irrelevant")
     assert session.disk.wait()
     other = session.classifier.copy()
     other.module.head.weight.data.mul_(1.5)
     session.set_classifier(other)
-    assert widget.study.found is None
+    assert widget.model.found is None
     look(widget, wait)
-    assert not widget.study.marks.marks
+    assert not widget.model.marks.marks
     assert widget.overview.carry.isVisible()
     assert widget.overview.carry.text() == "Take over 2 marks of another version"
     widget.overview.carry.click()
@@ -240,7 +240,7 @@ def test_the_next_version_is_offered_the_marks_of_the_one_before(looked, wait):
 
 def test_masks_from_a_filter_are_painted_kept_where_there_are_some_and_taken_back(looked, wait):
     session, widget = looked
-    masking, study = widget.overview.detail.masking, widget.study
+    masking, model = widget.overview.detail.masking, widget.model
     wait(lambda: len(widget.overview.detail.panel.tiles) == 12)
     keys = [session.dataset.keys[int(i)] for i in session.dataset.indices("train")]
     before = painted_corner(session, [keys[4]])
@@ -249,12 +249,12 @@ def test_masks_from_a_filter_are_painted_kept_where_there_are_some_and_taken_bac
     masking.button.click()
     wait(lambda: masking.back_button.isVisible())
     assert session.save()
-    found = filter_masks(session.classifier, session.dataset, session.dataset.indices("train"), study.number, percentile=80)
+    found = filter_masks(session.classifier, session.dataset, session.dataset.indices("train"), model.number, percentile=80)
     expected = {mask.key: mask.mask for mask in found if mask.mask.any()}
     store = MaskStore(session.project.folder / "masks")
     for key, mask in expected.items():
         assert (store[key] == (before if key == keys[4] else mask)).all()
-        assert (store.info(key)["author"] == f"filter {study.number}") is (key != keys[4])
+        assert (store.info(key)["author"] == f"filter {model.number}") is (key != keys[4])
     made = len(set(expected) - {keys[4]})
     assert f"{made} masks made; edit them in the layer “irrelevant”; 1 kept the mask they had" in masking.said.text()
     assert session.painted() == set(expected) | {keys[4]}
@@ -274,7 +274,7 @@ def test_a_mask_of_the_current_image_is_in_the_layer_and_can_be_undone(looked, w
     masking.button.click()
     wait(lambda: session.key in session.painted() or "nowhere" in masking.said.text())
     layer = session.layers.get(MASK)
-    (expected,) = filter_masks(session.classifier, session.dataset, [session.index], widget.study.number)
+    (expected,) = filter_masks(session.classifier, session.dataset, [session.index], widget.model.number)
     assert (np.asarray(layer.data).astype(bool) == expected.mask).all()
     assert layer.mode == "paint"
     layer.undo()
@@ -311,7 +311,7 @@ def test_two_thousand_filters_are_listed_and_sorted(looked, qtbot):
     from dataclasses import replace
 
     _, widget = looked
-    survey = widget.study.survey
+    survey = widget.model.survey
     random = np.random.default_rng(0).random((2000, 2048), np.float32)
     features = replace(survey.features, mean=random, maximum=random)
     many = replace(survey, features=features, contributions=random[:3], ranking=None)
@@ -339,14 +339,14 @@ def test_small_images_wrap_to_the_width_and_none_is_cut_off(qtbot):
 def test_the_cached_features_are_those_of_the_shell(looked):
     session, widget = looked
     again = features_of(session.classifier, session.dataset, "train", cache=session.project.folder / "filters")
-    assert (again.mean == widget.study.survey.features.mean).all()
+    assert (again.mean == widget.model.survey.features.mean).all()
 
 
 def test_a_filter_chosen_elsewhere_is_scrolled_to_when_the_tab_is_shown(looked, wait):
     _, widget = looked
     widget.tabs.setCurrentWidget(widget.changes)
-    number = int(widget.study.survey.ranking.order[-1])
-    widget.study.select(number)
+    number = int(widget.model.survey.ranking.order[-1])
+    widget.model.select(number)
     widget.tabs.setCurrentWidget(widget.overview)
     view = widget.overview.view
     wait(lambda: view.rowAt(view.viewport().height() - 4) >= 62)

@@ -53,7 +53,7 @@ def two_versions(qtbot, project, wait):
     viewer = ViewerModel()  # sessions hold theirs weakly
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     widget = shown(session, qtbot)
     widget.tabs.setCurrentWidget(widget.changes)
     yield session, widget
@@ -61,8 +61,8 @@ def two_versions(qtbot, project, wait):
 
 
 def look(widget, wait):
-    widget.study.look("train")
-    wait(lambda: not widget.study.session.jobs.running(JOB) and widget.study.found is not None)
+    widget.model.look("train")
+    wait(lambda: not widget.model.session.jobs.running(JOB) and widget.model.found is not None)
 
 
 def test_before_a_look_each_tab_says_what_to_press(docked):
@@ -77,7 +77,7 @@ def test_before_a_look_each_tab_says_what_to_press(docked):
 def test_the_curve_is_shown_with_its_cut_and_in_words(docked, wait):
     _, widget = docked
     look(widget, wait)
-    curve = widget.study.survey.curve
+    curve = widget.model.survey.curve
     assert widget.ranking.plot.curve is curve
     assert widget.ranking.curve_label.text() == curve.sentence
     assert widget.ranking.top.value() == (curve.cut or 32)
@@ -86,12 +86,12 @@ def test_the_curve_is_shown_with_its_cut_and_in_words(docked, wait):
 def test_the_agreement_of_the_marks_with_the_ranking_follows_marks_and_number(docked, wait):
     _, widget = docked
     look(widget, wait)
-    view, order = widget.ranking, widget.study.survey.ranking.order.tolist()
+    view, order = widget.ranking, widget.model.survey.ranking.order.tolist()
     assert "Mark filters as relevant or irrelevant" in view.agreement_label.text()
     for number, mark in ((order[0], "relevant"), (order[1], "irrelevant"), (order[20], "relevant"), (order[40], "relevant")):
-        widget.study.mark(number, mark)
+        widget.model.mark(number, mark)
     view.top.setValue(10)
-    assert view.agreement == agreement(widget.study.marks, np.array(order), 10)
+    assert view.agreement == agreement(widget.model.marks, np.array(order), 10)
     text = view.agreement_label.text()
     assert text.startswith("You marked 3 relevant and 1 irrelevant.")
     assert "1 of 2, 50%, of those marked among these best are relevant (precision)." in text
@@ -119,7 +119,7 @@ def test_two_versions_are_compared_filter_by_filter_and_the_dead_are_named(two_v
     view.view.selectRow(row)
     assert [name for name, _, _ in view.histogram.lines] == ["v001", "v002"]
     assert all(counts.sum() == 12 for _, counts, _ in view.histogram.lines)
-    assert widget.study.number == 5
+    assert widget.model.number == 5
 
 
 def test_comparing_can_be_stopped(two_versions, wait, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_click_on_a_point_of_the_map_opens_that_image(docked, wait, qtbot):
     view = widget.embedding
     view.button.click()
     wait(lambda: view.found is not None)
-    assert (view.found.points == embed(widget.study.survey.features, "pca").points).all()
+    assert (view.found.points == embed(widget.model.survey.features, "pca").points).all()
     assert "12 images; the axes hold" in view.said.text()
     point = next(n for n in range(12) if view.found.indices[n] != session.index)
     x, y = view.plot.positions()[point]
@@ -206,7 +206,7 @@ def test_the_map_is_coloured_by_class_error_paint_and_filter(docked, wait):
     session.put_mask(view.found.keys[2], np.ones((16, 16), bool))
     wait(lambda: counts() == {"not painted": 11, "painted": 1})
     view.colour.setCurrentIndex(view.colour.findData("filter"))
-    values = widget.study.survey.features.mean[:, widget.study.number]
+    values = widget.model.survey.features.mean[:, widget.model.number]
     assert sum(counts().values()) == 12
     last = view.plot.groups[-1][2]
     assert values[last].min() >= values[~last].max()
@@ -247,7 +247,7 @@ def test_another_version_empties_what_was_about_the_one_before(docked, wait):
     other = session.classifier.copy()
     other.module.head.weight.data.mul_(1.5)
     session.set_classifier(other)
-    assert widget.study.found is None
+    assert widget.model.found is None
     assert widget.embedding.found is None
     assert not len(widget.embedding.plot.points)
     assert widget.ranking.plot.curve is None

@@ -59,7 +59,7 @@ def test_without_a_project_it_says_what_to_do_first(make_napari_viewer, qtbot):
 
 def test_the_table_ranks_all_filters_by_contribution_to_the_shown_class(docked):
     session, widget = docked
-    contributions = session.inspection.contributions
+    contributions = session.explanation.contributions
     expected = [str(number) for number in np.argsort(-contributions, kind="stable")]
     assert rows(widget, 0) == expected
     assert float(rows(widget, 3)[0]) == pytest.approx(contributions.max(), rel=1e-2)
@@ -67,10 +67,10 @@ def test_the_table_ranks_all_filters_by_contribution_to_the_shown_class(docked):
 
 def test_another_class_ranks_by_that_class(docked, wait):
     session, widget = docked
-    other = (session.inspection.target + 1) % 3
+    other = (session.explanation.target + 1) % 3
     session.set_view(target=other)
-    wait(lambda: widget.ranking.inspection.target == other)
-    assert widget.ranking.order[0] == session.inspection.contributions.argmax()
+    wait(lambda: widget.ranking.explanation.target == other)
+    assert widget.ranking.order[0] == session.explanation.contributions.argmax()
 
 
 def test_ranking_by_the_mask_asks_for_a_mask_and_uses_it_once_painted(docked, wait):
@@ -78,11 +78,11 @@ def test_ranking_by_the_mask_asks_for_a_mask_and_uses_it_once_painted(docked, wa
     choose_order(widget, "mask")
     wait(lambda: "painted" in widget.hint.text())
     assert widget.ranking.by == "contribution"
-    mask = np.zeros(session.inspection.image.shape[:2], bool)
+    mask = np.zeros(session.explanation.image.shape[:2], bool)
     mask[:8, :8] = True
     paint(session, mask, wait)
     wait(lambda: widget.ranking.by == "mask")
-    assert widget.ranking.order[0] == session.inspection.filter_scores("mask", mask).argmax()
+    assert widget.ranking.order[0] == session.explanation.filter_scores("mask", mask).argmax()
 
 
 def test_the_top_filters_are_laid_out_beside_the_image_with_common_limits(docked):
@@ -97,7 +97,7 @@ def test_the_top_filters_are_laid_out_beside_the_image_with_common_limits(docked
     assert visible == [session.layers.get(IMAGE), *layers]
     assert all(layer.name_overlay.visible for layer in visible)
     assert viewer.canvas.grid.actual_shape(viewer.layers) == (3, 4)
-    assert np.allclose(layers[0].data, session.inspection.filter_map(int(widget.ranking.order[0])))
+    assert np.allclose(layers[0].data, session.explanation.filter_map(int(widget.ranking.order[0])))
 
 
 def test_the_grid_follows_the_image_and_the_number_without_new_layers(docked, wait):
@@ -107,7 +107,7 @@ def test_the_grid_follows_the_image_and_the_number_without_new_layers(docked, wa
     session.step(1)
     wait(lambda: before[0].metadata[NAMESPACE]["key"] == session.key)
     assert group(session, "grid") == before
-    assert np.allclose(before[0].data, session.inspection.filter_map(int(widget.ranking.order[0])))
+    assert np.allclose(before[0].data, session.explanation.filter_map(int(widget.ranking.order[0])))
     widget.count_box.setValue(4)
     wait(lambda: len(group(session, "grid")) == 4)
     assert group(session, "grid") == before[:4]
@@ -139,11 +139,11 @@ def test_a_selected_row_shows_that_filter_over_the_image_and_follows_it(docked, 
     wait(lambda: group(session, "over"))
     (layer,) = group(session, "over")
     assert layer.name == f"filter {number}"
-    assert np.allclose(layer.data, session.inspection.filter_map(number))
+    assert np.allclose(layer.data, session.explanation.filter_map(number))
     assert not session.layers.get(CAM).visible
     session.step(1)
     wait(lambda: layer.metadata[NAMESPACE]["key"] == session.key)
-    assert np.allclose(layer.data, session.inspection.filter_map(number))
+    assert np.allclose(layer.data, session.explanation.filter_map(number))
     assert widget.number_box.value() == number
     widget.over_check.setChecked(False)
     assert group(session, "over") == []
@@ -193,7 +193,7 @@ def test_an_image_that_cannot_be_read_is_told_of(docked, files, wait):
     session, widget = docked
     key = session.dataset.keys[1]
     (files.data / key).write_bytes(b"broken")
-    session.inspector.clear()
+    session.explanation_cache.clear()
     session.go_to(1)
     wait(lambda: session.item_error is not None)
     wait(lambda: key.rsplit("/", 1)[-1] in widget.hint.text())

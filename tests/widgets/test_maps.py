@@ -11,9 +11,9 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog
 
-from napari_cam_feedback.explanations import cam_display, explain, inspect_item
+from napari_cam_feedback.explanations import cam_display, explain, explain_item
 from napari_cam_feedback.explanations.display import common_display, contour_segments
-from napari_cam_feedback.explanations.maps.class_maps import ClassInspector, class_maps
+from napari_cam_feedback.explanations.maps.class_maps import ClassMapsCache, class_maps
 from napari_cam_feedback.projects import Project
 from napari_cam_feedback.widgets.browse import class_row as map_class_row
 from napari_cam_feedback.widgets.browse import map_writer
@@ -104,7 +104,7 @@ def test_colours_and_opacity_act_on_the_map_and_stay_from_image_to_image(browse,
     choose(display.colormap, "viridis")
     display.opacity.setValue(80)
     session.step(1)
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert session.layers.get(CAM) is cam
     assert (cam.colormap.name, cam.opacity) == ("CAM viridis", 0.8)
     assert cam.colormap.colors[0, 3] == 0  # the image stays visible where nothing speaks for the class
@@ -117,7 +117,7 @@ def test_a_map_layer_that_was_deleted_comes_back_as_it_was_drawn(browse, wait):
     display.opacity.setValue(30)
     session.viewer.layers.remove(session.layers.get(CAM))
     session.step(1)
-    wait(lambda: session.inspection is not None and session.layers.get(CAM) is not None)
+    wait(lambda: session.explanation is not None and session.layers.get(CAM) is not None)
     cam = session.layers.get(CAM)
     assert (cam.colormap.name, cam.opacity) == ("CAM inferno", 0.3)
 
@@ -146,9 +146,9 @@ def test_the_contour_follows_the_map_and_goes_with_it(browse_in_window, project,
     display.threshold.setValue(70)
     for _ in range(3):
         session.step(1)
-        wait(lambda: session.inspection is not None)
+        wait(lambda: session.explanation is not None)
         assert session.layers.get(CONTOUR) is layer
-        expected = contour_segments(cam_display(session.inspection.map), 0.7)
+        expected = contour_segments(cam_display(session.explanation.map), 0.7)
         assert layer.data.shape == expected.shape
         assert np.allclose(layer.data, expected)
         assert layer.metadata["napari_cam_feedback"]["key"] == session.key
@@ -169,13 +169,13 @@ def test_there_is_no_contour_without_evidence_and_none_of_a_broken_image(browse,
     classifier.head.weight[2] = -classifier.head.weight[2].abs()
     session.set_classifier(classifier)
     session.set_view(target=2)
-    wait(lambda: session.inspection is not None and not session.inspection.evidence)
+    wait(lambda: session.explanation is not None and not session.explanation.evidence)
     assert session.layers.get(CONTOUR).data.shape[0] == 0
-    session.set_view(target=session.inspection.predicted)
-    wait(lambda: session.inspection is not None and session.inspection.evidence)
+    session.set_view(target=session.explanation.predicted)
+    wait(lambda: session.explanation is not None and session.explanation.evidence)
     assert session.layers.get(CONTOUR).data.shape[0] > 0
     (project.dataset.source / "train/cat/02.png").write_bytes(b"no image")
-    session.inspector.clear()
+    session.explanation_cache.clear()
     session.go_to(project.dataset.index_of("train/cat/02.png"))
     assert session.item_error is not None
     assert session.layers.get(CONTOUR).data.shape[0] == 0
@@ -239,9 +239,9 @@ def test_the_most_probable_classes_are_shown_over_the_image_on_one_scale(browse,
         "top 2", "all 3", "choose …",
     ]  # fmt: skip
     side_by_side(browse, wait)
-    p = session.inspection.probabilities
+    p = session.explanation.probabilities
     order = np.argsort(-p)
-    raw = [inspect_item(session.classifier, session.dataset, session.index, target=int(k), method="cam") for k in order]
+    raw = [explain_item(session.classifier, session.dataset, session.index, target=int(k), method="cam") for k in order]
     expected = common_display(np.stack([each.map for each in raw]))
     nothing = ["" if each.evidence else ", no positive evidence" for each in raw]
     shown = cells(session)
@@ -260,17 +260,17 @@ def test_the_most_probable_classes_are_shown_over_the_image_on_one_scale(browse,
     assert [(layer.contrast_limits, layer.opacity) for layer in layers] == [([0, 0.5], 0.9)] * 3
 
 
-def test_the_cells_follow_to_the_next_image_and_the_person_s_contrast_stays(browse, wait):
+def test_the_cells_follow_to_the_next_image_and_the_user_s_contrast_stays(browse, wait):
     session = browse._session
     side_by_side(browse, wait)
     layers = list(session.viewer.layers)
     find_layers(session.viewer, CLASS_MAP)[0].contrast_limits = (0, 0.7)
     for _ in range(3):
         session.step(1)
-        wait(lambda: all("…" not in name for name, _, _ in cells(session)) and session.inspection is not None)
+        wait(lambda: all("…" not in name for name, _, _ in cells(session)) and session.explanation is not None)
         wait(lambda: find_layers(session.viewer, CLASS_MAP)[0].metadata["napari_cam_feedback"]["key"] == session.key)
         assert list(session.viewer.layers) == layers
-        p = np.sort(session.inspection.probabilities)[::-1]
+        p = np.sort(session.explanation.probabilities)[::-1]
         assert [f"({value:.2f})" in name for (name, _, _), value in zip(cells(session), p, strict=True)] == [True] * 3
         assert all(np.array_equal(image, session.dataset.read(session.index)) for _, _, image in cells(session))
     assert find_layers(session.viewer, CLASS_MAP)[2].contrast_limits == [0, 0.7]
@@ -280,7 +280,7 @@ def test_an_image_whose_maps_are_still_being_made_shows_none_of_the_last_one(bro
     session = browse._session
     side_by_side(browse, wait)
     last = int(session.order[-1])
-    assert session.inspector.peek(last, "predicted", session.method) is None
+    assert session.explanation_cache.peek(last, "predicted", session.method) is None
     session.go_to(last)
     shown = cells(session)
     assert [name for name, _, _ in shown] == ["1. …", "2. …", "3. …"]
@@ -311,18 +311,18 @@ def test_the_viewer_is_as_before_when_the_cells_are_left(browse_in_window, wait,
     assert [(layer.name, layer.visible) for layer in session.viewer.layers] == before
     assert (grid.stride, tuple(grid.shape), grid.spacing, grid.enabled) == settings
     session.step(1)
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert len(session.viewer.layers) == len(before)
     side_by_side(browse, wait)
     assert len(cells(session)) == 3
 
 
-def test_a_layer_that_the_person_adds_does_not_tear_the_cells_apart(browse, wait):
+def test_a_layer_that_the_user_adds_does_not_tear_the_cells_apart(browse, wait):
     session = browse._session
     side_by_side(browse, wait)
     session.viewer.add_points(np.zeros((1, 2)), name="mine", visible=False)
     session.step(1)
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert len(cells(session)) == 3
 
 
@@ -332,8 +332,8 @@ def test_the_number_of_classes_and_the_method_can_be_changed_while_they_are_show
     choose(browse.item.classes.which, 2)
     wait(lambda: len(cells(session)) == 2)
     session.set_view(method="hirescam")
-    order = np.argsort(-session.inspector.peek(session.index, "predicted", "cam").probabilities)[:2]
-    wait(lambda: session.inspection is not None)
+    order = np.argsort(-session.explanation_cache.peek(session.index, "predicted", "cam").probabilities)[:2]
+    wait(lambda: session.explanation is not None)
     expected = class_maps(session.classifier, session.dataset, session.index, 2, "hirescam").shown
     wait(lambda: all(np.allclose(found, wanted) for (_, found, _), wanted in zip(cells(session), expected, strict=True)))
     assert [session.class_names[k] in name for k, (name, _, _) in zip(order, cells(session), strict=True)] == [True] * 2
@@ -403,8 +403,8 @@ def test_another_version_is_looked_through_at_once(browse, project, wait):
     side_by_side(browse, wait)
     old = project.classifier(device="cpu")
     session.set_classifier(build_classifier("small-gap", old.class_names, old.preprocessing, seed=7))
-    wait(lambda: session.inspection is not None)
-    p = np.sort(session.inspection.probabilities)[::-1]
+    wait(lambda: session.explanation is not None)
+    p = np.sort(session.explanation.probabilities)[::-1]
     wait(lambda: all(f"({value:.2f})" in name for (name, _, _), value in zip(cells(session), p, strict=True)))
 
 
@@ -422,7 +422,7 @@ def test_images_of_any_kind_follow_each_other_side_by_side(browse_in_window, pro
     colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(colours).save(project.dataset.source / "train" / "dog" / "01.png")
     (project.dataset.source / "train" / "dog" / "02.png").write_bytes(b"no image")
-    session.inspector.clear()
+    session.explanation_cache.clear()
     session.go_to(project.dataset.index_of("train/dog/00.png"))
     side_by_side(browse, wait)
     session.step(1)
@@ -441,9 +441,9 @@ def test_a_large_image_is_thinned_out_and_lies_where_it_was(browse, project, wai
     Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (3000, 12))).save(
         project.dataset.source / "train" / "dog" / "01.png"
     )
-    session.inspector.clear()
+    session.explanation_cache.clear()
     session.go_to(project.dataset.index_of("train/dog/01.png"))
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     side_by_side(browse, wait)
     maps = find_layers(session.viewer, CLASS_MAP)[0]
     assert maps.data.shape == (1000, 800)
@@ -451,7 +451,7 @@ def test_a_large_image_is_thinned_out_and_lies_where_it_was(browse, project, wai
     assert maps.extent.world[1].tolist() == pytest.approx([3000, 2400], abs=4)
     # Its maps are those of the whole image.
     found = class_maps(session.classifier, session.dataset, session.index, 3, "cam")
-    whole = [inspect_item(session.classifier, session.dataset, session.index, target=int(k), method="cam").map for k in
+    whole = [explain_item(session.classifier, session.dataset, session.index, target=int(k), method="cam").map for k in
              found.classes]  # fmt: skip
     assert np.abs(common_display(np.stack(whole))[:, ::3, ::3] - found.shown).max() < 0.01
 
@@ -467,13 +467,13 @@ def test_classes_are_explained_in_one_call_of_the_method(project, monkeypatch):
         return real(self, classifier, inputs, classes)
 
     monkeypatch.setattr(GradCam, "__call__", call)
-    inspector = ClassInspector(project.classifier(device="cpu"), project.dataset)
-    found = inspector.get(0, 3, "gradcam")
+    explanation_cache = ClassMapsCache(project.classifier(device="cpu"), project.dataset)
+    found = explanation_cache.get(0, 3, "gradcam")
     assert asked == [(1, 3)]
-    assert inspector.peek(0, 3, "gradcam") is found
-    assert inspector.get(0, 3, "gradcam") is found
-    assert inspector.peek(0, (1,), "gradcam") is None
-    assert inspector.get(0, (1,), "gradcam").classes.tolist() == [1]
+    assert explanation_cache.peek(0, 3, "gradcam") is found
+    assert explanation_cache.get(0, 3, "gradcam") is found
+    assert explanation_cache.peek(0, (1,), "gradcam") is None
+    assert explanation_cache.get(0, (1,), "gradcam").classes.tolist() == [1]
 
 
 # --- maps of a split -------------------------------------------------------------------------------------------------

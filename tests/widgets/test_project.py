@@ -60,7 +60,7 @@ def opened(widget, grown, wait):
     """The Session dock with that project open."""
     session = widget._session
     session.open(prepare(grown, grown.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None and not session.jobs.running())
+    wait(lambda: session.explanation is not None and not session.jobs.running())
     return widget
 
 
@@ -73,7 +73,7 @@ def low_window(make_napari_viewer, grown, wait):
     viewer.window.add_dock_widget(widget, name="Session")
     session = widget._session
     session.open(prepare(grown, grown.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None and not session.jobs.running())
+    wait(lambda: session.explanation is not None and not session.jobs.running())
     port = widget._area.viewport()
 
     def seen(part) -> bool:
@@ -179,7 +179,7 @@ def test_projects_opened_before_are_offered_and_gone_ones_cannot_be_chosen(widge
     assert [recent.itemText(n) for n in range(recent.count())][1:] == ["elsewhere (gone)"]
 
 
-def test_opening_a_project_puts_it_on_the_person_s_list(opened, grown, files):
+def test_opening_a_project_puts_it_on_the_user_s_list(opened, grown, files):
     assert [each.folder for each in recent_projects()] == [grown.folder]
     assert Path.home() == files.project.parent / "home"
 
@@ -330,7 +330,7 @@ def merging(opened, wait, tmp_path):
     assert not panel.isHidden()
     panel.choose_path(tmp_path / "ben")
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None and not session.jobs.running())
+    wait(lambda: panel.model.now is not None and not session.jobs.running())
     return panel
 
 
@@ -342,7 +342,7 @@ def test_conflicts_are_listed_and_both_masks_are_shown_over_their_image(merging,
     assert (item.text(0), item.text(1), item.text(2)) == (BOTH, "0.14", "decide …")
     assert panel.merge_button.text() == "Merge, 1 undecided stays mine"
     panel.select(BOTH)
-    wait(lambda: panel.study.shown)
+    wait(lambda: panel.model.shown)
     assert session.key == BOTH
     mine, theirs = (find_layer(session.viewer, role) for role in SIDES)
     assert np.array_equal(mine.data > 0, square(0, 0))
@@ -355,23 +355,23 @@ def test_conflicts_are_listed_and_both_masks_are_shown_over_their_image(merging,
         "theirs: 36 pixels, Ben, 2030-01-01 10:00",
     ]
     before = theirs.data
-    panel.study.look(BOTH)
+    panel.model.look(BOTH)
     wait(lambda: theirs.data is not before)
     assert [layer.editable for layer in (mine, theirs)] == [False, False]
-    # That the mask is hidden meanwhile is not what the person wants the next time.
+    # That the mask is hidden meanwhile is not what the user wants the next time.
     session.save()
     assert session.project.remembered.get("hidden_layers", []) == []
     # Another image has other masks.
     session.go_to(0)
-    assert not panel.study.shown
+    assert not panel.model.shown
     assert [session.layers.get(role).visible for role in (MASK, CAM)] == [True, True]
 
 
-def test_what_the_person_had_hidden_stays_hidden_after_looking_at_two_masks(merging, wait):
+def test_what_the_user_had_hidden_stays_hidden_after_looking_at_two_masks(merging, wait):
     session, panel = merging._session, merging
     session.layers.get(CAM).visible = False
     panel.select(BOTH)
-    wait(lambda: panel.study.shown)
+    wait(lambda: panel.model.shown)
     session.save()
     assert session.project.remembered["hidden_layers"] == [CAM]
     session.layers.set_look(replace(session.layers.look, contour=50))
@@ -392,7 +392,7 @@ def test_masks_that_do_not_fit_are_listed_and_never_written(opened, wait, tmp_pa
     panel.show()
     panel.choose_path(tmp_path / "ben")
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None)
+    wait(lambda: panel.model.now is not None)
     lines = panel.said.text().splitlines()
     assert lines[0] == "No masks were found there that fit the project's images; choose another folder or file."
     assert lines[1] == "train/horse/00.png fits no image of the dataset: no image is called so."
@@ -401,16 +401,16 @@ def test_masks_that_do_not_fit_are_listed_and_never_written(opened, wait, tmp_pa
         assert line == f"{key} cannot be used: {why}"
     assert "--" not in panel.said.text()
     assert not panel.merge_button.isEnabled()
-    panel.study.merge()
-    wait(lambda: panel.study.now is None)
+    panel.model.merge()
+    wait(lambda: panel.model.now is None)
     assert {key: there.size(key) for key in there} == {BOTH: (16, 16)}
     panel.resize_box.setChecked(True)
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None)
+    wait(lambda: panel.model.now is not None)
     assert "only theirs 1, the same 0, different 1." in panel.said.text()
     assert panel.merge_button.isEnabled()
     panel.merge_button.click()
-    wait(lambda: panel.study.now is None)
+    wait(lambda: panel.model.now is None)
     assert there[THEIRS].all()
     assert there[THEIRS].shape == (16, 16)
     assert there.info(THEIRS)["author"] == "Ben"
@@ -422,7 +422,7 @@ def test_an_empty_folder_has_nothing_to_merge(opened, wait, tmp_path):
     panel.show()
     panel.choose_path(tmp_path / "nothing")
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None)
+    wait(lambda: panel.model.now is not None)
     assert panel.said.text().startswith("No masks were found there that fit")
     assert not panel.merge_button.isEnabled()
 
@@ -431,21 +431,21 @@ def test_a_mask_of_mine_of_another_size_can_be_replaced_but_not_joined_and_is_no
     session, panel = merging._session, merging
     session.project.masks.put(BOTH, np.ones((8, 8), bool))
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None and panel.study.now.found.conflicts[BOTH].iou is None)
+    wait(lambda: panel.model.now is not None and panel.model.now.found.conflicts[BOTH].iou is None)
     panel.select(BOTH)
-    wait(lambda: panel.study.shown)
+    wait(lambda: panel.model.shown)
     assert [bool(find_layers(session.viewer, role)) for role in SIDES] == [False, True]
     assert "mine: 64 pixels" in panel.sides.text()
     assert "not shown, since it is of another size than its image" in panel.sides.text()
     model = panel.take.model()
     assert [model.item(n).isEnabled() for n in range(6)] == [True, True, True, False, False, True]
     for choice in ("union", "intersection"):
-        panel.study.choose(BOTH, choice)
-        panel.study.choose_all(choice)
-    assert panel.study.now.choices == {}
-    panel.study.choose(BOTH, "theirs")
-    panel.study.merge()
-    wait(lambda: panel.study.now is None and not session.jobs.running())
+        panel.model.choose(BOTH, choice)
+        panel.model.choose_all(choice)
+    assert panel.model.now.choices == {}
+    panel.model.choose(BOTH, "theirs")
+    panel.model.merge()
+    wait(lambda: panel.model.now is None and not session.jobs.running())
     assert np.array_equal(session.project.masks[BOTH], square(3, 3))
 
 
@@ -462,9 +462,9 @@ def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(l
     assert not seen(panel.compare_button)
     panel.choose_path(tmp_path / "ben")
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None and not session.jobs.running())
+    wait(lambda: panel.model.now is not None and not session.jobs.running())
     wait(lambda: seen(panel.conflicts))
-    panel.study.choose_all("intersection")
+    panel.model.choose_all("intersection")
     panel._show_choices()
     qtbot.wait(50)
     tree = panel.conflicts
@@ -478,14 +478,14 @@ def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(l
 def test_their_masks_come_in_and_what_they_replace_is_kept(merging, wait, choice, expected):
     session, panel = merging._session, merging
     panel.select(BOTH)
-    wait(lambda: panel.study.shown)
+    wait(lambda: panel.model.shown)
     changed = choice is not None
     if changed:
         panel.take.setCurrentIndex(panel.take.findData(choice))
         panel.take.activated.emit(panel.take.currentIndex())
         assert panel.merge_button.text() == "Merge"
     panel.merge_button.click()
-    wait(lambda: panel.study.now is None and not session.jobs.running())
+    wait(lambda: panel.model.now is None and not session.jobs.running())
     assert panel.said.text().startswith("2 masks were brought in." if changed else "1 mask was brought in.")
     again = MaskStore(session.project.folder / "masks")
     assert sorted(again) == sorted([BOTH, THEIRS, BEFORE])
@@ -502,7 +502,7 @@ def test_their_masks_come_in_and_what_they_replace_is_kept(merging, wait, choice
     assert layer.visible
     assert layer.editable
     assert np.array_equal(layer.data > 0, expected)
-    assert not panel.study.shown
+    assert not panel.model.shown
     layer.data_setitem((np.array([15]), np.array([15])), 1)
     session.save()
     assert MaskStore(session.project.folder / "masks")[BOTH][15, 15]
@@ -512,7 +512,7 @@ def test_one_choice_for_all(merging):
     panel = merging
     panel.take.setCurrentIndex(panel.take.findData("theirs"))
     panel.all_button.click()
-    assert panel.study.now.choices == {BOTH: "theirs"}
+    assert panel.model.now.choices == {BOTH: "theirs"}
     assert panel.conflicts.topLevelItem(0).text(2) == "theirs"
 
 
@@ -522,7 +522,7 @@ def test_masks_of_another_program_are_brought_in_too(opened, wait, tmp_path):
     panel.show()
     panel.choose_path(tmp_path / "m.npz")
     panel.compare_button.click()
-    wait(lambda: panel.study.now is not None)
+    wait(lambda: panel.model.now is not None)
     assert "horse.png fits no image of the dataset: no image is called so." in panel.said.text()
     assert panel.conflicts.isHidden()
     panel.merge_button.click()
@@ -595,10 +595,10 @@ def test_masks_are_exported_into_the_chosen_folder_or_a_new_one_in_it(opened, wa
 def test_closing_the_panel_puts_everything_away(merging, wait):
     session, panel = merging._session, merging
     panel.select(BOTH)
-    wait(lambda: panel.study.shown)
+    wait(lambda: panel.model.shown)
     panel.close_button.click()
     assert panel.isHidden()
-    assert panel.study.now is None
+    assert panel.model.now is None
     assert [layer.name for layer in session.viewer.layers] == ["image", "CAM", "irrelevant"]
     assert session.layers.get(MASK).visible
     assert np.array_equal(session.project.masks[BOTH], square(0, 0))

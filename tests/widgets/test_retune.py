@@ -29,11 +29,11 @@ from napari_cam_feedback.widgets.parts.config_form import ConfigForm, extras
 from napari_cam_feedback.widgets.retune.dock import ERROR_STYLE, JOB, RetuneWidget
 from napari_cam_feedback.widgets.retune.run import next_step
 from napari_cam_feedback.widgets.retune.settings import COMMON_SETTINGS
-from napari_cam_feedback.widgets.session.consents import Question
+from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.session.side_by_side import LAYER_NAMES
 from napari_cam_feedback.widgets.tasks.phase import Phase
-from napari_cam_feedback.widgets.tasks.workers import Stopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 from napari_cam_feedback.widgets.viewer.layers import MASK, find_layer
 
 pytest_plugins = ["widget_fixtures"]
@@ -68,9 +68,9 @@ def docked(session, qtbot):
 @pytest.fixture
 def improving(monkeypatch):
     """Let a run always find something better than the start, which four steps of a random model need not do."""
-    from napari_cam_feedback.retuning import Check
+    from napari_cam_feedback.retuning import ValidationMetrics
 
-    monkeypatch.setattr(Check, "score", property(lambda check: float(check.iteration)))
+    monkeypatch.setattr(ValidationMetrics, "score", property(lambda check: float(check.iteration)))
 
 
 def finished(widget):
@@ -97,7 +97,7 @@ def endless(classifier, dataset, masks, config, *, stop, **_):
         time.sleep(0.005)
         iteration += 1
         yield RetuneStep(iteration, 10_000, {"total": 1.0}, ())
-    raise Stopped
+    raise WorkStopped
 
 
 def test_opening_the_docks_module_loads_no_torch():
@@ -146,7 +146,7 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
     viewer = make_napari_viewer(show=True)
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     widget = RetuneWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Retune", area="right")
     widget.choice.form.set_values({"iterations": 4, "check_every": 2, "learning_rate": 1e-3})
@@ -229,9 +229,9 @@ def test_stop_leaves_the_best_so_far_to_keep(docked, wait):
 
 
 def test_a_run_that_found_nothing_better_cannot_be_kept(docked, wait, monkeypatch):
-    from napari_cam_feedback.retuning import Check
+    from napari_cam_feedback.retuning import ValidationMetrics
 
-    monkeypatch.setattr(Check, "score", property(lambda check: -float(check.iteration)))
+    monkeypatch.setattr(ValidationMetrics, "score", property(lambda check: -float(check.iteration)))
     session, widget = docked
     run_to_result(session, widget, wait)
     assert not widget.keep_button.isEnabled()
@@ -270,7 +270,7 @@ def says(*steps):
         yield from steps
         while not stop():
             time.sleep(0.005)
-        raise Stopped
+        raise WorkStopped
 
     return run
 
@@ -331,7 +331,7 @@ def test_a_run_that_ends_by_itself_says_at_most_and_its_axis_grows(docked, wait,
         (OSError(28, "No space left on device"), "disk is full"),
     ],
 )
-def test_an_error_inside_the_run_reaches_the_person(docked, wait, monkeypatch, error, words):
+def test_an_error_inside_the_run_reaches_the_user(docked, wait, monkeypatch, error, words):
     def failing(classifier, dataset, masks, config, *, stop, **_):
         yield RetuneStep(0, 4, {}, ())
         raise error
@@ -456,7 +456,7 @@ def test_another_project_takes_the_plot_of_a_run_that_was_decided_on(docked, wai
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the person is asked, and the answer, no at first."""
+    """What the user is asked, and the answer, no at first."""
     found = {"texts": [], "answer": QMessageBox.StandardButton.No}
 
     def question(parent, title, text, *_):
@@ -483,7 +483,7 @@ def other_project(session, qtbot, files):
     return dock, other
 
 
-def test_another_project_is_loaded_only_if_the_person_agrees_that_the_run_is_stopped(
+def test_another_project_is_loaded_only_if_the_user_agrees_that_the_run_is_stopped(
     docked, wait, monkeypatch, files, qtbot, asked
 ):
     fake_retune(monkeypatch, endless)
@@ -503,7 +503,7 @@ def test_another_project_is_loaded_only_if_the_person_agrees_that_the_run_is_sto
     wait(lambda: not session.jobs.running(JOB))
 
 
-def test_a_person_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_to_the_models_code(
+def test_a_user_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_to_the_models_code(
     docked, wait, monkeypatch, files, qtbot, asked
 ):
     fake_retune(monkeypatch, endless)
@@ -515,7 +515,7 @@ def test_a_person_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_t
         tried.append(source)
         if len(tried) == 1:
             need = ConsentNeeded("Its code has to run.", kind="trust", question="May its code run?")
-            raise Question(need, ("model.pt2", 0, 0))
+            raise ConsentRequest(need, ("model.pt2", 0, 0))
         return real(source, stop)
 
     monkeypatch.setattr(session_widget, "load", load)
@@ -549,7 +549,7 @@ def test_the_best_model_of_a_run_that_another_project_stopped_is_written_with_th
 
 
 @pytest.mark.usefixtures("improving")
-def test_another_project_is_loaded_only_if_the_person_leaves_a_result_undecided(docked, wait, files, qtbot, asked):
+def test_another_project_is_loaded_only_if_the_user_leaves_a_result_undecided(docked, wait, files, qtbot, asked):
     session, widget = docked
     dock, _ = other_project(session, qtbot, files)
     run_to_result(session, widget, wait)
@@ -816,7 +816,7 @@ def test_a_method_that_this_model_cannot_do_says_so_before_the_first_step(docked
 
 
 def stop_after(session, widget, wait, iterations=100_000, **settings):
-    """Start a run and stop it after its first look at the validation images; return the result."""
+    """Start a run and stop it after its first check on the validation images; return the result."""
     paint_all(session)
     widget.choice.form.set_values({"iterations": iterations, "check_every": 2, **settings})
     widget.start_button.click()
@@ -833,7 +833,7 @@ def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, 
     stopped = stop_after(session, widget, wait)
     assert not widget.continue_button.isHidden()
     assert "continue the run" in widget.hint.text()
-    looked, last = stopped.snapshot.iteration, stopped.history[-1]["iteration"]
+    looked, last = stopped.run_state.iteration, stopped.history[-1]["iteration"]
     goes_on = f"Continue goes on from iteration {looked}, where it was last measured."
     assert (goes_on in widget.status.text()) is (looked < last)
     # What is set and painted meanwhile is for the next run.
@@ -845,7 +845,7 @@ def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, 
     widget.continue_button.click()
     assert session.jobs.phase(JOB).phase is Phase.RUNNING
     assert not widget.result_box.isVisibleTo(widget)
-    start = stopped.snapshot.iteration
+    start = stopped.run_state.iteration
     points = widget.plot.losses.lines["total"].points
     assert [x for x, _ in points] == list(range(1, start + 1))
     assert [y for _, y in points] == [row["loss_total"] for row in stopped.history[1 : start + 1]]
@@ -857,7 +857,7 @@ def test_a_stopped_run_can_be_continued_with_its_own_settings_and_masks(docked, 
     assert [x for x, _ in points] == list(range(1, len(points) + 1))
     assert result.config == stopped.config
     assert (result.painted_keys, result.held_out_keys) == (stopped.painted_keys, stopped.held_out_keys)
-    assert result.snapshot.iteration > start
+    assert result.run_state.iteration > start
     assert [row["iteration"] for row in result.history] == list(range(len(result.history)))
     assert result.history[: start + 1] == stopped.history[: start + 1]
     widget.keep_button.click()
@@ -921,7 +921,7 @@ def inpainter_file(folder):
 
 
 @pytest.mark.usefixtures("improving")
-def test_an_inpainters_program_runs_only_after_the_person_agreed_in_the_window(docked, wait, monkeypatch, tmp_path):
+def test_an_inpainters_program_runs_only_after_the_user_agreed_in_the_window(docked, wait, monkeypatch, tmp_path):
     session, widget = docked
     path = inpainter_file(tmp_path)
     asked, answers = [], [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
@@ -954,7 +954,7 @@ def test_an_inpainters_program_runs_only_after_the_person_agreed_in_the_window(d
 
 def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monkeypatch):
     monkeypatch.setattr(retune_front, "_beats", lambda one, other: False)
-    monkeypatch.setattr(retune_package.Check, "score", property(lambda check: float(check.iteration)))
+    monkeypatch.setattr(retune_package.ValidationMetrics, "score", property(lambda check: float(check.iteration)))
     session, widget = docked
     best = run_to_result(session, widget, wait, iterations=6)
     wait(lambda: widget.run.comparison is not None)
@@ -964,8 +964,8 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     check = best.checkpoints[1].check
     assert box.itemText(0).startswith("best (iteration 6: accuracy ")
     assert box.itemText(1) == (
-        f"iteration 2: accuracy {check.accuracy:.2f}, conflict {check.misled_accuracy:.2f}, "
-        f"changed {check.misled_flip_rate:.2f}"
+        f"iteration 2: accuracy {check.accuracy:.2f}, conflict {check.conflict_accuracy:.2f}, "
+        f"changed {check.conflict_flip_rate:.2f}"
     )
     box.setCurrentIndex(1)
     assert not widget.keep_button.isEnabled()
@@ -989,10 +989,10 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
 
 @pytest.fixture
 def halfway(monkeypatch):
-    """Let every look be kept, the last be the best, and half of the way to it be better still."""
+    """Let every check be kept, the last be the best, and half of the way to it be better still."""
     monkeypatch.setattr(retune_front, "_beats", lambda one, other: False)
     score = property(lambda check: check.iteration + (0.5 if check.share == 0.5 else 0.0))
-    monkeypatch.setattr(retune_package.Check, "score", score)
+    monkeypatch.setattr(retune_package.ValidationMetrics, "score", score)
 
 
 @pytest.mark.usefixtures("halfway")
@@ -1010,8 +1010,8 @@ def test_how_much_of_the_old_is_kept_is_chosen_with_a_slider(docked, wait, qtbot
     assert "the model is that of iteration 4, half of the way from the given weights." in widget.status.text()
     half = next(check for check in best.path if check.share == 0.5)
     assert share.numbers.text() == (
-        f"50 % of the old: accuracy {half.accuracy:.2f} as it is, {half.misled_accuracy:.2f} where the shortcut conflicts; "
-        f"{100 * half.misled_flip_rate:.0f} % of the predictions change there."
+        f"50 % of the old: accuracy {half.accuracy:.2f} as it is, {half.conflict_accuracy:.2f} where the shortcut "
+        f"conflicts; {100 * half.conflict_flip_rate:.0f} % of the predictions change there."
     )
 
     # By keyboard, one stop towards the new weights.
@@ -1061,7 +1061,7 @@ def test_without_a_path_there_is_no_slider(docked, wait):
     ],
 )
 def test_the_next_step_fits_the_verdict(name, path, sentence):
-    result = SimpleNamespace(verdict=Verdict(name, ""), selected_iteration=3, snapshot=None, path=(1,) if path else ())
+    result = SimpleNamespace(verdict=Verdict(name, ""), selected_iteration=3, run_state=None, path=(1,) if path else ())
     assert next_step(Phase.DONE, result, opened=True, painted=True).startswith(sentence)
 
 
@@ -1092,5 +1092,5 @@ def test_the_plot_shows_gaps_thins_long_runs_and_chooses_its_scale(qtbot):
     assert len(colours) > 20
 
 
-def test_time_left_is_said_as_a_person_says_it():
+def test_time_left_is_said_as_a_user_says_it():
     assert [time_left(s) for s in (0.2, 42, 300)] == ["less than a second left", "about 42 s left", "about 5 min left"]

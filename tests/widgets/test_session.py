@@ -52,7 +52,7 @@ def test_a_model_and_its_images_are_loaded_and_summed_up(widget, files, wait):
     widget.choose_files(files.model, files.data, files.project)
     assert load(widget, wait) == ""
     assert session.index == 0
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     assert {layer.name for layer in session.viewer.layers} == {"image", "CAM", "irrelevant"}
     assert not widget.open_view.isHidden()
     text = widget.open_view.summary.text()
@@ -257,15 +257,15 @@ def test_another_target_layer_can_be_chosen_and_is_remembered(widget, files, wai
     session = widget._session
     widget.choose_files(files.model, files.data, files.project)
     load(widget, wait)
-    wait(lambda: session.inspection is not None)
-    shape = session.inspection.raw.shape
+    wait(lambda: session.explanation is not None)
+    shape = session.explanation.raw.shape
     row = next(i for i, info in enumerate(session.classifier.layers) if info.shape[1:] != shape)
     widget.open_view.layer.setCurrentIndex(row)
     widget.open_view.layer.activated.emit(row)
     name = widget.open_view.layer.itemData(row)
     wait(lambda: session.classifier.target_layer == name)
-    wait(lambda: session.inspection is not None)
-    assert session.inspection.raw.shape != shape
+    wait(lambda: session.explanation is not None)
+    assert session.explanation.raw.shape != shape
     widget.choose_project(files.project)
     load(widget, wait)
     assert session.classifier.target_layer == name
@@ -298,7 +298,7 @@ def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, fi
     wait(lambda: session.project is not None or widget.error.text(), 60)
     assert widget.error.text() == ""
     assert session.dataset.split_names == ("train", "val", "test", "test-clean")
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     # The dark image that napari was given became the first item's.
     assert [layer.name for layer in viewer.layers] == ["image", "CAM", "irrelevant"]
     assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(session.index))
@@ -306,7 +306,7 @@ def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, fi
     # Once more, over what is open: the dark image does not stay on top.
     before = session.project
     viewer.open_sample("napari-cam-feedback", "tag-digits")
-    wait(lambda: session.project is not before and session.inspection is not None, 60)
+    wait(lambda: session.project is not before and session.explanation is not None, 60)
     assert [layer.name for layer in viewer.layers] == ["image", "CAM", "irrelevant"]
     session.close()
 
@@ -350,7 +350,7 @@ def test_the_window_that_the_demo_ends_in_shows_the_project(make_napari_viewer, 
     viewer = make_napari_viewer()
     widget = show_project(viewer, project.folder)
     session = session_of(viewer)
-    wait(lambda: session.inspection is not None or widget.error.text())
+    wait(lambda: session.explanation is not None or widget.error.text())
     assert widget.error.text() == ""
     names = [name.split(" (")[0] for name in viewer.window.dock_widgets]
     assert names == ["Browse", "Filters", "Retune", "Session"]
@@ -370,7 +370,7 @@ def test_the_buttons_open_the_other_docks(make_napari_viewer, files, project, wa
     _button(widget.open_view, "Open Browse").click()
     assert len(viewer.window.dock_widgets) == 2
     browse = open_dock(viewer, "Browse")
-    wait(lambda: session.inspection is not None and not session.jobs.running())
+    wait(lambda: session.explanation is not None and not session.jobs.running())
     # Opened after the project: it shows what is open all the same.
     assert browse.model.rowCount() == 12
     assert session.layers.get(CAM) is not None

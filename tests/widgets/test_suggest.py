@@ -26,7 +26,7 @@ def docked(make_napari_viewer, project, wait):
     widget = SuggestWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Suggest", area="right")
     session.open(prepare(project, project.classifier(device="cpu")))
-    wait(lambda: session.inspection is not None)
+    wait(lambda: session.explanation is not None)
     yield session, widget
     session.close()
 
@@ -64,8 +64,8 @@ def test_the_list_gives_pictures_and_reasons_and_a_double_click_opens_the_image(
     session, widget = docked
     widget.list.count.setValue(5)
     widget.list.button.click()
-    wait(lambda: widget.study.found is not None and not session.jobs.running(SUGGEST))
-    items = widget.study.found.suggestions.items
+    wait(lambda: widget.model.found is not None and not session.jobs.running(SUGGEST))
+    items = widget.model.found.suggestions.items
     assert widget.list.list.count() == 5
     for item in items:
         row = widget.list.list.item(item.rank - 1)
@@ -78,7 +78,7 @@ def test_the_list_gives_pictures_and_reasons_and_a_double_click_opens_the_image(
     paint(session, items[2].key, wait)
     wait(lambda: "✓ painted" in widget.list.list.item(2).text())
     groups = widget.groups.panel
-    assert len(groups.titles) == len(widget.study.found.suggestions.clusters) > 0
+    assert len(groups.titles) == len(widget.model.found.suggestions.clusters) > 0
     groups.clicked.emit(items[0].index)
     assert session.index == items[0].index
 
@@ -106,8 +106,8 @@ def test_the_line_and_the_counter_tell_of_the_same_proposals(docked, wait):
     page.button.click()
     wait(lambda: not session.jobs.running(PROPOSE) and "besides" in page.status.text())
     counts = re.match(r"(\d+) masks? (?:is|are) proposed, besides (\d+) that wait for an answer; ", page.status.text())
-    assert sum(int(count) for count in counts.groups()) == len(widget.study.keys())
-    assert f" of {len(widget.study.keys())}</b>" in page.about.text()
+    assert sum(int(count) for count in counts.groups()) == len(widget.model.keys())
+    assert f" of {len(widget.model.keys())}</b>" in page.about.text()
 
 
 def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):
@@ -115,7 +115,7 @@ def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):
     propose(session, widget, wait)
     page, key = widget.proposals, widget.proposals.key
     proposed = np.asarray(page.layer.data) > 0
-    author = widget.study.store.about(key).author
+    author = widget.model.store.about(key).author
     assert author.startswith("proposed by ")
     page.accept_button.click()
     wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
@@ -132,24 +132,24 @@ def test_accepting_makes_a_mask_and_shows_the_next_one(docked, wait):
 def test_rejecting_is_remembered_and_leaves_no_mask(docked, wait):
     session, widget = docked
     propose(session, widget, wait)
-    page, key, left = widget.proposals, widget.proposals.key, len(widget.study.keys())
+    page, key, left = widget.proposals, widget.proposals.key, len(widget.model.keys())
     page.reject_button.click()
     wait(lambda: not session.jobs.running(ANSWER) and page.key != key)
     assert key not in session.painted()
-    assert len(widget.study.keys()) == left - 1
+    assert len(widget.model.keys()) == left - 1
     assert page.status.text() == "1 proposal was rejected."
     page.button.click()
     wait(lambda: not session.jobs.running(PROPOSE))
-    left = widget.study.keys()
+    left = widget.model.keys()
     assert key not in left
 
 
 def test_all_that_are_left_can_be_accepted_at_once(docked, wait):
     session, widget = docked
     propose(session, widget, wait)
-    keys = set(widget.study.keys())
+    keys = set(widget.model.keys())
     widget.proposals.all_button.click()
-    wait(lambda: not session.jobs.running(ANSWER) and not widget.study.keys())
+    wait(lambda: not session.jobs.running(ANSWER) and not widget.model.keys())
     session.save()
     masks = MaskStore(session.project.folder / "masks")
     assert set(masks) == keys | {"train/cat/00.png"}
@@ -164,7 +164,7 @@ def test_a_proposal_that_is_not_shown_cannot_be_answered(docked, wait, qtbot):
     page = widget.proposals
     page.count.setValue(4)
     propose(session, widget, wait)
-    key, keys = page.key, widget.study.keys()
+    key, keys = page.key, widget.model.keys()
     without = next(n for n, other in enumerate(session.dataset.keys) if other not in keys)
     session.go_to(without)
     assert page.layer is None
@@ -176,7 +176,7 @@ def test_a_proposal_that_is_not_shown_cannot_be_answered(docked, wait, qtbot):
     page.accept()
     page.reject()
     assert not session.jobs.running(ANSWER)
-    assert widget.study.keys() == keys
+    assert widget.model.keys() == keys
     page.skip_button.click()
     assert (session.key, page.key) == (key, key)
     assert page.layer is not None

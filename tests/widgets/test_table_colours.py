@@ -10,7 +10,7 @@ from napari_cam_feedback.evaluation import ComparisonRow
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 from napari_cam_feedback.widgets.parts.table_colours import table_colour
 
-LEAST_CONTRAST = 4.5
+MIN_CONTRAST = 4.5
 ROWS = [ComparisonRow("test", "accuracy", 0.5, 0.9), ComparisonRow("test", "flip_rate", 0.1, 0.5)]
 
 
@@ -37,7 +37,7 @@ def test_each_theme_has_colours_that_can_be_read_on_it_and_told_apart(make_napar
     blue, orange = table_colour("blue"), table_colour("orange")
     for background in (get_theme(theme).background, get_theme(theme).foreground):
         for colour in (blue, orange):
-            assert contrast(colour, QColor(background.as_hex())) >= LEAST_CONTRAST
+            assert contrast(colour, QColor(background.as_hex())) >= MIN_CONTRAST
     assert blue.blue() > blue.red() + 100
     assert orange.red() > orange.blue() + 100
 
@@ -56,4 +56,4 @@ def test_a_table_that_is_shown_follows_the_theme(make_napari_viewer):
         # What lies behind the words is what the colours were chosen for.
         assert contrast(pixel, QColor(get_theme(theme).foreground.as_hex())) < 1.3
         for row in (1, 2):
-            assert contrast(table.item(row, 3).foreground().color(), pixel) >= LEAST_CONTRAST
+            assert contrast(table.item(row, 3).foreground().color(), pixel) >= MIN_CONTRAST

@@ -186,7 +186,7 @@ def test_a_model_that_could_not_be_saved_can_be_saved_under_another_name(docked,
     assert docked.open_button.isVisibleTo(docked)
 
 
-def test_an_existing_model_is_replaced_only_if_the_person_agrees(docked, wait, monkeypatch, files):
+def test_an_existing_model_is_replaced_only_if_the_user_agrees(docked, wait, monkeypatch, files):
     out = files.project / "m.safetensors"
     out.parent.mkdir()
     out.write_bytes(b"precious")
@@ -209,7 +209,7 @@ def test_an_existing_model_is_replaced_only_if_the_person_agrees(docked, wait, m
     assert out.read_bytes() != b"precious"
 
 
-def test_code_that_makes_the_network_runs_only_after_the_person_agreed(docked, wait, monkeypatch, tmp_path):
+def test_code_that_makes_the_network_runs_only_after_the_user_agreed(docked, wait, monkeypatch, tmp_path):
     ran = tmp_path / "ran"
     (tmp_path / "net.py").write_text(
         f"import torch, pathlib\npathlib.Path({str(ran)!r}).touch()\n"

@@ -63,7 +63,7 @@ def load(session_widget, files, model, wait, monkeypatch):
     session_widget.choose_files(model, files.data, files.project)
     session_widget.load_button.click()
     session = session_widget._session
-    wait(lambda: session.inspection is not None or session_widget.error.text())
+    wait(lambda: session.explanation is not None or session_widget.error.text())
     assert session_widget.error.text() == ""
     return session
 
@@ -83,7 +83,7 @@ def test_a_perceptron_is_browsed_with_one_sentence_in_place_of_heatmaps(windows,
     shot(session, "session.png")
     for _ in range(3):
         session.step(1)
-        wait(lambda: session.inspection is not None)
+        wait(lambda: session.explanation is not None)
         assert browse.item.evidence.text() == (
             "Layer '4' has no places (12 features per image), so it gives no heatmap; look at its filters or concepts, "
             "or use a convolutional model."
@@ -115,7 +115,7 @@ def test_filters_of_a_perceptron_are_looked_at_and_give_no_masks(windows, files,
     filters.tabs.setCurrentWidget(overview)
     overview.look.split.setCurrentText("train")
     overview.look.button.click()
-    wait(lambda: not session.jobs.running(JOB) and filters.study.found is not None)
+    wait(lambda: not session.jobs.running(JOB) and filters.model.found is not None)
     overview.view.selectRow(0)
     wait(lambda: overview.detail.panel.tiles and not session.jobs.running())
     assert all(tile.mask.all() for tile in overview.detail.panel.tiles)
@@ -137,7 +137,7 @@ def test_a_hidden_layer_of_a_network_with_maps_is_chosen_and_left_again(windows,
         row = combo.findData(name)
         combo.setCurrentIndex(row)
         combo.activated.emit(row)
-        wait(lambda: session.classifier.target_layer == name and session.inspection is not None)
+        wait(lambda: session.classifier.target_layer == name and session.explanation is not None)
 
     choose("4")
     assert browse.item.evidence.text().endswith("choose a layer with maps, such as '1' (--layer).")

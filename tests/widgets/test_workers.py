@@ -1,4 +1,4 @@
-"""Background work: failures reach the person, stopping works, nothing outlives the window."""
+"""Background work: failures reach the user, stopping works, nothing outlives the window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
-from napari_cam_feedback.widgets.tasks.workers import Jobs, Progress, Stopped
+from napari_cam_feedback.widgets.tasks.workers import Jobs, Progress, WorkStopped
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -64,7 +64,7 @@ def test_steps_and_result_of_a_generator_arrive_in_order(jobs, wait):
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), MemoryError(), ValueError("x"), KeyError("y")])
 @pytest.mark.parametrize("kind", ["generator", "function"])
-def test_any_failure_of_a_worker_reaches_the_person_as_one_sentence(jobs, wait, error, kind):
+def test_any_failure_of_a_worker_reaches_the_user_as_one_sentence(jobs, wait, error, kind):
     def function(stop):
         raise error
 
@@ -156,7 +156,7 @@ def test_work_that_raises_stopped_ends_idle(jobs, wait):
     def work(stop):
         while not stop():
             time.sleep(0.002)
-        raise Stopped
+        raise WorkStopped
 
     record = Record()
     jobs.start("long", work, **record.callbacks())

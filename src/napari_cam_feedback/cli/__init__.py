@@ -28,7 +28,7 @@ from napari_cam_feedback.cli.commands import (
     train,
 )
 from napari_cam_feedback.cli.show import show_mismatch
-from napari_cam_feedback.cli.stopping import Stopped, end_quickly
+from napari_cam_feedback.cli.stopping import CommandStopped, end_quickly
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
 
 DEBUG_VARIABLE = "NAPARI_CAM_FEEDBACK_DEBUG"
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, WeightsMismatch):
             show_mismatch(error.rows)
         return _fail(describe(error), 2)
-    except Stopped:
+    except CommandStopped:
         return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Stopped.", INTERRUPTED)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models import Classifier
-    from napari_cam_feedback.models.files.loading import Source
+    from napari_cam_feedback.models.files.loading import ModelSource
     from napari_cam_feedback.models.options import ModelOptions
 
 
 @dataclass(frozen=True)
-class Opened:
+class ModelAndData:
     """A model and the dataset it is to work on.
 
     Attributes
@@ -26,7 +26,7 @@ class Opened:
     classifier, dataset
         With the same classes in the same order.
     assumed : str or None
-        Sentences for people, a line each: where neither the model's file nor the person said everything, what was assumed;
+        Sentences for people, a line each: where neither the model's file nor the user said everything, what was assumed;
         before it, what the file beside the model's said; after it, what a first look at the model with its data found.
     """
 
@@ -37,8 +37,8 @@ class Opened:
 
 def open_model_and_data(
     model: str, data: Path, options: ModelOptions, *, device: str, seed: int, maps: bool = True
-) -> Opened:
-    """Open a model and a dataset as the person described them, and take a first look at the model with its data.
+) -> ModelAndData:
+    """Open a model and a dataset as the user described them, and take a first look at the model with its data.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def open_model_and_data(
     assumed = _assumed(model, options, classifier, dataset)
     # Whoever named the target layer knows it.
     looked = _looked_at(classifier, dataset, layer=maps and not options.layer)
-    return Opened(classifier, dataset, "\n".join(filter(None, (assumed, *looked))) or None)
+    return ModelAndData(classifier, dataset, "\n".join(filter(None, (assumed, *looked))) or None)
 
 
 def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list[str]:
@@ -91,8 +91,8 @@ def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset:
     return " ".join([*_beside(source, options, classifier), *assumed]) or None
 
 
-def _beside(source: Source, options: ModelOptions, classifier: Classifier) -> list[str]:
-    """Say what was taken from the file beside the model's; nothing where there is none or the person said all of it."""
+def _beside(source: ModelSource, options: ModelOptions, classifier: Classifier) -> list[str]:
+    """Say what was taken from the file beside the model's; nothing where there is none or the user said all of it."""
     if source.sidecar is None:
         return []
     names = classifier.class_names

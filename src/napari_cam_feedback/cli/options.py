@@ -104,7 +104,7 @@ def model_options(
         bool, _about("--download", shown="", text="Fetch torchvision's weights where they are not on this machine.")
     ] = False,
 ) -> ModelOptions:
-    """Return what the person said about the model; the parameters are the options of the shell.
+    """Return what the user said about the model; the parameters are the options of the shell.
 
     Raises
     ------

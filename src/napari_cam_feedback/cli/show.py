@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari_cam_feedback.training import TrainStep
 
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
-MOST_SKIPPED = 5
-MOST_MISMATCHES = 12
+MAX_SKIPPED = 5
+MAX_MISMATCHES = 12
 #: How the images are measured that were not.
 THE_REST = "--all measures the rest."
 
@@ -33,7 +33,7 @@ def remark(sentence: str | None) -> None:
 
 
 def write_json(path: Path | None, value: Any) -> None:
-    """Write the result where the person named a file for it."""
+    """Write the result where the user named a file for it."""
     from napari_cam_feedback.files import write_json as write
 
     if path is not None:
@@ -83,7 +83,7 @@ def training_progress(bar: Bar) -> Callable[[TrainStep], None]:
 
 def retune_progress(bar: Bar, config: RetuneConfig) -> Callable[[RetuneStep], None]:
     """Return what shows the steps of a retune with these settings on a bar."""
-    doing = "retuning, until the looks no longer get better" if config.ends_by_itself else "retuning"
+    doing = "retuning, until the checks no longer get better" if config.ends_by_itself else "retuning"
 
     def show(step: RetuneStep) -> None:
         if step.trying is not None:
@@ -108,10 +108,10 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 def show_mismatch(rows: Sequence[Mismatch]) -> None:
     """Print which weights do not fit, the first few of them."""
-    shown = [[row.name, row.found or "–", row.expected or "–"] for row in rows[:MOST_MISMATCHES]]
+    shown = [[row.name, row.found or "–", row.expected or "–"] for row in rows[:MAX_MISMATCHES]]
     show_table("Weights that do not fit", ["name", "in the file", "in the architecture"], shown, numbers=0)
-    if len(rows) > MOST_MISMATCHES:
-        out.print(f"and {len(rows) - MOST_MISMATCHES} more", highlight=False)
+    if len(rows) > MAX_MISMATCHES:
+        out.print(f"and {len(rows) - MAX_MISMATCHES} more", highlight=False)
 
 
 def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) -> None:
@@ -159,7 +159,7 @@ def show_sample(evaluation: Evaluation, rest: str = THE_REST) -> None:
 
 
 def stopped_sentence(evaluation: Evaluation) -> str:
-    """Say what was measured until the person stopped it."""
+    """Say what was measured until the user stopped it."""
     names = list(evaluation.splits)
     if not names:
         return "Stopped before anything was measured."
@@ -224,7 +224,7 @@ def _show_path(result: RetuneResult, folder: Path) -> None:
     for check in result.path_checks:
         returned = check.share == result.selected_share
         file = "returned" if returned else f"{CHECKPOINTS}/{checkpoint_file(check.iteration, check.share)}"
-        numbers = check.accuracy, check.misled_accuracy, check.misled_flip_rate
+        numbers = check.accuracy, check.conflict_accuracy, check.conflict_flip_rate
         rows.append([f"{1 - check.share:.0%}".replace("%", " %"), file, *map(show, numbers)])
     if rows:
         columns = ["old kept", "model", "accuracy", "where the shortcut conflicts", "changed predictions"]
@@ -234,8 +234,8 @@ def _show_path(result: RetuneResult, folder: Path) -> None:
 
 def show_skipped(skipped: Mapping[str, str]) -> None:
     """Say on stderr which images were left out because they cannot be read: the first few, then how many."""
-    for key, sentence in list(skipped.items())[:MOST_SKIPPED]:
+    for key, sentence in list(skipped.items())[:MAX_SKIPPED]:
         remark(f"left out: {key}: {' '.join(sentence.split())}")
-    more = len(skipped) - MOST_SKIPPED
+    more = len(skipped) - MAX_SKIPPED
     if more > 0:
         remark(f"left out: {more} more {'image' if more == 1 else 'images'} that cannot be read")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(Exception):
+class CommandStopped(Exception):
     """A command was stopped by Ctrl-C and has said itself what it left behind."""
 
 

@@ -38,15 +38,15 @@ class Measure:
 #: Every measure of a comparison.
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure("accuracy", "accuracy", "Share of the images that are predicted right, as they are.", "more"),
-    "misled_accuracy": Measure(
-        "accuracy, made to lie",
-        "accuracy misled",
+    "conflict_accuracy": Measure(
+        "conflict accuracy",
+        "conflict accuracy",
         "Share predicted right after what was painted on an image of another class is pasted on.",
         "more",
     ),
-    "misled_flip_rate": Measure(
-        "flip rate, made to lie",
-        "flips misled",
+    "conflict_flip_rate": Measure(
+        "conflict flip rate",
+        "conflict flips",
         "Share whose prediction changes when what was painted on an image of another class is pasted on.",
         "less",
     ),

@@ -11,7 +11,7 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.batches import BATCH_SIZE, breaking_off, images_at_once
-from napari_cam_feedback.evaluation.perturbations.backgrounds import MOST_OF_THE_IMAGE, before_others, without_objects
+from napari_cam_feedback.evaluation.perturbations.backgrounds import MAX_SHARE_OF_MARK, before_others, without_objects
 from napari_cam_feedback.evaluation.perturbations.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluation.perturbations.shifts import choose_shifts, shifted
 from napari_cam_feedback.explanations.display import mass_inside
@@ -318,7 +318,7 @@ class _Measure:
             own = masks[had]
             swapped = torch.where(places[:, None], patches, get_fill("surround")(inputs[had], own, self.donors))
             # Pasted over an object, another's surroundings would hide it; they belong behind it.
-            around = (torch.stack([own, places]).float().mean((2, 3)) > MOST_OF_THE_IMAGE).all(0)
+            around = (torch.stack([own, places]).float().mean((2, 3)) > MAX_SHARE_OF_MARK).all(0)
             if around.any():
                 scenes = without_objects(patches[around], places[around])
                 chosen = torch.arange(len(scenes))

@@ -1,4 +1,4 @@
-"""What an experiment is, read from a TOML file that a person writes."""
+"""What an experiment is, read from a TOML file that a user writes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ExperimentConfig(BaseModel):
         Heading of the tables.
     data : str or None
         ``sample:NAME``, or a dataset (a relative path is read from where the file of settings lies); None where the
-        person names it. ``{seed}`` in it stands for the seed of the run.
+        user names it. ``{seed}`` in it stands for the seed of the run.
     masks : str or None
         Folder of masks; None for those that the dataset brings along.
     model : str or None

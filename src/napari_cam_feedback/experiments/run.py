@@ -67,7 +67,7 @@ def run_experiment(
     device : str
         Where to compute.
     trust : bool
-        The person agrees that a model's own code runs.
+        The user agrees that a model's own code runs.
     stop : callable, optional
         Asked now and then; True ends with the runs that are done.
 

@@ -32,8 +32,14 @@ from napari_cam_feedback.explanations.filters.statistics import (
 from napari_cam_feedback.explanations.filters.survey import FilterSurvey, survey_filters
 from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.explanations.maps.base import AttributionMethod, MapBatch
-from napari_cam_feedback.explanations.maps.class_maps import ClassInspector, ClassMaps, class_maps
-from napari_cam_feedback.explanations.maps.inspector import FILTER_ORDERS, FilterOrder, Inspection, Inspector, inspect_item
+from napari_cam_feedback.explanations.maps.class_maps import ClassMaps, ClassMapsCache, class_maps
+from napari_cam_feedback.explanations.maps.explanation import (
+    FILTER_ORDERS,
+    Explanation,
+    ExplanationCache,
+    FilterOrder,
+    explain_item,
+)
 from napari_cam_feedback.explanations.maps.registry import METHODS, default_method, get_method
 from napari_cam_feedback.explanations.maps.split import Explanations, ItemMap, explain, iterate_maps
 from napari_cam_feedback.explanations.maps.writing import MapsWritten, write_maps, writing_maps
@@ -43,6 +49,7 @@ from napari_cam_feedback.explanations.tcav.plots import concept_chart, draw_conc
 from napari_cam_feedback.explanations.tcav.result import ConceptResult, ConceptRow
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.tcav import concepts, default_concept_layer
+from napari_cam_feedback.old_names import old_names
 
 __all__ = [
     "EMBEDDING_METHODS",
@@ -50,14 +57,16 @@ __all__ = [
     "METHODS",
     "AccuracyCurve",
     "AttributionMethod",
-    "ClassInspector",
     "ClassMaps",
+    "ClassMapsCache",
     "ConceptResult",
     "ConceptRow",
     "ConceptSet",
     "ConceptTestConfig",
     "ContactSheet",
     "Embedding",
+    "Explanation",
+    "ExplanationCache",
     "Explanations",
     "Features",
     "FilterChanges",
@@ -66,8 +75,6 @@ __all__ = [
     "FilterRanking",
     "FilterSurvey",
     "Gallery",
-    "Inspection",
-    "Inspector",
     "ItemMap",
     "MapBatch",
     "MapsWritten",
@@ -94,12 +101,12 @@ __all__ = [
     "embed",
     "embedding_steps",
     "explain",
+    "explain_item",
     "features_of",
     "filter_changes",
     "gallery",
     "get_method",
     "has_evidence",
-    "inspect_item",
     "iterate_features",
     "iterate_maps",
     "load_features",
@@ -119,3 +126,5 @@ __all__ = [
     "write_maps",
     "writing_maps",
 ]
+
+__getattr__ = old_names(__name__)

@@ -60,7 +60,7 @@ class Classifier:
     info : dict
         How this classifier came to be; plain JSON values.
     grid : tuple of int or None
-        (rows, columns) of the target layer's tokens where the person has set it; else it is told from the patches.
+        (rows, columns) of the target layer's tokens where the user has set it; else it is told from the patches.
     """
 
     module: torch.nn.Module
@@ -301,7 +301,7 @@ def build_classifier(
     grid : tuple of int, optional
         (rows, columns) of the target layer's tokens; by default told from the patches.
     trust : bool
-        The person agrees that the code of a file that makes the network runs.
+        The user agrees that the code of a file that makes the network runs.
     seed : int
         Of the weights; torch's own generator is left as it was.
 

@@ -1,4 +1,4 @@
-"""What a person says about a model whose file does not say it."""
+"""What a user says about a model whose file does not say it."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class ModelOptions(BaseModel):
     grid : tuple of int or None
         (rows, columns) of the tokens of a target layer that puts out tokens, as vision transformers' do.
     trust : bool
-        The person agrees that code of the model's (a .py, a .pt2, a TorchScript file) runs.
+        The user agrees that code of the model's (a .py, a .pt2, a TorchScript file) runs.
     download : bool
-        The person agrees that torchvision's weights are fetched where they are not on this machine.
+        The user agrees that torchvision's weights are fetched where they are not on this machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_cam_feedback.errors import StorageError
-from napari_cam_feedback.files import read_json, write_json
+from napari_cam_feedback.files import read_json, write_json, write_text
 from napari_cam_feedback.models import load_classifier, save_classifier
+from napari_cam_feedback.old_names import current_header, current_names
 from napari_cam_feedback.projects.versions import ProjectFolder, Version
 from napari_cam_feedback.retuning import RetuneConfig, make_config, settings_of
 
@@ -22,7 +23,7 @@ class _Verdict(BaseModel):
     name: str
 
 
-class _Result(BaseModel):
+class _RunRecord(BaseModel):
     """What is needed of a run's ``result.json``."""
 
     model_config = ConfigDict(extra="ignore")
@@ -47,7 +48,7 @@ def keep_run(
     parent : str, optional
         The version that was retuned; by default the one whose weights the run began with.
     trust : bool
-        The person agrees that the code runs that makes the network, where a file of theirs does.
+        The user agrees that the code runs that makes the network, where a file of theirs does.
 
     Raises
     ------
@@ -73,12 +74,14 @@ def keep_run(
         )
 
     def record(folder: Path, kept: str) -> None:
-        for name in ("config.json", "history.csv", "painted.csv"):
+        if (run / "history.csv").is_file():
+            write_text(folder / "history.csv", current_header((run / "history.csv").read_text(encoding="utf-8")))
+        for name in ("config.json", "painted.csv"):
             if (run / name).is_file():
                 shutil.copyfile(run / name, folder / name)
         if (run / "masks").is_dir():
             shutil.copytree(run / "masks", folder / "masks")
-        result: dict[str, Any] = read_json(run / "result.json")
+        result: dict[str, Any] = current_names(read_json(run / "result.json"))
         write_json(folder / "result.json", {**result, "parent": came_from, "kept": kept})
 
     return project.add_version(
@@ -94,12 +97,12 @@ def keep_run(
     )
 
 
-def _read(run: Path) -> tuple[_Result, RetuneConfig]:
+def _read(run: Path) -> tuple[_RunRecord, RetuneConfig]:
     for name in ("result.json", "config.json", WEIGHTS):
         if not (run / name).is_file():
             raise StorageError(f"There is no finished run in {run}: {name} is missing; name the folder that retune wrote.")
     try:
-        content = _Result.model_validate(read_json(run / "result.json"))
+        content = _RunRecord.model_validate(read_json(run / "result.json"))
     except ValidationError as error:
         raise StorageError(f"{run / 'result.json'} is broken; restore it, or retune again.") from error
     values = read_json(run / "config.json")

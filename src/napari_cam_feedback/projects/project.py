@@ -218,7 +218,7 @@ def _open_images(folder: Path, state: State, source: Path) -> Dataset:
 
 
 def _author() -> str | None:
-    """The name under which the person paints: that of their account; None where the system knows none."""
+    """The name under which the user paints: that of their account; None where the system knows none."""
     try:
         return getpass.getuser()
     except Exception:  # which error it is differs between systems

@@ -48,7 +48,7 @@ def save_run(
     comparison : Comparison, optional
         Before and after on whole splits, for ``result.json``.
     masks : mapping
-        Key to (H, W) bool; those that the run learnt from and was judged by are kept with it, since the person may paint on.
+        Key to (H, W) bool; those that the run learnt from and was judged by are kept with it, since the user may paint on.
     extra : dict, optional
         Further plain values for ``result.json``.
     weights : bool

@@ -177,7 +177,7 @@ class ProjectFolder:
         device : str
             Where to put it.
         trust : bool
-            The person agrees that the code runs that makes the network, where a file of theirs does.
+            The user agrees that the code runs that makes the network, where a file of theirs does.
         """
         name = self._state.current if version is None else version
         return load_classifier(self.weights(name), device=device, trust=trust)

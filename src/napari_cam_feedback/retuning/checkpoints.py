@@ -13,9 +13,9 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
-from napari_cam_feedback.retuning.images.painted_set import read_painted, separate
+from napari_cam_feedback.retuning.images.masked_set import read_painted, separate
 from napari_cam_feedback.retuning.images.sampling import schedule, some_of, split_images
-from napari_cam_feedback.retuning.judging.checks import Check, Checker
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult
 from napari_cam_feedback.torch_loader import torch
@@ -86,11 +86,11 @@ def take_checkpoint(
 def _complete(
     result: RetuneResult,
     classifier: Classifier,
-    check: Check,
+    check: ValidationMetrics,
     dataset: Dataset,
     masks: Mapping[str, np.ndarray],
     stop: Callable[[], bool],
-) -> Check:
+) -> ValidationMetrics:
     """Return a check with every measure that a run takes at its end; raises `Interrupted` once `stop` says True."""
     if check.held_out.random_flip_rate is not None:
         return check
@@ -100,14 +100,14 @@ def _complete(
         each.module.to(memory_format=torch.channels_last)
     try:
         with interruptible(given.module, stop), interruptible(classifier.module, stop):
-            checker = _checker_of(result, dataset, masks)
-            checker.remember(given)
-            return checker.complete(classifier, check)
+            validator = _checker_of(result, dataset, masks)
+            validator.remember(given)
+            return validator.complete(classifier, check)
     finally:
         classifier.module.to(memory_format=torch.contiguous_format)
 
 
-def _checker_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> Checker:
+def _checker_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> Validator:
     """Return what measured during a run, made anew: a result that kept it would keep its images in memory."""
     config, preprocessing = result.config, result.given.preprocessing
     cache = InputCache(dataset, preprocessing)
@@ -119,4 +119,4 @@ def _checker_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np.n
     train, validation = split_images(dataset, learnt, held_out, config.seed)
     validation = some_of(validation, schedule(config, len(train), preprocessing.size).validation)
     held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys}
-    return Checker(dataset, cache, validation, held_out, painted, held_masks, config.seed)
+    return Validator(dataset, cache, validation, held_out, painted, held_masks, config.seed)

@@ -35,7 +35,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=100_000,
         title="Iterations",
-        description="Training steps, all of which are taken; auto: until the looks no longer get better.",
+        description="Training steps, all of which are taken; auto: until the checks no longer get better.",
         json_schema_extra={"begin": 100},
     )
     learning_rate: float | None = Field(
@@ -158,7 +158,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=10_000,
         title="Check every",
-        description="Steps between two looks at the validation images; auto: 15, 10 for inputs over 96 pixels.",
+        description="Steps between two checks on the validation images; auto: 15, 10 for inputs over 96 pixels.",
         json_schema_extra={"begin": 15},
     )
     patience: int | None = Field(
@@ -166,7 +166,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=1000,
         title="Patience",
-        description="Looks without a gain after which the run ends; auto: 2, for large inputs 3, where surroundings are "
+        description="Checks without a gain after which the run ends; auto: 2, for large inputs 3, where surroundings are "
         "painted 4, with iterations none.",
         json_schema_extra={"begin": 2},
     )

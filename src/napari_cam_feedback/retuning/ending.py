@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from napari_cam_feedback.evaluation.report.provenance import package_versions
-from napari_cam_feedback.retuning.judging.checks import Check
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult, Status
-from napari_cam_feedback.retuning.run import Run
+from napari_cam_feedback.retuning.run import RetuneRun
 from napari_cam_feedback.torch_loader import torch
 
 
-def result_of(run: Run, status: Status, after: Check) -> RetuneResult:
+def result_of(run: RetuneRun, status: Status, after: ValidationMetrics) -> RetuneResult:
     before = run.before
     verdict = judge(before, after, held_out=run.held_out is not run.learnt, troubles=run.pace.troubles)
     run.tuned.module.to(memory_format=torch.contiguous_format)
@@ -47,12 +47,12 @@ def result_of(run: Run, status: Status, after: Check) -> RetuneResult:
         skipped=dict(run.cache.skipped),
         checkpoints=tuple(run.front.checkpoints),
         path=tuple(run.path),
-        snapshot=run.snapshot if status == "stopped" else None,
+        run_state=run.run_state if status == "stopped" else None,
         troubles=tuple(run.pace.troubles),
     )
 
 
-def resolved_settings(run: Run) -> dict[str, Any]:
+def resolved_settings(run: RetuneRun) -> dict[str, Any]:
     """What was left open in the settings, as it was carried out."""
     return {
         "method": "+".join(method.name for method in run.methods),
@@ -66,7 +66,7 @@ def resolved_settings(run: Run) -> dict[str, Any]:
         "iterations_at_most": run.schedule.iterations,
         "check_every": run.schedule.check_every,
         "patience": run.schedule.patience,
-        "validation_images": len(run.checker.validation),
+        "validation_images": len(run.validator.validation),
         "freeze_batch_norm": run.trainer.freeze_batch_norm,
         "target_layer": run.given.target_layer,
         "refill": run.config.fill,

@@ -21,7 +21,7 @@ from napari_cam_feedback.torch_loader import torch
 #: Times that the training images are looked at, with other patches each time.
 PASSES = 4
 #: Rows that the regression is fitted on at most.
-MOST_ROWS = 40_000
+MAX_ROWS = 40_000
 #: Inverse strengths of the L2 penalty that are tried, the strongest first, so that each fit starts near its end.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 #: Logit of classes without a training image, below those of the others.
@@ -77,7 +77,7 @@ class HeadRefit:
         name = find_last_linear(tuned)
         assert name is not None
         self._layer: Any = get_layer(tuned.module, name)
-        self.batches = min(most, math.ceil(min(PASSES * images, MOST_ROWS) / batch_size))
+        self.batches = min(most, math.ceil(min(PASSES * images, MAX_ROWS) / batch_size))
         self.iterations = self.batches + len(PENALTIES)
         self._features: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []

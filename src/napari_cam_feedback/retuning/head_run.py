@@ -8,10 +8,10 @@ from typing import Any
 from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.retuning.head_refit import HeadRefit
 from napari_cam_feedback.retuning.results import RetuneStep, Status
-from napari_cam_feedback.retuning.run import Run, flat, named
+from napari_cam_feedback.retuning.run import RetuneRun, flat, named
 
 
-def solve(run: Run) -> Generator[RetuneStep, None, Status]:
+def solve(run: RetuneRun) -> Generator[RetuneStep, None, Status]:
     """Make the last layer anew: collect its features, then try one penalty after another."""
     run.trainer.rest()
     refit = HeadRefit(run.tuned, len(run.sampler.train), run.sampler.batch_size, run.schedule.iterations)

@@ -1,4 +1,4 @@
-"""The retuning loop: fine-tune a copy with feedback, look now and then, return the best that was seen."""
+"""The retuning loop: fine-tune a copy with feedback, check it now and then, return the best that was seen."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.models.parallel.processes import one_process
+from napari_cam_feedback.old_names import old_arguments
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.ending import result_of
 from napari_cam_feedback.retuning.head_run import solve
 from napari_cam_feedback.retuning.judging.pareto import choose
 from napari_cam_feedback.retuning.rate_trials import find_rate
 from napari_cam_feedback.retuning.results import RetuneResult, RetuneStep, Status
-from napari_cam_feedback.retuning.run import Run, flat, named
-from napari_cam_feedback.retuning.snapshot import Snapshot
+from napari_cam_feedback.retuning.run import RetuneRun, flat, named
+from napari_cam_feedback.retuning.run_state import RunState
 from napari_cam_feedback.retuning.weight_path import walk
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: Seconds of a step that a person who stops it can wait for.
+#: Seconds of a step that a user who stops it can wait for.
 SHORT_STEP = 0.1
 
 
+@old_arguments
 def retune(
     classifier: Classifier,
     dataset: Dataset,
@@ -39,8 +41,8 @@ def retune(
     config: RetuneConfig | None = None,
     *,
     stop: Callable[[], bool] | None = None,
-    resume: Snapshot | None = None,
-    on_snapshot: Callable[[Snapshot], None] | None = None,
+    resume: RunState | None = None,
+    on_run_state: Callable[[RunState], None] | None = None,
     fabric: Fabric | None = None,
     trust: bool = False,
     complete: bool = True,
@@ -62,14 +64,14 @@ def retune(
         Settings.
     stop : callable, optional
         Asked before each step; True ends the run with the best so far.
-    resume : Snapshot, optional
+    resume : RunState, optional
         Where a run that was stopped is taken up again; the result is that of a run that was not stopped.
-    on_snapshot : callable, optional
-        Called with a snapshot after each look at the validation images.
+    on_run_state : callable, optional
+        Called with the run's state after each check on the validation images.
     fabric : Fabric, optional
         Launched, to share the work among processes; by default this process alone, on the classifier's device.
     trust : bool
-        The person agrees that the program of an inpainter runs.
+        The user agrees that the program of an inpainter runs.
     complete : bool
         Whether a run that is stopped still takes the measures that only the end of a run takes, which lasts seconds with a
         large network; its verdict says what it lacks without them, and `take_checkpoint` takes them later.
@@ -99,20 +101,20 @@ def retune(
         The settings name an inpainter, and `trust` is not given.
     """
     check_fits(classifier, dataset)
-    run = Run(
+    run = RetuneRun(
         classifier,
         dataset,
         masks,
         config or RetuneConfig(),
         stop or (lambda: False),
-        on_snapshot or (lambda _: None),
+        on_run_state or (lambda _: None),
         fabric or one_process(classifier.device),
         trust,
     )
     return _steps(run, resume, complete)
 
 
-def _steps(run: Run, resume: Snapshot | None, complete: bool) -> Generator[RetuneStep, None, RetuneResult]:
+def _steps(run: RetuneRun, resume: RunState | None, complete: bool) -> Generator[RetuneStep, None, RetuneResult]:
     """Yield the steps; the work of `retune`."""
     try:
         with run.interruptible():
@@ -131,7 +133,7 @@ def _steps(run: Run, resume: Snapshot | None, complete: bool) -> Generator[Retun
     return result_of(run, status, run.complete(chosen) if complete or status != "stopped" else chosen)
 
 
-def _train(run: Run) -> Generator[RetuneStep, None, Status]:
+def _train(run: RetuneRun) -> Generator[RetuneStep, None, Status]:
     """Find the learning rate where none is given, take training steps, and tell how they ended."""
     if run.pace.learning_rate is None and not (yield from find_rate(run)):
         return "stopped"
@@ -154,14 +156,14 @@ def _train(run: Run) -> Generator[RetuneStep, None, Status]:
             trouble = run.watch(losses)
             with run.interruptible():
                 if trouble is None and (iteration % plan.check_every == 0 or iteration == plan.iterations):
-                    check, probabilities = run.look(iteration)
+                    check, probabilities = run.validate(iteration)
         except Interrupted:
             return "stopped"
         row: dict[str, Any] = {"iteration": iteration, "learning_rate": pace.learning_rate * decay}
         row |= named(losses or {})
         if check is not None:
             row |= flat(check)
-            decision = pace.look(check, run.before, iterations=plan.iterations, may_climb=run.may_climb)
+            decision = pace.decide(check, run.before, iterations=plan.iterations, may_climb=run.may_climb)
             message = decision.message
             if decision.back:
                 run.go_back()
@@ -174,7 +176,7 @@ def _train(run: Run) -> Generator[RetuneStep, None, Status]:
         run.history.append(row)
         run.iteration = iteration
         if check is not None:
-            run.keep_snapshot()
+            run.keep_run_state()
         yield RetuneStep(iteration, plan.iterations, losses or {}, run.learnt.keys, probabilities, check, message)
         if pace.ended is not None:
             return pace.ended

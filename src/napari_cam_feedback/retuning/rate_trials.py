@@ -9,11 +9,11 @@ from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.retuning.optimisation.collapse import Guard
 from napari_cam_feedback.retuning.optimisation.learning_rate import MIN_SEARCHED, RateSearch, first_rate, steps_of_trial
 from napari_cam_feedback.retuning.results import RetuneStep
-from napari_cam_feedback.retuning.run import Run, named
-from napari_cam_feedback.retuning.snapshot import Position
+from napari_cam_feedback.retuning.run import RetuneRun, named
+from napari_cam_feedback.retuning.run_state import Position
 
 
-def find_rate(run: Run) -> Generator[RetuneStep, None, bool]:
+def find_rate(run: RetuneRun) -> Generator[RetuneStep, None, bool]:
     """Try learning rates from the given weights on the same images, and go on from the best one's last step.
 
     Returns whether that came to its end; it does not where the user stops it.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.old_names import OldAttributes
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.judging.checks import Check
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import Verdict
 
 if TYPE_CHECKING:
     from napari_cam_feedback.retuning.judging.pareto import Checkpoint
-    from napari_cam_feedback.retuning.snapshot import Snapshot
+    from napari_cam_feedback.retuning.run_state import RunState
 
 Status = Literal["done", "stopped", "rolled back"]
 
@@ -33,10 +34,10 @@ class RetuneStep:
         The painted images learnt from.
     painted_probabilities : ndarray or None
         (P,) float32, probability of the true class of each; None where this step did not look.
-    check : Check or None
+    check : ValidationMetrics or None
         Validation measures, where this step looked.
     message : str or None
-        Something the person should know.
+        Something the user should know.
     trying : float or None
         The learning rate of which this was a trial step; it does not count.
     """
@@ -46,13 +47,13 @@ class RetuneStep:
     losses: dict[str, float]
     painted_keys: tuple[str, ...]
     painted_probabilities: np.ndarray | None = None
-    check: Check | None = None
+    check: ValidationMetrics | None = None
     message: str | None = None
     trying: float | None = None
 
 
 @dataclass(frozen=True)
-class RetuneResult:
+class RetuneResult(OldAttributes):
     """How a retune ended.
 
     Attributes
@@ -67,10 +68,10 @@ class RetuneResult:
         What the settings left open, as it was carried out: method, learning rate and how it was found, strength, sizes,
         steps, layer, versions of packages.
     status : str
-        ``done``; ``stopped`` by the person; ``rolled back`` because it kept going astray.
+        ``done``; ``stopped`` by the user; ``rolled back`` because it kept going astray.
     verdict : Verdict
         Whether it helped.
-    before, after : Check
+    before, after : ValidationMetrics
         Validation measures of the classifier given and of the one returned.
     selected_iteration : int
         Where the one returned was; 0 where nothing better than the start was seen.
@@ -88,9 +89,9 @@ class RetuneResult:
         Key and sentence for each image that could not be read.
     checkpoints : tuple of Checkpoint
         States that no other one seen beats in every measure, by iteration; the one returned is among them.
-    path : tuple of Check
-        Measures of weights between the given and the best ones, by how far they are on the way (`Check.share`).
-    snapshot : Snapshot or None
+    path : tuple of ValidationMetrics
+        Measures of weights between the given and the best ones, by how far they are on the way (`ValidationMetrics.share`).
+    run_state : RunState or None
         Where a run that was stopped can be taken up again; None for one that ended.
     troubles : tuple of str
         Why weights were thrown away on the way, beginnings of sentences.
@@ -102,8 +103,8 @@ class RetuneResult:
     resolved: dict[str, Any]
     status: Status
     verdict: Verdict
-    before: Check
-    after: Check
+    before: ValidationMetrics
+    after: ValidationMetrics
     selected_iteration: int
     selected_share: float
     painted_keys: tuple[str, ...]
@@ -112,12 +113,12 @@ class RetuneResult:
     painted_history: list[dict[str, Any]] = field(repr=False)
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = field(default=(), repr=False)
-    path: tuple[Check, ...] = field(default=(), repr=False)
-    snapshot: Snapshot | None = field(default=None, repr=False)
+    path: tuple[ValidationMetrics, ...] = field(default=(), repr=False)
+    run_state: RunState | None = field(default=None, repr=False)
     troubles: tuple[str, ...] = ()
 
     @property
-    def path_checks(self) -> tuple[Check, ...]:
+    def path_checks(self) -> tuple[ValidationMetrics, ...]:
         """The path with the checkpoint itself in front, by how much of the old is kept; empty where there is no path."""
         if not self.path:
             return ()

@@ -1,4 +1,4 @@
-"""One retune under way: what it learns from, where its training stands, and how a look is taken."""
+"""One retune under way: what it learns from, where its training stands, and how it is checked."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import interruptible
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.augmentation import augment
-from napari_cam_feedback.retuning.images.painted_set import inpaint, read_painted, separate
+from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.images.sampling import (
     Sampler,
-    choose_odds,
+    choose_sampling_weights,
     schedule,
     some_of,
     split_images,
     wrong_at_start,
 )
-from napari_cam_feedback.retuning.judging.checks import Check, Checker
-from napari_cam_feedback.retuning.judging.pareto import Front, State, copy_of
+from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
 from napari_cam_feedback.retuning.methods.usage import needs_inpainting
@@ -37,19 +37,19 @@ from napari_cam_feedback.retuning.optimisation.averaging import WeightAverage
 from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_LEARNING
 from napari_cam_feedback.retuning.optimisation.pace import Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher
-from napari_cam_feedback.retuning.optimisation.trainer import Trainer
+from napari_cam_feedback.retuning.optimisation.trainer import RetuneTrainer
 from napari_cam_feedback.retuning.results import RetuneStep
-from napari_cam_feedback.retuning.snapshot import Position, Snapshot, check_identity, draws_of, identity_of
+from napari_cam_feedback.retuning.run_state import Position, RunState, check_identity, draws_of, identity_of
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 #: Images a step from which on batch norm may learn their statistics.
-LEAST_FOR_BATCH_NORM = 32
+MIN_BATCH_FOR_BATCH_NORM = 32
 
 
-class Run:
+class RetuneRun:
     """One retune under way.
 
     `begin` or `take_up` comes first. Parameters are those of `retune`.
@@ -60,13 +60,13 @@ class Run:
         The one given, which stays as it is, and the copy under training.
     learnt, held_out : Painted
         Painted images to learn from, and to judge by.
-    checker : Checker
+    validator : Validator
         Measures a classifier on the validation images.
     pace : Pace
         Learning rate, patience, and how the run ended.
-    front : Front
+    front : ParetoFront
         Checkpoints worth keeping.
-    path : list of Check
+    path : list of ValidationMetrics
         Measures of weights between the given and the best ones.
     history, painted_history : list of dict
         As in `RetuneResult`.
@@ -74,7 +74,7 @@ class Run:
         Steps done.
     seconds : float
         Of the last step; infinite before the first.
-    before : Check
+    before : ValidationMetrics
         Of the classifier given.
     """
 
@@ -85,12 +85,12 @@ class Run:
         masks: Mapping[str, np.ndarray],
         config: RetuneConfig,
         stop: Callable[[], bool],
-        on_snapshot: Callable[[Snapshot], None],
+        on_run_state: Callable[[RunState], None],
         fabric: Fabric,
         trust: bool,
     ) -> None:
         self.given, self.dataset, self.config = classifier, dataset, config
-        self.stop, self.on_snapshot, self.fabric = stop, on_snapshot, fabric
+        self.stop, self.on_run_state, self.fabric = stop, on_run_state, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
         painted = separate(read_painted(dataset, masks, self.cache))
         if needs_inpainting(config):
@@ -106,7 +106,7 @@ class Run:
         self.schedule = schedule(config, len(train), size, surroundings=painted.surroundings)
         validation = some_of(validation, self.schedule.validation)
         held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
-        self.checker = Checker(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
+        self.validator = Validator(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
         self.identity = identity_of(classifier, config, painted.keys, masks, np.concatenate([train, validation]))
         self.tuned = classifier.copy()
         # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
@@ -116,7 +116,7 @@ class Run:
         # Where surroundings are painted, only the painted images tell what to do; elsewhere their patches go everywhere.
         painted_per_step = config.painted_per_step or max(1, self.schedule.batch_size // (2 if painted.surroundings else 4))
         self.sampler = Sampler(dataset, self.cache, train, self.learnt, self.schedule.batch_size, painted_per_step)
-        self.trainer = Trainer(
+        self.trainer = RetuneTrainer(
             self.tuned,
             self.methods,
             fabric,
@@ -134,22 +134,22 @@ class Run:
             distils = config.method == "auto" and not painted.surroundings and lacking
         self.teacher = Teacher(classifier, self.learnt) if distils else None
         self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
-        self.front = Front()
-        self.path: list[Check] = []
+        self.front = ParetoFront()
+        self.path: list[ValidationMetrics] = []
         self.history: list[dict[str, Any]] = []
         self.painted_history: list[dict[str, Any]] = []
         self.iteration = 0
         self.pace = Pace(config.learning_rate, self.schedule.patience)
         self.seconds = math.inf  # of the last step
-        self.before: Check
-        self.snapshot: Snapshot | None = None
+        self.before: ValidationMetrics
+        self.run_state: RunState | None = None
 
     def _freezes_batch_norm(self) -> bool:
         if self.config.freeze_batch_norm is not None:
             return self.config.freeze_batch_norm
         # Few images say little about a channel's mean and deviation.
         images = (self.sampler.batch_size + self.sampler.painted_per_step) // self.fabric.world_size
-        return images < LEAST_FOR_BATCH_NORM or any(method.freezes_batch_norm for method in self.methods)
+        return images < MIN_BATCH_FOR_BATCH_NORM or any(method.freezes_batch_norm for method in self.methods)
 
     @cached_property
     def given_state(self) -> State:
@@ -158,16 +158,18 @@ class Run:
     def begin(self) -> RetuneStep:
         """Measure the classifier as it was given."""
         self.trainer.rest()
-        self.before = self.agreed(lambda: self.checker.start(self.tuned))
+        self.before = self.agreed(lambda: self.validator.start(self.tuned))
         self.front.add(self.before, self.tuned.module)
-        self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
+        self.sampler.sampling_weights = choose_sampling_weights(
+            [method.sampling_weights for method in self.methods], self._wrong
+        )
         probabilities = self.painted_probabilities(0)
-        idle = next((method.without_odds for method in self.methods if method.without_odds), None)
-        messages = [idle if self.sampler.odds is None else None, hardly_used(self.before), *self._remarks()]
+        idle = next((method.without_sampling_weights for method in self.methods if method.without_sampling_weights), None)
+        messages = [idle if self.sampler.sampling_weights is None else None, hardly_used(self.before), *self._remarks()]
         message = " ".join(filter(None, messages)) or None
         said = {} if message is None else {"message": message}
         self.history.append({"iteration": 0, **flat(self.before), **said})
-        self.keep_snapshot()
+        self.keep_run_state()
         return RetuneStep(0, self.schedule.iterations, {}, self.learnt.keys, probabilities, self.before, message)
 
     def _remarks(self) -> list[str | None]:
@@ -175,18 +177,20 @@ class Run:
         overlay = self.learnt.overlay
         return [None if overlay is None else overlay.sentence, classes_remark(self.dataset, self.given)]
 
-    def take_up(self, snapshot: Snapshot) -> RetuneStep:
-        """Go on from where a snapshot was taken."""
-        check_identity(snapshot, self.identity)
-        self.sampler.odds = choose_odds([method.odds for method in self.methods], self._wrong)
-        self.before, self.front = snapshot.before, Front(list(snapshot.checkpoints))
-        self.checker.remember(self.given)
-        self.history, self.painted_history = list(snapshot.history), list(snapshot.painted_history)
-        self.iteration, self.pace = snapshot.iteration, Pace.from_plain(snapshot.pace)
-        self.restore(snapshot.position)
+    def take_up(self, run_state: RunState) -> RetuneStep:
+        """Go on from where a run's state was taken."""
+        check_identity(run_state, self.identity)
+        self.sampler.sampling_weights = choose_sampling_weights(
+            [method.sampling_weights for method in self.methods], self._wrong
+        )
+        self.before, self.front = run_state.before, ParetoFront(list(run_state.checkpoints))
+        self.validator.remember(self.given)
+        self.history, self.painted_history = list(run_state.history), list(run_state.painted_history)
+        self.iteration, self.pace = run_state.iteration, Pace.from_plain(run_state.pace)
+        self.restore(run_state.position)
         if self.teacher is not None:
-            self.teacher.known = dict(snapshot.answers)
-        self.snapshot = snapshot
+            self.teacher.known = dict(run_state.answers)
+        self.run_state = run_state
         return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
 
     def _wrong(self) -> np.ndarray:
@@ -221,25 +225,25 @@ class Run:
             trouble = self.fabric.broadcast(trouble)
         return trouble
 
-    def look(self, iteration: int) -> tuple[Check, np.ndarray]:
+    def validate(self, iteration: int) -> tuple[ValidationMetrics, np.ndarray]:
         """Measure the mean of the weights, and keep it where no other is better in everything."""
         with self.average.applied():
             check, probabilities = self.check(iteration), self.painted_probabilities(iteration)
             self.front.add(check, self.tuned.module)
         return check, probabilities
 
-    def check(self, iteration: int) -> Check:
+    def check(self, iteration: int) -> ValidationMetrics:
         self.trainer.rest()
-        return self.agreed(lambda: self.checker(self.tuned, iteration))
+        return self.agreed(lambda: self.validator(self.tuned, iteration))
 
-    def complete(self, check: Check) -> Check:
-        return self.agreed(lambda: self.checker.complete(self.tuned, check))
+    def complete(self, check: ValidationMetrics) -> ValidationMetrics:
+        return self.agreed(lambda: self.validator.complete(self.tuned, check))
 
-    def agreed(self, look: Callable[[], Check]) -> Check:
+    def agreed(self, measure: Callable[[], ValidationMetrics]) -> ValidationMetrics:
         if self.fabric.world_size == 1:
-            return look()
-        # One process looks, so that all decide alike.
-        check = self.fabric.broadcast(look() if self.fabric.is_global_zero else None)
+            return measure()
+        # One process measures, so that all decide alike.
+        check = self.fabric.broadcast(measure() if self.fabric.is_global_zero else None)
         assert check is not None
         return check
 
@@ -292,8 +296,8 @@ class Run:
         # Of several processes none may leave the others waiting within a step.
         return interruptible(self.tuned.module, self.stop) if self.fabric.world_size == 1 else nullcontext()
 
-    def keep_snapshot(self) -> None:
-        self.snapshot = Snapshot(
+    def keep_run_state(self) -> None:
+        self.run_state = RunState(
             identity=self.identity,
             iteration=self.iteration,
             pace=self.pace.to_plain(),
@@ -304,7 +308,7 @@ class Run:
             painted_history=list(self.painted_history),
             answers={} if self.teacher is None else dict(self.teacher.known),
         )
-        self.on_snapshot(self.snapshot)
+        self.on_run_state(self.run_state)
 
 
 def named(losses: Mapping[str, float]) -> dict[str, float]:
@@ -312,14 +316,14 @@ def named(losses: Mapping[str, float]) -> dict[str, float]:
     return {f"loss_{name}": value for name, value in losses.items()}
 
 
-def flat(check: Check) -> dict[str, float | None]:
-    """Return what a look measured as the history has it."""
+def flat(check: ValidationMetrics) -> dict[str, float | None]:
+    """Return what a check measured as the history has it."""
     return {
         "val_accuracy": check.accuracy,
-        "val_misled_accuracy": check.misled_accuracy,
+        "val_conflict_accuracy": check.conflict_accuracy,
         "val_probability": check.probability,
-        "val_misled_probability": check.misled_probability,
-        "val_misled_flip_rate": check.misled_flip_rate,
+        "val_conflict_probability": check.conflict_probability,
+        "val_conflict_flip_rate": check.conflict_flip_rate,
         "held_out_flip_rate": check.held_out.flip_rate,
         "held_out_masked_accuracy": check.held_out.masked_accuracy,
         "held_out_mask_share": check.held_out.mask_share,

@@ -10,16 +10,16 @@ from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.retuning.judging.pareto import between
 from napari_cam_feedback.retuning.judging.verdict import fell_beyond_chance
 from napari_cam_feedback.retuning.results import RetuneStep, Status
-from napari_cam_feedback.retuning.run import Run, flat
+from napari_cam_feedback.retuning.run import RetuneRun, flat
 
 #: Parts of the way from the given weights to the best that are looked at, too.
 SHARES = (0.75, 0.5, 0.25)
 
 
-def walk(run: Run, status: Status) -> Generator[RetuneStep, None, None]:
+def walk(run: RetuneRun, status: Status) -> Generator[RetuneStep, None, None]:
     """Look at weights between the given and the best ones (WiSE-FT, Wortsman et al. 2022).
 
-    They are a whole front between knowing what was known and leaving the shortcut, for the price of a few looks.
+    They are a whole front between knowing what was known and leaving the shortcut, for the price of a few checks.
     """
     best = run.front.best
     if status == "stopped" or best.check.iteration == 0 or run.trainer.learning_batch_norm:
@@ -35,7 +35,7 @@ def walk(run: Run, status: Status) -> Generator[RetuneStep, None, None]:
                 check = best.check if share == 1 else replace(run.check(best.check.iteration), share=share)
                 if fell_beyond_chance(check):
                     # Each may be taken in the end, and its verdict must tell then whether something was forgotten.
-                    check = run.agreed(partial(run.checker.neutral, run.tuned, check))
+                    check = run.agreed(partial(run.validator.neutral, run.tuned, check))
         except Interrupted:
             return
         if share == 1:

@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
             raise ValueError("there must be an epoch; raise epochs or head_epochs")
         return self
 
-    def phases(self, transfer: bool) -> list[Phase]:
+    def phases(self, transfer: bool) -> list[TrainPhase]:
         """Return what is trained, one after the other.
 
         Parameters
@@ -118,12 +118,12 @@ class TrainConfig(BaseModel):
             )
         head_epochs = self.head_epochs if self.head_epochs is not None else HEAD_EPOCHS if transfer else 0
         rate = self.learning_rate
-        found = [Phase("head", head_epochs, rate)] if head_epochs else []
+        found = [TrainPhase("head", head_epochs, rate)] if head_epochs else []
         if self.epochs:
             found.append(
-                Phase("fine-tune", self.epochs, rate * self.fine_tune_factor)
+                TrainPhase("fine-tune", self.epochs, rate * self.fine_tune_factor)
                 if transfer
-                else Phase("all", self.epochs, rate)
+                else TrainPhase("all", self.epochs, rate)
             )
         if not found:
             raise ConfigError("A training from random weights needs at least one epoch; raise the epochs.")
@@ -135,7 +135,7 @@ class TrainConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class TrainPhase:
     """A part of a training with settings of its own.
 
     Attributes

@@ -11,7 +11,7 @@ from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 #: Bytes that these may take; where there are more images, each passes through the network in each epoch.
-MOST_BYTES = 512 << 20
+MAX_BYTES = 512 << 20
 
 
 class HeadInputs:
@@ -35,7 +35,7 @@ class HeadInputs:
     @classmethod
     def make(cls, module: nn.Module, layer: nn.Module, cache: InputCache, images: int) -> HeadInputs | None:
         """Return those of a network; None where the layer is not its last, or there would be too many."""
-        if not isinstance(layer, nn.Linear) or images * layer.in_features * 4 > MOST_BYTES:
+        if not isinstance(layer, nn.Linear) or images * layer.in_features * 4 > MAX_BYTES:
             return None
         made = cls(module, layer, cache)
         generator = torch.Generator().manual_seed(0)

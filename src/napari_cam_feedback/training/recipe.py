@@ -16,7 +16,7 @@ from napari_cam_feedback.training.config import TrainConfig, make_train_config
 
 #: The network that is trained where nobody named one.
 DEFAULT_ARCH = "small-gap"
-#: Fields of `ModelOptions` that are kept elsewhere, or are consents, which each person gives anew.
+#: Fields of `ModelOptions` that are kept elsewhere, or are consents, which each user gives anew.
 _ELSEWHERE = ("arch", "weights", "trust", "download")
 
 

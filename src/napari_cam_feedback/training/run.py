@@ -13,7 +13,7 @@ from napari_cam_feedback.files import check_writable
 from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, largest_share
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
-from napari_cam_feedback.models.files.loading import Source
+from napari_cam_feedback.models.files.loading import ModelSource
 from napari_cam_feedback.models.files.storage import save_classifier
 from napari_cam_feedback.models.layers.parts import learning_parameters
 from napari_cam_feedback.models.networks.architectures import has_preset, resolve
@@ -230,7 +230,7 @@ def open_training(
     device : str
         Where to compute.
     trust, download : bool
-        The person agrees that code of the network's runs; that torchvision's weights are fetched.
+        The user agrees that code of the network's runs; that torchvision's weights are fetched.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def open_training(
     options = recipe.model_options(trust=trust, download=download)
     config = recipe.training
     where = pick_device(device)
-    source: Source | None = None
+    source: ModelSource | None = None
     seed = config.seed
     # The layer is the new network's.
     said = options.model_copy(update={"layer": None, "grid": None})
@@ -293,7 +293,7 @@ def _new(dataset: Dataset, options: ModelOptions, seed: int) -> Classifier:
 
 
 def _preprocessing(dataset: Dataset, arch: str, options: ModelOptions) -> Preprocessing:
-    """What suits the dataset and the architecture, but for what the person said."""
+    """What suits the dataset and the architecture, but for what the user said."""
     found = default_preprocessing(dataset, value_range=options.value_range)
     if has_preset(arch) and options.channels is None:
         options = make_options(options, channels=3)

@@ -20,7 +20,7 @@ from napari_cam_feedback.models.layers.parts import inside, learning_parameters,
 from napari_cam_feedback.models.layers.taps import get_layer
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training.augmentation import augment
-from napari_cam_feedback.training.config import Phase, TrainConfig
+from napari_cam_feedback.training.config import TrainConfig, TrainPhase
 from napari_cam_feedback.training.head_inputs import HeadInputs
 from napari_cam_feedback.training.split import TrainSplit
 
@@ -63,7 +63,7 @@ class Trainer:
         self._steps = 0
         self._kept: HeadInputs | None = None
 
-    def begin(self, phase: Phase) -> None:
+    def begin(self, phase: TrainPhase) -> None:
         """Let learn what learns in this phase."""
         config, module = self._config, self._module
         module.requires_grad_(False)

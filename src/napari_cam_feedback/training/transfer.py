@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.models.files.loading import Source, load_named, open_source
+from napari_cam_feedback.models.files.loading import ModelSource, load_named, open_source
 from napari_cam_feedback.models.files.mismatch import count_outputs, output_layer
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, read_state_dict
 from napari_cam_feedback.models.layers.layers import choose_layer
@@ -41,7 +41,7 @@ class Transfer:
     head: str
 
 
-def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | None = None) -> Source:
+def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | None = None) -> ModelSource:
     """Find out which network to start from, without loading it.
 
     Parameters
@@ -69,12 +69,12 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     return source
 
 
-def load_backbone(source: Source, options: ModelOptions | None = None, *, device: str = "auto") -> Classifier:
+def load_backbone(source: ModelSource, options: ModelOptions | None = None, *, device: str = "auto") -> Classifier:
     """Load a network to start from; it need not know the names of its classes.
 
     Parameters
     ----------
-    source : Source
+    source : ModelSource
         Of `backbone_source`.
     options : ModelOptions, optional
         The same.
@@ -121,7 +121,7 @@ def transfer(
     grid : tuple of int, optional
         (rows, columns) of its tokens.
     trust : bool
-        The person agrees that the code of a file that makes the network runs.
+        The user agrees that the code of a file that makes the network runs.
     seed : int
         Of the new head's weights.
 

@@ -136,7 +136,7 @@ def compare(
 def _models(
     given: Sequence[str], names: Sequence[str], options: ModelOptions, masks: Path | None, device: str, seed: int
 ) -> _Compared:
-    """Open models and data as the person named them."""
+    """Open models and data as the user named them."""
     if len(given) < 3:
         raise ConfigError(
             "A comparison needs at least two models and, last, the data: compare MODEL_A MODEL_B DATA --out DIR."
@@ -218,7 +218,7 @@ def _runs(files: dict[str, str | Path], dataset: Dataset) -> list[tuple[str, Pat
 
 
 def _names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return what the models are called: as the person says, else by as much of their paths as tells them apart."""
+    """Return what the models are called: as the user says, else by as much of their paths as tells them apart."""
     if names:
         if len(names) != len(paths) or len(set(names)) < len(names):
             raise ConfigError(f"--name must be given {len(paths)} times, each time another, or not at all.")

@@ -1,4 +1,4 @@
-"""``concepts``: whether classes depend on concepts that a person shows by images (TCAV)."""
+"""``concepts``: whether classes depend on concepts that a user shows by images (TCAV)."""
 
 from __future__ import annotations
 

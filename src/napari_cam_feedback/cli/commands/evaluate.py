@@ -24,7 +24,7 @@ from napari_cam_feedback.cli.options import (
 )
 from napari_cam_feedback.cli.parallel import agreed, launch
 from napari_cam_feedback.cli.show import progress, remark, show_evaluation, stopped_sentence, write_json
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
@@ -76,4 +76,4 @@ def evaluate(
     write_json(json_file, found.to_json())
     if found.stopped:
         remark(stopped_sentence(found))
-        raise Stopped
+        raise CommandStopped

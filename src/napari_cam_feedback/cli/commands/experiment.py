@@ -10,7 +10,7 @@ import typer
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.options import Device, Json
 from napari_cam_feedback.cli.show import progress, remark, write_json
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 
 
 def experiment(
@@ -58,4 +58,4 @@ def experiment(
     write_json(json_file, {"config": config.model_dump(mode="json"), "runs": rows})
     if stopped:
         remark("Stopped; the same command goes on from there.")
-        raise Stopped
+        raise CommandStopped

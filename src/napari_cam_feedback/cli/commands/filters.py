@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_cam_feedback.cli.app import out
-from napari_cam_feedback.cli.opening import Opened, open_masks, open_model_and_data
+from napari_cam_feedback.cli.opening import ModelAndData, open_masks, open_model_and_data
 from napari_cam_feedback.cli.options import Data, Device, Json, Masks, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, show_table, write_json
 from napari_cam_feedback.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
 
 #: Masks that come with the data, by which filters are measured, at most.
-MOST_KNOWN_MASKS = 200
+MAX_KNOWN_MASKS = 200
 _SHOWN = 8
 
 
@@ -80,7 +80,7 @@ def filters(
         )
         under = _under_masks(opened, masks, split, seed, bar)
         shown = list(dict.fromkeys(number)) if number else survey.best[:top].tolist()
-        result = _Result(opened, survey, under, marks, out_dir)
+        result = _SurveyFiles(opened, survey, under, marks, out_dir)
         written = result.write_tables(shown)
         written += result.draw_galleries(shown, seed, bar)
         if embedding != "none":
@@ -113,7 +113,7 @@ def _marks(project: Path, classifier: Classifier) -> FilterMarks:
     return load_marks(project, classifier)
 
 
-def _under_masks(opened: Opened, folder: Path | None, split: str, seed: int, bar: Bar) -> MaskActivation | None:
+def _under_masks(opened: ModelAndData, folder: Path | None, split: str, seed: int, bar: Bar) -> MaskActivation | None:
     from napari_cam_feedback.errors import MaskError
     from napari_cam_feedback.explanations import activation_under_masks
     from napari_cam_feedback.feedback import known_masks
@@ -123,7 +123,7 @@ def _under_masks(opened: Opened, folder: Path | None, split: str, seed: int, bar
         if not opened.dataset.has_known_masks or opened.classifier.no_places():
             return None
         try:
-            store = known_masks(opened.dataset, MOST_KNOWN_MASKS, split=split, seed=seed)
+            store = known_masks(opened.dataset, MAX_KNOWN_MASKS, split=split, seed=seed)
         except MaskError:
             return None  # those are of other splits
     return activation_under_masks(
@@ -132,10 +132,10 @@ def _under_masks(opened: Opened, folder: Path | None, split: str, seed: int, bar
 
 
 @dataclass
-class _Result:
+class _SurveyFiles:
     """What was found, and writing it into a folder; each method returns the names of the files."""
 
-    opened: Opened
+    opened: ModelAndData
     survey: FilterSurvey
     under: MaskActivation | None
     marks: FilterMarks | None

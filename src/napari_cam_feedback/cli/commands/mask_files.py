@@ -10,16 +10,16 @@ import typer
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.options import Data, Json
 from napari_cam_feedback.cli.show import progress, remark, show_table, write_json
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.feedback.exchange.merging import MaskDifferences
 
-MOST_CONFLICTS = 40
+MAX_CONFLICTS = 40
 #: Files of a folder without an index that are looked at, whether they are masks at all.
-MOST_LOOKED_AT = 5
+MAX_FILES_CHECKED = 5
 
 
 def import_(
@@ -81,7 +81,7 @@ def import_(
     out.print(f"{first} Folder: {store.folder}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "other_split": elsewhere, "out": str(store.folder)})
     if stopped:
-        raise Stopped
+        raise CommandStopped
     if not (result.written or result.same or result.kept or others):
         what = "its dictionary is empty" if source.suffix.lower() in PICKLES else "nothing in it could be one"
         raise MaskError(f"There are no masks in {source}: {what}; name another file or folder.")
@@ -114,11 +114,11 @@ def export(
     out.print(f"{len(written)} {'mask' if len(written) == 1 else 'masks'}: {target}", markup=False, highlight=False)
     write_json(json_file, {"written": written, "out": str(target), "format": kind})
     if stopped:
-        raise Stopped
+        raise CommandStopped
 
 
 def _kind_of(target: Path) -> str:
-    """Return how masks are written by the name that the person gave, which is a folder's where it has no ending."""
+    """Return how masks are written by the name that the user gave, which is a folder's where it has no ending."""
     kind = {".npz": "npz", ".json": "coco", "": "png"}.get(target.suffix.lower(), "png" if target.is_dir() else None)
     if kind is None:
         raise ConfigError(
@@ -159,7 +159,7 @@ def merge(
     with progress("comparing") as bar, stop_on_interrupt() as stop:
         found = compare_masks(ours, others, progress=bar, stop=stop)
         if stop():
-            raise Stopped
+            raise CommandStopped
     _show_differences(found)
     with progress("writing masks") as bar, stop_on_interrupt() as stop:
         result = merge_masks(
@@ -179,7 +179,7 @@ def merge(
     out.print(f"{count} {'mask' if count == 1 else 'masks'}. Folder: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**found.to_json(), "taken": result.taken, "empty": result.empty, "out": str(out_dir)})
     if stopped:
-        raise Stopped
+        raise CommandStopped
 
 
 def _show_differences(found: MaskDifferences) -> None:
@@ -197,12 +197,12 @@ def _show_differences(found: MaskDifferences) -> None:
             "sizes differ" if each.iou is None else f"{each.iou:.2f}",
             *(f"{side.painted} px, {side.author or '?'}, {(side.time or '?')[:16]}" for side in (each.mine, each.theirs)),
         ]
-        for each in conflicts[:MOST_CONFLICTS]
+        for each in conflicts[:MAX_CONFLICTS]
     ]
     if shown:
         show_table("Conflicts, the worst first", ["image", "IoU", "mine", "theirs"], shown, numbers=0)
-    if len(conflicts) > MOST_CONFLICTS:
-        out.print(f"and {len(conflicts) - MOST_CONFLICTS} more", highlight=False)
+    if len(conflicts) > MAX_CONFLICTS:
+        out.print(f"and {len(conflicts) - MAX_CONFLICTS} more", highlight=False)
     for key, sentence in found.unreadable.items():
         remark(f"left out: {key}: {sentence}")
 
@@ -247,7 +247,7 @@ def _no_mask(store: MaskStore) -> str | None:
     from PIL import Image
 
     keys = sorted(store)
-    for key in keys[:: max(1, len(keys) // MOST_LOOKED_AT)]:
+    for key in keys[:: max(1, len(keys) // MAX_FILES_CHECKED)]:
         file = store.file(key)
         if file is None:
             continue

@@ -11,7 +11,7 @@ from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
 from napari_cam_feedback.cli.options import Commands, Data, Device, Json, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, remark, show_table, write_json
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def save_as(
         made = copy_project(opened, copy, progress=bar, stop=stop)
     if made is None:
         out.print("Stopped; nothing was copied.", markup=False, highlight=False)
-        raise Stopped
+        raise CommandStopped
     out.print(f"Project: {made}", markup=False, highlight=False)
     write_json(json_file, {"project": str(made)})
 

@@ -37,11 +37,11 @@ from napari_cam_feedback.cli.show import (
     stopped_sentence,
     write_json,
 )
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError, RetuneError, describe
 
 #: File of a run's folder from which it is resumed.
-SNAPSHOT = "state.pt"
+RUN_STATE = "state.pt"
 #: Seconds at least between two writings of it.
 SECONDS_BETWEEN = 20.0
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models.options import ModelOptions
-    from napari_cam_feedback.retuning import RetuneConfig, Snapshot
+    from napari_cam_feedback.retuning import RetuneConfig, RunState
 
 
 @takes_model_options()
@@ -85,15 +85,15 @@ def retune(
     from napari_cam_feedback.evaluation import compare
     from napari_cam_feedback.models.parallel.shares import take_from_first
     from napari_cam_feedback.projects import save_run
-    from napari_cam_feedback.retuning import load_snapshot, run_to_end, unused_remark
+    from napari_cam_feedback.retuning import load_run_state, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune
 
     if resume:
-        config, snapshot = _run_to_resume(out_dir, config, settings, method, seed), load_snapshot(out_dir / SNAPSHOT)
+        config, run_state = _run_to_resume(out_dir, config, settings, method, seed), load_run_state(out_dir / RUN_STATE)
     elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ConfigError(f"{out_dir} is not empty; choose a new folder for the run.")
     else:
-        snapshot = None
+        run_state = None
     chosen = _retune_config(config, settings or [], method, seed)
     fabric = launch(device, devices, nodes, strategy, precision)
     with agreed(fabric):
@@ -107,7 +107,7 @@ def retune(
             remark(f"The masks are those of that run, {of_run.folder}.")
         # Judged by what the data bring along, as far as they do, as the run was.
         store = None if dataset.has_known_masks else of_run
-    keeper = SnapshotKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
+    keeper = RunStateKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
     # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
     with stop_on_interrupt() as stop:
         with progress("measuring before", opened.assumed, unused_remark(chosen)) as bar:
@@ -117,8 +117,8 @@ def retune(
                 painted,
                 chosen,
                 stop=stop,
-                resume=snapshot,
-                on_snapshot=keeper,
+                resume=run_state,
+                on_run_state=keeper,
                 fabric=fabric,
                 trust=options.trust,
                 complete=False,
@@ -129,7 +129,7 @@ def retune(
                 if not stop():
                     raise
                 remark(describe(error))
-                raise Stopped from error
+                raise CommandStopped from error
         take_from_first(result.classifier.module, fabric)
         with progress("comparing before and after") as bar:
             comparison = compare(
@@ -149,7 +149,7 @@ def retune(
         return
     extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
     save_run(out_dir, result, comparison, masks=painted, extra=extra)
-    keeper.end(result.snapshot)
+    keeper.end(result.run_state)
     # The comparison reads images of every split, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
@@ -158,15 +158,15 @@ def retune(
         show_comparison(comparison)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
-    if result.snapshot is not None:
-        remark(f"Stopped after {result.snapshot.iteration} steps; --resume goes on from there.")
-        raise Stopped
+    if result.run_state is not None:
+        remark(f"Stopped after {result.run_state.iteration} steps; --resume goes on from there.")
+        raise CommandStopped
     if comparison.before.stopped:
         remark(f"{stopped_sentence(comparison.before)} The model is saved all the same.")
-        raise Stopped
+        raise CommandStopped
 
 
-class SnapshotKeeper:
+class RunStateKeeper:
     """Writes a run's state into its folder, so that it can be resumed even if the program is killed.
 
     Parameters
@@ -183,42 +183,42 @@ class SnapshotKeeper:
         self._folder, self._config, self._masks = folder, config, masks
         self._written = 0.0
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, run_state: RunState) -> None:
         """Write it, unless one was written a moment ago: a large network's state takes a while."""
         if time.monotonic() - self._written > SECONDS_BETWEEN:
-            self._write(snapshot)
+            self._write(run_state)
             self._written = time.monotonic()
 
-    def end(self, snapshot: Snapshot | None) -> None:
+    def end(self, run_state: RunState | None) -> None:
         """Leave the state of a run that was stopped, and none of one that ended."""
-        if snapshot is None:
-            (self._folder / SNAPSHOT).unlink(missing_ok=True)
+        if run_state is None:
+            (self._folder / RUN_STATE).unlink(missing_ok=True)
         else:
-            self._write(snapshot)
+            self._write(run_state)
 
-    def _write(self, snapshot: Snapshot) -> None:
+    def _write(self, run_state: RunState) -> None:
         from napari_cam_feedback.files import write_json as write
         from napari_cam_feedback.projects.runs import MASKS, copy_masks
-        from napari_cam_feedback.retuning import save_snapshot
+        from napari_cam_feedback.retuning import save_run_state
 
         if not (self._folder / MASKS).exists():
             copy_masks(self._masks, self._folder / MASKS, self._masks)
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
-        save_snapshot(snapshot, self._folder / SNAPSHOT)
+        save_run_state(run_state, self._folder / RUN_STATE)
 
 
 def _run_to_resume(folder: Path, *said: object) -> Path:
     """Return the settings' file of a run that was stopped."""
     if any(said):
         raise ConfigError("A run is resumed with its own settings; leave out --config, --set, --method and --seed.")
-    if not (folder / SNAPSHOT).is_file():
+    if not (folder / RUN_STATE).is_file():
         raise ConfigError(f"There is no stopped run in {folder}; name its folder with --out, or leave out --resume.")
     return folder / "config.json"
 
 
 def _masks_beside(config: Path | None) -> Path | None:
     """Return the folder of the masks of the run that a file of settings is of; None where it is of none."""
-    if config is None or not any((config.parent / name).is_file() for name in ("result.json", SNAPSHOT)):
+    if config is None or not any((config.parent / name).is_file() for name in ("result.json", RUN_STATE)):
         return None
     masks = config.parent / "masks"
     return masks if masks.is_dir() else None

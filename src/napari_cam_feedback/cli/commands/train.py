@@ -15,7 +15,7 @@ from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, takes_model_options
 from napari_cam_feedback.cli.settings import read_settings
 from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, write_json
-from napari_cam_feedback.cli.stopping import Stopped, stop_on_interrupt
+from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def train(
     show_skipped(training.skipped)
     if not training.steps:
         remark("Stopped before the first epoch was done; nothing was written.")
-        raise Stopped
+        raise CommandStopped
     record = training.save(out_file, command=shlex.join(sys.argv))
     assert training.result is not None
     last, best = training.steps[-1], training.result.info["training"]["epoch"]
@@ -154,7 +154,7 @@ def train(
         },
     )
     if training.stopped:
-        raise Stopped
+        raise CommandStopped
 
 
 class _Shown:

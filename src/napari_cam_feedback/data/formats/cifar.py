@@ -150,7 +150,7 @@ def _read_batch(path: Path, kind: _Kind) -> tuple[np.ndarray, np.ndarray]:
     """Return the images, uint8 (N, 3, 32, 32), and the labels, int64 (N,)."""
     content = _load(path)
     data, labels = content.get("data"), content.get(kind.labels)
-    if not isinstance(data, _Array) or labels is None:
+    if not isinstance(data, _ArrayStandIn) or labels is None:
         raise DataError(f'{path} has no "data" and "{kind.labels}"; {_AGAIN}.')
     images = data.as_pixels()
     if images is None:
@@ -168,7 +168,7 @@ def _load(path: Path) -> dict[str, Any]:
     """Read one pickle of CIFAR's; the keys become text."""
     try:
         with path.open("rb") as file:
-            content = _Unpickler(file, path).load()
+            content = _CifarUnpickler(file, path).load()
     except DataError:
         raise
     except OSError as error:
@@ -180,7 +180,7 @@ def _load(path: Path) -> dict[str, Any]:
     return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
 
 
-class _Inert:
+class _StandIn:
     """Stands for what a pickle names: keeps what it is told and does nothing.
 
     Not even NumPy's own classes are handed to the pickle, since a made-up dtype can make NumPy take numbers for
@@ -191,14 +191,14 @@ class _Inert:
         pass
 
 
-class _DType(_Inert):
+class _DTypeStandIn(_StandIn):
     """A dtype: its code, such as ``u1``."""
 
     def __init__(self, code: object = None, *_: object) -> None:
         self.code = code.decode("latin-1") if isinstance(code, bytes) else code
 
 
-class _Array(_Inert):
+class _ArrayStandIn(_StandIn):
     """An array: its shape, dtype and bytes; also what stands for the function that makes an empty one."""
 
     def __init__(self, *_: object) -> None:
@@ -210,13 +210,13 @@ class _Array(_Inert):
     def as_pixels(self) -> np.ndarray | None:
         """Return the array as uint8 (N, 3, 32, 32); None if it is of another type or shape."""
         match self.state:
-            case (int(), (int(n), 3072), _DType(code="u1"), fortran, bytes(pixels)) if not fortran:
+            case (int(), (int(n), 3072), _DTypeStandIn(code="u1"), fortran, bytes(pixels)) if not fortran:
                 if n > 0 and len(pixels) == n * _PIXELS:
                     return np.frombuffer(pixels, np.uint8).reshape(n, 3, _SIDE, _SIDE)
         return None
 
 
-class _Bytes(_Inert):
+class _BytesStandIn(_StandIn):
     """What Python 3 writes for bytes in old pickles: ``_codecs.encode(text, "latin1")``."""
 
     def __new__(cls, text: str, encoding: str) -> Any:
@@ -226,14 +226,14 @@ class _Bytes(_Inert):
 
 
 _KNOWN = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
-    ("_codecs", "encode"): _Bytes,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ArrayStandIn for core in ("core", "_core")},
+    ("numpy", "ndarray"): _ArrayStandIn,
+    ("numpy", "dtype"): _DTypeStandIn,
+    ("_codecs", "encode"): _BytesStandIn,
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _CifarUnpickler(pickle.Unpickler):
     """Knows the few names in CIFAR's files and refuses every other before anything is imported or called."""
 
     def __init__(self, file: Any, path: Path) -> None:

@@ -79,7 +79,7 @@ class StackDataset(FileDataset):
 
     def read(self, index: int) -> np.ndarray:
         """Read one page; see `images.read_page`."""
-        # The file itself was named by the person, and may be a link to anywhere.
+        # The file itself was named by the user, and may be a link to anywhere.
         return images.read_page(self._file, self._page(index))
 
     def image_size(self, index: int) -> tuple[int, int]:

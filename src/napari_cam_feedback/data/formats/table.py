@@ -27,8 +27,8 @@ _COLUMNS = {
 }
 _DELIMITERS = ",;\t"
 # More splits, or longer names, mean that the column is none of splits; it would fill the memory.
-_MOST_SPLITS, _LONGEST_SPLIT = 1000, 100
-_MOST_PAGES = 1_000_000
+_MAX_SPLITS, _LONGEST_SPLIT = 1000, 100
+_MAX_PAGES = 1_000_000
 
 
 class CsvDataset(FileDataset):
@@ -246,15 +246,15 @@ def _check_split(split: str, splits: dict[str, int], line: int, path: Path) -> N
             f'The split "{split[:40]}…" in line {line} of {path} is too long for a name; name the splits train, val and '
             "test, for instance."
         )
-    if len(splits) >= _MOST_SPLITS:
+    if len(splits) >= _MAX_SPLITS:
         raise DataError(
-            f"The column split of {path} has more than {_MOST_SPLITS} names, see line {line}; name a few splits, such as "
+            f"The column split of {path} has more than {_MAX_SPLITS} names, see line {line}; name a few splits, such as "
             "train, val and test."
         )
 
 
 def _page(text: str, line: int, path: Path) -> int:
-    if text.isdecimal() and int(text) < _MOST_PAGES:
+    if text.isdecimal() and int(text) < _MAX_PAGES:
         return int(text)
     raise DataError(f'The page "{text[:20]}" in line {line} of {path} is no page number; number the pages from 0.')
 

@@ -193,7 +193,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
     _check_file(path)
     try:
         with warnings.catch_warnings():
-            # Warnings about odd but readable files tell a person nothing that they could act on.
+            # Warnings about odd but readable files tell a user nothing that they could act on.
             warnings.simplefilter("ignore")
             yield
     except DataError:

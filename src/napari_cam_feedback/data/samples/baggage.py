@@ -19,7 +19,7 @@ COUNTS = {"train": 700, "val": 300, "test": 900}
 # in full bags, other things alone, guns and stars in bags of all kinds.
 FULLNESS = {"gun": (-0.4, 0.8), "knife": (-0.05, 1.0), "others": (0.0, 0.0), "shuriken": (-0.4, 0.8)}
 # Things in a full bag, and the optical depth of its clothes.
-MOST_THINGS, CLOTHES = 7, 0.35
+MAX_THINGS, CLOTHES = 7, 0.35
 # Lengths in pixels of an object, and of a thing that lies about.
 OBJECT, THING = (34.0, 50.0), (20.0, 36.0)
 # Pixels around the object that an expert leaves unpainted. With more of them, what lies around the object stays with it.
@@ -90,7 +90,7 @@ def _clutter(fullness: float, rng: np.random.Generator) -> np.ndarray:
     clothes = CLOTHES * fullness * np.clip(0.5 + folds / (3 * folds.std()), 0, None)
     things = [
         shapes.place(_any(rng)(rng), rng.uniform(*THING), rng.uniform(0, SIZE, size=2), rng)
-        for _ in range(round(MOST_THINGS * fullness))
+        for _ in range(round(MAX_THINGS * fullness))
     ]
     return clothes + _draw(things)
 

@@ -53,7 +53,7 @@ def glyph(text: str) -> np.ndarray:
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import MathTextParser
 
-    # The font is named, so that a person's own matplotlib settings do not change the sample.
+    # The font is named, so that a user's own matplotlib settings do not change the sample.
     font = FontProperties(size=100, math_fontfamily="cm")
     image = np.asarray(MathTextParser("agg").parse(text, 72, font, antialiased=True).image, np.float32) / 255
     rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))

@@ -7,9 +7,9 @@ import numpy as np
 from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which what is painted is no mark but the surroundings of what counts.
-MOST_OF_THE_IMAGE = 0.5
+MAX_SHARE_OF_MARK = 0.5
 #: Shifted copies of the surroundings that are laid into the hole where the object was, before what is left gets their mean.
-MOST_COPIES = 60
+MAX_COPIES = 60
 
 
 def without_objects(inputs: torch.Tensor, masks: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -28,7 +28,7 @@ def without_objects(inputs: torch.Tensor, masks: torch.Tensor, seed: int = 0) ->
     """
     rng = np.random.default_rng(seed)
     filled, known = inputs.clone(), masks.clone()
-    for _ in range(MOST_COPIES):
+    for _ in range(MAX_COPIES):
         if known.all():
             break
         shift = (int(rng.integers(inputs.shape[2])), int(rng.integers(inputs.shape[3])))
@@ -71,6 +71,6 @@ def of_other_classes(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor
 
     Only those of other classes are; where there are none, all alike.
     """
-    odds = (others[None] != labels[:, None]).float()
-    odds[odds.sum(1) == 0] = 1
-    return odds
+    sampling_weights = (others[None] != labels[:, None]).float()
+    sampling_weights[sampling_weights.sum(1) == 0] = 1
+    return sampling_weights

@@ -10,7 +10,7 @@ import numpy as np
 from napari_cam_feedback.torch_loader import torch
 
 #: Masked pixels of an image up to which the equation is solved at full size; its cost rises faster than their number.
-MOST_EXACT = 5000
+MAX_EXACT_PIXELS = 5000
 #: Pixels from the mask's edge inwards that are solved at full size where the inside is solved at a reduced one.
 _BAND = 4
 
@@ -18,7 +18,7 @@ _BAND = 4
 def inpaint_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Continue the surroundings smoothly (scikit-image's ``inpaint_biharmonic``; Damelin and Hoang 2018).
 
-    Where more than `MOST_EXACT` pixels of an image are masked, the inside is solved at a reduced size, and a band
+    Where more than `MAX_EXACT_PIXELS` pixels of an image are masked, the inside is solved at a reduced size, and a band
     along the mask's edge at full size. The values keep within those outside the mask. Nothing is drawn: the same image
     and mask give the same each time, so a caller who fills the same images again and again had better keep the result.
     """
@@ -41,11 +41,11 @@ def inpaint_fill(inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Gen
 def _solve(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return (C, h, w) float64 with the masked pixels (h, w) inpainted; some pixels are not masked."""
     masked = int(mask.sum())
-    if masked <= MOST_EXACT:
+    if masked <= MAX_EXACT_PIXELS:
         return _exact(image, mask)
     from scipy.ndimage import binary_erosion
 
-    factor = math.ceil(math.sqrt(masked / MOST_EXACT))
+    factor = math.ceil(math.sqrt(masked / MAX_EXACT_PIXELS))
     small, small_mask = _reduced(image, mask, factor)
     if small_mask.all():
         return _exact(image, mask)

@@ -1,4 +1,4 @@
-"""Inpainting by a network of the person's own, from a TorchScript file."""
+"""Inpainting by a network of the user's own, from a TorchScript file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def load_inpainter(path: str | Path, *, trust: bool = False) -> Inpainter:
     path : path
         A file of `torch.jit.save`.
     trust : bool
-        The person agrees that the program in it runs.
+        The user agrees that the program in it runs.
 
     Raises
     ------

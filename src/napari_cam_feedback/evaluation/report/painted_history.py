@@ -16,7 +16,7 @@ from napari_cam_feedback.evaluation.report.pictures import Picture, new_figure, 
 PAINTED_FILE = "painted.csv"
 _COLUMNS = ("iteration", "key", "probability")
 # More lines than these hide each other; the mean is of all.
-_MOST_LINES = 60
+_MAX_LINES = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def draw_painted_history(history: PaintedHistory) -> Picture:
     """Draw a line for each painted image, and their mean."""
     figure = new_figure(7.0, 2.6)
     axis = figure.subplots()
-    step = max(1, -(-len(history.keys) // _MOST_LINES))
+    step = max(1, -(-len(history.keys) // _MAX_LINES))
     axis.plot(history.iterations, history.probabilities[:, ::step], color="#0072B2", alpha=0.25, linewidth=0.8)
     if history.probabilities.size:
         seen = ~np.isnan(history.probabilities).all(1)

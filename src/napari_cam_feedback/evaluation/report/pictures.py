@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.explanations.display import cam_display
-from napari_cam_feedback.explanations.maps.inspector import Inspection, inspect_item
+from napari_cam_feedback.explanations.maps.explanation import Explanation, explain_item
 from napari_cam_feedback.explanations.maps.registry import default_method
 from napari_cam_feedback.explanations.targets import Target
 from napari_cam_feedback.models.classifier import Classifier
@@ -64,10 +64,10 @@ def picture_versions(
         The image cannot be read.
     """
     label = int(dataset.labels[index])
-    found: list[Inspection] = []
+    found: list[Explanation] = []
     for classifier in models.values():
         target: Target = found[0].target if found else (label if label >= 0 else "predicted")
-        found.append(inspect_item(classifier, dataset, index, target=target, method=default_method(classifier)))
+        found.append(explain_item(classifier, dataset, index, target=target, method=default_method(classifier)))
     first, class_names = found[0], dataset.class_names
     shown = [cam_display(each.map) for each in found]
     truth = "unknown" if label < 0 else class_names[label]
@@ -169,7 +169,7 @@ def _frame(axis, title: str) -> None:  # type: ignore[no-untyped-def]
     axis.set_yticks([])
 
 
-def _heat(axis, found: Inspection) -> None:  # type: ignore[no-untyped-def]
+def _heat(axis, found: Explanation) -> None:  # type: ignore[no-untyped-def]
     if found.evidence:
         axis.imshow(cam_display(found.map), cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="nearest")
     else:

@@ -95,7 +95,7 @@ def retune_sentence(classifier: Classifier) -> str | None:
     if isinstance(chosen, str):
         parts[-1] += f" ({chosen[:1].lower()}{chosen[1:].rstrip('.')})"
     steps = f"{found.get('iterations')} steps of at most {found.get('iterations_at_most')}"
-    parts.append(f"{steps}, a look at {found.get('validation_images')} validation images every {found.get('check_every')}")
+    parts.append(f"{steps}, a check on {found.get('validation_images')} validation images every {found.get('check_every')}")
     parts.append(f"weights of iteration {about.get('iteration')}")
     share = about.get("share", 1)
     if isinstance(share, (int, float)) and share != 1:

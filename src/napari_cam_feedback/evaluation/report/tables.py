@@ -19,10 +19,10 @@ from napari_cam_feedback.explanations.filters.changes import FilterChanges
 
 _MEASURED = {"precision": "precision", "recall": "recall", "f1": "F1"}
 #: Rows of a table on the page; the CSV files have all.
-MOST_ROWS = 50
-MOST_FILTERS = 12
+MAX_ROWS = 50
+MAX_FILTERS = 12
 #: Beyond this many classes a confusion matrix is left to the CSV file.
-MOST_CLASSES = 30
+MAX_CLASSES = 30
 
 
 def version_tables(comparison: VersionComparison) -> str:
@@ -75,7 +75,7 @@ def class_sections(comparison: VersionComparison) -> str:
         opened = " open" if split == comparison.headline else ""
         parts.append(f"<details{opened}><summary>{html.escape(split)}: {results[0].n} images</summary>")
         parts.append(_class_table(comparison, results))
-        if len(comparison.class_names) > MOST_CLASSES:
+        if len(comparison.class_names) > MAX_CLASSES:
             parts.append("<p>The confusion matrices are in confusion.csv: there are too many classes to show them here.</p>")
         else:
             matrices = [_confusion(comparison, results, number) for number in range(len(results))]
@@ -106,7 +106,7 @@ def filter_section(filters: Mapping[str, FilterChanges], first: str) -> str:
     parts = []
     for name, changes in filters.items():
         lines = ["<tr><th>filter</th>" + "".join(f"<th class='number'>{t}</th>" for t in _FILTER_HEADS) + "<th></th></tr>"]
-        for n in changes.order[:MOST_FILTERS].tolist():
+        for n in changes.order[:MAX_FILTERS].tolist():
             effect = "–" if np.isnan(changes.effect[n]) else f"{changes.effect[n]:+.2f}"
             state = "died" if changes.died[n] else "born" if changes.born[n] else ""
             cells = (f"{changes.before[n]:.3g}", f"{changes.after[n]:.3g}", f"{changes.change[n]:+.3g}", effect)
@@ -241,7 +241,7 @@ def _flip_table(flips: Flips, class_names: Sequence[str]) -> str:
     ]
     # Some of each kind, since those that were lost come first.
     places = [np.flatnonzero(flips.kinds == kind).tolist() for kind in range(len(KINDS))]
-    share = max(1, MOST_ROWS // max(1, sum(bool(each) for each in places)))
+    share = max(1, MAX_ROWS // max(1, sum(bool(each) for each in places)))
     chosen = sorted(row for each in places for row in each[:share])
     shown = flips.take(np.array(chosen, np.int64))
     for row in shown.rows(class_names):

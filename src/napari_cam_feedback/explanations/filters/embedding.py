@@ -23,7 +23,7 @@ EmbeddingMethod = Literal["pca", "tsne", "umap"]
 EMBEDDING_METHODS: tuple[EmbeddingMethod, ...] = get_args(EmbeddingMethod)
 
 #: Images that t-SNE and UMAP place at most, drawn with a seed; PCA places all.
-MOST_IMAGES: dict[EmbeddingMethod, int] = {"tsne": 3000, "umap": 20_000}
+MAX_IMAGES: dict[EmbeddingMethod, int] = {"tsne": 3000, "umap": 20_000}
 #: Principal components that t-SNE and UMAP start from.
 _COMPONENTS = 50
 # t-SNE's 1,000 iterations are done in parts, between which it can be stopped; scikit-learn does no fewer at a time.
@@ -98,7 +98,7 @@ def embed(features: Features, method: EmbeddingMethod = "pca", *, seed: int = 0)
         Of a split.
     method : str
         ``pca``; ``tsne`` (van der Maaten 2008); ``umap`` (McInnes 2018), where umap-learn is installed. The latter two start
-        from 50 principal components and place at most `MOST_IMAGES`.
+        from 50 principal components and place at most `MAX_IMAGES`.
     seed : int
         The same seed gives the same points.
 
@@ -131,7 +131,7 @@ def embedding_steps(
     if not np.isfinite(features.mean).all():
         raise DataError("Some activations are not numbers (NaN or infinite); check the model and its preprocessing.")
     rows = np.arange(len(features))
-    most = MOST_IMAGES.get(method, len(rows))
+    most = MAX_IMAGES.get(method, len(rows))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
         features = features.take(rows)

@@ -20,7 +20,7 @@ from napari_cam_feedback.files import write_bytes
 # Okabe and Ito's, told apart with any colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8a7a00", "#000000", "#7f7f7f", "#6a3d9a")
 #: Classes that are named in a legend at most; the others share the last colour.
-MOST_NAMED = len(_COLOURS)
+MAX_NAMED = len(_COLOURS)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
@@ -56,11 +56,11 @@ def save_class_histograms(
     figure, axes = _figure(5.2, 3.2)
     for label, counts in enumerate(histograms.counts):
         if counts.any():
-            named = label < MOST_NAMED
+            named = label < MAX_NAMED
             axes.stairs(
                 counts,
                 histograms.edges,
-                color=_COLOURS[min(label, MOST_NAMED - 1)],
+                color=_COLOURS[min(label, MAX_NAMED - 1)],
                 label=class_names[label] if named else None,
                 lw=1.4 if named else 0.5,
             )
@@ -88,8 +88,8 @@ def save_embedding(embedding: Embedding, class_names: Sequence[str], path: str |
     for label in range(-1, len(class_names)):
         rows = embedding.labels == label
         if rows.any():
-            colour = "#bbbbbb" if label < 0 else _COLOURS[min(label, MOST_NAMED - 1)]
-            name = "no label" if label < 0 else class_names[label] if label < MOST_NAMED else None
+            colour = "#bbbbbb" if label < 0 else _COLOURS[min(label, MAX_NAMED - 1)]
+            name = "no label" if label < 0 else class_names[label] if label < MAX_NAMED else None
             axes.scatter(x[rows], y[rows], s=size, color=colour, label=name, lw=0)
     wrong = embedding.errors
     if wrong.any():

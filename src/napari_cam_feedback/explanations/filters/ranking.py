@@ -29,7 +29,7 @@ BINS = 16
 FOREST_ROWS = 5000
 L1_ROWS = 2500
 #: Classes up to which the L1 classifier is fitted; its cost grows with them.
-MOST_L1_CLASSES = 50
+MAX_L1_CLASSES = 50
 _TREES = 200
 _TREES_A_STEP = 20
 
@@ -48,7 +48,7 @@ class FilterRanking:
         (F,) float64, accuracy from 0 to 1.
     l1 : ndarray or None
         (F,) float64, largest absolute weight over the classes for standardised features; None for more than
-        `MOST_L1_CLASSES` classes.
+        `MAX_L1_CLASSES` classes.
     mean_rank : ndarray
         (F,) float64, mean of the ranks by the first three measures; the best has 1, equal scores share their mean rank.
     order : ndarray
@@ -144,7 +144,7 @@ def rank_filters(
         forest.set_params(n_estimators=trees).fit(x[rows], y[rows])
         if step():
             return None
-    l1 = _l1_weights(x, y, seed) if len(np.unique(y)) <= MOST_L1_CLASSES else None
+    l1 = _l1_weights(x, y, seed) if len(np.unique(y)) <= MAX_L1_CLASSES else None
     step()
     with np.errstate(invalid="ignore"):
         # Too few images to split at all leave 0/0.

@@ -19,7 +19,7 @@ from napari_cam_feedback.errors import DataError, StorageError, describe
 from napari_cam_feedback.files import atomic_path
 
 #: The most that results kept in one folder may take; the oldest go.
-MOST_BYTES = 2 << 30
+MAX_BYTES = 2 << 30
 #: Images whose pixels enter the digest where there are no files to ask.
 PROBES = 64
 _ABOUT = "about"
@@ -76,7 +76,7 @@ def cached_path(folder: str | os.PathLike[str], fingerprint: str, digest: str) -
     return Path(folder) / f"features-{fingerprint[:16]}-{digest[:16]}.npz"
 
 
-def drop_oldest(folder: Path, *, keep: Path, most: int = MOST_BYTES) -> None:
+def drop_oldest(folder: Path, *, keep: Path, most: int = MAX_BYTES) -> None:
     """Remove the features used longest ago, until those kept take no more than `most` bytes; `keep` stays."""
     files = []
     for file in folder.glob("features-*.npz"):

@@ -25,7 +25,7 @@ from napari_cam_feedback.models.classifier import Classifier
 Report = Callable[[str, int, int], None]
 
 #: Classes up to which contributions are found without a linear head; each costs some gradients.
-MOST_GRADIENT_CLASSES = 50
+MAX_GRADIENT_CLASSES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def _contributions(classifier: Classifier, dataset: Dataset, features: Features,
     if not (features.labels >= 0).any():
         notes.append("Contributions to classes need labelled images; none of these has a label.")
         return None
-    few = len(features.class_names) <= MOST_GRADIENT_CLASSES
+    few = len(features.class_names) <= MAX_GRADIENT_CLASSES
     try:
         found = class_contributions(classifier, features, dataset if few else None)
     except FeedbackError as error:
@@ -183,7 +183,7 @@ def _contributions(classifier: Classifier, dataset: Dataset, features: Features,
         return None
     if found is None:
         notes.append(
-            f"Contributions are told for up to {MOST_GRADIENT_CLASSES} classes where a model has no linear head after "
+            f"Contributions are told for up to {MAX_GRADIENT_CLASSES} classes where a model has no linear head after "
             "global pooling; look at them image by image."
         )
     return found

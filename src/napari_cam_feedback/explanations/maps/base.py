@@ -48,7 +48,7 @@ class AttributionMethod(ABC):
     title : str
         As people write it.
     description : str
-        One line for a person who chooses.
+        One line for a user who chooses.
     slow : bool
         Whether it takes hundreds of forward passes for an image.
     """

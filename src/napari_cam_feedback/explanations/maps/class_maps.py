@@ -17,7 +17,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations.maps.inspector import Inspection
+    from napari_cam_feedback.explanations.maps.explanation import Explanation
 
 #: How many of the most probable classes, or which classes by index.
 Classes = int | tuple[int, ...]
@@ -130,8 +130,8 @@ def class_maps(
     )
 
 
-class ClassInspector:
-    """`class_maps` of one classifier and dataset, the latest few kept; with the `peek` and `get` of an `Inspector`.
+class ClassMapsCache:
+    """`class_maps` of one classifier and dataset, the latest few kept; with the `peek` and `get` of an `ExplanationCache`.
 
     Parameters
     ----------
@@ -144,13 +144,13 @@ class ClassInspector:
     def __init__(self, classifier: Classifier, dataset: Dataset) -> None:
         self.classifier = classifier
         self.dataset = dataset
-        self._given: Inspection | None = None
+        self._given: Explanation | None = None
         self._kept: OrderedDict[tuple[int, Classes, str], ClassMaps] = OrderedDict()
         self._lock = threading.Lock()
 
-    def note(self, inspection: Inspection) -> None:
-        """Take the probabilities of this image from its inspection by the same classifier."""
-        self._given = inspection
+    def note(self, explanation: Explanation) -> None:
+        """Take the probabilities of this image from its explanation by the same classifier."""
+        self._given = explanation
 
     def peek(self, index: int, classes: Classes, method: str) -> ClassMaps | None:
         """Return the maps if they are there already; never computes."""

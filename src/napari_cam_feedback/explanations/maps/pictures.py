@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 #: The columns of the table.
 COLUMNS = ("key", "true", "predicted", "class", "probability", "evidence", "greatest", "row", "column")
 # Smaller images are enlarged by whole numbers up to the first, larger ones made as small as the second, in pixels.
-_LEAST, _MOST = 160, 512
+_MIN_SIDE, _MAX_SIDE = 160, 512
 # Of more classes only the most probable are drawn, so many in a row.
-_MOST_CLASSES, _COLUMNS = 15, 4
+_MAX_CLASSES, _COLUMNS = 15, 4
 _GAP, _LINE = 6, 15
 _BACKGROUND, _TEXT = (32, 34, 38), (220, 220, 220)
 # As in the window: a map fades in over this share of its range, and covers at most this share of the image.
@@ -53,8 +53,8 @@ def picture(
     PIL.Image.Image
         RGB.
     """
-    small = Image.fromarray(thumbnail(image, _MOST, value_range))
-    factor = max(1, _LEAST // max(small.size))
+    small = Image.fromarray(thumbnail(image, _MAX_SIDE, value_range))
+    factor = max(1, _MIN_SIDE // max(small.size))
     panel = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
     panels = [panel, *(_laid_over(panel, shown) for shown in common_display(maps))]
     words = ["", *("" if has_evidence(signed) else "no positive evidence" for signed in maps)]
@@ -118,8 +118,8 @@ def picture_folder(folder: str | Path, dataset: Dataset, keys: Iterable[str]) ->
 def _of_most_probable(item: ItemMap) -> tuple[np.ndarray, list[str]]:
     """Return the maps to draw and their titles: all in their order, of many the most probable."""
     places = np.arange(len(item.raw))
-    if len(places) > _MOST_CLASSES:
-        places = np.argsort(-item.probabilities, kind="stable")[:_MOST_CLASSES]
+    if len(places) > _MAX_CLASSES:
+        places = np.argsort(-item.probabilities, kind="stable")[:_MAX_CLASSES]
     titles = [f"{item.class_names[place]} ({item.probabilities[place]:.2f})" for place in places]
     return replace(item, raw=item.raw[places]).maps, titles
 

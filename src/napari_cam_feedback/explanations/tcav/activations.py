@@ -20,8 +20,8 @@ from napari_cam_feedback.torch_loader import torch
 
 functional = torch.nn.functional
 #: Numbers an image beyond which ``auto`` pools, and the memory that all images of a concept test may take.
-MOST_FEATURES = 1 << 16
-MOST_BYTES = 512 << 20
+MAX_FEATURES = 1 << 16
+MAX_BYTES = 512 << 20
 #: Gradients that differ by less than this share are the same.
 _SAME = 1e-4
 
@@ -73,7 +73,7 @@ def choose_grid(shape: tuple[int, int, int], images: int, pooling: Pooling) -> G
     images : int
         How many images are in memory at a time.
     pooling : str
-        ``none``; ``mean`` over all places; or ``auto``: squares as small as `MOST_FEATURES` and `MOST_BYTES` allow.
+        ``none``; ``mean`` over all places; or ``auto``: squares as small as `MAX_FEATURES` and `MAX_BYTES` allow.
     """
     whole = max(shape[1:])
     if pooling == "none":
@@ -82,7 +82,7 @@ def choose_grid(shape: tuple[int, int, int], images: int, pooling: Pooling) -> G
         return Grid(shape, whole)
     for side in range(1, whole):
         features = int(np.prod(Grid(shape, side).pooled_shape))
-        if features <= MOST_FEATURES and features * images * 4 <= MOST_BYTES:
+        if features <= MAX_FEATURES and features * images * 4 <= MAX_BYTES:
             return Grid(shape, side)
     return Grid(shape, whole)
 

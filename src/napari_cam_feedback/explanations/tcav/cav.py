@@ -17,7 +17,7 @@ from napari_cam_feedback.errors import ModelError
 #: Columns that are multiplied at a time in double precision.
 _BLOCK = 4096
 #: Directions in which the images differ by less than this share of the largest are rounding errors.
-_LEAST_VARIANCE = 1e-9
+_MIN_VARIANCE_SHARE = 1e-9
 #: Of each set, the share that a classifier learns from; it is judged by the rest.
 _TRAIN_SHARE = 2 / 3
 
@@ -81,7 +81,7 @@ def make_span(activations: np.ndarray, pool: np.ndarray | None = None) -> Span:
         block = centred[:, start : start + _BLOCK].astype(np.float64)
         gram += block @ block.T
     values, vectors = np.linalg.eigh(gram)
-    keep = values > values[-1] * _LEAST_VARIANCE
+    keep = values > values[-1] * _MIN_VARIANCE_SHARE
     lengths = np.sqrt(values[keep])
     return Span(vectors[:, keep] * lengths, scale, centred, vectors[:, keep] / lengths)
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 #: Images of a concept, without which its direction is noise; and from how many on it is worth something.
-LEAST_IMAGES = 10
+MIN_IMAGES = 10
 GOOD_IMAGES = 30
 Pooling = Literal["auto", "none", "mean"]
 
@@ -23,12 +23,12 @@ class ConceptTestConfig(BaseModel):
     )
     set_size: int | None = Field(
         None,
-        ge=LEAST_IMAGES,
+        ge=MIN_IMAGES,
         title="Images a set",
         description="By default up to 50, as the fewest images of a concept allow.",
     )
-    images: int = Field(200, ge=LEAST_IMAGES, title="Most images", description="Of each concept and class; drawn at random.")
-    random_images: int = Field(600, ge=2 * LEAST_IMAGES, title="Most random images", description="Drawn at random.")
+    images: int = Field(200, ge=MIN_IMAGES, title="Most images", description="Of each concept and class; drawn at random.")
+    random_images: int = Field(600, ge=2 * MIN_IMAGES, title="Most random images", description="Drawn at random.")
     alpha: float = Field(0.05, gt=0, lt=1, title="Level", description="Corrected p below which a concept is significant.")
     correction: Literal["bonferroni", "benjamini-hochberg"] = Field(
         "bonferroni", title="Correction", description="Of p for the number of concepts, classes and layers that are tested."

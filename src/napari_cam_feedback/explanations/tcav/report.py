@@ -1,4 +1,4 @@
-"""What a concept test says to a person: p values, what significant means, and a folder with all of it."""
+"""What a concept test says to a user: p values, what significant means, and a folder with all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person means by a concept: images of it in a folder, or places painted on images."""
+"""What a user means by a concept: images of it in a folder, or places painted on images."""
 
 from __future__ import annotations
 

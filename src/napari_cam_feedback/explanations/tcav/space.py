@@ -23,7 +23,7 @@ from napari_cam_feedback.explanations.tcav.activations import (
     read_inputs,
 )
 from napari_cam_feedback.explanations.tcav.cav import Span, make_span
-from napari_cam_feedback.explanations.tcav.config import GOOD_IMAGES, LEAST_IMAGES
+from napari_cam_feedback.explanations.tcav.config import GOOD_IMAGES, MIN_IMAGES
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted
@@ -76,7 +76,7 @@ class Reader:
         self.batch = min(64, max(4, _BATCH_NUMBERS // (channels * height * width)))
 
     def tick(self, steps: int) -> None:
-        """Count steps done, and raise `Interrupted` if the person asked to stop."""
+        """Count steps done, and raise `Interrupted` if the user asked to stop."""
         self.done += steps
         if self.progress is not None:
             self.progress(self.done, self.total)
@@ -140,10 +140,10 @@ class Reader:
         return Space(span, rows, rows_of_pool, np.concatenate([np.empty(0, np.int64), *labels]))
 
     def _check_concept(self, chosen: ConceptSet, count: int) -> None:
-        if count < LEAST_IMAGES:
+        if count < MIN_IMAGES:
             raise DataError(
                 f'The concept "{chosen.name}" has {count} images that can be used; '
-                f"at least {LEAST_IMAGES} are needed, better {GOOD_IMAGES} to 100."
+                f"at least {MIN_IMAGES} are needed, better {GOOD_IMAGES} to 100."
             )
         if count < GOOD_IMAGES:
             self.warn(

@@ -1,4 +1,4 @@
-"""Testing with concept activation vectors (TCAV): does a class depend on a concept that a person chose? (Kim et al. 2018)
+"""Testing with concept activation vectors (TCAV): does a class depend on a concept that a user chose? (Kim et al. 2018)
 
 For each of many random sets of images, a linear classifier tells the concept's activations from the random ones; its normal
 is the concept activation vector (CAV). The score is the share of the class's images whose logit rises along it, the
@@ -23,7 +23,7 @@ from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.targets import Target, class_index
 from napari_cam_feedback.explanations.tcav.activations import ActivationCache, Grid, choose_grid, default_concept_layer
 from napari_cam_feedback.explanations.tcav.cav import Cav, Span, fit_cav
-from napari_cam_feedback.explanations.tcav.config import LEAST_IMAGES, ConceptTestConfig
+from napari_cam_feedback.explanations.tcav.config import MIN_IMAGES, ConceptTestConfig
 from napari_cam_feedback.explanations.tcav.result import ConceptResult, ConceptRow
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet
 from napari_cam_feedback.explanations.tcav.space import Reader, Space
@@ -33,7 +33,7 @@ from napari_cam_feedback.models.layers.interrupt import Interrupted
 
 Progress = Callable[[int, int], None]
 #: Held-out accuracy below which a layer does not hold the concept.
-LEAST_ACCURACY = 0.6
+MIN_ACCURACY = 0.6
 
 
 def concepts(
@@ -201,10 +201,10 @@ class _Test:
         return self._gather(measured, cavs, grids)
 
     def _set_size(self, space: Space, pool: np.ndarray, label: int | None) -> int:
-        if len(pool) < 2 * LEAST_IMAGES:
+        if len(pool) < 2 * MIN_IMAGES:
             what = "random images" if label is None else f'images of other classes than "{self.names[label]}"'
             raise DataError(
-                f"There are {len(pool)} {what} that can be used; at least {2 * LEAST_IMAGES} are needed to draw two sets "
+                f"There are {len(pool)} {what} that can be used; at least {2 * MIN_IMAGES} are needed to draw two sets "
                 "from, better 200 or more."
             )
         wanted = self.config.set_size
@@ -247,7 +247,7 @@ class _Test:
                 vectors = np.stack([cav.vector for cav in found])
                 lifted[key, name] = space.span.lift(vectors)
                 accuracy = float(np.mean([cav.accuracy for cav in found]))
-                if accuracy < LEAST_ACCURACY:
+                if accuracy < MIN_ACCURACY:
                     weak.setdefault(name, []).append(accuracy)
                 for about in told_about:
                     along = slopes[about] @ vectors.T

@@ -75,7 +75,7 @@ class ImportedMasks:
 
     @property
     def sentences(self) -> list[str]:
-        """What a person must know: what was written, and what was not and why."""
+        """What a user must know: what was written, and what was not and why."""
         found = self.found
         lines = [f"{_count(len(self.written), 'mask')} written."]
         if self.same:

@@ -32,7 +32,7 @@ _OPCODES = {
 }  # fmt: skip
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _TYPES = frozenset(("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"))
-_MOST_LEVELS = 4
+_MAX_LEVELS = 4
 
 
 def read_pickle(path: Path) -> Any:
@@ -207,8 +207,8 @@ def _stand_in(module: str, name: str) -> _Name | None:
 
 def _plain(value: Any, level: int) -> Any:
     """Return the same without stand-ins."""
-    if level > _MOST_LEVELS:
-        raise _Refused(f"holds dictionaries in dictionaries, more than {_MOST_LEVELS} deep")
+    if level > _MAX_LEVELS:
+        raise _Refused(f"holds dictionaries in dictionaries, more than {_MAX_LEVELS} deep")
     if isinstance(value, dict):
         return {_key(key): _plain(inner, level + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -57,7 +57,7 @@ class NameMatcher:
         Raises
         ------
         DataError
-            None or several fit; the sentence is for a person.
+            None or several fit; the sentence is for a user.
         """
         if isinstance(name, int):
             return self._numbered(name)

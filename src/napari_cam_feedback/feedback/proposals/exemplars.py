@@ -17,7 +17,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 
 #: Painted images that are learnt from, at most; of more, as many are drawn with the seed.
-MOST_DONORS = 64
+MAX_DONORS = 64
 #: Masks that overlap by at least so much (intersection over union) are in the same place.
 SAME_PLACE = 0.5
 
@@ -122,7 +122,7 @@ def read_donors(
     keys : list of str
         The painted images to learn from.
     seed : int
-        Which of them, where there are more than `MOST_DONORS`.
+        Which of them, where there are more than `MAX_DONORS`.
     inputs : InputCache, optional
         Inputs read before.
 
@@ -135,8 +135,8 @@ def read_donors(
     """
     classifier.check_places("proposals")
     inputs = inputs or InputCache(dataset, classifier.preprocessing, max_bytes=0)
-    if len(keys) > MOST_DONORS:
-        keys = sorted(np.random.default_rng(seed).permutation(np.array(keys, object))[:MOST_DONORS].tolist())
+    if len(keys) > MAX_DONORS:
+        keys = sorted(np.random.default_rng(seed).permutation(np.array(keys, object))[:MAX_DONORS].tolist())
     found = {dataset.index_of(key): np.asarray(masks[key]) != 0 for key in keys}
     found = {index: mask for index, mask in sorted(found.items()) if mask.any()}
     for index, mask in found.items():

@@ -29,13 +29,13 @@ AUTO = "auto"
 
 #: Least score of a proposal, by kind; chosen on the samples with seeds 101 and 102, where more than nine in ten proposals of
 #: template and place are right from there on; of place not from a single painted image, nor where marks lie anywhere.
-LEAST: dict[Kind, float] = {"place": 0.7, "filters": 0.7, "template": 0.9}
+MIN_SCORE: dict[Kind, float] = {"place": 0.7, "filters": 0.7, "template": 0.9}
 #: What ``auto`` tries, in this order. Filters are not among them: a layer's places are too coarse to draw a small mark by.
 AUTO_KINDS: tuple[Kind, ...] = ("template", "place")
 #: Images that are looked at, at most; of more, as many are drawn with the seed.
-MOST_IMAGES = 5000
+MAX_IMAGES = 5000
 # Shapes that are tried with the filter response, at most.
-_MOST_SHAPES = 8
+_MAX_SHAPES = 8
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def propose_masks(
     kind: str = AUTO,
     indices: np.ndarray | None = None,
     least: float | None = None,
-    most: int = MOST_IMAGES,
+    most: int = MAX_IMAGES,
     without: Collection[str] = (),
     seed: int = 0,
     inputs: InputCache | None = None,
@@ -100,7 +100,7 @@ def propose_masks(
         (N,) int64 items to look at; by default all whose label is known but those for testing. Those painted, and those for
         testing, are left out in any case.
     least : float, optional
-        Least score of a proposal; by default that of `LEAST`.
+        Least score of a proposal; by default that of `MIN_SCORE`.
     most : int
         Images looked at, at most; of more, as many are drawn.
     without : collection of str
@@ -138,7 +138,7 @@ def propose_masks(
     if len(wanted) > most:
         wanted = np.sort(np.random.default_rng(seed).permutation(wanted)[:most])
     kinds: tuple[Kind, ...] = AUTO_KINDS if kind == AUTO else (kind,)  # type: ignore[assignment]
-    proposer = _Proposer(classifier, dataset, donors, {each: LEAST[each] if least is None else least for each in kinds})
+    proposer = _Proposer(classifier, dataset, donors, {each: MIN_SCORE[each] if least is None else least for each in kinds})
     return _proposals(proposer, wanted, inputs, progress, stop or (lambda: False))
 
 
@@ -230,7 +230,7 @@ class _Proposer:
         """Return what was painted, cut to its box, of each place once, for images of a size."""
         if size not in self._cut:
             boxes = []
-            for place in self.donors.places[:_MOST_SHAPES]:
+            for place in self.donors.places[:_MAX_SHAPES]:
                 mask = resized(self.donors.donors[place.donor].mask, size)
                 if mask.any():
                     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -13,9 +13,9 @@ from napari_cam_feedback.feedback.proposals.exemplars import Donor
 #: Images are looked at with their longer side at most so many pixels.
 LONGEST = 256
 #: Patches that are looked for, at most; the largest pieces of each painted image first.
-MOST_TEMPLATES = 64
+MAX_TEMPLATES = 64
 # A patch of fewer pixels matches anything.
-_LEAST_PIXELS = 9
+_MIN_PIXELS = 9
 # Pixels around a patch that is the same everywhere, which shows no pattern by itself.
 _CONTEXT = 2
 
@@ -63,7 +63,7 @@ def make_templates(donors: Sequence[Donor]) -> list[Template]:
     found: list[Template] = []
     for turn in range(max(map(len, queues), default=0)):
         found += [queue[turn] for queue in queues if turn < len(queue)]
-    return found[:MOST_TEMPLATES]
+    return found[:MAX_TEMPLATES]
 
 
 def best_match(image: np.ndarray, templates: Sequence[Template]) -> tuple[Template, float, np.ndarray] | None:
@@ -112,7 +112,7 @@ def _pieces(donor: Donor) -> list[Template]:
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
     found = []
     for n in np.argsort(-sizes, kind="stable").tolist():
-        if sizes[n] < min(_LEAST_PIXELS, sizes.max()):
+        if sizes[n] < min(_MIN_PIXELS, sizes.max()):
             continue
         box = boxes[n]
         if np.ptp(image[box]) <= 1e-6 * (1 + abs(float(image[box].mean()))):

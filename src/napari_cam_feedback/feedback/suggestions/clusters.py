@@ -16,13 +16,13 @@ import numpy as np
 from napari_cam_feedback.feedback.suggestions.scan import MapScan
 
 #: Groups that the images of one class are divided into, at most.
-MOST_GROUPS = 8
+MAX_GROUPS = 8
 # Neighbours that an image is joined with in the graph.
 _NEIGHBOURS = 10
 # Fewer images of a class are one group.
-_LEAST = 12
+_MIN_CLUSTERED = 12
 # Of more images of a class, so many are clustered, and the others join the group whose mean map is most like theirs.
-_MOST = 1000
+_MAX_CLUSTERED = 1000
 _EXAMPLES = 12
 
 
@@ -153,11 +153,11 @@ def cluster_maps(
 def _groups(maps: np.ndarray, seed: int) -> np.ndarray:
     """Return the group of each map, (n,) int64 from 0 on."""
     points = np.sqrt(maps.reshape(len(maps), maps.shape[1] * maps.shape[2])).astype(np.float64)
-    if len(points) < _LEAST or not np.ptp(points, axis=0).max() > 0:
+    if len(points) < _MIN_CLUSTERED or not np.ptp(points, axis=0).max() > 0:
         return np.zeros(len(points), np.int64)
-    if len(points) <= _MOST:
+    if len(points) <= _MAX_CLUSTERED:
         return _spectral(points)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(points))[:_MOST])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(points))[:_MAX_CLUSTERED])
     groups = _spectral(points[chosen])
     centres = np.stack([points[chosen][groups == g].mean(0) for g in range(groups.max() + 1)])
     # Lengths of the points are the same, so the nearest centre is that of the largest product, less half its square.
@@ -175,7 +175,7 @@ def _spectral(points: np.ndarray) -> np.ndarray:
 
     graph = kneighbors_graph(points, min(_NEIGHBOURS, len(points) - 1))
     affinity = (0.5 * (graph + graph.T)).toarray()
-    values = eigvalsh(laplacian(affinity, normed=True), subset_by_index=[0, min(MOST_GROUPS, len(points) - 1)])
+    values = eigvalsh(laplacian(affinity, normed=True), subset_by_index=[0, min(MAX_GROUPS, len(points) - 1)])
     count = int(np.argmax(np.diff(values))) + 1
     if count == 1:
         return np.zeros(len(points), np.int64)

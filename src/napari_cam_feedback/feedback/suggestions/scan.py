@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 #: Maps are kept with at most so many rows and columns.
 GRID = 16
 #: Images that are looked at, at most; of more, as many are drawn with the seed. With 2,048 filters they take 200 MB.
-MOST_IMAGES = 10_000
+MAX_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def scan_maps(
     indices: np.ndarray,
     *,
     method: str | None = None,
-    most: int = MOST_IMAGES,
+    most: int = MAX_IMAGES,
     keep: np.ndarray | None = None,
     seed: int = 0,
     batch_size: int | None = None,

@@ -11,7 +11,7 @@ from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, half_a
 from napari_cam_feedback.feedback.suggestions.scan import MapScan
 
 #: Images that the chosen ones are to stand for, at most; of more, as many are drawn.
-MOST_STOOD_FOR = 2000
+MAX_REPRESENTED = 2000
 # Images of another predicted class are stood for by half: the same mark may tell of another class.
 _OTHER_CLASS = 0.5
 # An image that stands for many is taken though little speaks for it: what any image is worth beside its signals.
@@ -172,7 +172,7 @@ def choose(scan: MapScan, scores: np.ndarray, taken: np.ndarray, count: int, *, 
     count : int
         How many to choose.
     seed : int
-        Which images are to be stood for, where there are more than `MOST_STOOD_FOR`.
+        Which images are to be stood for, where there are more than `MAX_REPRESENTED`.
 
     Returns
     -------
@@ -181,8 +181,8 @@ def choose(scan: MapScan, scores: np.ndarray, taken: np.ndarray, count: int, *, 
     """
     points = descriptors(scan)
     crowd = np.arange(len(scan))
-    if len(crowd) > MOST_STOOD_FOR:
-        crowd = np.sort(np.random.default_rng(seed).permutation(len(crowd))[:MOST_STOOD_FOR])
+    if len(crowd) > MAX_REPRESENTED:
+        crowd = np.sort(np.random.default_rng(seed).permutation(len(crowd))[:MAX_REPRESENTED])
     near = np.clip(points[crowd] @ points.T, 0, 1) ** 2
     near *= np.where(scan.predicted[crowd][:, None] == scan.predicted, 1, np.float32(_OTHER_CLASS))
     best = near[:, taken].max(1, initial=0.0)

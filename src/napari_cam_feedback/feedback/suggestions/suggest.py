@@ -17,7 +17,7 @@ from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.marks import FilterMarks
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, cluster_maps
 from napari_cam_feedback.feedback.suggestions.reasons import Reasons
-from napari_cam_feedback.feedback.suggestions.scan import MOST_IMAGES, Progress, scan_maps
+from napari_cam_feedback.feedback.suggestions.scan import MAX_IMAGES, Progress, scan_maps
 from napari_cam_feedback.feedback.suggestions.signals import SuggestWeights, choose, signals_of
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier
@@ -176,7 +176,7 @@ def suggest(
     marks: FilterMarks | None = None,
     weights: SuggestWeights | None = None,
     method: str | None = None,
-    most: int = MOST_IMAGES,
+    most: int = MAX_IMAGES,
     seed: int = 0,
     inputs: InputCache | None = None,
     progress: Progress | None = None,

@@ -69,7 +69,7 @@ def load_classifier(
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model as it was named, before it is loaded.
 
     Attributes
@@ -77,7 +77,7 @@ class Source:
     name : str
         For sentences.
     arch : str or None
-        The architecture: the person's, the file's, or the file itself where that is a program; files in it are absolute.
+        The architecture: the user's, the file's, or the file itself where that is a program; files in it are absolute.
     header : dict
         Of a file of ours; else what was written beside the file when it was exported.
     path : Path or None
@@ -112,7 +112,7 @@ class Source:
         return training.get("split_seed") if isinstance(training, dict) else None
 
 
-def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
+def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSource:
     """Find out what a model is, without loading it.
 
     Raises
@@ -127,7 +127,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
         if options.arch not in (None, text):
             raise ConfigError(f"{text} is an architecture itself; leave out --arch, or give a file of weights.")
         found = find_pretrained(text, options.weights)
-        return Source(text, text, {}, pretrained=found)
+        return ModelSource(text, text, {}, pretrained=found)
     if options.weights is not None:
         raise ConfigError("Weights are chosen for a model named torchvision:NAME; leave out --weights with a file.")
     path = Path(model).expanduser()
@@ -142,17 +142,19 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> Source:
     header = (read_header(path) if ours else read_sidecar(path)) or {}
     sidecar = sidecar_of(path) if header and not ours else None
     if kind is not None:
-        return Source(path.name, f"{kind}:{path.absolute()}", header, path, sidecar=sidecar)
+        return ModelSource(path.name, f"{kind}:{path.absolute()}", header, path, sidecar=sidecar)
     arch = options.arch or header.get("arch")
-    return Source(path.name, arch and resolve(arch, path), header, path, sidecar=sidecar)
+    return ModelSource(path.name, arch and resolve(arch, path), header, path, sidecar=sidecar)
 
 
-def load_named(source: Source, options: ModelOptions, *, device: str = "auto", folders: Sequence[str] = ()) -> Classifier:
+def load_named(
+    source: ModelSource, options: ModelOptions, *, device: str = "auto", folders: Sequence[str] = ()
+) -> Classifier:
     """Load a model that was found; see `load_classifier`.
 
     Parameters
     ----------
-    source : Source
+    source : ModelSource
         Of `open_source`.
     options : ModelOptions
         The same.
@@ -219,7 +221,7 @@ def load_named(source: Source, options: ModelOptions, *, device: str = "auto", f
     return Classifier(module, tuple(names), preprocessing, layer.name, arch, info, grid).to(where)
 
 
-def _read(source: Source, options: ModelOptions) -> dict[str, torch.Tensor]:
+def _read(source: ModelSource, options: ModelOptions) -> dict[str, torch.Tensor]:
     """Return the weights of a model; none for a program, which holds its own."""
     if source.pretrained is not None:
         return read_pretrained(source.pretrained, download=options.download)

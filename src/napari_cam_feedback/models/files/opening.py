@@ -22,7 +22,7 @@ def open_pair(
 ) -> tuple[Classifier, Dataset]:
     """Open a model and a dataset.
 
-    The class names are those that the person gives; else those of the model's file, or torchvision's categories; else the
+    The class names are those that the user gives; else those of the model's file, or torchvision's categories; else the
     dataset's own, in its order, which for folders is the alphabet's. ``classifier.info["class_names_from"]`` says which:
     ``file``, ``header``, ``sidecar`` (what lies beside an exported file), ``torchvision`` or ``folders``.
 

@@ -32,7 +32,7 @@ _OLD_NAMES = (
 )
 
 
-class _Inert:
+class _Ignored:
     """Stands for numbers of NumPy and for arguments of a command line beside the weights; does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
@@ -41,7 +41,7 @@ class _Inert:
 
 
 _STAND_INS = ("argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
-_INERT: list[Any] = [(_Inert, name) for name in _STAND_INS]
+_INERT: list[Any] = [(_Ignored, name) for name in _STAND_INS]
 
 
 def program_kind(path: Path) -> Literal["export", "torchscript"] | None:

@@ -45,7 +45,7 @@ class Correction:
     what : str
         In words, to go after "with".
     settings : dict of str to str
-        What to set: fields of `ModelOptions`, and the value as a person reads it.
+        What to set: fields of `ModelOptions`, and the value as a user reads it.
     options : str
         The same as options of the shell.
     """
@@ -341,7 +341,7 @@ def describe_change(before: Preprocessing, after: Preprocessing) -> tuple[str, d
     what : str
         In words.
     settings : dict of str to str
-        Fields of `ModelOptions` and their values as a person reads them.
+        Fields of `ModelOptions` and their values as a user reads them.
     options : str
         As options of the shell.
     """

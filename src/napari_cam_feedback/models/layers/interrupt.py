@@ -11,7 +11,7 @@ from napari_cam_feedback.torch_loader import torch
 
 
 class Interrupted(Exception):
-    """The person asked to stop."""
+    """The user asked to stop."""
 
 
 class Asker:
@@ -22,7 +22,7 @@ class Asker:
         self._thread = threading.get_ident()
 
     def ask(self, *_: Any) -> None:
-        """Raise `Interrupted` if the person wants to stop."""
+        """Raise `Interrupted` if the user wants to stop."""
         if self._stop():
             raise Interrupted
 

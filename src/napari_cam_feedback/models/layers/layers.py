@@ -20,7 +20,7 @@ _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 # Two images, so that layers that cut images into windows are told from those that put out one row for each image.
 _BATCH = 2
 #: Token layers after the last maps from which on a network counts as a transformer: fewer are a flattening or two.
-_LEAST_TOKEN_LAYERS = 4
+_MIN_TOKEN_LAYERS = 4
 #: Token layers that are asked first, from the last on, whether what they say of places reaches the logits.
 _FIRST_ASKED = 24
 #: What the network as a whole is called among its layers.
@@ -76,7 +76,7 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
     size : tuple of int
         Height and width of its input.
     grid : tuple of int, optional
-        (rows, columns) of tokens, where the person has set it; layers that it does not fit are read by patches.
+        (rows, columns) of tokens, where the user has set it; layers that it does not fit are read by patches.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
         if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
             layers.append(LayerInfo(name, layout.shape, layout, output.runs, output.whole))
     tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
-    if len(tokens) < _LEAST_TOKEN_LAYERS:
+    if len(tokens) < _MIN_TOKEN_LAYERS:
         return layers
     flat = ("tokens", "vector")
     return [info for info in layers if info.kind in flat or not _is_attention(info.layout, set(tokens), size)]
@@ -259,7 +259,7 @@ def choose_layer(
     layer : str, optional
         Dotted name.
     grid : tuple of int, optional
-        (rows, columns) of the layer's tokens, where the person has set it.
+        (rows, columns) of the layer's tokens, where the user has set it.
 
     Raises
     ------
@@ -351,7 +351,7 @@ def default_layer(
     fallback = _last_whole([info for info in layers if info.kind != "tokens"] or layers).name
     # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.
     after = [info.layout for info in layers[last_maps + 1 :]]
-    layout = next((each for each in reversed(after) if after.count(each) >= _LEAST_TOKEN_LAYERS), None)
+    layout = next((each for each in reversed(after) if after.count(each) >= _MIN_TOKEN_LAYERS), None)
     if layout is None:
         return fallback
     stack = [info for info in layers if info.layout == layout]

@@ -14,7 +14,7 @@ Kind = Literal["maps", "channels_last", "tokens", "vector"]
 Grid = tuple[int, int]
 
 #: Tokens that may come before those of the image: class, distillation and register tokens.
-MOST_PREFIX_TOKENS = 8
+MAX_PREFIX_TOKENS = 8
 
 nn = torch.nn
 # What these put out is (N, F, h, w), whatever its shape looks like.
@@ -128,7 +128,7 @@ def find_layout(
     size : tuple of int
         (H, W) of the network's input in pixels.
     grid : tuple of int, optional
-        (rows, columns) of the tokens, where the person has set it. It does not matter to other layouts.
+        (rows, columns) of the tokens, where the user has set it. It does not matter to other layouts.
     channels_first : bool
         The layer is known to put its channels first (`puts_channels_first`).
 
@@ -157,7 +157,7 @@ def find_layout(
                 f"set their rows and columns with --grid{_examples(tokens, size)}, or choose another layer."
             )
     prefix = tokens - math.prod(grid)
-    if not 0 <= prefix <= MOST_PREFIX_TOKENS:
+    if not 0 <= prefix <= MAX_PREFIX_TOKENS:
         raise ModelError(
             f"puts out {tokens} tokens, which do not fit a grid of {grid[0]}x{grid[1]}; "
             f"set another with --grid{_examples(tokens, size)}, or choose another layer."
@@ -177,7 +177,7 @@ def _patch_grids(tokens: int, size: tuple[int, int]) -> list[Grid]:
     for patch in range(1, min(size) + 1):
         if size[0] % patch == 0 and size[1] % patch == 0:
             rows, columns = size[0] // patch, size[1] // patch
-            if 1 < rows * columns <= tokens <= rows * columns + MOST_PREFIX_TOKENS:
+            if 1 < rows * columns <= tokens <= rows * columns + MAX_PREFIX_TOKENS:
                 found.append((rows, columns))
     return sorted(found, key=lambda grid: -math.prod(grid))
 
@@ -186,7 +186,7 @@ def _examples(tokens: int, size: tuple[int, int]) -> str:
     """Grids to propose: those of whole patches first, then those nearest to the image's aspect ratio."""
     found = _patch_grids(tokens, size)
     others = []
-    for prefix in range(MOST_PREFIX_TOKENS + 1):
+    for prefix in range(MAX_PREFIX_TOKENS + 1):
         places = tokens - prefix
         for rows in range(2, places // 2 + 1):
             if places % rows == 0:

@@ -50,7 +50,7 @@ class ActivationTap:
         (H, W) of the network's input: what layers that put out (N, T, F) tokens, (N, h, w, F) maps or (N, F) features are
         read by. Without it the layer must put out (N, F, h, w).
     grid : tuple of int, optional
-        (rows, columns) of the tokens, where the person has set it.
+        (rows, columns) of the tokens, where the user has set it.
     put : Tensor, optional
         (M, F, h, w) activations to go on with instead of the layer's own.
     change : callable, optional

@@ -30,7 +30,7 @@ def has_preset(arch: str) -> bool:
 
 
 def runs_code(arch: str) -> bool:
-    """Tell whether an architecture is code of the person's: a function of a Python file, or a saved program."""
+    """Tell whether an architecture is code of the user's: a function of a Python file, or a saved program."""
     return arch.partition(":")[0] in _PROGRAMS or _factory(arch) is not None
 
 
@@ -40,7 +40,7 @@ def resolve(arch: str, beside: Path | None = None) -> str:
     Parameters
     ----------
     arch : str
-        As a person types it, or as a header holds it.
+        As a user types it, or as a header holds it.
     beside : Path, optional
         The weights' file: a file that is not where `arch` says is looked for in the same folder.
 
@@ -83,7 +83,7 @@ def build_module(
         Height and width of the input, for networks that are built for one size (vision transformers, EfficientNet-Lite);
         by default theirs.
     trust : bool
-        The person agrees that the code of a file runs.
+        The user agrees that the code of a file runs.
 
     Raises
     ------

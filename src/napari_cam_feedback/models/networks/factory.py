@@ -1,4 +1,4 @@
-"""A network made by a function of the person's own Python file; that runs the file's code, so they are asked first."""
+"""A network made by a function of the user's own Python file; that runs the file's code, so they are asked first."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def build_from_factory(
     num_classes, channels : int
         Number of outputs, channels of the input.
     trust : bool
-        The person agrees that the file's code runs.
+        The user agrees that the file's code runs.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _call(made: Any, path: Path, function: str, num_classes: int, channels: int)
 
 
 def _what(error: BaseException, path: Path) -> str:
-    """The exception's type and message, and the last line of the person's file on the way to it."""
+    """The exception's type and message, and the last line of the user's file on the way to it."""
     text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:300]
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -210,7 +210,7 @@ def _no_such(path: Path, function: str) -> str:
 def _folder_on_path(folder: Path) -> Iterator[None]:
     """While entered, modules of that folder can be imported; afterwards they are forgotten, so that edits are seen.
 
-    Nothing is written beside the person's files.
+    Nothing is written beside the user's files.
     """
     before = set(sys.modules)
     writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True

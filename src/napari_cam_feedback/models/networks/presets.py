@@ -1,4 +1,4 @@
-"""The preprocessing of a network: what its file says, else what its kind was made for, changed by what the person says."""
+"""The preprocessing of a network: what its file says, else what its kind was made for, changed by what the user says."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def choose_preprocessing(
     channels: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Preprocessing:
-    """Put a network's preprocessing together; what the person says goes before what the file or the preset says.
+    """Put a network's preprocessing together; what the user says goes before what the file or the preset says.
 
     A size without a word on cropping means that the image is stretched to it, unless the file's own header crops. Other
     channels than the file or the preset has take the average of its means and deviations (or repeat the one).
@@ -92,7 +92,7 @@ def choose_preprocessing(
     stored : mapping or None
         Values of `Preprocessing` from the file's header.
     options : ModelOptions
-        What the person says.
+        What the user says.
     channels : int, optional
         Of the first convolution, where the weights tell.
     size : tuple of int, optional

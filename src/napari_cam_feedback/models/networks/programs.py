@@ -69,7 +69,7 @@ def load_program(path: Path | str, kind: str, *, trust: bool = False) -> nn.Modu
         network that was exported. ``torchscript``: an archive of `torch.jit.save` whose network is an `nn.Sequential`; its
         layers are the members.
     trust : bool
-        The person agrees that the program runs.
+        The user agrees that the program runs.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def open_script(path: Path | str, *, trust: bool = False, what: str = "model") -
     path : path
         The file.
     trust : bool
-        The person agrees that the program runs.
+        The user agrees that the program runs.
     what : str
         What it is to be, for sentences.
 

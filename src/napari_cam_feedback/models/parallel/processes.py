@@ -85,6 +85,6 @@ def _fabric(kind: str, devices: int | list[int], nodes: int, strategy: str, prec
         raise ConfigError("The processor cannot compute in 16-mixed; choose bf16-mixed or 32-true.")
     chosen: Any = precision
     with warnings.catch_warnings():
-        # That a GPU is there and not used is what the person asked for.
+        # That a GPU is there and not used is what the user asked for.
         warnings.simplefilter("ignore")
         return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=strategy, precision=chosen)

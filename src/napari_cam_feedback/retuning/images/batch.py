@@ -10,7 +10,7 @@ from napari_cam_feedback.torch_loader import torch
 if TYPE_CHECKING:
     import numpy as np
 
-    from napari_cam_feedback.retuning.images.painted_set import Painted
+    from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Batch:
         (N, C, h, w) training images.
     labels : Tensor
         (N,) int64.
-    painted : Painted
+    painted : MaskedSet
         P painted images.
     items : ndarray or None
         (N,) int64, which items of the dataset the training images are, before a method changed them.
@@ -34,7 +34,7 @@ class Batch:
 
     inputs: torch.Tensor
     labels: torch.Tensor
-    painted: Painted
+    painted: MaskedSet
     items: np.ndarray | None = None
     answers: torch.Tensor | None = None
     painted_answers: torch.Tensor | None = None

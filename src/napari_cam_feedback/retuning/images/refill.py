@@ -9,7 +9,7 @@ from napari_cam_feedback.evaluation.perturbations.backgrounds import before_othe
 from napari_cam_feedback.evaluation.perturbations.fills import get_fill
 from napari_cam_feedback.evaluation.perturbations.shifts import shifted
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ class Replacer:
     ----------
     config : RetuneConfig
         Names the refill.
-    donors : Painted
+    donors : MaskedSet
         All painted images that may be learnt from; donors of patches.
     """
 
-    def __init__(self, config: RetuneConfig, donors: Painted) -> None:
+    def __init__(self, config: RetuneConfig, donors: MaskedSet) -> None:
         self.config = config
         self.donors = donors
         # What surrounds an object is no small hole that could be filled from around.
@@ -57,7 +57,7 @@ class Replacer:
             return painted.cleared(generator)
         return get_fill(name)(painted.inputs, painted.masks, generator)
 
-    def _donor(self, painted: Painted, generator: torch.Generator) -> torch.Tensor:
+    def _donor(self, painted: MaskedSet, generator: torch.Generator) -> torch.Tensor:
         """The own place refilled from around, and the painted patch of an image of another class where that has it.
 
         Where what is painted are the surroundings of an object: the object before those of another class. Where it is a
@@ -74,7 +74,7 @@ class Replacer:
     def _scenes(self) -> torch.Tensor:
         return without_objects(self.donors.inputs, self.donors.masks)
 
-    def _crop(self, painted: Painted, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _crop(self, painted: MaskedSet, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A piece of a training image, taken at random, in the shape of the mask."""
         height, width = painted.inputs.shape[2:]
         chosen = torch.randint(len(others), (len(painted),), generator=generator)

@@ -14,32 +14,32 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 #: Iterations of a retune that ends by itself, at most; more where there are many training images.
 MAX_ITERATIONS = 300
 #: And at least, however large the images are.
 MIN_ITERATIONS = 36
-#: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between looks.
+#: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between checks.
 LARGE = 96
-#: Steps between two looks, and looks without a gain after which the run ends.
+#: Steps between two checks, and checks without a gain after which the run ends.
 CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
 PATIENCE, PATIENCE_LARGE = 2, 3
-#: Where surroundings are painted, looks hang on the few painted objects, and jump; in more steps than these the network only
-#: learns those objects by heart (baggage, four seeds: accuracy on test the same after 150 and 300 steps).
+#: Where surroundings are painted, checks hang on the few painted objects, and jump; in more steps than these the network
+#: only learns those objects by heart (baggage, four seeds: accuracy on test the same after 150 and 300 steps).
 PATIENCE_FEW, MAX_ITERATIONS_FEW = 4, 150
 #: Times that many training images are gone through.
 PASSES = 8
-#: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the looks and
+#: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the checks and
 #: all that is measured a minute and a half on two cores.
 MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 32e6
-#: Validation images that a look takes at most and at least, and their pixels.
+#: Validation images that a check takes at most and at least, and their pixels.
 MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
-MOST_LOOKED_AT = 5000
+MAX_IMAGES_FOR_WRONG = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
-MOST_DRAWS = 20
+MAX_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Schedule:
     iterations : int
         Steps at most.
     check_every : int
-        Steps between two looks at the validation images.
+        Steps between two checks on the validation images.
     patience : int or None
-        Looks without a gain after which it ends; None where all steps are taken.
+        Checks without a gain after which it ends; None where all steps are taken.
     validation : int
-        Validation images that a look takes at most.
+        Validation images that a check takes at most.
     """
 
     batch_size: int
@@ -70,7 +70,7 @@ class Schedule:
 def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surroundings: bool = False) -> Schedule:
     """Return how long to retune with so many training images of some input size (h, w), where the settings leave it open.
 
-    `surroundings` tells that what is painted is all that surrounds the objects (`Painted.surroundings`).
+    `surroundings` tells that what is painted is all that surrounds the objects (`MaskedSet.surroundings`).
 
     A few dozen to a few hundred steps teach a network to leave a shortcut; with many thousand images, more steps than that
     let it learn again from all of them what it may use instead.
@@ -94,7 +94,7 @@ def _batch_for(size: tuple[int, int]) -> int:
     return 64 if longest <= 48 else 32 if longest <= 96 else 16
 
 
-def split_images(dataset: Dataset, learnt: Painted, held_out: Painted, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_images(dataset: Dataset, learnt: MaskedSet, held_out: MaskedSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the training items (T,) and the validation items (V,), int64.
 
     What is learnt from is not judged by, and the other way round; only a few painted images are both. Without a split
@@ -132,7 +132,7 @@ def some_of(validation: np.ndarray, most: int) -> np.ndarray:
 
 def wrong_at_start(classifier: Classifier, dataset: Dataset, cache: InputCache, train: np.ndarray, seed: int) -> np.ndarray:
     """Return which training items a classifier gets wrong, bool (T,); of very many, some are looked at."""
-    looked = np.random.default_rng(seed).permutation(len(train))[:MOST_LOOKED_AT]
+    looked = np.random.default_rng(seed).permutation(len(train))[:MAX_IMAGES_FOR_WRONG]
     position = {int(train[p]): int(p) for p in looked}
     wrong = np.zeros(len(train), bool)
     for picked, inputs in cache.batches(train[np.sort(looked)], 64):
@@ -151,11 +151,11 @@ class Sampler:
         Images and their inputs.
     train : ndarray
         (T,) int64 training items.
-    learnt : Painted
+    learnt : MaskedSet
         Painted images to learn from.
     batch_size, painted_per_step : int
         Images of each kind a step.
-    odds : ndarray, optional
+    sampling_weights : ndarray, optional
         (T,) float, how likely each training item is drawn.
     """
 
@@ -164,15 +164,15 @@ class Sampler:
         dataset: Dataset,
         cache: InputCache,
         train: np.ndarray,
-        learnt: Painted,
+        learnt: MaskedSet,
         batch_size: int,
         painted_per_step: int,
-        odds: np.ndarray | None = None,
+        sampling_weights: np.ndarray | None = None,
     ) -> None:
         self.dataset, self.cache = dataset, cache
         self.train, self.learnt = train, learnt
         self.batch_size, self.painted_per_step = batch_size, painted_per_step
-        self.odds = odds
+        self.sampling_weights = sampling_weights
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Return the next step's images.
@@ -183,11 +183,11 @@ class Sampler:
             None of them can be read.
         """
         # Where few images are ever drawn, one may come twice in a step.
-        repeat = self.odds is not None and int(np.count_nonzero(self.odds)) < self.batch_size
+        repeat = self.sampling_weights is not None and int(np.count_nonzero(self.sampling_weights)) < self.batch_size
         few = len(self.learnt) < self.painted_per_step
         positions = rng.choice(len(self.learnt), self.painted_per_step, replace=few)
-        for _ in range(MOST_DRAWS):
-            rows = rng.choice(len(self.train), self.batch_size, replace=repeat, p=self.odds)
+        for _ in range(MAX_DRAWS):
+            rows = rng.choice(len(self.train), self.batch_size, replace=repeat, p=self.sampling_weights)
             found = next(self.cache.batches(self.train[rows], len(rows)), None)
             if found is not None:
                 indices, inputs = found
@@ -196,8 +196,8 @@ class Sampler:
         raise RetuneError("The training images cannot be read any more; check that the dataset is still there.")
 
 
-def choose_odds(
+def choose_sampling_weights(
     wishes: list[Callable[[Callable[[], np.ndarray]], np.ndarray | None]], wrong: Callable[[], np.ndarray]
 ) -> np.ndarray | None:
     """Return the first wish of the methods for how likely each training image is drawn; None where there is none."""
-    return next((odds for wish in wishes if (odds := wish(wrong)) is not None), None)
+    return next((sampling_weights for wish in wishes if (sampling_weights := wish(wrong)) is not None), None)

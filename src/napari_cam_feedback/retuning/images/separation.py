@@ -300,7 +300,7 @@ def _calibrate(inputs: torch.Tensor, place: _Box, strokes: torch.Tensor, boxes: 
 
 
 @dataclass(frozen=True)
-class _Evidence:
+class _MarkEvidence:
     """How a mark found on some images does on others.
 
     Attributes
@@ -330,7 +330,7 @@ class _Evidence:
         return explains and self.disagreement <= MAX_DISAGREEMENT and self.alike >= MIN_ALIKE
 
 
-def _evidence(inputs: torch.Tensor, place: _Box) -> _Evidence | None:
+def _evidence(inputs: torch.Tensor, place: _Box) -> _MarkEvidence | None:
     """Hold each part of the images against a mark that is made from the other parts; None where there is none."""
     folds = np.arange(len(inputs)) % FOLDS
     boxes = _beside(place, *inputs.shape[2:])
@@ -361,4 +361,4 @@ def _evidence(inputs: torch.Tensor, place: _Box) -> _Evidence | None:
     share = float(((alike > ALIKE[0]) & (alike < ALIKE[1])).float().mean())
     stacked = torch.stack(opacities)
     apart = float((stacked - stacked.roll(1, 0)).abs().mean() / stacked.mean()) * (len(inputs) * (1 - 1 / FOLDS)) ** 0.5
-    return _Evidence(1 - error / max(difference, 1e-9), error / values, expected / values, apart, share)
+    return _MarkEvidence(1 - error / max(difference, 1e-9), error / values, expected / values, apart, share)

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_cam_feedback.evaluation.perturbations.backgrounds import before_others, of_other_classes, without_objects
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.judging.calibration import smooth
 from napari_cam_feedback.torch_loader import torch
 
@@ -22,7 +22,7 @@ class Composites:
 
     Attributes
     ----------
-    objects : Painted
+    objects : MaskedSet
         The objects where they were.
     images : Tensor
         (M, C, h, w) float.
@@ -30,7 +30,7 @@ class Composites:
         (M,) int64, which object is on each.
     """
 
-    objects: Painted
+    objects: MaskedSet
     images: torch.Tensor
     rows: torch.Tensor
 
@@ -50,14 +50,14 @@ class Composites:
         return float(accuracy), float(flips), *smooth(before, after, labels, temperature)[1:]
 
 
-def make_composites(objects: Painted, painted: Painted, seed: int) -> Composites:
+def make_composites(objects: MaskedSet, painted: MaskedSet, seed: int) -> Composites:
     """Put each object before surroundings of painted images of other classes, drawn by the seed."""
     scenes = without_objects(painted.inputs, painted.masks)
     generator = torch.Generator().manual_seed(seed)
-    odds = of_other_classes(objects.labels, painted.labels)
+    sampling_weights = of_other_classes(objects.labels, painted.labels)
     rows, images = [], []
     for row in range(len(objects)):
-        others = torch.nonzero(odds[row])[:, 0]
+        others = torch.nonzero(sampling_weights[row])[:, 0]
         chosen = others[torch.randperm(len(others), generator=generator)[: max(1, MAX_COMPOSITES // len(objects))]]
         one = objects.take(np.full(len(chosen), row))
         rows.append(torch.full((len(chosen),), row))

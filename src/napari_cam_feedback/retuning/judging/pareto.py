@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from napari_cam_feedback.retuning.judging.checks import MIN_GAIN, Check
+from napari_cam_feedback.retuning.judging.validation import MIN_GAIN, ValidationMetrics
 from napari_cam_feedback.torch_loader import torch
 
 State = dict[str, torch.Tensor]
@@ -14,7 +14,7 @@ State = dict[str, torch.Tensor]
 #: tables, the latest of these had a higher accuracy on test than the highest one (by 0.8 points on average).
 NEARLY = 0.02
 #: Checkpoints kept at most, so that a large network's copies do not fill the memory.
-MOST_CHECKPOINTS = 6
+MAX_CHECKPOINTS = 6
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Checkpoint:
 
     Attributes
     ----------
-    check : Check
+    check : ValidationMetrics
         The measures.
     state : dict of str to Tensor
         The module's state dict; copies of its own.
     """
 
-    check: Check
+    check: ValidationMetrics
     state: State
 
 
@@ -54,15 +54,15 @@ def between(given: State, tuned: State, share: float) -> State:
     }
 
 
-def choose(front: Front, path: Sequence[Check]) -> Check:
+def choose(front: ParetoFront, path: Sequence[ValidationMetrics]) -> ValidationMetrics:
     """Return the front's best check, or one between the given and those weights that wins `MIN_GAIN` over it."""
     best = front.best.check
     nearer = max(path, key=lambda check: check.score, default=best)
     return nearer if nearer.score > best.score + MIN_GAIN else best
 
 
-class Front:
-    """The Pareto front of checkpoints by accuracy, accuracy where the shortcut lies, and share of changed predictions.
+class ParetoFront:
+    """The Pareto front of checkpoints by accuracy, conflict accuracy, and share of changed predictions.
 
     Attributes
     ----------
@@ -77,23 +77,23 @@ class Front:
     def best(self) -> Checkpoint:
         """The latest one whose score is nearly the highest; the start if none wins `MIN_GAIN`.
 
-        Which of several looks that differ by chance is the highest says little, and the later one has learnt more.
+        Which of several checks that differ by chance is the highest says little, and the later one has learnt more.
         """
         chosen = _best_of([each.check for each in self.checkpoints])
         return next(each for each in self.checkpoints if each.check is chosen)
 
-    def state_of(self, check: Check, given: State) -> State:
+    def state_of(self, check: ValidationMetrics, given: State) -> State:
         """Return the weights that a check was of: a kept one's, or some between those and the given ones."""
         state = next(each.state for each in self.checkpoints if each.check.iteration == check.iteration)
         return state if check.share == 1 else between(given, state, check.share)
 
-    def measure_again(self, check: Check) -> None:
+    def measure_again(self, check: ValidationMetrics) -> None:
         """Take a check with further measures for the one of the same iteration."""
         self.checkpoints = [
             replace(each, check=check) if each.check.iteration == check.iteration else each for each in self.checkpoints
         ]
 
-    def add(self, check: Check, module: torch.nn.Module) -> bool:
+    def add(self, check: ValidationMetrics, module: torch.nn.Module) -> bool:
         """Keep the module's present state if no kept one beats it or it is the best; drop those that it beats.
 
         Returns whether it was kept.
@@ -111,13 +111,13 @@ class Front:
             if each.check is best
             or not any(_beats(other.check, each.check) for other in self.checkpoints if other is not each)
         ]
-        if len(self.checkpoints) > MOST_CHECKPOINTS:
+        if len(self.checkpoints) > MAX_CHECKPOINTS:
             worst = min((each for each in self.checkpoints if each.check is not best), key=lambda each: each.check.score)
             self.checkpoints = [each for each in self.checkpoints if each is not worst]
         return True
 
 
-def _best_of(checks: Sequence[Check]) -> Check:
+def _best_of(checks: Sequence[ValidationMetrics]) -> ValidationMetrics:
     highest = max(check.score for check in checks)
     start = [check for check in checks if check.iteration == 0]
     if start and highest <= start[0].score + MIN_GAIN:
@@ -125,15 +125,15 @@ def _best_of(checks: Sequence[Check]) -> Check:
     return max((check for check in checks if check.score >= highest - NEARLY), key=lambda check: check.iteration)
 
 
-def _measures(check: Check) -> tuple[float, float, float, float]:
-    return check.accuracy, check.misled_accuracy, -check.misled_flip_rate, check.score
+def _measures(check: ValidationMetrics) -> tuple[float, float, float, float]:
+    return check.accuracy, check.conflict_accuracy, -check.conflict_flip_rate, check.score
 
 
-def _beats(one: Check, other: Check) -> bool:
+def _beats(one: ValidationMetrics, other: ValidationMetrics) -> bool:
     """Whether `one` is at least as good in every measure."""
     return all(a >= b for a, b in zip(_measures(one), _measures(other), strict=True))
 
 
-def _replaces(later: Check, earlier: Check) -> bool:
+def _replaces(later: ValidationMetrics, earlier: ValidationMetrics) -> bool:
     """Whether a later one takes an equal's place: it has learnt more, but the start is kept where nothing is won."""
     return _measures(later) == _measures(earlier) and earlier.iteration > 0

@@ -6,19 +6,19 @@ import numpy as np
 
 from napari_cam_feedback.evaluation.perturbations.backgrounds import of_other_classes
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 #: Painted images looked at at most, and patches of others tried on each.
-MOST_IMAGES, DONORS = 50, 5
+MAX_IMAGES, DONORS = 50, 5
 #: Fewer painted images say nothing here: their patches may all say the same by chance.
-LEAST_IMAGES = 5
+MIN_IMAGES = 5
 #: Up to this share of changed predictions, what is painted hardly matters. On samples with 10 and 20 masks it was 0.22 and
 #: more with masks in their place, and 0.11 at most (mostly 0.05 and less) with masks beside the shortcut.
 HARDLY = 0.1
 
 
-def marks_matter(classifier: Classifier, painted: Painted, seed: int) -> float | None:
+def marks_matter(classifier: Classifier, painted: MaskedSet, seed: int) -> float | None:
     """Return how often a prediction changes when what is painted on an image is taken out, or swapped for another's.
 
     Where the masks lie on the wrong images, or beside what the model uses, hardly any does.
@@ -27,7 +27,7 @@ def marks_matter(classifier: Classifier, painted: Painted, seed: int) -> float |
     ----------
     classifier : Classifier
         As it was before the retune.
-    painted : Painted
+    painted : MaskedSet
         All painted images.
     seed : int
         Of the choice of images and patches, and of the refill.
@@ -39,15 +39,15 @@ def marks_matter(classifier: Classifier, painted: Painted, seed: int) -> float |
         painted patches of up to five images of other classes pasted on besides, each where it was. None with fewer than five
         images, and where what is painted is all that surrounds an object, which cannot be pasted.
     """
-    if painted.surroundings or len(painted) < LEAST_IMAGES:
+    if painted.surroundings or len(painted) < MIN_IMAGES:
         return None
     generator = torch.Generator().manual_seed(seed)
-    if len(painted) > MOST_IMAGES:
-        painted = painted.take(np.sort(np.random.default_rng(seed).permutation(len(painted))[:MOST_IMAGES]))
-    odds = of_other_classes(painted.labels, painted.labels)
+    if len(painted) > MAX_IMAGES:
+        painted = painted.take(np.sort(np.random.default_rng(seed).permutation(len(painted))[:MAX_IMAGES]))
+    sampling_weights = of_other_classes(painted.labels, painted.labels)
     refilled, swapped = [], []
     for row in range(len(painted)):
-        others = torch.nonzero(odds[row])[:, 0]
+        others = torch.nonzero(sampling_weights[row])[:, 0]
         donors = others[torch.randperm(len(others), generator=generator)[:DONORS]]
         own = painted.take(np.full(max(1, len(donors)), row))
         cleared = own.cleared(generator)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
-from napari_cam_feedback.retuning.judging.checks import Check
 from napari_cam_feedback.retuning.judging.relevance import HARDLY
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 
 VerdictName = Literal["fixed", "improved", "mixed", "no effect", "looks fixed but is not", "harmed", "failed"]
 
@@ -21,7 +21,7 @@ FIXED_FLIP_RATE = 0.05
 STILL_ABLE = 0.75
 #: Fewer held-out painted images than this say little by themselves.
 ENOUGH_HELD_OUT = 5
-#: One in so many painted images is held out (`Painted.hold_out`).
+#: One in so many painted images is held out (`MaskedSet.hold_out`).
 HELD_OUT_OF = 5
 #: Share of held-out images that must change by refilling before that is taken for use of the painted part.
 USED_FLIP_RATE = 0.2
@@ -50,7 +50,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Evidence:
+class _VerdictEvidence:
     """The measures that decide: how often predictions change when the shortcut is tampered with, and are right then."""
 
     before_accuracy: float
@@ -75,16 +75,16 @@ class _Evidence:
         return self.drop > max(self.margin, self.before_flips / 4)
 
 
-def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str] = ()) -> Verdict:
+def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool, troubles: Sequence[str] = ()) -> Verdict:
     """Judge a retune by two checks.
 
-    Validation images that are made to lie decide, since there are many of them. Where lying patches hardly mislead the
-    model, but refilling what is painted on the held-out images does, those decide. Where surroundings are painted and few
-    objects are held out, those learnt from decide as well, and no more than *improved* is said.
+    Validation images whose shortcut conflicts with the class decide, since there are many of them. Where conflicting patches
+    hardly mislead the model, but refilling what is painted on the held-out images does, those decide. Where surroundings are
+    painted and few objects are held out, those learnt from decide as well, and no more than *improved* is said.
 
     Parameters
     ----------
-    before, after : Check
+    before, after : ValidationMetrics
         Of the classifier as it was and as it is now.
     held_out : bool
         Whether the painted images measured were kept out of the training.
@@ -121,7 +121,7 @@ def judge(before: Check, after: Check, *, held_out: bool, troubles: Sequence[str
             )
         elif _beside(before):
             reason = f"The model hardly uses what is painted, or the masks lie beside what it uses: {numbers}."
-    elif found.learnt and after.misled_accuracy < before.misled_accuracy - 1 / after.held_out.n:
+    elif found.learnt and after.conflict_accuracy < before.conflict_accuracy - 1 / after.held_out.n:
         reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
         name = "no effect"
     elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
@@ -174,7 +174,7 @@ def _thrown_away(troubles: Sequence[str]) -> str:
             "the model is as it was; try a learning rate ten times smaller, or leave it open."
         )
     return (
-        "No look on the way was better than the start, so the weights were thrown away and the model is as it was; paint "
+        "No check on the way was better than the start, so the weights were thrown away and the model is as it was; paint "
         "more images on which the model uses it, or try another method."
     )
 
@@ -199,12 +199,12 @@ def change_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     return change - 1.96 * deviation, change + 1.96 * deviation
 
 
-def fell_beyond_chance(check: Check) -> bool:
+def fell_beyond_chance(check: ValidationMetrics) -> bool:
     """Tell whether accuracy on the validation images as they are fell by more than chance since the start."""
     return change_interval(check.lost, check.won, check.n)[1] < 0
 
 
-def _forgotten(before: Check, after: Check) -> str | None:
+def _forgotten(before: ValidationMetrics, after: ValidationMetrics) -> str | None:
     """Say what was lost beyond chance that the shortcut did not give; None where nothing was.
 
     Images with the shortcut in its usual place are told worse without it. So both must have fallen: accuracy on the images
@@ -226,12 +226,12 @@ def _forgotten(before: Check, after: Check) -> str | None:
     return sentence + ")"
 
 
-def _forgetting_unknown(before: Check, after: Check) -> bool:
+def _forgetting_unknown(before: ValidationMetrics, after: ValidationMetrics) -> bool:
     """Whether accuracy fell and the measure that tells what was forgotten, which the start has, is missing."""
     return after.neutral is None and before.neutral is not None and fell_beyond_chance(after)
 
 
-def hardly_used(before: Check) -> str | None:
+def hardly_used(before: ValidationMetrics) -> str | None:
     """Say that what is painted hardly matters on the painted images, where that is so before anything is learnt."""
     if before.marks is None or not _beside(before):
         return None
@@ -242,12 +242,12 @@ def hardly_used(before: Check) -> str | None:
     )
 
 
-def _beside(before: Check) -> bool:
+def _beside(before: ValidationMetrics) -> bool:
     """Whether what is painted hardly mattered on the painted images: then the masks may lie beside what the model uses."""
     return before.marks is not None and before.marks <= HARDLY
 
 
-def _disturbed_alike(before: Check) -> bool:
+def _disturbed_alike(before: ValidationMetrics) -> bool:
     """Whether any patch disturbs the model alike, of whichever class, and what is painted hardly matters where it is.
 
     A patch hides what lies beneath it, which changes predictions of models, too, that never saw a shortcut.
@@ -258,12 +258,12 @@ def _disturbed_alike(before: Check) -> bool:
     return change_interval(same, other, n)[0] <= 0
 
 
-def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
+def _evidence(before: ValidationMetrics, after: ValidationMetrics, held_out: bool) -> _VerdictEvidence:
     old, new = before.held_out, after.held_out
-    if before.misled_flip_rate <= MARGIN and _enough(before, held_out) and _used(old):
+    if before.conflict_flip_rate <= MARGIN and _enough(before, held_out) and _used(old):
         # One image more or less is chance.
         margin = max(MARGIN, 1 / old.n)
-        return _Evidence(
+        return _VerdictEvidence(
             old.masked_accuracy,
             new.masked_accuracy,
             old.flip_rate,
@@ -273,31 +273,31 @@ def _evidence(before: Check, after: Check, held_out: bool) -> _Evidence:
             "mislead this model)",
         )
     if before.familiar is not None and after.familiar is not None and not _enough(after, held_out):
-        return _Evidence(
-            before.lying_accuracy,
-            after.lying_accuracy,
-            before.lying_flip_rate,
-            after.lying_flip_rate,
+        return _VerdictEvidence(
+            before.selection_accuracy,
+            after.selection_accuracy,
+            before.selection_flip_rate,
+            after.selection_flip_rate,
             MARGIN,
             f"painted objects before the surroundings of other classes (half of it by the {after.held_out.n} held out, "
             "half by those learnt from)",
             learnt=True,
         )
-    return _Evidence(
-        before.misled_accuracy,
-        after.misled_accuracy,
-        before.misled_flip_rate,
-        after.misled_flip_rate,
+    return _VerdictEvidence(
+        before.conflict_accuracy,
+        after.conflict_accuracy,
+        before.conflict_flip_rate,
+        after.conflict_flip_rate,
         MARGIN,
         (
             f"{after.scenes} composites of {after.held_out.n} held-out objects before the surroundings of other classes"
             if after.scenes
-            else f"{after.n} validation images made to lie by painted patches of other classes"
+            else f"{after.n} validation images with a conflicting shortcut (painted patches of other classes)"
         ),
     )
 
 
-def _enough(check: Check, held_out: bool) -> bool:
+def _enough(check: ValidationMetrics, held_out: bool) -> bool:
     return held_out and check.held_out.n >= ENOUGH_HELD_OUT
 
 
@@ -310,18 +310,18 @@ def _used(reasons: RightReasons) -> bool:
     return reasons.flip_rate >= USED_FLIP_RATE and not _unspecific(reasons)
 
 
-def _still_used(before: Check, after: Check, held_out: bool) -> bool:
+def _still_used(before: ValidationMetrics, after: ValidationMetrics, held_out: bool) -> bool:
     new = after.held_out
     return _enough(after, held_out) and _used(new) and new.flip_rate > before.held_out.flip_rate * 3 / 4
 
 
-def _map_left(before: Check, after: Check) -> bool:
+def _map_left(before: ValidationMetrics, after: ValidationMetrics) -> bool:
     """Whether the heatmap's share inside the painted part fell to half or less."""
     old, new = before.held_out.mask_share, after.held_out.mask_share
     return old is not None and new is not None and new <= old / 2 and old - new > MARGIN
 
 
-def _on_painted(name: VerdictName, before: Check, after: Check, held_out: bool) -> str:
+def _on_painted(name: VerdictName, before: ValidationMetrics, after: ValidationMetrics, held_out: bool) -> str:
     """What the painted images kept out of the training say, or that they are too few to say anything."""
     old, new = before.held_out, after.held_out
     if not held_out:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_cam_feedback.models.classifier import Classifier
     from napari_cam_feedback.retuning.config import RetuneConfig
-    from napari_cam_feedback.retuning.images.painted_set import Painted
+    from napari_cam_feedback.retuning.images.masked_set import MaskedSet
     from napari_cam_feedback.retuning.images.refill import Replacer
 
 
@@ -54,7 +54,7 @@ class Context:
     ----------
     config : RetuneConfig
         Settings.
-    donors : Painted
+    donors : MaskedSet
         All painted images that may be learnt from.
     replacer : Replacer
         Refills painted parts as the settings say.
@@ -63,7 +63,7 @@ class Context:
     """
 
     config: RetuneConfig
-    donors: Painted
+    donors: MaskedSet
     replacer: Replacer
     few_classes: bool = False
 
@@ -92,7 +92,7 @@ class Method:
     #: Whether the painted parts must be inpainted before the first step.
     needs_inpainting: ClassVar[bool] = False
     #: What to say where it has no wish for which images are drawn, and is of no use without.
-    without_odds: ClassVar[str | None] = None
+    without_sampling_weights: ClassVar[str | None] = None
     #: Whether it can be joined with others by ``+``.
     composable: ClassVar[bool] = True
     #: Whether it solves for the weights at once, by `retuning.head_refit`, and takes no training steps.
@@ -125,7 +125,7 @@ class Method:
         """Return dotted names of further layers whose outputs the penalty needs."""
         return ()
 
-    def odds(self, wrong: Callable[[], np.ndarray]) -> np.ndarray | None:
+    def sampling_weights(self, wrong: Callable[[], np.ndarray]) -> np.ndarray | None:
         """Return how likely each training image is to be drawn, or None for all alike.
 
         Parameters

@@ -29,9 +29,11 @@ class Misclassified(Method):
 
     name = "misclassified"
     description = "Misclassified emphasis: mostly the training images that the model got wrong at the start."
-    without_odds = "The model gets all training images right (or all wrong), so misclassified is the same as continued here."
+    without_sampling_weights = (
+        "The model gets all training images right (or all wrong), so misclassified is the same as continued here."
+    )
 
-    def odds(self, wrong: Callable[[], np.ndarray]) -> np.ndarray | None:
+    def sampling_weights(self, wrong: Callable[[], np.ndarray]) -> np.ndarray | None:
         chosen = wrong()
         if not chosen.any() or chosen.all():
             return None

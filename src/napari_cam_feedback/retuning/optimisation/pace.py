@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_cam_feedback.retuning.judging.checks import MIN_GAIN, Check
+from napari_cam_feedback.retuning.judging.validation import MIN_GAIN, ValidationMetrics
 from napari_cam_feedback.retuning.optimisation.collapse import Guard
 from napari_cam_feedback.retuning.results import Status
 
@@ -22,7 +22,7 @@ MUCH_LEFT = 0.05
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a look: go back to the best weights or not, and what to tell the user, if anything."""
+    """What follows from a check: go back to the best weights or not, and what to tell the user, if anything."""
 
     back: bool = False
     message: str | None = None
@@ -37,7 +37,7 @@ class Pace:
     learning_rate : float or None
         The one given; None until one is found.
     patience : int or None
-        Looks without a gain after which the run ends; None for one that takes all its steps.
+        Checks without a gain after which the run ends; None for one that takes all its steps.
 
     Attributes
     ----------
@@ -65,12 +65,12 @@ class Pace:
     ended: Status | None = None
     guard: Guard = field(default_factory=lambda: Guard(math.nan))
 
-    def look(self, check: Check, before: Check, *, iterations: int, may_climb: bool) -> Decision:
-        """Take a look at the validation images.
+    def decide(self, check: ValidationMetrics, before: ValidationMetrics, *, iterations: int, may_climb: bool) -> Decision:
+        """Decide by a check on the validation images.
 
         Parameters
         ----------
-        check, before : Check
+        check, before : ValidationMetrics
             Now, and of the classifier as it was given.
         iterations : int
             Steps of the run at most.
@@ -96,19 +96,23 @@ class Pace:
             if _worse(check, before):
                 return self._smaller("The model became worse than it was and did not recover")
             self.ended = "done"
-            return Decision(message=f"No look was better than the start; ended after {check.iteration} steps.")
-        left = check.accuracy - check.lying_accuracy
-        if may_climb and self.climbs < MAX_CLIMBS and left > max(MUCH_LEFT, (before.accuracy - before.lying_accuracy) / 4):
+            return Decision(message=f"No check was better than the start; ended after {check.iteration} steps.")
+        left = check.accuracy - check.selection_accuracy
+        if (
+            may_climb
+            and self.climbs < MAX_CLIMBS
+            and left > max(MUCH_LEFT, (before.accuracy - before.selection_accuracy) / 4)
+        ):
             self.climbs += 1
             self._set_rate(FACTOR)
             return Decision(
                 True,
-                f"The looks no longer get better and much of the harm is left; went on from the best so far with a learning "
-                f"rate of {self.learning_rate:.2g}.",
+                f"The checks no longer get better and much of the harm is left; went on from the best so far with a "
+                f"learning rate of {self.learning_rate:.2g}.",
             )
         self.ended = "done"
         return Decision(
-            message=f"The looks no longer get better; ended after {check.iteration} of at most {iterations} steps."
+            message=f"The checks no longer get better; ended after {check.iteration} of at most {iterations} steps."
         )
 
     def collapse(self, trouble: str) -> str:
@@ -150,7 +154,7 @@ def tells_of_trouble(message: str) -> bool:
     return WENT_BACK in message
 
 
-def _worse(check: Check, before: Check) -> bool:
+def _worse(check: ValidationMetrics, before: ValidationMetrics) -> bool:
     """Whether a check is worse than the start; plain accuracy alone may fall, since the shortcut helped it."""
     chance = 1 / math.sqrt(check.scenes or check.n)
-    return check.score < before.score and check.lying_accuracy < before.lying_accuracy - chance
+    return check.score < before.score and check.selection_accuracy < before.selection_accuracy - chance

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 #: Bytes of answers kept at most, so that images that come again need not be looked at again.
@@ -26,7 +26,7 @@ class Teacher:
     ----------
     given : Classifier
         The one that is retuned; it is not changed.
-    learnt : Painted
+    learnt : MaskedSet
         The painted images that are learnt from.
 
     Attributes
@@ -35,7 +35,7 @@ class Teacher:
         Answers (K,) that need not be asked for again, by item; not a number where the given classifier is wrong.
     """
 
-    def __init__(self, given: Classifier, learnt: Painted) -> None:
+    def __init__(self, given: Classifier, learnt: MaskedSet) -> None:
         self._given = given
         self._overlay = learnt.overlay
         self.known: dict[int, torch.Tensor] = {}

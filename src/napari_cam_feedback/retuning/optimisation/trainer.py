@@ -27,7 +27,7 @@ functional = torch.nn.functional
 #: Nats that a penalty starts with when nobody chose its strength.
 PENALTY_AT_START = 1.0
 #: A penalty below this is none: its weight is set when there is one.
-LEAST_PENALTY = 1e-6
+MIN_PENALTY = 1e-6
 #: Norm that the gradient is cut to.
 LONGEST_GRADIENT = 5.0
 
@@ -53,7 +53,7 @@ class LastStep:
     labels: np.ndarray
 
 
-class Trainer:
+class RetuneTrainer:
     """A network under training.
 
     Parameters
@@ -276,7 +276,7 @@ class Trainer:
         if method.name not in self.strengths:
             # A fixed weight does not carry over from one model to the next, so it is set by the first penalty that there is.
             value = self._values({"penalty": penalty})["penalty"]
-            if not np.isfinite(value) or value < LEAST_PENALTY:
+            if not np.isfinite(value) or value < MIN_PENALTY:
                 return 1.0
             self.strengths[method.name] = PENALTY_AT_START / max(value, 1e-2)
         return self.strengths[method.name]

@@ -15,27 +15,27 @@ from napari_cam_feedback.widgets.viewer.layers import CLASS_MAP, IMAGE, NAMESPAC
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
-    from napari_cam_feedback.explanations import Inspection
-    from napari_cam_feedback.explanations.maps.class_maps import Classes, ClassInspector, ClassMaps
+    from napari_cam_feedback.explanations import Explanation
+    from napari_cam_feedback.explanations.maps.class_maps import Classes, ClassMaps, ClassMapsCache
     from napari_cam_feedback.widgets.session.session import Session
 
 OWNER = "classes"
 CLASS_IMAGE = "class image"
-#: So that they can be compared, whatever the person changes changes for all.
+#: So that they can be compared, whatever the user changes changes for all.
 _LINKED = ("contrast_limits", "gamma", "colormap", "opacity")
 
 
 class ClassLayers(GridLayers):
     """A cell of the grid for each class: the image and over it the class's map, all maps on one scale.
 
-    They follow the person from image to image until they are hidden, or the grid is left in another way. `described` gives a
+    They follow the user from image to image until they are hidden, or the grid is left in another way. `described` gives a
     sentence where the maps could not be made, an empty one where they are there.
     """
 
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(session, OWNER, parent)
         self._classes: Classes = 4
-        self._inspector: ClassInspector | None = None
+        self._explanation_cache: ClassMapsCache | None = None
         self._size: tuple[int, int, int, int] | None = None
         session.item_changed.connect(self._item_changed)
         session.version_changed.connect(self._forget)
@@ -49,7 +49,7 @@ class ClassLayers(GridLayers):
 
     def close(self) -> None:
         """End the thread."""
-        self._inspector = None
+        self._explanation_cache = None
         super().close()
 
     def _ready(self) -> bool:
@@ -63,13 +63,13 @@ class ClassLayers(GridLayers):
 
     def _forget(self) -> None:
         """Look through another classifier; what the old one is at is of no use any more."""
-        self._inspector = None
+        self._explanation_cache = None
         self._use(None)
 
     def _item_changed(self) -> None:
         """Show the next image at once, without maps until they are there; nothing of one that cannot be read."""
         self._wanted = None
-        if not self._on or self._session.inspection is not None:
+        if not self._on or self._session.explanation is not None:
             return
         image = self._session.layers.get(IMAGE)
         key = self._session.key
@@ -81,17 +81,17 @@ class ClassLayers(GridLayers):
             same = image is not None and image.metadata[NAMESPACE]["key"] == key and image.data.shape == layer.data.shape
             layer.data = image.data if same else np.zeros_like(layer.data)
 
-    def _follow(self, inspection: Inspection) -> None:
+    def _follow(self, explanation: Explanation) -> None:
         session = self._session
         if not self._on or session.classifier is None or session.dataset is None:
             return
-        if self._inspector is None:
-            from napari_cam_feedback.explanations.maps.class_maps import ClassInspector
+        if self._explanation_cache is None:
+            from napari_cam_feedback.explanations.maps.class_maps import ClassMapsCache
 
-            self._inspector = ClassInspector(session.classifier, session.dataset)
-            self._use(self._inspector)
-        self._inspector.note(inspection)
-        self._ask(self._inspector, (inspection.index, self._classes, inspection.method))
+            self._explanation_cache = ClassMapsCache(session.classifier, session.dataset)
+            self._use(self._explanation_cache)
+        self._explanation_cache.note(explanation)
+        self._ask(self._explanation_cache, (explanation.index, self._classes, explanation.method))
 
     # Layers ---------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class ClassLayers(GridLayers):
                 named=[above for _, above in cells],
             )
         self._link([above for _, above in cells])
-        # Cells that are new, or that show an image of another size, are fitted to it; else the person's zoom stays.
+        # Cells that are new, or that show an image of another size, are fitted to it; else the user's zoom stays.
         size = (image.shape[0], image.shape[1], found.step, len(cells))
         if self._size not in (None, size):
             self._session.viewer.reset_view()

@@ -34,7 +34,7 @@ from napari_cam_feedback.widgets.viewer import shortcuts
 from napari_cam_feedback.widgets.viewer.docks import open_dock
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection
+    from napari_cam_feedback.explanations import Explanation
 
 # A class column is at most as wide as this.
 _WIDEST_CLASS = "a class"
@@ -63,7 +63,7 @@ class BrowseWidget(QWidget):
         session.opened.connect(self._opened)
         session.item_changed.connect(self._item_changed)
         session.view_changed.connect(self.item.view_changed)
-        session.inspected.connect(self._inspected)
+        session.explained.connect(self._explained)
         session.prefetched.connect(self._note_prediction)
         session.mask_changed.connect(self._mask_changed)
         session.version_changed.connect(self._version_changed)
@@ -203,8 +203,8 @@ class BrowseWidget(QWidget):
         self.item.fill_methods()
         self.item.fill_targets(None)
         self._item_changed()
-        if session.inspection is not None:  # the dock is opened after the item
-            self.item.inspected(session.inspection)
+        if session.explanation is not None:  # the dock is opened after the item
+            self.item.explained(session.explanation)
         self._apply_filter()
         self.predicting.predict_unasked()
 
@@ -240,14 +240,14 @@ class BrowseWidget(QWidget):
             widget.setEnabled(session.index is not None and session.item_error is None)
         self._show_mask_status()
 
-    def _inspected(self, inspection: Inspection) -> None:
-        self.item.inspected(inspection)
-        self._note_prediction(inspection)
+    def _explained(self, explanation: Explanation) -> None:
+        self.item.explained(explanation)
+        self._note_prediction(explanation)
 
-    def _note_prediction(self, inspection: Inspection) -> None:
-        index = np.array([inspection.index], np.int64)
+    def _note_prediction(self, explanation: Explanation) -> None:
+        index = np.array([explanation.index], np.int64)
         if self._session.dataset is not None:
-            self.model.set_predictions(index, inspection.probabilities[None])
+            self.model.set_predictions(index, explanation.probabilities[None])
 
     def _predicted(self) -> None:
         if self.model.depends_on_predictions and not self._refresh_timer.isActive():
@@ -287,7 +287,7 @@ class BrowseWidget(QWidget):
         else:
             self.mask_status.setText("No mask yet: paint over what the model should not use.")
 
-    # The person acts --------------------------------------------------------------------------------
+    # The user acts --------------------------------------------------------------------------------
 
     def _split_chosen(self) -> None:
         # One column less, where it says the same in every row.

@@ -15,7 +15,7 @@ from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer import shortcuts
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection
+    from napari_cam_feedback.explanations import Explanation
 
 
 class ItemView(QWidget):
@@ -69,17 +69,17 @@ class ItemView(QWidget):
 
     def item_changed(self) -> None:
         """Show another item, of which nothing is computed yet."""
-        if self._session.inspection is None:
+        if self._session.explanation is None:
             self.describe(None)
             self.fill_targets(None)
             self.show_evidence("")
 
     def view_changed(self) -> None:
         """Show that another class or method was chosen."""
-        self.fill_targets(self._session.inspection)
+        self.fill_targets(self._session.explanation)
         with QSignalBlocker(self.method):
             self.method.setCurrentIndex(max(0, self.method.findData(self._session.method)))
-        if self._session.inspection is None:
+        if self._session.explanation is None:
             slow = (
                 "; this method runs the network for every filter, which takes a while"
                 if self._session.method_is_slow
@@ -87,20 +87,20 @@ class ItemView(QWidget):
             )
             self.show_evidence(f"Computing the map{slow} …")
 
-    def inspected(self, inspection: Inspection) -> None:
+    def explained(self, explanation: Explanation) -> None:
         """Show what was computed for the current item."""
-        self.describe(inspection)
-        self.fill_targets(inspection)
-        name = self._session.class_names[inspection.target]
+        self.describe(explanation)
+        self.fill_targets(explanation)
+        name = self._session.class_names[explanation.target]
         nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
-        self.show_evidence(inspection.no_heatmap or ("" if inspection.evidence else nothing))
+        self.show_evidence(explanation.no_heatmap or ("" if explanation.evidence else nothing))
 
     def show_evidence(self, text: str) -> None:
         """Show a line on the map; an empty one for none."""
         self.evidence.setText(text)
         self.evidence.setVisible(bool(text))
 
-    def describe(self, inspection: Inspection | None) -> None:
+    def describe(self, explanation: Explanation | None) -> None:
         """Write the item's key and classes."""
         session = self._session
         if session.dataset is None or session.index is None:
@@ -109,13 +109,13 @@ class ItemView(QWidget):
         item = session.dataset.item(session.index)
         label = "unknown" if item.label is None else session.dataset.class_names[item.label]
         text = f"<b>{item.key}</b><br>true class: {label}"
-        if inspection is not None:
+        if explanation is not None:
             names = session.class_names
-            sure = f"{inspection.probabilities[inspection.predicted]:.2f}"
+            sure = f"{explanation.probabilities[explanation.predicted]:.2f}"
             verdict = ""
             if item.label is not None:
-                verdict = " ✓" if inspection.predicted == item.label else " ✗"
-            text += f" · predicted: {names[inspection.predicted]} ({sure}){verdict}"
+                verdict = " ✓" if explanation.predicted == item.label else " ✗"
+            text += f" · predicted: {names[explanation.predicted]} ({sure}){verdict}"
         else:
             text += " · predicting …" if session.item_error is None else ""
         self.item_label.setText(text)
@@ -134,11 +134,11 @@ class ItemView(QWidget):
                         self.method.setItemData(self.method.count() - 1, method.description, Qt.ItemDataRole.ToolTipRole)
             self.method.setCurrentIndex(max(0, self.method.findData(session.method)))
 
-    def fill_targets(self, inspection: Inspection | None) -> None:
+    def fill_targets(self, explanation: Explanation | None) -> None:
         """Fill the class combo, with probabilities where they are known."""
         session = self._session
         names = session.class_names
-        p = None if inspection is None else inspection.probabilities
+        p = None if explanation is None else explanation.probabilities
         label = None
         if session.dataset is not None and session.index is not None and session.dataset.labels[session.index] >= 0:
             label = int(session.dataset.labels[session.index])
@@ -148,8 +148,10 @@ class ItemView(QWidget):
                 return start
             return f"{start}{names[number]}" + ("" if p is None else f" ({p[number]:.2f})")
 
-        predicted = "predicted: " if inspection is not None else "predicted"
-        rows: list[tuple[str, Any]] = [(text(predicted, None if inspection is None else inspection.predicted), "predicted")]
+        predicted = "predicted: " if explanation is not None else "predicted"
+        rows: list[tuple[str, Any]] = [
+            (text(predicted, None if explanation is None else explanation.predicted), "predicted")
+        ]
         rows.append((text("true: " if label is not None else "true (unknown)", label), "true"))
         rows += [(text("", number), number) for number in range(len(names))]
         with QSignalBlocker(self.target):

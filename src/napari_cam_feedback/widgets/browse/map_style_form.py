@@ -1,4 +1,4 @@
-"""How the map is drawn: colours, opacity and a contour, for the person to choose."""
+"""How the map is drawn: colours, opacity and a contour, for the user to choose."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MapDisplay(QWidget):
         session.opened.connect(self.show_look)
         session.opened.connect(self._follow_layer)
         session.item_changed.connect(self._follow_layer)
-        session.inspected.connect(lambda _: self._follow_layer())
+        session.explained.connect(lambda _: self._follow_layer())
         self.show_look()
         self._follow_layer()
 

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QListWid
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
 
 _LIST_LINES = 6
-# A list of more lines tells a person nothing; the whole dataset is at a wrong place then.
-_MOST_LISTED = 1000
+# A list of more lines tells a user nothing; the whole dataset is at a wrong place then.
+_MAX_LISTED = 1000
 
 
 class BrokenImages(QWidget):
@@ -21,7 +21,7 @@ class BrokenImages(QWidget):
     Signals
     -------
     chosen : str
-        The key of an image that the person picked from the list.
+        The key of an image that the user picked from the list.
     """
 
     chosen = Signal(str)
@@ -80,7 +80,7 @@ class BrokenImages(QWidget):
         if not self.button.isChecked():
             return
         for number, (key, sentence) in enumerate(self.sentences.items()):
-            if number == _MOST_LISTED:
+            if number == _MAX_LISTED:
                 self.list.addItem(f"and {count - number} more")
                 break
             item = QListWidgetItem(_shorten(key, sentence))

@@ -13,10 +13,10 @@ from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
 from napari_cam_feedback.widgets.compare.view import CompareView
-from napari_cam_feedback.widgets.compare.work import Compared, compare_versions, save_report
+from napari_cam_feedback.widgets.compare.work import ComparedVersions, compare_versions, save_report
 from napari_cam_feedback.widgets.parts.basics import link_to
 from napari_cam_feedback.widgets.session.session import session_of
-from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, PairInspector
+from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -38,7 +38,7 @@ class CompareWidget(CompareView):
 
     Attributes
     ----------
-    found : Compared or None
+    found : ComparedVersions or None
         What is shown.
     layers : ComparisonLayers
         The maps of the current image side by side.
@@ -47,7 +47,7 @@ class CompareWidget(CompareView):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._session = session_of(napari_viewer)
-        self.found: Compared | None = None
+        self.found: ComparedVersions | None = None
         self.layers = ComparisonLayers(self._session, self, owner=OWNER)
         self._versions: tuple[str, ...] = ()
         self._project: Project | None = None
@@ -131,7 +131,7 @@ class CompareWidget(CompareView):
                 item.setCheckState(Qt.CheckState.Unchecked)
                 self.list.addItem(item)
             if len(versions) > 1:
-                # What was changed last is what the person wants to see.
+                # What was changed last is what the user wants to see.
                 current, names = project.current, [version.id for version in versions]
                 other = current.parent if current.parent in names else next(n for n in names[::-1] if n != current.id)
                 self.choose(current.id, other)
@@ -149,7 +149,7 @@ class CompareWidget(CompareView):
         self._show(None)
         self._say("")
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, Compared]:
+        def work(stop: Callable[[], bool]) -> Generator[Progress, None, ComparedVersions]:
             return reporting(lambda report: compare_versions(project, versions, classifier, session.consents, report, stop))
 
         session.jobs.start(
@@ -172,7 +172,7 @@ class CompareWidget(CompareView):
         self.bar.setValue(step.done)
         self.bar.setFormat(f"{step.text}: %v of %m" if step.total else step.text)
 
-    def _done(self, found: Compared) -> None:
+    def _done(self, found: ComparedVersions) -> None:
         # Another project may have been opened meanwhile.
         if self._session.project is found.project:
             self._show(found)
@@ -198,7 +198,7 @@ class CompareWidget(CompareView):
 
     # What was found -------------------------------------------------------------------------------------
 
-    def _show(self, found: Compared | None) -> None:
+    def _show(self, found: ComparedVersions | None) -> None:
         from napari_cam_feedback.evaluation import KINDS
 
         self.found = found
@@ -254,7 +254,7 @@ class CompareWidget(CompareView):
         self._show_classes()
         self._show_flips()
         on = self.layers.on
-        pairs = PairInspector(found.inspectors[first], found.inspectors[other])
+        pairs = ExplanationPairs(found.explanation_caches[first], found.explanation_caches[other])
         self.layers.use(pairs, (f"CAM {first}", f"CAM {other}", f"{other} − {first}"))
         if on:
             self.layers.show()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.session.loading import load_version
-from napari_cam_feedback.widgets.tasks.workers import Stopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.evaluation import VersionComparison
-    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.projects import Project
     from napari_cam_feedback.widgets.session.consents import Consents
@@ -24,7 +24,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparedVersions:
     """Versions of a project, compared.
 
     Attributes
@@ -33,8 +33,8 @@ class Compared:
         Theirs.
     models : dict
         Id of a version to its classifier, in the order in which they were compared.
-    inspectors : dict
-        The same to its inspector, for maps.
+    explanation_caches : dict
+        The same to its cache of explanations, for maps.
     comparison : VersionComparison
         The numbers.
     layer : str or None
@@ -43,7 +43,7 @@ class Compared:
 
     project: Project
     models: dict[str, Classifier]
-    inspectors: dict[str, Inspector]
+    explanation_caches: dict[str, ExplanationCache]
     comparison: VersionComparison
     layer: str | None
 
@@ -60,7 +60,7 @@ def compare_versions(
     consents: Consents,
     report: Report,
     stop: Stop,
-) -> Compared:
+) -> ComparedVersions:
     """Load versions of a project and compare them by the masks of `known_or_painted`.
 
     Parameters
@@ -72,7 +72,7 @@ def compare_versions(
     current : Classifier
         What the session looks through; its device and, where the versions have it, its target layer are used.
     consents : Consents
-        What the person has agreed to.
+        What the user has agreed to.
     report : callable
         Takes what is being done, done and total.
     stop : callable
@@ -80,13 +80,13 @@ def compare_versions(
 
     Raises
     ------
-    Stopped
+    WorkStopped
         It was stopped.
     FeedbackError
         A version cannot be loaded or measured.
     """
     from napari_cam_feedback.evaluation import compare_models
-    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.projects.comparing import known_or_painted
 
     models: dict[str, Classifier] = {}
@@ -102,7 +102,7 @@ def compare_versions(
                 pass  # a version of another architecture keeps its own
         models[version] = classifier
         if stop():
-            raise Stopped
+            raise WorkStopped
     masks, _ = known_or_painted(project)
     comparison = compare_models(
         models,
@@ -113,17 +113,17 @@ def compare_versions(
         stop=stop,
     )
     if stop():
-        raise Stopped
-    inspectors = {name: Inspector(classifier, project.dataset) for name, classifier in models.items()}
-    return Compared(project, models, inspectors, comparison, current.target_layer if other_layer else None)
+        raise WorkStopped
+    explanation_caches = {name: ExplanationCache(classifier, project.dataset) for name, classifier in models.items()}
+    return ComparedVersions(project, models, explanation_caches, comparison, current.target_layer if other_layer else None)
 
 
-def save_report(found: Compared, folder: Path, report: Report, stop: Stop) -> Path:
+def save_report(found: ComparedVersions, folder: Path, report: Report, stop: Stop) -> Path:
     """Write the report of a comparison into a folder; return the page.
 
     Raises
     ------
-    Stopped
+    WorkStopped
         It was stopped; nothing was written.
     StorageError
         It cannot be written.
@@ -157,5 +157,5 @@ def save_report(found: Compared, folder: Path, report: Report, stop: Stop) -> Pa
         stop=stop,
     )
     if page is None:
-        raise Stopped
+        raise WorkStopped
     return page

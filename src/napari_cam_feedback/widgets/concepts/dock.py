@@ -1,4 +1,4 @@
-"""The *Concepts* dock: does a class depend on something that a person can show by images? (TCAV)"""
+"""The *Concepts* dock: does a class depend on something that a user can show by images? (TCAV)"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
-from napari_cam_feedback.widgets.concepts.model import JOB, ConceptStudy
+from napari_cam_feedback.widgets.concepts.model import JOB, ConceptModel
 from napari_cam_feedback.widgets.concepts.result import ConceptView
 from napari_cam_feedback.widgets.concepts.setup import ConceptSetup
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, fill_scrolling, wrapped_label
@@ -33,9 +33,9 @@ class ConceptsWidget(QWidget):
         super().__init__()
         self._session = session_of(napari_viewer)
         self.setMinimumWidth(330)
-        self.study = ConceptStudy(self._session, self)
+        self.model = ConceptModel(self._session, self)
         self.hint = wrapped_label()
-        self.setup = ConceptSetup(self.study)
+        self.setup = ConceptSetup(self.model)
         self.fold = Fold("What to test", self.setup, opened=True)
         self.start_button = QPushButton("Test")
         self.start_button.clicked.connect(self.start)
@@ -44,18 +44,18 @@ class ConceptsWidget(QWidget):
         self.stop_button.clicked.connect(self.stop)
         self.bar = QProgressBar()
         self.status = wrapped_label()
-        self.view = ConceptView(self.study, napari_viewer)
+        self.view = ConceptView(self.model, napari_viewer)
         self._build()
         machine = self._session.jobs.phase(JOB)
         self._refresh = machine.drive(
             start=[self.start_button, self.setup], stop=[self.stop_button], ready=lambda: self._session.project is not None
         )
         machine.changed.connect(self._phase_changed)
-        self.study.progressed.connect(self._progressed)
-        self.study.tested.connect(self._tested)
-        self.study.stopped.connect(lambda: self._say("Stopped; the test was not done."))
-        self.study.failed.connect(lambda sentence: self._say(sentence, wrong=True))
-        self.study.chosen.connect(lambda: self._say(""))
+        self.model.progressed.connect(self._progressed)
+        self.model.tested.connect(self._tested)
+        self.model.stopped.connect(lambda: self._say("Stopped; the test was not done."))
+        self.model.failed.connect(lambda sentence: self._say(sentence, wrong=True))
+        self.model.chosen.connect(lambda: self._say(""))
         self._session.opened.connect(self._opened)
         self._phase_changed(machine.phase)
         self._opened()
@@ -80,23 +80,23 @@ class ConceptsWidget(QWidget):
         """Look for the layers once somebody looks here."""
         super().showEvent(event)
         self._session.watch(self)
-        self.study.look_at_layers()
+        self.model.look_at_layers()
 
     def start(self) -> None:
         """Test what is chosen."""
         self._say("")
         try:
-            question = self.setup.question()
+            concept_test = self.setup.concept_test()
         except ConfigError as error:
             self._say(describe(error), wrong=True)
             return
         self._progressed(Progress(0, 0, "Starting"))
-        self.study.test(question)
+        self.model.test(concept_test)
 
     def stop(self) -> None:
         """End the test without a result."""
         self._say("Stopping …")
-        self.study.stop()
+        self.model.stop()
 
     def _opened(self) -> None:
         opened = self._session.project is not None
@@ -105,7 +105,7 @@ class ConceptsWidget(QWidget):
         self._say("")
         self._refresh()
         if self.isVisible():
-            self.study.look_at_layers()
+            self.model.look_at_layers()
 
     def _phase_changed(self, phase: Phase) -> None:
         self.bar.setVisible(phase.busy)
@@ -117,7 +117,7 @@ class ConceptsWidget(QWidget):
         self.bar.setFormat("%p%")
 
     def _tested(self) -> None:
-        if self.study.result is not None:
+        if self.model.result is not None:
             self._say("")
             # What was found is what is looked at now.
             self.fold.set_opened(False)
@@ -126,7 +126,7 @@ class ConceptsWidget(QWidget):
             self.hint.show()
             self.fold.set_opened(True)
             if self.isVisible():
-                self.study.look_at_layers()
+                self.model.look_at_layers()
 
     def _say(self, sentence: str, *, wrong: bool = False) -> None:
         self.status.setText(sentence)

@@ -1,4 +1,4 @@
-"""Folders that a person names as concepts: one of images, or one with a folder for each concept."""
+"""Folders that a user names as concepts: one of images, or one with a folder for each concept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import DataError, describe
-from napari_cam_feedback.widgets.tasks.workers import Stopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import ConceptSet
@@ -29,7 +29,7 @@ def read_folders(folders: Sequence[Path], stop: Callable[[], bool]) -> list[Conc
     found: list[ConceptSet] = []
     for folder in folders:
         if stop():
-            raise Stopped
+            raise WorkStopped
         found += [read_concept(folder)] if _is_one_concept(folder) else read_concepts(folder)
     return found
 

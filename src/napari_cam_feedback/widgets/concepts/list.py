@@ -21,10 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.concepts.model import READ_JOB, ConceptStudy
+from napari_cam_feedback.widgets.concepts.model import READ_JOB, ConceptModel
 
 _NAME, _COUNT = range(2)
-_MOST_ROWS = 6
+_MAX_ROWS = 6
 _PAINTED_TIP = (
     "The places painted in Browse as a concept. "
     "Everything else is blotted out, in the random images too, by the same shapes."
@@ -34,9 +34,9 @@ _PAINTED_TIP = (
 class ConceptTable(QTableWidget):
     """Names, which a double click changes, and numbers of images; takes folders that are dropped on it."""
 
-    def __init__(self, study: ConceptStudy) -> None:
+    def __init__(self, model: ConceptModel) -> None:
         super().__init__(0, 2)
-        self._study = study
+        self._model = model
         self.setHorizontalHeaderLabels(["concept", "images"])
         self.verticalHeader().hide()
         self.setShowGrid(False)
@@ -49,12 +49,12 @@ class ConceptTable(QTableWidget):
         self.setAcceptDrops(True)
         self.setToolTip("Double click to rename; folders can be dropped here")
         self.itemChanged.connect(self._renamed)
-        study.chosen.connect(self.refresh)
+        model.chosen.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
         """List what is chosen."""
-        sets = self._study.sets
+        sets = self._model.sets
         with QSignalBlocker(self):
             self.setRowCount(len(sets))
             for row, chosen in enumerate(sets):
@@ -66,23 +66,23 @@ class ConceptTable(QTableWidget):
                 count.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.setItem(row, _COUNT, count)
         # An empty table is a place to drop folders on.
-        rows = min(max(len(sets), 2), _MOST_ROWS)
+        rows = min(max(len(sets), 2), _MAX_ROWS)
         height = self.verticalHeader().defaultSectionSize() * rows
         self.setFixedHeight(height + self.horizontalHeader().sizeHint().height() + 4)
 
     def chosen_names(self) -> list[str]:
         """Return the names of the selected rows."""
         rows = sorted({index.row() for index in self.selectedIndexes()})
-        return [self._study.sets[row].name for row in rows]
+        return [self._model.sets[row].name for row in rows]
 
     def _renamed(self, item: QTableWidgetItem) -> None:
         if item.column() == _NAME:
-            self._study.rename(self._study.sets[item.row()].name, item.text())
+            self._model.rename(self._model.sets[item.row()].name, item.text())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Take the selected concepts off the list with Delete."""
         if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self._study.remove(self.chosen_names())
+            self._model.remove(self.chosen_names())
         else:
             super().keyPressEvent(event)
 
@@ -101,7 +101,7 @@ class ConceptTable(QTableWidget):
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if paths:
             event.acceptProposedAction()
-            self._study.add(paths)
+            self._model.add(paths)
 
 
 class ConceptList(QWidget):
@@ -109,21 +109,21 @@ class ConceptList(QWidget):
 
     Parameters
     ----------
-    study : ConceptStudy
+    model : ConceptModel
         What is chosen.
     """
 
-    def __init__(self, study: ConceptStudy) -> None:
+    def __init__(self, model: ConceptModel) -> None:
         super().__init__()
-        self._study = study
+        self._model = model
         self._start = Path.home()
-        self.table = ConceptTable(study)
+        self.table = ConceptTable(model)
         self.add_button = QPushButton("Add folder…")
         self.add_button.setToolTip("A folder of images is a concept; a folder of folders gives one for each")
         self.add_button.clicked.connect(self._choose)
         self.remove_button = QPushButton("Remove")
         self.remove_button.setToolTip("Take the selected concepts off the list; their images stay where they are")
-        self.remove_button.clicked.connect(lambda: study.remove(self.table.chosen_names()))
+        self.remove_button.clicked.connect(lambda: model.remove(self.table.chosen_names()))
         self.painted = QCheckBox()
         self.painted.setToolTip(_PAINTED_TIP)
         self.painted.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -141,12 +141,12 @@ class ConceptList(QWidget):
         column.addWidget(self.table)
         column.addLayout(buttons)
         column.addLayout(row)
-        machine = study.session.jobs.phase(READ_JOB)
-        self._refresh = machine.drive(start=[self.add_button], ready=lambda: study.session.project is not None)
+        machine = model.session.jobs.phase(READ_JOB)
+        self._refresh = machine.drive(start=[self.add_button], ready=lambda: model.session.project is not None)
         self.painted.toggled.connect(self.painted_name.setEnabled)
         self.painted_name.setEnabled(False)
-        study.session.opened.connect(self.refresh)
-        study.session.mask_changed.connect(lambda _: self.refresh())
+        model.session.opened.connect(self.refresh)
+        model.session.mask_changed.connect(lambda _: self.refresh())
         self.refresh()
 
     @property
@@ -156,7 +156,7 @@ class ConceptList(QWidget):
 
     def refresh(self) -> None:
         """Say how many images are painted."""
-        session = self._study.session
+        session = self._model.session
         count = 0 if session.project is None else len(session.painted())
         self.painted.setText(f"What I painted ({count}), as")
         self.painted.setEnabled(count > 0)
@@ -168,4 +168,4 @@ class ConceptList(QWidget):
         name = QFileDialog.getExistingDirectory(self, "A folder of images, or of folders", str(self._start))
         if name:
             self._start = Path(name).parent
-            self._study.add([Path(name)])
+            self._model.add([Path(name)])

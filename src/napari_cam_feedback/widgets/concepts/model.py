@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.widgets.concepts.folders import free_name, read_folders
-from napari_cam_feedback.widgets.session.painted import Painted
+from napari_cam_feedback.widgets.session.painted import MaskSubset
 from napari_cam_feedback.widgets.tasks.reporting import reporting
-from napari_cam_feedback.widgets.tasks.workers import Progress, Stopped
+from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -28,7 +28,7 @@ JOB = "concepts"
 READ_JOB = "concept folders"
 LAYERS_JOB = "concept layers"
 SAVE_JOB = "save concepts"
-#: Folder in a project that keeps results which the person saved.
+#: Folder in a project that keeps results which the user saved.
 FOLDER = "concepts"
 
 
@@ -41,7 +41,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class Question:
+class ConceptTest:
     """What is to be tested.
 
     Attributes
@@ -68,7 +68,7 @@ class Question:
     config: ConceptTestConfig
 
 
-class ConceptStudy(QObject):
+class ConceptModel(QObject):
     """The state that the parts of the dock share.
 
     Signals
@@ -113,7 +113,7 @@ class ConceptStudy(QObject):
         self._closed = True
 
     def _forget(self) -> None:
-        """Another model, version or dataset: the result is not about it. The concepts are the person's own and stay."""
+        """Another model, version or dataset: the result is not about it. The concepts are the user's own and stay."""
         self.session.jobs.stop(JOB)
         self.layers, self.result = None, None
         self.layers_known.emit()
@@ -181,16 +181,16 @@ class ConceptStudy(QObject):
 
     # Testing ---------------------------------------------------------------------------------------
 
-    def test(self, question: Question) -> None:
+    def test(self, concept_test: ConceptTest) -> None:
         """Test the concepts in the background."""
         session = self.session
         project, classifier, dataset = session.project, session.classifier, session.dataset
         if self._closed or project is None or classifier is None or dataset is None or session.jobs.running(JOB):
             return
-        if question.painted:
+        if concept_test.painted:
             session.save()  # the last stroke counts too
-        if question.layer is None and self.layers is not None:
-            question = replace(question, layer=self.layers.default)  # as is shown
+        if concept_test.layer is None and self.layers is not None:
+            concept_test = replace(concept_test, layer=self.layers.default)  # as is shown
         sets, painted = list(self.sets), sorted(session.painted())
         if self._cache is None:
             from napari_cam_feedback.explanations.tcav.activations import ActivationCache
@@ -199,7 +199,7 @@ class ConceptStudy(QObject):
         cache = self._cache
 
         def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: _test(project, classifier, sets, painted, question, cache, report, stop))
+            return reporting(lambda report: _test(project, classifier, sets, painted, concept_test, cache, report, stop))
 
         def done(result: ConceptResult) -> None:
             if self._same(classifier, dataset):
@@ -257,31 +257,31 @@ def _test(
     classifier: Classifier,
     sets: list[ConceptSet],
     painted: list[str],
-    question: Question,
+    concept_test: ConceptTest,
     cache: ActivationCache,
     report: Callable[[str, int, int], None],
     stop: Callable[[], bool],
 ) -> ConceptResult:
-    """Do the work of `ConceptStudy.test`, in a thread."""
+    """Do the work of `ConceptModel.test`, in a thread."""
     from napari_cam_feedback.explanations import concepts, painted_concept, read_concept
 
     report("Reading the images' names", 0, 0)
-    random = None if question.random is None else read_concept(question.random)
-    if question.painted:
-        sets = [*sets, painted_concept(question.painted, project.dataset, Painted(project.masks, painted))]
+    random = None if concept_test.random is None else read_concept(concept_test.random)
+    if concept_test.painted:
+        sets = [*sets, painted_concept(concept_test.painted, project.dataset, MaskSubset(project.masks, painted))]
     result = concepts(
         classifier,
         project.dataset,
         sets,
         random,
-        question.config,
-        classes=question.classes,
-        layers=None if question.layer is None else [question.layer],
-        split=question.split,
+        concept_test.config,
+        classes=concept_test.classes,
+        layers=None if concept_test.layer is None else [concept_test.layer],
+        split=concept_test.split,
         cache=cache,
         progress=lambda done, total: report("Testing", done, total),
         stop=stop,
     )
     if result is None:
-        raise Stopped
+        raise WorkStopped
     return result

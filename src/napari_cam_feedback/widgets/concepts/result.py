@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, QUrl
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.concepts.chart import ConceptChart, tip
-from napari_cam_feedback.widgets.concepts.model import SAVE_JOB, ConceptStudy
+from napari_cam_feedback.widgets.concepts.model import SAVE_JOB, ConceptModel
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, breakable, wrapped_label
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _LEGEND = (
 )
 #: Readable on napari's dark and on its light theme, which Qt's own is not.
 LINK_COLOUR = "#4A90D9"
-_MOST_NAMED = 4
-_MOST_SKIPPED = 3
+_MAX_NAMED = 4
+_MAX_SKIPPED = 3
 
 
 class ConceptView(QWidget):
@@ -40,15 +40,15 @@ class ConceptView(QWidget):
 
     Parameters
     ----------
-    study : ConceptStudy
+    model : ConceptModel
         Whose result.
     viewer : napari.Viewer
         Whose theme.
     """
 
-    def __init__(self, study: ConceptStudy, viewer: Any) -> None:
+    def __init__(self, model: ConceptModel, viewer: Any) -> None:
         super().__init__()
-        self._study = study
+        self._model = model
         self.finding = wrapped_label()
         self.finding.setTextFormat(Qt.TextFormat.RichText)
         self.meaning = wrapped_label()
@@ -60,7 +60,7 @@ class ConceptView(QWidget):
         self.save_button.setToolTip(
             "Table (CSV), chart (PNG), vectors (npz) and settings (JSON) in a new folder of the project"
         )
-        self.save_button.clicked.connect(study.save)
+        self.save_button.clicked.connect(model.save)
         self.place = wrapped_label()
         self.place.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.place.setOpenExternalLinks(True)
@@ -78,13 +78,13 @@ class ConceptView(QWidget):
             self.place,
         ):
             column.addWidget(widget)
-        study.session.jobs.phase(SAVE_JOB).drive(start=[self.save_button])
-        study.tested.connect(self._tested)
-        study.saved.connect(self._saved)
+        model.session.jobs.phase(SAVE_JOB).drive(start=[self.save_button])
+        model.tested.connect(self._tested)
+        model.saved.connect(self._saved)
         self._tested()
 
     def _tested(self) -> None:
-        result = self._study.result
+        result = self._model.result
         self.setVisible(result is not None)
         self.chart.show_result(result)
         self.place.hide()
@@ -167,9 +167,9 @@ def finding(result: ConceptResult) -> str:
         )
     said = [
         f"<b>{escape(row.concept)}</b> speaks {row.effect} <b>{escape(row.class_name)}</b>"
-        for row in sorted(found, key=lambda row: row.effect, reverse=True)[:_MOST_NAMED]
+        for row in sorted(found, key=lambda row: row.effect, reverse=True)[:_MAX_NAMED]
     ]
-    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
     return f"{'; '.join(said)}{more} (layer {breakable(escape(layer))})."
 
 
@@ -178,8 +178,8 @@ def warnings(result: ConceptResult) -> list[str]:
     said = list(result.warnings)
     count = len(result.skipped)
     if count:
-        named = ", ".join(list(result.skipped)[:_MOST_SKIPPED])
-        more = f" and {count - _MOST_SKIPPED} more" if count > _MOST_SKIPPED else ""
+        named = ", ".join(list(result.skipped)[:_MAX_SKIPPED])
+        more = f" and {count - _MAX_SKIPPED} more" if count > _MAX_SKIPPED else ""
         many = "1 image that cannot be read was" if count == 1 else f"{count} images that cannot be read were"
         said.append(f"{many} left out: {named}{more}.")
     return said

@@ -9,14 +9,14 @@ from qtpy.QtWidgets import QDialog, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.concepts.list import ConceptList
-from napari_cam_feedback.widgets.concepts.model import ConceptStudy, Question
+from napari_cam_feedback.widgets.concepts.model import ConceptModel, ConceptTest
 from napari_cam_feedback.widgets.parts.basics import form_layout, narrow
 from napari_cam_feedback.widgets.parts.class_chooser import ClassChooser
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 
 #: With more classes than this, only that of the current image is chosen at first.
-_MOST_AT_FIRST = 10
+_MAX_CLASSES_AT_FIRST = 10
 _CHOOSE = "choose …"
 _RANDOM_TIP = (
     "A folder of images that show anything, best 200 or more, like the concepts' in everything else. "
@@ -30,15 +30,15 @@ class ConceptSetup(QWidget):
 
     Parameters
     ----------
-    study : ConceptStudy
+    model : ConceptModel
         What is chosen and known.
     """
 
-    def __init__(self, study: ConceptStudy) -> None:
+    def __init__(self, model: ConceptModel) -> None:
         super().__init__()
-        self._study = study
+        self._model = model
         self._several: tuple[int, ...] = ()
-        self.list = ConceptList(study)
+        self.list = ConceptList(model)
         self.random = PathField(folder=True, hint="the dataset's others")
         self.random.setToolTip(_RANDOM_TIP)
         self.label = ChoiceBox()
@@ -66,14 +66,14 @@ class ConceptSetup(QWidget):
         self._column.addWidget(self.list)
         self._column.addLayout(form)
         self.label.activated.connect(self._label_chosen)
-        study.session.opened.connect(self.opened)
-        study.session.version_changed.connect(self._fill_layers)
-        study.layers_known.connect(self._fill_layers)
+        model.session.opened.connect(self.opened)
+        model.session.version_changed.connect(self._fill_layers)
+        model.layers_known.connect(self._fill_layers)
         self.opened()
 
     def opened(self) -> None:
         """Offer the classes, splits and layers of what is open."""
-        dataset = self._study.session.dataset
+        dataset = self._model.session.dataset
         if dataset is None:
             return
         self._build_settings()
@@ -95,7 +95,7 @@ class ConceptSetup(QWidget):
         self._column.addWidget(self.settings)
 
     def _fill_labels(self) -> None:
-        names = self._study.session.class_names
+        names = self._model.session.class_names
         everything = tuple(range(len(names)))
         with QSignalBlocker(self.label):
             self.label.clear()
@@ -109,10 +109,10 @@ class ConceptSetup(QWidget):
             if self._several:
                 self.label.setCurrentIndex(self.label.count() - 2)
             else:
-                self.label.setCurrentIndex(0 if len(names) <= _MOST_AT_FIRST else 1 + self._present_class())
+                self.label.setCurrentIndex(0 if len(names) <= _MAX_CLASSES_AT_FIRST else 1 + self._present_class())
 
     def _present_class(self) -> int:
-        session = self._study.session
+        session = self._model.session
         if session.dataset is None or session.index is None:
             return 0
         return max(0, int(session.dataset.labels[session.index]))
@@ -120,14 +120,14 @@ class ConceptSetup(QWidget):
     def _label_chosen(self, place: int) -> None:
         if self.label.itemData(place) is not None:
             return
-        dialog = ClassChooser(self._study.session.class_names, self._several, self)
+        dialog = ClassChooser(self._model.session.class_names, self._several, self)
         dialog.setWindowTitle("Classes to test")
         if dialog.exec() == QDialog.DialogCode.Accepted and dialog.chosen:
             self._several = dialog.chosen
         self._fill_labels()
 
     def choose_classes(self, classes: tuple[int, ...]) -> None:
-        """Choose classes as the person would."""
+        """Choose classes as the user would."""
         place = next((n for n in range(self.label.count()) if self.label.itemData(n) == classes), -1)
         if place < 0:
             self._several = classes
@@ -136,7 +136,7 @@ class ConceptSetup(QWidget):
             self.label.setCurrentIndex(place)
 
     def _fill_layers(self) -> None:
-        known, before = self._study.layers, self.layer.currentData()
+        known, before = self._model.layers, self.layer.currentData()
         with QSignalBlocker(self.layer):
             self.layer.clear()
             if known is None:
@@ -148,7 +148,7 @@ class ConceptSetup(QWidget):
                 self.layer.addItem(f"{name} ({shape})", name)
             self.layer.setCurrentIndex(max(0, self.layer.findData(before)))
 
-    def question(self) -> Question:
+    def concept_test(self) -> ConceptTest:
         """Return what is to be tested.
 
         Raises
@@ -156,10 +156,10 @@ class ConceptSetup(QWidget):
         ConfigError
             There is no concept, or a setting cannot be used.
         """
-        if not self._study.sets and not self.list.painted_concept:
+        if not self._model.sets and not self.list.painted_concept:
             raise ConfigError("There is no concept yet; add a folder with images of it, or tick what you painted.")
         config: Any = self.settings.config() if self.settings is not None else None
-        return Question(
+        return ConceptTest(
             painted=self.list.painted_concept,
             random=self.random.path,
             classes=self.label.currentData(),

@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.filters.charts import COLOURS, HistogramPlot
-from napari_cam_feedback.widgets.filters.model import FOLDER, FilterStudy
+from napari_cam_feedback.widgets.filters.model import FOLDER, FilterModel
 from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.tasks.reporting import reporting
-from napari_cam_feedback.widgets.tasks.workers import Progress, Stopped
+from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Features, FilterChanges
@@ -47,7 +47,7 @@ _ONE_VERSION = "There is one version only. Retune the model and keep the result,
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ComparedFeatures:
     """Two versions over the same images."""
 
     before: Features
@@ -125,16 +125,16 @@ class ChangesView(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         Of the dock.
     """
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self.study = study
-        self.found: Found | None = None
+        self.model = model
+        self.found: ComparedFeatures | None = None
         self._layer: str | None = None
-        session = study.session
+        session = model.session
         self.before, self.after, self.split = QComboBox(), QComboBox(), QComboBox()
         for combo in (self.before, self.after, self.split):
             narrow(combo, 5)
@@ -195,7 +195,7 @@ class ChangesView(QWidget):
 
     def opened(self) -> None:
         """Offer the versions and splits of the project that is open."""
-        session = self.study.session
+        session = self.model.session
         project, classifier = session.project, session.classifier
         versions = () if project is None else project.available
         names = [version.id for version in versions]
@@ -223,14 +223,14 @@ class ChangesView(QWidget):
 
     def compare(self) -> None:
         """Look at the images of the split with both versions, in the background."""
-        session = self.study.session
+        session = self.model.session
         project, classifier = session.project, session.classifier
         if project is None or classifier is None or session.jobs.running(JOB):
             return
         names, split = (self.before.currentText(), self.after.currentText()), self.split.currentText()
         layer, grid, device, consents = classifier.target_layer, classifier.grid, str(classifier.device), session.consents
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, Found]:
+        def work(stop: Callable[[], bool]) -> Generator[Progress, None, ComparedFeatures]:
             return reporting(lambda report: _compare(project, names, split, layer, grid, device, consents, report, stop))
 
         def step(found: Progress) -> None:
@@ -248,7 +248,7 @@ class ChangesView(QWidget):
             description="Comparing filters",
         )
 
-    def _show(self, found: Found | None) -> None:
+    def _show(self, found: ComparedFeatures | None) -> None:
         self.found = found
         with QSignalBlocker(self.view.selectionModel()):
             self.table.show(None if found is None else found.changes)
@@ -279,7 +279,7 @@ class ChangesView(QWidget):
         before, after = self.found.names
         self.histogram.x_name = f"mean activation of filter {number}"
         self.histogram.show_counts(counts.edges, [(before, counts.before, COLOURS[0]), (after, counts.after, COLOURS[1])])
-        self.study.select(number)
+        self.model.select(number)
 
 
 def _compare(
@@ -292,7 +292,7 @@ def _compare(
     consents: Consents,
     report: Callable[[str, int, int], None],
     stop: Callable[[], bool],
-) -> Found:
+) -> ComparedFeatures:
     from napari_cam_feedback.explanations import features_of, filter_changes
 
     found = []
@@ -312,8 +312,8 @@ def _compare(
             )
         )
         if not found[-1].complete:
-            raise Stopped
-    return Found(found[0], found[1], filter_changes(found[0], found[1]), names)
+            raise WorkStopped
+    return ComparedFeatures(found[0], found[1], filter_changes(found[0], found[1]), names)
 
 
 def _listed(numbers: np.ndarray, most: int = 8) -> str:

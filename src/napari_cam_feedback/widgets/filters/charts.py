@@ -173,7 +173,7 @@ class BarPlot(Themed):
     """A bar for each class, from zero to either side, the greatest at the top."""
 
     #: Classes shown at most: those with the greatest values, and as many of the least.
-    MOST = 16
+    MAX_BARS = 16
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
@@ -184,8 +184,8 @@ class BarPlot(Themed):
         self.rows = []
         if values is not None:
             order = [int(label) for label in np.argsort(-values, kind="stable") if np.isfinite(values[label])]
-            if len(order) > self.MOST:
-                order = order[: self.MOST // 2] + order[-self.MOST // 2 :]
+            if len(order) > self.MAX_BARS:
+                order = order[: self.MAX_BARS // 2] + order[-self.MAX_BARS // 2 :]
             self.rows = [(names[label], float(values[label]), class_colour(label)) for label in order]
         self.setFixedHeight(max(1, len(self.rows)) * 14 + 4)
         self.update()

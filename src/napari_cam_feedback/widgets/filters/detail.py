@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QScrollArea, QSh
 
 from napari_cam_feedback.widgets.filters.charts import BarPlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.masking import FilterMasking
-from napari_cam_feedback.widgets.filters.model import FilterStudy, Look, rows_of
+from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult, rows_of
 from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JOB = "gallery"
 GALLERY, TOP, CLASSES = "gallery", "top", "classes"
 #: Images of the view of the most active ones.
-MOST_ACTIVE = 24
+TOP_IMAGES = 24
 KEYS = {"relevant": "R", "irrelevant": "I"}
 
 
@@ -37,16 +37,16 @@ class FilterDetail(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         Whose chosen filter.
     """
 
     opened = Signal(int)
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self.study = study
-        self._shown: tuple[Look, int, str] | None = None
+        self.model = model
+        self._shown: tuple[SurveyResult, int, str] | None = None
         self._plan: GalleryPlan | None = None
         self._tiles: list[Tile] = []
         self.title = wrapped_label()
@@ -55,7 +55,7 @@ class FilterDetail(QWidget):
         for mark, key in KEYS.items():
             button = QPushButton(f"{mark.capitalize()} [{key}]")
             button.setCheckable(True)
-            button.clicked.connect(lambda _=False, mark=mark: self.study.toggle(mark))
+            button.clicked.connect(lambda _=False, mark=mark: self.model.toggle(mark))
             button.setToolTip(f"Mark this filter as {mark}; press again to take the mark away")
             self.mark_buttons[mark] = button
             marks.addWidget(button)
@@ -64,13 +64,13 @@ class FilterDetail(QWidget):
         self.what.addItem("The most active images", TOP)
         self.what.addItem("Its classes", CLASSES)
         narrow(self.what, 10)
-        self.panel = ThumbnailPanel(study.session.viewer)
+        self.panel = ThumbnailPanel(model.session.viewer)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(self.panel)
         scroll.setMinimumHeight(120)
-        viewer = study.session.viewer
+        viewer = model.session.viewer
         self.histogram = HistogramPlot(viewer)
         self.bars = BarPlot(viewer)
         classes = QWidget()
@@ -87,7 +87,7 @@ class FilterDetail(QWidget):
         self.stack = QStackedWidget()
         self.stack.addWidget(scroll)
         self.stack.addWidget(class_scroll)
-        self.masking = FilterMasking(study, lambda: [tile.index for tile in self.panel.tiles])
+        self.masking = FilterMasking(model, lambda: [tile.index for tile in self.panel.tiles])
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 2, 0, 0)
         column.setSpacing(3)
@@ -100,11 +100,11 @@ class FilterDetail(QWidget):
         self._timer = single_shot(self, 120, self._fetch)
         self.what.currentIndexChanged.connect(self.refresh)
         self.panel.clicked.connect(self.opened)
-        study.selected.connect(self.refresh)
-        study.looked.connect(self.refresh)
-        study.marked.connect(self._show_marks)
-        study.session.item_changed.connect(self._item_changed)
-        study.session.closing.connect(self._close)
+        model.selected.connect(self.refresh)
+        model.looked.connect(self.refresh)
+        model.marked.connect(self._show_marks)
+        model.session.item_changed.connect(self._item_changed)
+        model.session.closing.connect(self._close)
         self.refresh()
 
     def bind_keys(self, widget: QWidget) -> None:
@@ -112,7 +112,7 @@ class FilterDetail(QWidget):
         for mark, key in KEYS.items():
             shortcut = QShortcut(QKeySequence(key), widget)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(lambda mark=mark: self.study.toggle(mark))
+            shortcut.activated.connect(lambda mark=mark: self.model.toggle(mark))
 
     def _close(self) -> None:
         self._shown = None
@@ -120,7 +120,7 @@ class FilterDetail(QWidget):
 
     def refresh(self, *_: object) -> None:
         """Show the chosen filter."""
-        look, number = self.study.found, self.study.number
+        look, number = self.model.found, self.model.number
         self._show_marks()
         self.masking.refresh()
         if look is None or number is None:
@@ -138,7 +138,7 @@ class FilterDetail(QWidget):
             self.panel.class_names = look.survey.features.class_names
             self._timer.start()
 
-    def _title(self, look: Look, number: int) -> str:
+    def _title(self, look: SurveyResult, number: int) -> str:
         survey = look.survey
         parts = [f"<b>Filter {number}</b>"]
         if survey.ranking is not None:
@@ -152,16 +152,16 @@ class FilterDetail(QWidget):
         return " · ".join(parts)
 
     def _show_marks(self) -> None:
-        marks, number = self.study.marks, self.study.number
+        marks, number = self.model.marks, self.model.number
         mark = None if marks is None or number is None else marks.marks.get(number)
         for name, button in self.mark_buttons.items():
             button.setChecked(mark == name)
             button.setEnabled(marks is not None and number is not None)
 
     def _item_changed(self) -> None:
-        self.panel.set_current(self.study.session.index)
+        self.panel.set_current(self.model.session.index)
 
-    def _show_classes(self, look: Look, number: int) -> None:
+    def _show_classes(self, look: SurveyResult, number: int) -> None:
         from napari_cam_feedback.explanations import class_histograms
 
         features = look.survey.features
@@ -177,8 +177,8 @@ class FilterDetail(QWidget):
 
     def _fetch(self) -> None:
         """Make the small images in the background; they appear a batch at a time."""
-        shown, session = self._shown, self.study.session
-        if shown is None or self.study.found is not shown[0]:
+        shown, session = self._shown, self.model.session
+        if shown is None or self.model.found is not shown[0]:
             return
         look, number, what = shown
         self._tiles, self._plan = [], None
@@ -217,17 +217,17 @@ class FilterDetail(QWidget):
                     title = f"{low:.2g} to {high:.2g}: {images}"
                     groups.append(Group(title, [tile for tile in tiles if tile.bin == n]))
         self.panel.show_groups(groups)
-        self.panel.set_current(self.study.session.index)
+        self.panel.set_current(self.model.session.index)
 
 
-def _gallery(look: Look, number: int, what: str, stop: Callable[[], bool]) -> Iterator[Any]:
+def _gallery(look: SurveyResult, number: int, what: str, stop: Callable[[], bool]) -> Iterator[Any]:
     """Yield the plan of a gallery, then its tiles a batch at a time; for a worker."""
     from napari_cam_feedback.explanations import top_images
     from napari_cam_feedback.explanations.filters.gallery import GalleryPlan, iterate_tiles, plan_gallery
 
     features = look.survey.features
     if what == TOP:
-        rows = np.sort(rows_of(look, top_images(features, number, MOST_ACTIVE)))
+        rows = np.sort(rows_of(look, top_images(features, number, TOP_IMAGES)))
         values = features.mean[rows, number].astype(np.float64)
         plan = GalleryPlan(np.array([values.min(), values.max()]), np.array([len(rows)]), (rows,))
     else:

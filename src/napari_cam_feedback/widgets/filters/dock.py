@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from napari_cam_feedback.widgets.filters.changes import ChangesView
 from napari_cam_feedback.widgets.filters.embedding import EmbeddingView
 from napari_cam_feedback.widgets.filters.image_filters import ImageFilters
-from napari_cam_feedback.widgets.filters.model import FilterStudy
+from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.overview import FilterOverview
 from napari_cam_feedback.widgets.filters.ranking import RankingView
 from napari_cam_feedback.widgets.session.session import session_of
@@ -25,12 +25,12 @@ class FiltersWidget(QWidget):
         super().__init__()
         self._session = session_of(napari_viewer)
         self.setMinimumWidth(330)
-        self.study = FilterStudy(self._session, self)
+        self.model = FilterModel(self._session, self)
         self.image = ImageFilters(self._session)
-        self.overview = FilterOverview(self.study)
-        self.ranking = RankingView(self.study)
-        self.changes = ChangesView(self.study)
-        self.embedding = EmbeddingView(self.study)
+        self.overview = FilterOverview(self.model)
+        self.ranking = RankingView(self.model)
+        self.changes = ChangesView(self.model)
+        self.embedding = EmbeddingView(self.model)
         self.tabs = QTabWidget()
         for widget, name, tip in (
             (self.image, "This image", "The filters in the current image, as layers"),
@@ -48,13 +48,13 @@ class FiltersWidget(QWidget):
         self.overview.detail.bind_keys(self.overview)
         self.overview.detail.opened.connect(self._open_with_filter)
         self.embedding.opened.connect(self._session.go_to)
-        self.study.selected.connect(self._selected)
+        self.model.selected.connect(self._selected)
 
     def _open_with_filter(self, index: int) -> None:
         """Show an image of a gallery, with the filter over it."""
         self._session.go_to(index)
-        if self.study.number is not None:
-            self.image.show_filter(self.study.number)
+        if self.model.number is not None:
+            self.image.show_filter(self.model.number)
 
     def _selected(self, number: int) -> None:
         # Once a filter is shown over the image, it is the chosen one.

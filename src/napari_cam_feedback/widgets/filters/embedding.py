@@ -10,10 +10,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, OTHER_COLOUR, class_colour
-from napari_cam_feedback.widgets.filters.model import FilterStudy
+from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
 from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
-from napari_cam_feedback.widgets.tasks.workers import Progress, Stopped
+from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Embedding, Features
@@ -38,18 +38,18 @@ class EmbeddingView(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         What is known.
     """
 
     opened = Signal(int)
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self.study = study
+        self.model = model
         self.found: Embedding | None = None
         self._of: Features | None = None
-        session = study.session
+        session = model.session
         self.method = QComboBox()
         for text, value in METHODS:
             self.method.addItem(text, value)
@@ -87,7 +87,7 @@ class EmbeddingView(QWidget):
         column.addWidget(self.plot, 1)
         machine = session.jobs.phase(JOB)
         self._refresh = machine.drive(
-            start=[self.button, self.method], stop=[self.stop_button], ready=lambda: study.found is not None
+            start=[self.button, self.method], stop=[self.stop_button], ready=lambda: model.found is not None
         )
         for widget in (self.stop_button, self.bar):
             widget.hide()
@@ -95,14 +95,14 @@ class EmbeddingView(QWidget):
         self._repaint = single_shot(self, 300, self._colour)
         self.colour.currentIndexChanged.connect(self._colour)
         self.plot.clicked.connect(self._clicked)
-        study.looked.connect(self._looked)
-        study.selected.connect(self._colour_by_filter)
+        model.looked.connect(self._looked)
+        model.selected.connect(self._colour_by_filter)
         session.item_changed.connect(self._item_changed)
         session.mask_changed.connect(lambda _: self._repaint.start())
         self._looked()
 
     def _looked(self) -> None:
-        survey = self.study.survey
+        survey = self.model.survey
         if survey is not None:
             # Only now, since asking loads torch.
             from napari_cam_feedback.explanations import umap_installed
@@ -120,7 +120,7 @@ class EmbeddingView(QWidget):
 
     def draw(self) -> None:
         """Place the images, in the background."""
-        survey, session = self.study.survey, self.study.session
+        survey, session = self.model.survey, self.model.session
         if survey is None or session.jobs.running(JOB):
             return
         features, method = survey.features, self.method.currentData()
@@ -133,7 +133,7 @@ class EmbeddingView(QWidget):
             self.bar.setValue(found.done)
 
         def done(found: Embedding) -> None:
-            if self.study.survey is not None and self.study.survey.features is features:
+            if self.model.survey is not None and self.model.survey.features is features:
                 self._show(found, features)
 
         self.bar.setRange(0, 0)
@@ -151,10 +151,10 @@ class EmbeddingView(QWidget):
     def stop(self) -> None:
         """Give up the map that is being made."""
         self.said.setText("Stopping …")
-        self.study.session.jobs.stop(JOB)
+        self.model.session.jobs.stop(JOB)
 
     def _stopped(self) -> None:
-        if self.study.survey is not None:
+        if self.model.survey is not None:
             self.said.setText("Stopped." + (" This is the map drawn before." if self.found is not None else ""))
 
     def _show(self, found: Embedding, features: Features) -> None:
@@ -198,11 +198,11 @@ class EmbeddingView(QWidget):
             unknown, wrong = found.labels < 0, found.errors
             groups = [("no label", "#606060", unknown), ("right", "#56B4E9", ~wrong & ~unknown), ("wrong", "#D55E00", wrong)]
         elif by == PAINTED:
-            painted = self.study.session.painted()
+            painted = self.model.session.painted()
             which = np.array([key in painted for key in found.keys], bool)
             groups = [("not painted", OTHER_COLOUR, ~which), ("painted", "#FF00FF", which)]
-        elif self.study.number is not None:
-            values = features.mean[found.rows, self.study.number]
+        elif self.model.number is not None:
+            values = features.mean[found.rows, self.model.number]
             bounds = np.unique(np.quantile(values, np.linspace(0, 1, len(_SHADES) + 1)[1:-1]))
             member = np.searchsorted(bounds, values, side="left")
             for step in range(len(bounds) + 1):
@@ -217,7 +217,7 @@ class EmbeddingView(QWidget):
             self.opened.emit(int(self.found.indices[point]))
 
     def _item_changed(self) -> None:
-        index = self.study.session.index
+        index = self.model.session.index
         if self.found is None or index is None:
             return
         at = np.flatnonzero(self.found.indices == index)
@@ -231,11 +231,11 @@ def _placing(features: Features, method: EmbeddingMethod, stop: Callable[[], boo
     steps = embedding_steps(features, method)
     while True:
         if stop():
-            raise Stopped
+            raise WorkStopped
         try:
             done, total = next(steps)
         except StopIteration as end:
             if stop():
-                raise Stopped from None
+                raise WorkStopped from None
             return end.value
         yield Progress(done, total, "Placing the images")

@@ -61,7 +61,7 @@ class ImageFilters(QWidget):
         self._closed = False
         self._build()
         self._session.opened.connect(self._refresh)
-        self._session.inspected.connect(self._refresh)
+        self._session.explained.connect(self._refresh)
         self._session.item_changed.connect(self._refresh)
         self._session.version_changed.connect(self._refresh)
         self._session.mask_changed.connect(self._mask_changed)
@@ -151,8 +151,8 @@ class ImageFilters(QWidget):
             self._stale = True
             return
         self._stale = False
-        inspection = self._session.inspection
-        if inspection is None:
+        explanation = self._session.explanation
+        if explanation is None:
             self._enable()
             return
         mask = self._session.current_mask()
@@ -160,14 +160,14 @@ class ImageFilters(QWidget):
         chosen = self.number_box.value() if self.over_check.isChecked() else None
 
         def then(ranking: Ranking | None, error: Exception | None) -> None:
-            if self._closed or inspection is not self._session.inspection:
+            if self._closed or explanation is not self._session.explanation:
                 return
             if error is not None:
                 self._tell(describe(error))
             elif ranking is not None:
                 self._show(ranking)
 
-        self._worker.submit("rank", lambda: rank(inspection, by, mask, count, chosen), then)
+        self._worker.submit("rank", lambda: rank(explanation, by, mask, count, chosen), then)
 
     def _mask_changed(self, key: str) -> None:
         if key == self._session.key and self.order_box.currentData() == "mask":
@@ -185,10 +185,10 @@ class ImageFilters(QWidget):
         if row is not None:
             with QSignalBlocker(self.view.selectionModel()):
                 self.view.selectRow(row)
-        name = self._class_name(ranking.inspection.target)
+        name = self._class_name(ranking.explanation.target)
         what = (
             "Select a row to see that filter over the image."
-            if ranking.inspection.no_heatmap is None
+            if ranking.explanation.no_heatmap is None
             else "They have no places: over the image, each is one tint, its activation."
         )
         self._tell(ranking.note or f"{count} filters; contributions are to class {name}. {what}")
@@ -324,7 +324,7 @@ class ImageFilters(QWidget):
 
         assert self._ranking is not None
         data, limits = self._ranking.maps[number], self._ranking.limits[group]
-        metadata = tag(FILTER, self._ranking.inspection.key, group=group, place=place, filter=number)
+        metadata = tag(FILTER, self._ranking.explanation.key, group=group, place=place, filter=number)
         for layer in find_layers(self._session.viewer, FILTER):
             ours = layer.metadata[NAMESPACE]
             if (ours["group"], ours["place"]) == (group, place):

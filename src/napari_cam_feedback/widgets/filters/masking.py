@@ -12,7 +12,7 @@ from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import FilterMask, MaskStore
-    from napari_cam_feedback.widgets.filters.model import FilterStudy, Look
+    from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult
 
 JOB = "filter masks"
 THIS, SHOWN, LISTED = "this", "shown", "listed"
@@ -23,15 +23,15 @@ class FilterMasking(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         Whose filter.
     shown : callable
         Returns the items whose small images are shown.
     """
 
-    def __init__(self, study: FilterStudy, shown: Callable[[], list[int]]) -> None:
+    def __init__(self, model: FilterModel, shown: Callable[[], list[int]]) -> None:
         super().__init__()
-        self._study, self._session, self._shown = study, study.session, shown
+        self._model, self._session, self._shown = model, model.session, shown
         # Keys of the masks made last, with their pixels packed, so that none that was edited since is taken back.
         self._made: dict[str, tuple[tuple[int, ...], bytes]] = {}
         self._counts = {"saved": 0, "kept": 0, "empty": 0}
@@ -82,12 +82,12 @@ class FilterMasking(QWidget):
         machine = self._session.jobs.phase(JOB)
         self.refresh = machine.drive(start=[self.button, self.back_button], stop=[self.stop_button], ready=self._ready)
         machine.changed.connect(lambda phase: self.stop_button.setVisible(phase.busy))
-        study.looked.connect(self._forget)
+        model.looked.connect(self._forget)
         self._session.opened.connect(self._forget)
         self._session.closing.connect(self._close)
 
     def _ready(self) -> bool:
-        return self._study.found is not None and self._study.number is not None
+        return self._model.found is not None and self._model.number is not None
 
     def _close(self) -> None:
         self._closed = True
@@ -114,7 +114,7 @@ class FilterMasking(QWidget):
 
     def paint(self) -> None:
         """Make masks of the chosen filter for the chosen images that have none."""
-        look, number, session = self._study.found, self._study.number, self._session
+        look, number, session = self._model.found, self._model.number, self._session
         if look is None or number is None or session.jobs.running(JOB):
             return
         from napari_cam_feedback.feedback.proposals.from_filter import author_of
@@ -207,7 +207,7 @@ class FilterMasking(QWidget):
 
 
 def _masks(
-    look: Look, items: list[int], number: int, percentile: float, stop: Callable[[], bool]
+    look: SurveyResult, items: list[int], number: int, percentile: float, stop: Callable[[], bool]
 ) -> Generator[FilterMask, None, int]:
     """Yield the masks; return how many of the images could not be read."""
     from napari_cam_feedback.feedback import filter_masks

@@ -1,4 +1,4 @@
-"""What the *Filters* dock knows of all images: the survey, the chosen filter, the person's marks; its views listen to it."""
+"""What the *Filters* dock knows of all images: the survey, the chosen filter, the user's marks; its views listen to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.session.painted import Painted
+from napari_cam_feedback.widgets.session.painted import MaskSubset
 from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
@@ -28,12 +28,12 @@ JOB = "filters"
 #: Folder in a project that keeps what was computed.
 FOLDER = "filters"
 #: Painted images under which the filters are measured at most; the newest painting counts at the next look.
-MOST_MASKS = 300
+MAX_MASKS = 300
 _INPUT_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class SurveyResult:
     """What one look at all images found.
 
     Attributes
@@ -55,7 +55,7 @@ class Look:
     inputs: InputCache
 
 
-class FilterStudy(QObject):
+class FilterModel(QObject):
     """The state that the views of the dock share.
 
     Signals
@@ -81,7 +81,7 @@ class FilterStudy(QObject):
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.found: Look | None = None
+        self.found: SurveyResult | None = None
         self.number: int | None = None
         self.marks: FilterMarks | None = None
         #: Marks of another version that may be taken over, where this one has none.
@@ -119,13 +119,13 @@ class FilterStudy(QObject):
         if project is None or classifier is None or dataset is None or session.jobs.running(JOB):
             return
         folder = project.folder
-        keys = sorted(session.painted())[-MOST_MASKS:]
+        keys = sorted(session.painted())[-MAX_MASKS:]
 
         def work(stop: Callable[[], bool]) -> Any:
-            painted = Painted(project.masks, keys)
+            painted = MaskSubset(project.masks, keys)
             return reporting(lambda report: _look(classifier, dataset, split, folder, painted, report, stop))
 
-        def done(found: tuple[Look, FilterMarks, FilterMarks | None]) -> None:
+        def done(found: tuple[SurveyResult, FilterMarks, FilterMarks | None]) -> None:
             if self._closed or session.classifier is not classifier or session.dataset is not dataset:
                 return
             self.found = found[0]
@@ -197,8 +197,8 @@ def _look(
     painted: Mapping[str, np.ndarray],
     report: Callable[[str, int, int], None],
     stop: Callable[[], bool],
-) -> tuple[Look, FilterMarks, FilterMarks | None]:
-    """Do the work of `FilterStudy.look`, in a thread."""
+) -> tuple[SurveyResult, FilterMarks, FilterMarks | None]:
+    """Do the work of `FilterModel.look`, in a thread."""
     from napari_cam_feedback.data.cache import InputCache
     from napari_cam_feedback.explanations import activation_under_masks, load_marks
     from napari_cam_feedback.explanations.filters.survey import survey_filters
@@ -221,7 +221,7 @@ def _look(
         except FeedbackError:
             under = None  # a mask that does not fit its image, of which Browse tells
     inputs = InputCache(dataset, classifier.preprocessing, max_bytes=_INPUT_BYTES)
-    look = Look(classifier, dataset, survey, under, inputs)
+    look = SurveyResult(classifier, dataset, survey, under, inputs)
     return look, marks, None if marks.marks else earlier_marks(folder, marks)
 
 
@@ -247,6 +247,6 @@ def earlier_marks(folder: Path, marks: FilterMarks) -> FilterMarks | None:
     return None
 
 
-def rows_of(look: Look, indices: np.ndarray) -> np.ndarray:
+def rows_of(look: SurveyResult, indices: np.ndarray) -> np.ndarray:
     """Return the rows of the features that hold these items."""
     return np.searchsorted(look.survey.features.indices, indices)

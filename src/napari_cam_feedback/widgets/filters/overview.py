@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.filters.detail import FilterDetail
-from napari_cam_feedback.widgets.filters.model import JOB, FilterStudy
+from napari_cam_feedback.widgets.filters.model import JOB, FilterModel
 from napari_cam_feedback.widgets.filters.survey_table import HEADERS, MARK, NUMBER, PLACE, FilterSurveyTable
 from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -35,16 +35,16 @@ _LOOK_FIRST = (
 class LookBar(QWidget):
     """Which split to look at, the button that starts, how far it is, and a stop."""
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self._study, session = study, study.session
+        self._model, session = model, model.session
         self.split = QComboBox()
         narrow(self.split, 5)
         self.split.setToolTip("Whose images")
         self.button = QPushButton("Look at all images")
-        self.button.clicked.connect(lambda: study.look(self.split.currentText()))
+        self.button.clicked.connect(lambda: model.look(self.split.currentText()))
         self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(study.stop)
+        self.stop_button.clicked.connect(model.stop)
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
         self.stop_button.hide()
@@ -64,11 +64,11 @@ class LookBar(QWidget):
         )
         for widget in (self.stop_button, self.bar):
             machine.changed.connect(lambda phase, widget=widget: widget.setVisible(phase.busy))
-        study.progressed.connect(self._progressed)
+        model.progressed.connect(self._progressed)
 
     def opened(self) -> None:
         """Offer the splits of another dataset."""
-        dataset = self._study.session.dataset
+        dataset = self._model.session.dataset
         names = () if dataset is None else dataset.split_names
         if [self.split.itemText(n) for n in range(self.split.count())] != list(names):
             self.split.clear()
@@ -86,14 +86,14 @@ class FilterOverview(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         What is known.
     """
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self.study = study
-        self.look = LookBar(study)
+        self.model = model
+        self.look = LookBar(model)
         self.hint = wrapped_label(_OPEN_FIRST)
         # Once the table has its size.
         self._scrolling = single_shot(self, 0, self._scroll)
@@ -101,7 +101,7 @@ class FilterOverview(QWidget):
         narrow(self.label, 8)
         self.label.setToolTip("To which class the contributions in the table are")
         self._build_table()
-        self.detail = FilterDetail(study)
+        self.detail = FilterDetail(model)
         chooser = QHBoxLayout()
         chooser.addWidget(QLabel("Contribution to"))
         chooser.addWidget(self.label, 1)
@@ -109,7 +109,7 @@ class FilterOverview(QWidget):
         self._chooser.setLayout(chooser)
         chooser.setContentsMargins(0, 0, 0, 0)
         self.carry = QPushButton()
-        self.carry.clicked.connect(study.take_over)
+        self.carry.clicked.connect(model.take_over)
         self.carry.hide()
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
@@ -127,11 +127,11 @@ class FilterOverview(QWidget):
         self._filler = QWidget()
         column.addWidget(self._filler, 1)
         self.label.currentIndexChanged.connect(self._fill)
-        study.looked.connect(self._looked)
-        study.marked.connect(self._marked)
-        study.selected.connect(self._select_row)
-        study.failed.connect(self._failed)
-        study.session.opened.connect(self._opened)
+        model.looked.connect(self._looked)
+        model.marked.connect(self._marked)
+        model.selected.connect(self._select_row)
+        model.failed.connect(self._failed)
+        model.session.opened.connect(self._opened)
         self._opened()
 
     def _build_table(self) -> None:
@@ -158,7 +158,7 @@ class FilterOverview(QWidget):
     # What is known ---------------------------------------------------------------------------------
 
     def _opened(self) -> None:
-        session = self.study.session
+        session = self.model.session
         self.look.opened()
         with QSignalBlocker(self.label):
             self.label.clear()
@@ -168,11 +168,11 @@ class FilterOverview(QWidget):
         self._looked()
 
     def _looked(self) -> None:
-        survey = self.study.survey
+        survey = self.model.survey
         for widget in (self.splitter, self._chooser):
             widget.setVisible(survey is not None)
         self._filler.setVisible(survey is None)
-        if self.study.session.project is None:
+        if self.model.session.project is None:
             self.hint.setText(_OPEN_FIRST)
         elif survey is None:
             self.hint.setText(_LOOK_FIRST)
@@ -183,7 +183,7 @@ class FilterOverview(QWidget):
         self._marked()
 
     def _summary(self) -> str:
-        survey = self.study.survey
+        survey = self.model.survey
         assert survey is not None
         dead, count = int(survey.dead.sum()), len(survey.features)
         said = f"{survey.features.filters} filters over {count} {survey.features.split} images; {dead or 'none'} dead."
@@ -193,17 +193,17 @@ class FilterOverview(QWidget):
         return " ".join([said, *survey.notes])
 
     def _fill(self, *_: object) -> None:
-        found = self.study.found
+        found = self.model.found
         with QSignalBlocker(self.view.selectionModel()):
-            self.table.show(self.study.survey, None if found is None else found.under, self.label.currentData())
+            self.table.show(self.model.survey, None if found is None else found.under, self.label.currentData())
         for column in range(len(HEADERS)):
             self.view.setColumnHidden(column, column not in (NUMBER, MARK) and not self.table.known(column))
         self._select_row()
 
     def _marked(self) -> None:
-        self.table.show_marks(self.study.marks)
-        earlier = self.study.earlier
-        self.carry.setVisible(earlier is not None and self.study.survey is not None)
+        self.table.show_marks(self.model.marks)
+        earlier = self.model.earlier
+        self.carry.setVisible(earlier is not None and self.model.survey is not None)
         if earlier is not None:
             self.carry.setText(f"Take over {len(earlier.marks)} marks of another version")
 
@@ -213,7 +213,7 @@ class FilterOverview(QWidget):
     # Choosing --------------------------------------------------------------------------------------
 
     def _select_row(self, *_: object) -> None:
-        row = self.table.row_of(self.study.number)
+        row = self.table.row_of(self.model.number)
         with QSignalBlocker(self.view.selectionModel()):
             if row < 0:
                 self.view.clearSelection()
@@ -223,7 +223,7 @@ class FilterOverview(QWidget):
         self._scrolling.start()
 
     def _scroll(self) -> None:
-        self.view.scrollTo(self.table.index(max(self.table.row_of(self.study.number), 0), 0))
+        self.view.scrollTo(self.table.index(max(self.table.row_of(self.model.number), 0), 0))
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
@@ -231,12 +231,12 @@ class FilterOverview(QWidget):
 
     def _row_chosen(self, current: QModelIndex, _: QModelIndex) -> None:
         if current.isValid():
-            self.study.select(int(self.table.order[current.row()]))
+            self.model.select(int(self.table.order[current.row()]))
 
     def _clicked(self, index: QModelIndex) -> None:
         """A click on a mark goes on to the next: none, irrelevant, relevant."""
-        if index.column() != MARK or self.study.marks is None:
+        if index.column() != MARK or self.model.marks is None:
             return
         number = int(self.table.order[index.row()])
         following = {None: "irrelevant", "irrelevant": "relevant", "relevant": None}
-        self.study.mark(number, following[self.study.marks.marks.get(number)])
+        self.model.mark(number, following[self.model.marks.marks.get(number)])

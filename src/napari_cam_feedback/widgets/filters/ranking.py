@@ -1,4 +1,4 @@
-"""How many filters the model needs, and how far the ranking and the person's marks agree."""
+"""How many filters the model needs, and how far the ranking and the user's marks agree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.filters.charts import CurvePlot
-from napari_cam_feedback.widgets.filters.model import FilterStudy
+from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, wrapped_label
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ class RankingView(QWidget):
 
     Parameters
     ----------
-    study : FilterStudy
+    model : FilterModel
         What is known.
     """
 
-    def __init__(self, study: FilterStudy) -> None:
+    def __init__(self, model: FilterModel) -> None:
         super().__init__()
-        self.study = study
+        self.model = model
         self.about = wrapped_label(_ABOUT, QUIET_STYLE)
-        self.plot = CurvePlot(study.session.viewer)
+        self.plot = CurvePlot(model.session.viewer)
         self.curve_label = wrapped_label()
         self.top = QSpinBox()
         self.top.setToolTip("How many of the best filters count as chosen by the ranking; the cut of the curve at first")
@@ -56,12 +56,12 @@ class RankingView(QWidget):
             column.addWidget(widget)
         column.addStretch(1)
         self.top.valueChanged.connect(self._show_agreement)
-        study.looked.connect(self._looked)
-        study.marked.connect(self._show_agreement)
+        model.looked.connect(self._looked)
+        model.marked.connect(self._show_agreement)
         self._looked()
 
     def _looked(self) -> None:
-        survey = self.study.survey
+        survey = self.model.survey
         ranking = None if survey is None else survey.ranking
         curve = None if survey is None else survey.curve
         self.plot.show_curve(curve)
@@ -81,7 +81,7 @@ class RankingView(QWidget):
         self.cut_button.setEnabled(curve is not None and curve.cut is not None)
 
     def _to_cut(self) -> None:
-        survey = self.study.survey
+        survey = self.model.survey
         if survey is None:
             return
         cut = None if survey.curve is None else survey.curve.cut
@@ -91,7 +91,7 @@ class RankingView(QWidget):
     @property
     def agreement(self) -> Agreement | None:
         """How the marks agree with the ranking; None where nothing is marked or ranked."""
-        survey, marks = self.study.survey, self.study.marks
+        survey, marks = self.model.survey, self.model.marks
         if survey is None or survey.ranking is None or marks is None or not marks.marks:
             return None
         from napari_cam_feedback.explanations import agreement
@@ -99,7 +99,7 @@ class RankingView(QWidget):
         return agreement(marks, survey.ranking.order, self.top.value())
 
     def _show_agreement(self, *_: object) -> None:
-        found, marks = self.agreement, self.study.marks
+        found, marks = self.agreement, self.model.marks
         if found is None or marks is None:
             self.agreement_label.setText(
                 "Mark filters as relevant or irrelevant in the tab All images, and see here how far the ranking agrees."

@@ -61,7 +61,7 @@ class FilterSurveyTable(QAbstractTableModel):
         self.endResetModel()
 
     def show_marks(self, marks: FilterMarks | None) -> None:
-        """Show the person's marks."""
+        """Show the user's marks."""
         self._marks = {} if marks is None else dict(marks.marks)
         if self.rowCount():
             self.dataChanged.emit(self.index(0, MARK), self.index(self.rowCount() - 1, MARK))

@@ -12,7 +12,7 @@ from qtpy.QtGui import QFont
 from napari_cam_feedback.errors import FeedbackError, describe
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection
+    from napari_cam_feedback.explanations import Explanation
 
 #: Marks the layers of the grid and the one over the image apart.
 GRID, OVER = "grid", "over"
@@ -38,7 +38,7 @@ class Ranking:
 
     Attributes
     ----------
-    inspection : Inspection
+    explanation : Explanation
         Whose filters they are.
     order : ndarray
         (F,) int64, filter numbers from the highest score to the lowest.
@@ -51,10 +51,10 @@ class Ranking:
     by : str
         What the scores are.
     note : str
-        A sentence for the person, or nothing.
+        A sentence for the user, or nothing.
     """
 
-    inspection: Inspection
+    explanation: Explanation
     order: np.ndarray
     scores: np.ndarray
     activations: np.ndarray
@@ -65,28 +65,28 @@ class Ranking:
     note: str = ""
 
 
-def rank(inspection: Inspection, by: str, mask: np.ndarray | None, count: int, chosen: int | None) -> Ranking:
+def rank(explanation: Explanation, by: str, mask: np.ndarray | None, count: int, chosen: int | None) -> Ranking:
     """Rank the filters of an image and make the maps of the first `count` (and of the chosen one); for a worker.
 
     Without a mask, a ranking by mask falls back to contributions and says so.
     """
     note = ""
     try:
-        scores = inspection.filter_scores(by, mask)  # type: ignore[arg-type]
+        scores = explanation.filter_scores(by, mask)  # type: ignore[arg-type]
     except FeedbackError as error:
         note, by = f"{describe(error)} Meanwhile they are ranked by contribution.", "contribution"
-        scores = inspection.contributions
+        scores = explanation.contributions
     order = np.argsort(-scores, kind="stable")
     wanted = [int(number) for number in order[:count]]
-    maps = {number: inspection.filter_map(number) for number in wanted}
+    maps = {number: explanation.filter_map(number) for number in wanted}
     limits = {
         GRID: _limits([maps[number] for number in wanted]),
-        OVER: _limits([inspection.activations]),
+        OVER: _limits([explanation.activations]),
     }
     if chosen is not None and chosen < len(scores):
-        maps[chosen] = inspection.filter_map(chosen)
-    means = inspection.activations.mean((1, 2))
-    return Ranking(inspection, order, scores, means, inspection.contributions, maps, limits, by, note)
+        maps[chosen] = explanation.filter_map(chosen)
+    means = explanation.activations.mean((1, 2))
+    return Ranking(explanation, order, scores, means, explanation.contributions, maps, limits, by, note)
 
 
 def _limits(maps: list[np.ndarray]) -> tuple[float, float]:

@@ -24,10 +24,10 @@ from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, bring_into_view, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.parts.error_view import ErrorView, missing_field
-from napari_cam_feedback.widgets.session.consents import Question
+from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.session.loading import load, move_images
-from napari_cam_feedback.widgets.session.session import Opened, Session, session_of
+from napari_cam_feedback.widgets.session.session import OpenedProject, Session, session_of
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.viewer.qt_check import qt_warning
@@ -104,15 +104,15 @@ class SessionWidget(QWidget):
     # Choosing, for scripts and other parts of the program ---------------------------------------------
 
     def choose_sample(self, name: str) -> None:
-        """Choose a sample as the person would."""
+        """Choose a sample as the user would."""
         self.choice.choose_sample(name)
 
     def choose_files(self, model: Path | str, data: Path, project: Path | None = None) -> None:
-        """Choose a model and its images as the person would."""
+        """Choose a model and its images as the user would."""
         self.choice.choose_files(model, data, project)
 
     def choose_project(self, folder: Path) -> None:
-        """Choose an existing project as the person would."""
+        """Choose an existing project as the user would."""
         self.choice.choose_project(folder)
 
     # Loading --------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class SessionWidget(QWidget):
         self._load([])
 
     def _load(self, agreed: list[str]) -> None:
-        """Load; the person was asked already about what `agreed` names."""
+        """Load; the user was asked already about what `agreed` names."""
         self._say()
         try:
             source = self.choice.source()
@@ -150,7 +150,7 @@ class SessionWidget(QWidget):
         self.bar.setValue(step.done)
         self._say(step.text)
 
-    def _loaded(self, opened: Opened, agreed: list[str]) -> None:
+    def _loaded(self, opened: OpenedProject, agreed: list[str]) -> None:
         if self._session.jobs.phase("load").phase is Phase.DONE:
             self._say()
         # What was started, or has ended, while it loaded.
@@ -161,13 +161,13 @@ class SessionWidget(QWidget):
         else:
             self._open(opened)
 
-    def _open_if_agreed(self, opened: Opened, losses: list[str]) -> None:
+    def _open_if_agreed(self, opened: OpenedProject, losses: list[str]) -> None:
         if may_leave(self, losses, "Load"):
             self._open(opened)
         else:
             self._say("Nothing was loaded; the project that was open still is.")
 
-    def _open(self, opened: Opened) -> None:
+    def _open(self, opened: OpenedProject) -> None:
         # What is open now is of more interest than how it was described.
         self.choice.form.set_opened(False)
         self._session.open(opened)
@@ -180,9 +180,9 @@ class SessionWidget(QWidget):
             self._learn_architectures()
 
     def _failed(self, error: BaseException, again: Callable[[], None]) -> None:
-        """Ask where the error is a question; else show it."""
+        """Ask where the error asks for consent; else show it."""
         self._say()
-        if isinstance(error, Question):
+        if isinstance(error, ConsentRequest):
             # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
             QTimer.singleShot(0, lambda: self._ask(error, again))
         elif isinstance(error, ImagesMoved):
@@ -190,15 +190,15 @@ class SessionWidget(QWidget):
         else:
             self._show_error(error)
 
-    def _ask(self, question: Question, again: Callable[[], None]) -> None:
-        if confirmed(self, _TITLES[question.kind], question.question):
-            self._session.consents.give(question)
+    def _ask(self, request: ConsentRequest, again: Callable[[], None]) -> None:
+        if confirmed(self, _TITLES[request.kind], request.question):
+            self._session.consents.give(request)
             again()
         else:
-            self._show_error(_REFUSED[question.kind])
+            self._show_error(_REFUSED[request.kind])
 
     def _ask_for_images(self, moved: ImagesMoved, again: Callable[[], None]) -> None:
-        """Let the person show where a project's images are now, note it, and try again."""
+        """Let the user show where a project's images are now, note it, and try again."""
         place = ask_for_images(self, moved)
         if place is None:
             self._show_error(moved)
@@ -218,7 +218,7 @@ class SessionWidget(QWidget):
         self.error.show_error(None)
 
     def _tell(self, sentence: str) -> None:
-        """Say what was done where the person sees it, however far below the button is."""
+        """Say what was done where the user sees it, however far below the button is."""
         self._say(sentence)
         bring_into_view(self.status)
 

@@ -19,7 +19,7 @@ _NAME, _IMAGES, _CLASS = range(3)
 _UNKNOWN = "unknown"
 _NOTHING = "Open images in napari first (File > Open Files …, or drop them on the canvas); they are listed here."
 _WHAT_HAPPENS = "Each slice of a stack is an image. Copies go into the project's folder; your layers stay as they are."
-_MOST_ROWS = 8
+_MAX_ROWS = 8
 
 
 class LayersPage(QWidget):
@@ -102,7 +102,7 @@ class LayersPage(QWidget):
             self._classes.append(combo)
         self.table.setVisible(bool(layers))
         self.note.setText(_WHAT_HAPPENS if layers else _NOTHING)
-        rows = min(len(layers), _MOST_ROWS)
+        rows = min(len(layers), _MAX_ROWS)
         heights = sum(self.table.rowHeight(row) for row in range(rows))
         self.table.setFixedHeight(heights + self.table.horizontalHeader().sizeHint().height() + 4)
 
@@ -130,7 +130,7 @@ class LayersPage(QWidget):
             combo.setCurrentText(text)
 
     def choose(self, layer: Any, *, ticked: bool = True, label: str = "") -> None:
-        """Tick a layer and name its class, as the person would."""
+        """Tick a layer and name its class, as the user would."""
         self.refresh()
         for reference, tick, combo in zip(self._layers, self._ticks, self._classes, strict=True):
             if reference() is layer:
@@ -153,7 +153,7 @@ class LayersPage(QWidget):
 
 
 def is_image(layer: Any) -> bool:
-    """Whether this is an Image layer of the person's own."""
+    """Whether this is an Image layer of the user's own."""
     from napari.layers import Image
 
     return isinstance(layer, Image) and role_of(layer) is None and layer.ndim >= 2

@@ -37,7 +37,7 @@ JOINED = ("union", "intersection")
 
 
 @dataclass
-class Compared:
+class MaskComparison:
     """Two sets of masks, and how they differ.
 
     Attributes
@@ -71,7 +71,7 @@ class Compared:
         return bool(self.found.only_theirs) or any(choice != "mine" for choice in self.choices.values())
 
 
-class MergeStudy(QObject):
+class MergeModel(QObject):
     """What the panel for merging works on.
 
     Signals
@@ -94,7 +94,7 @@ class MergeStudy(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self.now: Compared | None = None
+        self.now: MaskComparison | None = None
         self._looking_at: str | None = None
         session.opened.connect(self._opened)
         session.item_changed.connect(self._moved)
@@ -121,7 +121,7 @@ class MergeStudy(QObject):
         def work(stop: Callable[[], bool]) -> Any:
             return reporting(lambda report: _compare(project, path, resize, report, stop))
 
-        def done(found: Compared | None) -> None:
+        def done(found: MaskComparison | None) -> None:
             if found is not None and session.project is project:
                 self.now = found
                 self.compared.emit()
@@ -294,14 +294,14 @@ class MergeStudy(QObject):
 
 def _compare(
     project: Project, path: Path, resize: bool, report: Callable[[str, int, int], None], stop: Callable[[], bool]
-) -> Compared | None:
+) -> MaskComparison | None:
     from napari_cam_feedback.feedback import compare_masks
 
     theirs, remarks = _open_theirs(path, project.dataset, resize, report, stop)
     found = compare_masks(
         project.masks, theirs, progress=lambda done, total: report("Comparing masks", done, total), stop=stop
     )
-    return None if stop() else Compared(project, theirs, found, remarks)
+    return None if stop() else MaskComparison(project, theirs, found, remarks)
 
 
 def _open_theirs(
@@ -325,7 +325,7 @@ def _open_theirs(
 
 
 def _merge(
-    now: Compared, replaced: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
+    now: MaskComparison, replaced: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
 ) -> tuple[MergedMasks, set[str], bool]:
     from napari_cam_feedback.feedback import MaskStore, merge_into
 

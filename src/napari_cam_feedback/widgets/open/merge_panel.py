@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.open.merge_model import JOB, JOINED, MergeStudy, side_text
+from napari_cam_feedback.widgets.open.merge_model import JOB, JOINED, MergeModel, side_text
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, bring_into_view, narrow, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
@@ -58,7 +58,7 @@ class MaskMerging(QGroupBox):
     def __init__(self, session: Session) -> None:
         super().__init__("Merge masks")
         self._session = session
-        self.study = MergeStudy(session)
+        self.model = MergeModel(session)
         column = QVBoxLayout(self)
         column.setSpacing(4)
         column.addWidget(
@@ -76,7 +76,7 @@ class MaskMerging(QGroupBox):
         self.compare_button = QPushButton("Compare")
         self.compare_button.clicked.connect(self.compare)
         self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(self.study.stop)
+        self.stop_button.clicked.connect(self.model.stop)
         self.close_button = QPushButton("Close")
         self.close_button.clicked.connect(self.close_panel)
         column.addLayout(_row(self.compare_button, self.stop_button, self.close_button))
@@ -108,13 +108,13 @@ class MaskMerging(QGroupBox):
         self.merge_button.setToolTip(
             "Bring their masks into this project; masks that they replace are kept in its folder “masks-replaced”"
         )
-        self.merge_button.clicked.connect(self.study.merge)
+        self.merge_button.clicked.connect(self.model.merge)
         column.addWidget(self.merge_button)
-        study = self.study
-        study.compared.connect(self._show)
-        study.progressed.connect(self._progress)
-        study.merged.connect(self._merged)
-        study.failed.connect(self._failed)
+        model = self.model
+        model.compared.connect(self._show)
+        model.progressed.connect(self._progress)
+        model.merged.connect(self._merged)
+        model.failed.connect(self._failed)
         session.jobs.changed.connect(lambda name: self._refresh() if name == JOB else None)
         session.opened.connect(self._refresh)
         self._show()
@@ -137,7 +137,7 @@ class MaskMerging(QGroupBox):
         tree.itemSelectionChanged.connect(self._selected)
         return tree
 
-    # The person acts --------------------------------------------------------------------------------
+    # The user acts --------------------------------------------------------------------------------
 
     def compare(self) -> None:
         """Compare with what is chosen."""
@@ -146,28 +146,28 @@ class MaskMerging(QGroupBox):
         if path is None:
             self._failed("Choose their masks first: a project, a folder of masks, or a file.")
             return
-        self.study.compare(path, resize=self.resize_box.isChecked())
+        self.model.compare(path, resize=self.resize_box.isChecked())
 
     def choose_path(self, path: Path) -> None:
-        """Choose somebody's masks as the person would."""
+        """Choose somebody's masks as the user would."""
         self.path.set_path(path)
 
     def close_panel(self) -> None:
         """Put everything away; nothing is merged."""
-        self.study.stop()
-        self.study.end()
+        self.model.stop()
+        self.model.end()
         self._say("")
         self.hide()
 
     def _chosen(self, row: int) -> None:
         key, choice = self.selected, self.take.itemData(row)
         if key is not None and choice:
-            self.study.choose(key, choice)
+            self.model.choose(key, choice)
             self._show_choices()
 
     def _chosen_for_all(self) -> None:
         if self.take.currentData():
-            self.study.choose_all(self.take.currentData())
+            self.model.choose_all(self.take.currentData())
             self._show_choices()
 
     @property
@@ -186,7 +186,7 @@ class MaskMerging(QGroupBox):
         return self.conflicts.findItems("*", Qt.MatchFlag.MatchWildcard, 0)
 
     def _selected(self) -> None:
-        now, key = self.study.now, self.selected
+        now, key = self.model.now, self.selected
         conflict = None if now is None or key is None else now.found.conflicts.get(key)
         if now is None or conflict is None:
             self.sides.setText("")
@@ -195,7 +195,7 @@ class MaskMerging(QGroupBox):
         with QSignalBlocker(self.take):
             self._offer(JOINED, conflict.iou is not None)
             self.take.setCurrentIndex(self.take.findData(now.choices.get(conflict.key, "")))
-        self.study.look(conflict.key)
+        self.model.look(conflict.key)
 
     def _offer(self, choices: tuple[str, ...], can: bool) -> None:
         """Let these be chosen, or not."""
@@ -209,7 +209,7 @@ class MaskMerging(QGroupBox):
 
     def _show(self) -> None:
         """Show what was compared."""
-        now = self.study.now
+        now = self.model.now
         with QSignalBlocker(self.conflicts):
             self.conflicts.clear()
             for conflict in sorted(now.found.conflicts.values(), key=_worst_first) if now is not None else ():
@@ -244,7 +244,7 @@ class MaskMerging(QGroupBox):
         self._show_choices()
 
     def _show_choices(self) -> None:
-        now = self.study.now
+        now = self.model.now
         for item in self._items():
             if now is not None:
                 choice = now.choices.get(item.data(0, _KEY), "")
@@ -254,7 +254,7 @@ class MaskMerging(QGroupBox):
 
     def _refresh(self) -> None:
         busy = self._session.jobs.running(JOB)
-        now = self.study.now
+        now = self.model.now
         self.compare_button.setEnabled(not busy and self._session.project is not None)
         self.stop_button.setVisible(busy)
         self.bar.setVisible(busy)

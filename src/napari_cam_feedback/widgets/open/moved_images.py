@@ -11,7 +11,7 @@ from napari_cam_feedback.widgets.parts.basics import confirmed
 
 
 def ask_for_images(parent: QWidget, error: ImagesMoved) -> Path | None:
-    """Return where the person says that the images are now; None where they do not want to."""
+    """Return where the user says that the images are now; None where they do not want to."""
     was = Path(error.images)
     question = f"The images of this project are no longer in {was}. Do you want to show where they are now?"
     if not confirmed(parent, "Images moved?", question):

@@ -23,7 +23,7 @@ from napari_cam_feedback.widgets.parts.model_form import TITLES, whole_numbers
 from napari_cam_feedback.widgets.parts.new_folder import ask_new_folder
 from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.session.loading import find_head, load_version
-from napari_cam_feedback.widgets.session.opened import Opened, prepare
+from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.viewer.docks import open_dock
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data.preprocessing import Preprocessing
     from napari_cam_feedback.models import Classifier, LayerInfo
 
-#: Takes an error, and what to do again once the person has agreed to what it asks for.
+#: Takes an error, and what to do again once the user has agreed to what it asks for.
 OnError = Callable[[BaseException, Callable[[], None]], None]
 
 
 class OpenView(QGroupBox):
-    """Shows what is open and lets the person change how it is looked at.
+    """Shows what is open and lets the user change how it is looked at.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class OpenView(QGroupBox):
     say : callable
         Takes a line on what is being done; an empty one when it is done.
     tell : callable
-        Takes a line on what was done, which the person must not miss.
+        Takes a line on what was done, which the user must not miss.
     on_error : callable
         Takes an error and what to repeat after a consent.
 
@@ -156,7 +156,7 @@ class OpenView(QGroupBox):
         self.hide_button.setVisible(any(layer.visible for layer in self._own_layers()))
 
     def _own_layers(self) -> list[Any]:
-        """The person's own images."""
+        """The user's own images."""
         viewer = self._session.viewer
         return [] if viewer is None else [layer for layer in viewer.layers if is_image(layer)]
 
@@ -202,7 +202,7 @@ class OpenView(QGroupBox):
         cells = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{breakable(escape(value))}</td></tr>" for name, value in rows)
         self.summary.setText(f"<table>{cells}</table>")
 
-    # The person acts --------------------------------------------------------------------------------
+    # The user acts --------------------------------------------------------------------------------
 
     def _version_chosen(self, row: int) -> None:
         self._use(self.version.itemData(row))
@@ -240,7 +240,7 @@ class OpenView(QGroupBox):
         if not may_leave(self, losses_of_leaving(session), "Copy"):
             return
 
-        def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> Opened | None:
+        def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> OpenedProject | None:
             made = project.save_as(
                 folder, progress=lambda done, total: report("Copying", done // 1024, max(1, total // 1024)), stop=stop
             )
@@ -250,7 +250,7 @@ class OpenView(QGroupBox):
             self.stop_save_button.hide()
             self.save_button.show()
 
-        def done(opened: Opened | None) -> None:
+        def done(opened: OpenedProject | None) -> None:
             over()
             if opened is None:
                 self._tell("Copying was stopped; nothing was copied.")
@@ -326,7 +326,7 @@ class OpenView(QGroupBox):
 
 
 def describe_input(preprocessing: Preprocessing) -> str:
-    """Return one line on a preprocessing, in a person's words."""
+    """Return one line on a preprocessing, in plain words."""
     height, width = preprocessing.size
     colour = "gray" if preprocessing.channels == 1 else preprocessing.channel_order.upper()
     how = "whole image stretched"
@@ -355,7 +355,7 @@ def describe_layer(info: LayerInfo) -> str:
 
 
 def describe_names_origin(classifier: Classifier, dataset: Dataset) -> str:
-    """Return where the class names came from, in a person's words; empty where nobody noted it."""
+    """Return where the class names came from, in plain words; empty where nobody noted it."""
     source = dataset.source
     folders = "from the folders" if source is None or source.is_dir() else f"from the labels in {source.name}"
     words = {

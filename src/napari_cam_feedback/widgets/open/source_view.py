@@ -20,7 +20,7 @@ from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, n
 from napari_cam_feedback.widgets.parts.model_form import ModelForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
-from napari_cam_feedback.widgets.session.sources import Source, home
+from napari_cam_feedback.widgets.session.sources import ProjectSource, home
 
 SAMPLE, FILES, LAYERS, PROJECT = "sample", "files", "layers", "project"
 _KINDS = (
@@ -40,7 +40,7 @@ _DATA_FILES = "Images (*.csv *.tsv *.npz *.tif *.tiff);;All files (*)"
 
 
 class SourceView(QGroupBox):
-    """Lets the person choose what to open.
+    """Lets the user choose what to open.
 
     Parameters
     ----------
@@ -188,8 +188,8 @@ class SourceView(QGroupBox):
         text = self.model.text
         return text if names_pretrained(text) else self.model.path
 
-    def source(self) -> Source:
-        """Return what the person has chosen.
+    def source(self) -> ProjectSource:
+        """Return what the user has chosen.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class SourceView(QGroupBox):
             A field holds something that cannot be used; the sentence names it.
         """
         kind = self.kind.currentData()
-        return Source(
+        return ProjectSource(
             kind=kind,
             project=(self.project.path or home()).absolute(),
             sample=self.sample.currentData(),
@@ -210,12 +210,12 @@ class SourceView(QGroupBox):
         )
 
     def choose_sample(self, name: str) -> None:
-        """Choose a sample as the person would."""
+        """Choose a sample as the user would."""
         self._choose(SAMPLE)
         self.sample.setCurrentIndex(self.sample.findData(name))
 
     def choose_files(self, model: Path | str, data: Path, project: Path | None = None) -> None:
-        """Choose a model and its images as the person would."""
+        """Choose a model and its images as the user would."""
         self._choose(FILES)
         self.model.set_path(model)
         self.data.set_path(data)
@@ -223,14 +223,14 @@ class SourceView(QGroupBox):
             self._set_project(project)
 
     def choose_layers(self, model: Path | str, project: Path | None = None) -> None:
-        """Choose a model and the viewer's layers as the person would."""
+        """Choose a model and the viewer's layers as the user would."""
         self._choose(LAYERS)
         self.model.set_path(model)
         if project is not None:
             self._set_project(project)
 
     def choose_project(self, folder: Path) -> None:
-        """Choose an existing project as the person would."""
+        """Choose an existing project as the user would."""
         self._choose(PROJECT)
         self._set_project(folder)
 

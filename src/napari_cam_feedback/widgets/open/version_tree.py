@@ -44,14 +44,14 @@ class VersionTree(QWidget):
     say : callable
         Takes a line on what is being done; an empty one when it is done.
     tell : callable
-        Takes a line on what was done, which the person must not miss.
+        Takes a line on what was done, which the user must not miss.
     on_error : callable
         Takes an error and what to repeat after a consent.
 
     Signals
     -------
     chosen : str
-        The person wants to look through this version.
+        The user wants to look through this version.
     deleted
         A version was deleted.
     """
@@ -188,7 +188,7 @@ class VersionTree(QWidget):
         self.delete_button.setEnabled(there and not current and not last and not busy)
         self.details.setText("" if found is None else _details(found[1]))
 
-    # The person acts --------------------------------------------------------------------------------
+    # The user acts --------------------------------------------------------------------------------
 
     def _look(self) -> None:
         if self.look_button.isEnabled() and self.selected is not None:

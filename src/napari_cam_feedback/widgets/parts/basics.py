@@ -135,7 +135,7 @@ def breakable(text: str) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """Return a duration as a person says it."""
+    """Return a duration in words."""
     if seconds < 1:
         return "less than a second left"
     if seconds < 90:

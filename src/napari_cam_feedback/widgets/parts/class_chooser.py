@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.parts.basics import wrapped_label
 
 #: More cells than this are too small to see anything.
-MOST = 16
+MAX_CLASSES = 16
 
 
 class ClassChooser(QDialog):
@@ -68,5 +68,7 @@ class ClassChooser(QDialog):
 
     def _count(self) -> None:
         number = len(self.chosen)
-        self.count.setText(f"{number} chosen" if number <= MOST else f"{number} chosen; untick some, {MOST} at most")
-        self.buttons.button(QDialogButtonBox.StandardButton.Ok).setEnabled(0 < number <= MOST)
+        self.count.setText(
+            f"{number} chosen" if number <= MAX_CLASSES else f"{number} chosen; untick some, {MAX_CLASSES} at most"
+        )
+        self.buttons.button(QDialogButtonBox.StandardButton.Ok).setEnabled(0 < number <= MAX_CLASSES)

@@ -184,7 +184,7 @@ def _plain_editor(annotation: Any, field: FieldInfo) -> _Editor | None:
 def _optional_editor(inner: _Editor, field: FieldInfo) -> _Editor:
     """Wrap an editor: while the box "auto" is ticked, the value is None and the editor hidden.
 
-    Where the person unticks it, the editor begins with what the field's `json_schema_extra` says under ``begin``, 1 where it
+    Where the user unticks it, the editor begins with what the field's `json_schema_extra` says under ``begin``, 1 where it
     says nothing.
     """
     holder = QWidget()

@@ -13,7 +13,7 @@ from napari_cam_feedback.errors import Mismatch, WeightsMismatch, describe
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, breakable, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import TITLES
 
-_MOST_ROWS = 10
+_MAX_ROWS = 10
 _LONG_NAME = 18
 #: Options of the shell by the names of `ModelOptions`, where they are called otherwise.
 _FIELDS = {"classes": "class_names", "no_crop": "crop"}
@@ -69,13 +69,13 @@ def mismatch_table(rows: tuple[Mismatch, ...]) -> str:
     """Return an HTML table of the first rows that says how many more there are."""
     if not rows:
         return ""
-    shown = rows[:_MOST_ROWS]
+    shown = rows[:_MAX_ROWS]
     # Beside the shapes a long name would take five lines; above them it takes one or two.
     stacked = any(len(row.name) > _LONG_NAME for row in shown)
     first = "" if stacked else "<th align='left' width='46%'>name</th>"
     head = f"{first}<th align='left'>in the file</th><th align='left'>in the architecture</th>"
     body = "".join(_row(row, stacked) for row in shown)
-    left = len(rows) - _MOST_ROWS
+    left = len(rows) - _MAX_ROWS
     more = f"<tr><td colspan='3'><i>and {left} more</i></td></tr>" if left > 0 else ""
     return f"<table width='100%' cellpadding='1'><tr>{head}</tr>{body}{more}</table>"
 

@@ -1,4 +1,4 @@
-"""The form “What the file does not say”: what a person says about a model whose file does not say it."""
+"""The form “What the file does not say”: what a user says about a model whose file does not say it."""
 
 from __future__ import annotations
 

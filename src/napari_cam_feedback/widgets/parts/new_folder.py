@@ -10,7 +10,7 @@ from napari_cam_feedback.files import is_free, unused
 
 
 def ask_new_folder(parent: QWidget, title: str, start: Path, name: str) -> Path | None:
-    """Ask for a folder to write into, and return an empty or new one; None if the person wants none.
+    """Ask for a folder to write into, and return an empty or new one; None if the user wants none.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.parts.basics import confirmed
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
-    Run,
+    UndecidedRun,
     checkpoint_names,
     checkpoint_text,
     how_it_ended,
@@ -25,9 +25,9 @@ from napari_cam_feedback.widgets.retune.run import (
     which_version,
 )
 from napari_cam_feedback.widgets.retune.view import RetuneView
-from napari_cam_feedback.widgets.session.consents import Question, asking, subject_of
+from napari_cam_feedback.widgets.session.consents import ConsentRequest, asking, subject_of
 from napari_cam_feedback.widgets.session.session import session_of
-from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, PairInspector
+from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.reporting import reporting
@@ -51,12 +51,12 @@ _INPAINTER_REFUSED = (
 
 
 class RetuneWidget(RetuneView):
-    """Retunes the current classifier with what was painted, shows how it goes, and lets the person decide."""
+    """Retunes the current classifier with what was painted, shows how it goes, and lets the user decide."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
         self._session = session_of(napari_viewer)
-        self._run: Run | None = None
+        self._run: UndecidedRun | None = None
         self._deciding = False
         self._taking = False
         self._hold = Hold()
@@ -88,7 +88,7 @@ class RetuneWidget(RetuneView):
     # State --------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> UndecidedRun | None:
         """The retune under way or waiting for a decision."""
         return self._run
 
@@ -151,7 +151,7 @@ class RetuneWidget(RetuneView):
         self.keep_button.setEnabled(useful and free)
         self.discard_button.setEnabled(free)
         self.continue_button.setEnabled(free)
-        self.continue_button.setVisible(result is not None and result.snapshot is not None)
+        self.continue_button.setVisible(result is not None and result.run_state is not None)
         self.checkpoint_box.setEnabled(pending and not self._deciding)
         self.old_share.setEnabled(pending and not self._deciding)
         opened = self._session.project is not None
@@ -183,41 +183,43 @@ class RetuneWidget(RetuneView):
         session = self._session
         if not self._ready() or self._machine.busy or self.choice.form is None:
             return
-        project, classifier, inspector = session.project, session.classifier, session.inspector
+        project, classifier, explanation_cache = session.project, session.classifier, session.explanation_cache
         assert project is not None
         assert classifier is not None
-        assert inspector is not None
+        assert explanation_cache is not None
         try:
             config = self.choice.config()
         except FeedbackError as error:
             self._say(describe(error), error=True)
             return
         session.autosave.flush()
-        self._begin(Run(project, project.current.id, classifier, inspector, config, sorted(session.painted())))
+        self._begin(
+            UndecidedRun(project, project.current.id, classifier, explanation_cache, config, sorted(session.painted()))
+        )
 
     def go_on(self) -> None:
         """Take a run that was stopped up again, with the settings and masks that it had."""
         run = self._run
-        if run is None or run.best is None or run.best.snapshot is None or self._deciding or self._machine.busy:
+        if run is None or run.best is None or run.best.run_state is None or self._deciding or self._machine.busy:
             return
         self._session.jobs.stop(COMPARE_JOB)
         self._begin(replace(run, result=None, best=None, comparison=None, earlier=run.best))
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: UndecidedRun) -> None:
         """Retune in a worker, from the start or from where it was stopped."""
         from napari_cam_feedback.retuning import retune
 
         session, config = self._session, run.config
-        snapshot = None if run.earlier is None else run.earlier.snapshot
+        run_state = None if run.earlier is None else run.earlier.run_state
         self._run = run
         self._taking = False
         self.comparison.use(None)
         self._say("")
-        # Without a number of the person's, how many iterations there will be is known from the first step.
-        self._progress.begin(config, snapshot)
+        # Without a number of the user's, how many iterations there will be is known from the first step.
+        self._progress.begin(config, run_state)
         self.log.clear()
-        if snapshot is not None:
-            self.log.replay(snapshot.history)
+        if run_state is not None:
+            self.log.replay(run_state.history)
         self.settings.set_opened(False)
 
         def work(stop: Any) -> Any:
@@ -226,7 +228,7 @@ class RetuneWidget(RetuneView):
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 return retune(
-                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=snapshot, trust=trust
+                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=run_state, trust=trust
                 )
 
         self._hold(True)
@@ -244,24 +246,24 @@ class RetuneWidget(RetuneView):
         )
         self._refresh()
 
-    def _broken(self, run: Run, error: BaseException) -> None:
-        """Say what went wrong, or ask where the error is a question."""
+    def _broken(self, run: UndecidedRun, error: BaseException) -> None:
+        """Say what went wrong, or ask where the error asks for consent."""
         current = run is self._run
-        self._failed(run, "" if isinstance(error, Question) else describe(error))
-        if current and isinstance(error, Question):
+        self._failed(run, "" if isinstance(error, ConsentRequest) else describe(error))
+        if current and isinstance(error, ConsentRequest):
             # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
             QTimer.singleShot(0, lambda: self._ask(run, error))
 
-    def _ask(self, run: Run, question: Question) -> None:
+    def _ask(self, run: UndecidedRun, request: ConsentRequest) -> None:
         if self._closed:
             return
-        agreed = confirmed(self, "Run the inpainter's program?", question.question)
+        agreed = confirmed(self, "Run the inpainter's program?", request.question)
         if self._closed:
             return
         if not agreed:
             self._say(_INPAINTER_REFUSED, error=True)
             return
-        self._session.consents.give(question)
+        self._session.consents.give(request)
         if run.earlier is not None:
             self.go_on()
         elif self._ready() and not self._machine.busy and run.project is self._session.project:
@@ -271,7 +273,7 @@ class RetuneWidget(RetuneView):
         """Ask the retune to stop; the best so far comes as its result."""
         self._session.jobs.stop(JOB)
 
-    def _step(self, run: Run, step: RetuneStep) -> None:
+    def _step(self, run: UndecidedRun, step: RetuneStep) -> None:
         if run is not self._run:
             return
         self._progress.take(step)
@@ -281,7 +283,7 @@ class RetuneWidget(RetuneView):
             self.log.add(step.iteration, step.message)
             self._say(step.message, error=tells_of_trouble(step.message))
 
-    def _failed(self, run: Run, sentence: str) -> None:
+    def _failed(self, run: UndecidedRun, sentence: str) -> None:
         self._hold(False)
         if run is not self._run:
             return
@@ -296,7 +298,7 @@ class RetuneWidget(RetuneView):
             self._say(sentence, error=True)
         self._refresh()
 
-    def _done(self, run: Run, result: RetuneResult) -> None:
+    def _done(self, run: UndecidedRun, result: RetuneResult) -> None:
         if run is not self._run:
             # Its project was left meanwhile.
             self._hold(False)
@@ -319,9 +321,9 @@ class RetuneWidget(RetuneView):
         self._show_result(run, result)
         self._measure(run, lambda stop: result)
 
-    def _show_result(self, run: Run, result: RetuneResult) -> None:
+    def _show_result(self, run: UndecidedRun, result: RetuneResult) -> None:
         """Show what a model came to, before it is measured on all splits."""
-        from napari_cam_feedback.explanations import Inspector
+        from napari_cam_feedback.explanations import ExplanationCache
         from napari_cam_feedback.retuning import check_rows
 
         run.result, run.comparison = result, None
@@ -334,7 +336,9 @@ class RetuneWidget(RetuneView):
         self.pair_label.setText("")
         self.table_label.setText("Before and after. Measuring on all splits too…")
         self._refresh()
-        self.comparison.use(PairInspector(run.inspector, Inspector(result.classifier, run.project.dataset)))
+        self.comparison.use(
+            ExplanationPairs(run.explanation_cache, ExplanationCache(result.classifier, run.project.dataset))
+        )
         if result.selected_iteration > 0:
             self.comparison.show()
 
@@ -366,7 +370,7 @@ class RetuneWidget(RetuneView):
         if check is not None and place >= 0:
             self.checkpoint_box.setItemText(place, checkpoint_text(check, best=share == best.selected_share))
 
-    def _take(self, run: Run, iteration: int, share: float) -> None:
+    def _take(self, run: UndecidedRun, iteration: int, share: float) -> None:
         """Go over to another model of the run, in a worker."""
         from napari_cam_feedback.retuning import checkpoint_name, take_checkpoint
 
@@ -384,12 +388,12 @@ class RetuneWidget(RetuneView):
 
         self._measure(run, take)
 
-    def _measure(self, run: Run, take: Callable[[Callable[[], bool]], RetuneResult]) -> None:
-        """Measure both models on all splits, in a worker, while the person looks at images.
+    def _measure(self, run: UndecidedRun, take: Callable[[Callable[[], bool]], RetuneResult]) -> None:
+        """Measure both models on all splits, in a worker, while the user looks at images.
 
         Parameters
         ----------
-        run : Run
+        run : UndecidedRun
             Whose model *before* it is.
         take : callable
             Called in the worker; returns the result with the model *after*.
@@ -551,7 +555,7 @@ class RetuneWidget(RetuneView):
         if run is not None and run.undecided is not None and not self._deciding:
             self._record(run)
 
-    def _record(self, run: Run) -> None:
+    def _record(self, run: UndecidedRun) -> None:
         """Write what came of a run that nobody will decide on."""
 
         def saved(folder: Any, error: Exception | None) -> None:

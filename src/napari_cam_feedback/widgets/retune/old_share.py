@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 from napari_cam_feedback.widgets.parts.basics import wrapped_label
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.retuning import Check
+    from napari_cam_feedback.retuning import ValidationMetrics
 
 _TOOLTIP = (
     "Weights between those that the model had and those that it learnt: more of the old forgets less, and leaves more of "
@@ -44,7 +44,7 @@ class OldShare(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._checks: Sequence[Check] = ()
+        self._checks: Sequence[ValidationMetrics] = ()
         title = QLabel("How much of the old to keep")
         self.slider = _Slider(Qt.Orientation.Horizontal)
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
@@ -74,12 +74,12 @@ class OldShare(QWidget):
         """The iteration whose weights are at the first stop; None without a path."""
         return self._checks[0].iteration if self._checks else None
 
-    def set_path(self, checks: Sequence[Check], share: float) -> None:
+    def set_path(self, checks: Sequence[ValidationMetrics], share: float) -> None:
         """Take a run's path.
 
         Parameters
         ----------
-        checks : sequence of Check
+        checks : sequence of ValidationMetrics
             As `RetuneResult.path_checks`; empty where there is none.
         share : float
             The stop to begin at.
@@ -127,8 +127,8 @@ class OldShare(QWidget):
             return
         check = self._checks[value]
         self.numbers.setText(
-            f"{_percent(check)} of the old: accuracy {check.accuracy:.2f} as it is, {check.misled_accuracy:.2f} where the "
-            f"shortcut conflicts; {100 * check.misled_flip_rate:.0f} % of the predictions change there."
+            f"{_percent(check)} of the old: accuracy {check.accuracy:.2f} as it is, {check.conflict_accuracy:.2f} where the "
+            f"shortcut conflicts; {100 * check.conflict_flip_rate:.0f} % of the predictions change there."
         )
 
     def _stop_chosen(self, value: int) -> None:
@@ -137,5 +137,5 @@ class OldShare(QWidget):
             self.chosen.emit(self._checks[value].share)
 
 
-def _percent(check: Check) -> str:
+def _percent(check: ValidationMetrics) -> str:
     return f"{100 * (1 - check.share):.0f} %"

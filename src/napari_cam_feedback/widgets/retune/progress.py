@@ -12,7 +12,7 @@ from napari_cam_feedback.widgets.parts.basics import time_left
 from napari_cam_feedback.widgets.retune.run import replay
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, Snapshot
+    from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, RunState
     from napari_cam_feedback.widgets.parts.charts import StepPlot
 
 #: How often progress and plot are drawn; with software OpenGL each time costs 40 ms for the whole window.
@@ -45,16 +45,16 @@ class RetuneProgress(QObject):
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._show)
 
-    def begin(self, config: RetuneConfig, snapshot: Snapshot | None) -> None:
+    def begin(self, config: RetuneConfig, run_state: RunState | None) -> None:
         """Start anew with some settings, or from where a run was stopped."""
         iterations = config.iterations or 0
         self._at_most = config.ends_by_itself
         self._plot.clear(None if self._at_most else iterations or 1)
-        if snapshot is not None:
-            replay(self._plot, snapshot)
+        if run_state is not None:
+            replay(self._plot, run_state)
         self._label.setText("Reading the images…")
         self._bar.setRange(0, iterations)
-        self._bar.setValue(0 if snapshot is None else snapshot.iteration)
+        self._bar.setValue(0 if run_state is None else run_state.iteration)
         self._began = self._started = 0.0
         self._first, self._latest, self._searching = 0, None, False
         self._timer.start()

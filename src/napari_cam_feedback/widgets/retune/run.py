@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.evaluation import Comparison
-    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.projects import Project
-    from napari_cam_feedback.retuning import Check, RetuneConfig, RetuneResult, Snapshot
+    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RunState, ValidationMetrics
     from napari_cam_feedback.widgets.parts.charts import StepPlot
 
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
@@ -44,7 +44,7 @@ _VERDICT_COLOURS = {
 
 
 @dataclass
-class Run:
+class UndecidedRun:
     """One retune of the dock, from its start to the decision.
 
     Attributes
@@ -53,7 +53,7 @@ class Run:
         Whose it is.
     parent : str
         The version that it started from.
-    classifier, inspector
+    classifier, explanation_cache
         Of that version.
     config : RetuneConfig
         Its settings.
@@ -62,7 +62,7 @@ class Run:
     masks : dict
         Masks of these, (H, W) bool; read in the worker, and the same when the run is continued.
     result : RetuneResult or None
-        Once it is there; that of the checkpoint which the person has taken.
+        Once it is there; that of the checkpoint which the user has taken.
     best : RetuneResult or None
         As the run left it.
     comparison : Comparison or None
@@ -76,7 +76,7 @@ class Run:
     project: Project
     parent: str
     classifier: Classifier
-    inspector: Inspector
+    explanation_cache: ExplanationCache
     config: RetuneConfig
     keys: list[str]
     masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -134,7 +134,7 @@ class Run:
 
 
 def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
-    """Return a sentence on what the person can do now.
+    """Return a sentence on what the user can do now.
 
     Parameters
     ----------
@@ -153,12 +153,12 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
         return "Retuning. You can go on looking and painting; what you paint now counts in the next retune."
     if result is not None and result.selected_iteration > 0 and result.verdict.name == "mixed":
         first = "Move the slider towards the old weights, or keep it" if result.path else "Keep it"
-        other = "" if result.snapshot is None else ", continue the run"
+        other = "" if result.run_state is None else ", continue the run"
         return f"{first}{other}, or discard it. Look at some images (Browse, or the keys . and ,) to see what changed."
     if result is not None and result.selected_iteration > 0:
-        what = "keep or discard it" if result.snapshot is None else "keep it, continue the run, or discard it"
+        what = "keep or discard it" if result.run_state is None else "keep it, continue the run, or discard it"
         return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
-    if result is not None and result.snapshot is not None:
+    if result is not None and result.run_state is not None:
         return "No step was better yet than the model as it was: continue the run, or discard it."
     if result is not None and result.verdict.name == "failed":
         return "The weights were thrown away and the model is as it was: discard the run; the verdict says what to try next."
@@ -169,7 +169,7 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
     return "Choose a method and start; the defaults are a good first try."
 
 
-def which_version(run: Run | None, current: str | None) -> str:
+def which_version(run: UndecidedRun | None, current: str | None) -> str:
     """Tell which version a retune begins with, or which one the run at hand began with; nothing without a project."""
     if current is None:
         return ""
@@ -205,18 +205,18 @@ def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]
     return text
 
 
-def replay(plot: StepPlot, snapshot: Snapshot) -> None:
-    """Draw a run as far as a snapshot has it."""
-    for row in snapshot.history:
+def replay(plot: StepPlot, run_state: RunState) -> None:
+    """Draw a run as far as its state has it."""
+    for row in run_state.history:
         losses = {name.removeprefix("loss_"): row[name] for name in row if name.startswith("loss_")}
         plot.add(row["iteration"], losses)
-    for iteration, group in groupby(snapshot.painted_history, lambda row: row["iteration"]):
+    for iteration, group in groupby(run_state.painted_history, lambda row: row["iteration"]):
         rows = list(group)
         plot.add(iteration, {}, tuple(row["key"] for row in rows), [row["probability"] for row in rows])
 
 
 def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
-    """Return iteration and name of each model that the person can take; the best first, and none that is as it was."""
+    """Return iteration and name of each model that the user can take; the best first, and none that is as it was."""
     best = result.selected_iteration
     others = [each.check for each in result.checkpoints if each.check.iteration not in (0, best)]
     return [
@@ -225,12 +225,12 @@ def checkpoint_names(result: RetuneResult) -> list[tuple[int, str]]:
     ]
 
 
-def checkpoint_text(check: Check, *, best: bool = False) -> str:
+def checkpoint_text(check: ValidationMetrics, *, best: bool = False) -> str:
     """Return what is said of a model that can be taken; `best` is the one that the run has chosen."""
     old = "" if check.share == 1 else f", {1 - check.share:.0%} of the old"
     text = (
-        f"iteration {check.iteration}{old}: accuracy {check.accuracy:.2f}, conflict {check.misled_accuracy:.2f}, "
-        f"changed {check.misled_flip_rate:.2f}"
+        f"iteration {check.iteration}{old}: accuracy {check.accuracy:.2f}, conflict {check.conflict_accuracy:.2f}, "
+        f"changed {check.conflict_flip_rate:.2f}"
     )
     return f"best ({text})" if best else text
 
@@ -268,9 +268,9 @@ def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
     how = "Stopped" if result.status == "stopped" else "Ended by itself" if by_itself else "Done"
     many = f"{last} of at most {most}" if by_itself else str(last)
     said = f"{how} after {many} iterations and {seconds:.0f} s; {model}"
-    snapshot = result.snapshot
-    if snapshot is not None and snapshot.iteration < last:
-        said += f" Continue goes on from iteration {snapshot.iteration}, where it was last measured."
+    run_state = result.run_state
+    if run_state is not None and run_state.iteration < last:
+        said += f" Continue goes on from iteration {run_state.iteration}, where it was last measured."
     return said, False
 
 

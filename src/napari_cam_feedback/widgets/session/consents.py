@@ -1,4 +1,4 @@
-"""What the person has agreed to in this window: that code of a model runs, that weights are downloaded."""
+"""What the user has agreed to in this window: that code of a model runs, that weights are downloaded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from napari_cam_feedback.errors import ConsentNeeded
 
-#: What a consent is about: a file with its time and size, since another content is another question; or a name.
+#: What a consent is about: a file with its time and size, since another content asks for another consent; or a name.
 Subject = tuple[str, int, int]
 _PROGRAMS = ("export:", "torchscript:")
 
 
-class Question(ConsentNeeded):
+class ConsentRequest(ConsentNeeded):
     """A `ConsentNeeded` together with what it is about."""
 
     def __init__(self, need: ConsentNeeded, subject: Subject) -> None:
@@ -28,12 +28,12 @@ class Consents:
         self._given: set[tuple[str, Subject]] = set()
 
     def given(self, kind: str, subject: Subject) -> bool:
-        """Whether the person has agreed to this."""
+        """Whether the user has agreed to this."""
         return (kind, subject) in self._given
 
-    def give(self, question: Question) -> None:
-        """Note that the person agrees."""
-        self._given.add((question.kind, question.subject))
+    def give(self, request: ConsentRequest) -> None:
+        """Note that the user agrees."""
+        self._given.add((request.kind, request.subject))
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def asking(subject: Subject) -> Iterator[None]:
     try:
         yield
     except ConsentNeeded as need:
-        raise Question(need, subject) from need
+        raise ConsentRequest(need, subject) from need
 
 
 def subject_of(model: Path | str, arch: str | None) -> Subject:
@@ -53,7 +53,7 @@ def subject_of(model: Path | str, arch: str | None) -> Subject:
     model : Path or str
         Model file, or ``torchvision:NAME``.
     arch : str or None
-        Its architecture as the person or its header names it.
+        Its architecture as the user or its header names it.
     """
     if isinstance(model, str):
         return model, 0, 0

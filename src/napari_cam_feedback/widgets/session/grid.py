@@ -185,7 +185,7 @@ class LayerGrid:
                 stack.move(stack.index(layer), place)
 
     def _on_enabled(self, event: Any) -> None:
-        # The person pressed napari's own grid button.
+        # The user pressed napari's own grid button.
         if not self._switching and not self._viewer.canvas.grid.enabled:
             self.leave()
 

@@ -1,4 +1,4 @@
-"""What all sets of layers in napari's grid have in common: showing, hiding, and following the person from image to image."""
+"""What all sets of layers in napari's grid have in common: showing, hiding, and following the user from image to image."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_cam_feedback.widgets.session.explanation_loader import ExplanationLoader
 from napari_cam_feedback.widgets.session.grid import grid_of
-from napari_cam_feedback.widgets.session.inspections import InspectionLoader
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection
+    from napari_cam_feedback.explanations import Explanation
     from napari_cam_feedback.widgets.session.session import Session
 
 
@@ -42,10 +42,10 @@ class GridLayers(QObject):
         super().__init__(parent)
         self._session = session
         self._owner = owner
-        self._loader: InspectionLoader | None = None
+        self._loader: ExplanationLoader | None = None
         self._wanted: tuple[Any, ...] | None = None
         self._on = False
-        session.inspected.connect(self._follow)
+        session.explained.connect(self._follow)
         session.closing.connect(self.close)
 
     @property
@@ -78,16 +78,17 @@ class GridLayers(QObject):
             self._loader.close()
 
     def _follow_current(self) -> None:
-        if self._session.inspection is not None:
-            self._follow(self._session.inspection)
+        if self._session.explanation is not None:
+            self._follow(self._session.explanation)
 
     def _use(self, source: Any) -> None:
-        """Take what is shown from `source` from now on; it has the `classifier`, `peek` and `get` of an `Inspector`."""
+        """Take what is shown from `source` from now on; it has the `classifier`, `peek` and `get` of an
+        `ExplanationCache`."""
         self._wanted = None
         if self._loader is None:
             if source is None:
                 return
-            self._loader = InspectionLoader(self._session.jobs.main, self._arrived)
+            self._loader = ExplanationLoader(self._session.jobs.main, self._arrived)
         self._loader.use(source)
 
     def _ask(self, source: Any, request: tuple[Any, ...]) -> None:
@@ -120,7 +121,7 @@ class GridLayers(QObject):
         """Whether there is anything to show."""
         raise NotImplementedError
 
-    def _follow(self, inspection: Inspection) -> None:
+    def _follow(self, explanation: Explanation) -> None:
         """Ask for what belongs to the image that the session shows now."""
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection
+    from napari_cam_feedback.explanations import Explanation
     from napari_cam_feedback.widgets.session.session import Session
 
 # Larger images are read in the background, so that the window does not wait for the decoder.
@@ -43,8 +43,8 @@ class ItemDisplay:
         assert dataset is not None
         assert index is not None
         self.error = None
-        if session.inspection is not None:
-            self._show_pixels(session.inspection.image)
+        if session.explanation is not None:
+            self._show_pixels(session.explanation.image)
             return
         try:
             height, width = dataset.image_size(index)
@@ -61,8 +61,8 @@ class ItemDisplay:
                 return
             if image is not None:
                 self._show_pixels(image)
-                if session.inspection is not None:
-                    self.show_map(session.inspection)
+                if session.explanation is not None:
+                    self.show_map(session.explanation)
             elif error is not None:
                 self.fail(describe(error))
 
@@ -77,16 +77,16 @@ class ItemDisplay:
         mask = self.stored_mask(key, size)
         session.autosave.detach()
         session.layers.show_image(image, key)
-        if session.inspection is None:
+        if session.explanation is None:
             session.layers.show_cam(np.zeros(size, np.float32), key)
         session.autosave.attach(session.layers.show_mask(mask, key), key)
         session.layers.fit(size)
 
-    def show_map(self, inspection: Inspection) -> None:
-        """Show the map of an inspection."""
+    def show_map(self, explanation: Explanation) -> None:
+        """Show the map of an explanation."""
         from napari_cam_feedback.explanations import cam_display
 
-        self._session.layers.show_cam(cam_display(inspection.map), inspection.key)
+        self._session.layers.show_cam(cam_display(explanation.map), explanation.key)
 
     def show_mask(self, key: str, size: tuple[int, int]) -> None:
         """Show the mask of the current item as it is on disk, and watch its layer."""

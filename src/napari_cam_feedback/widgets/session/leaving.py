@@ -1,4 +1,4 @@
-"""What would be lost by leaving the open project, and asking the person before it is left."""
+"""What would be lost by leaving the open project, and asking the user before it is left."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def losses_of_leaving(session: Session) -> list[str]:
 
 
 def may_leave(parent: QWidget, losses: list[str], verb: str) -> bool:
-    """Tell whether nothing would be lost, or else whether the person wants to leave the project all the same.
+    """Tell whether nothing would be lost, or else whether the user wants to leave the project all the same.
 
     Parameters
     ----------

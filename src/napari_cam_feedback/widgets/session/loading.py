@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
 from napari_cam_feedback.widgets.session.consents import Consents, asking, subject_of
-from napari_cam_feedback.widgets.session.opened import Opened, prepare
-from napari_cam_feedback.widgets.session.sources import Source
-from napari_cam_feedback.widgets.tasks.workers import Progress, Stopped
+from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
+from napari_cam_feedback.widgets.session.sources import ProjectSource
+from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 from napari_cam_feedback.widgets.viewer.layer_images import LayerImages
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
     from napari_cam_feedback.projects import Project
 
-Steps = Generator[Progress, None, Opened]
+Steps = Generator[Progress, None, OpenedProject]
 Stop = Callable[[], bool]
 #: Folder in a project that holds copies of the viewer's layers.
 IMAGES = "images"
 
 
-def load(source: Source, stop: Stop) -> Steps:
+def load(source: ProjectSource, stop: Stop) -> Steps:
     """Open `source`.
 
     Yields
@@ -40,22 +40,22 @@ def load(source: Source, stop: Stop) -> Steps:
 
     Returns
     -------
-    Opened
+    OpenedProject
         Ready for `Session.open`.
 
     Raises
     ------
-    Stopped
+    WorkStopped
         `stop` said so.
-    Question
-        The person must agree to something first.
+    ConsentRequest
+        The user must agree to something first.
     FeedbackError
         Something cannot be opened; the sentence says what to do.
     """
 
     def at(number: int, text: str) -> Progress:
         if stop():
-            raise Stopped
+            raise WorkStopped
         return Progress(number, 5, text)
 
     yield at(0, "Loading PyTorch (the first time takes some seconds) …")
@@ -88,7 +88,7 @@ def load(source: Source, stop: Stop) -> Steps:
     return opened
 
 
-def _model_and_data(source: Source, stop: Stop) -> tuple[Path | str, Path]:
+def _model_and_data(source: ProjectSource, stop: Stop) -> tuple[Path | str, Path]:
     """Return model and dataset; the images are written first where they are layers."""
     if source.model is None:
         raise ConfigError("Choose a model file first, or write torchvision:NAME in its place.")
@@ -99,7 +99,7 @@ def _model_and_data(source: Source, stop: Stop) -> tuple[Path | str, Path]:
     return source.model, source.data
 
 
-def _sample(source: Source, stop: Stop) -> Generator[Progress, None, tuple[Path, Path]]:
+def _sample(source: ProjectSource, stop: Stop) -> Generator[Progress, None, tuple[Path, Path]]:
     """Write the sample and its model into the project's folder; the model is trained where none is shipped."""
     from napari_cam_feedback.models import Interrupted
     from napari_cam_feedback.sample_models import model_remark, sample_steps
@@ -114,11 +114,11 @@ def _sample(source: Source, stop: Stop) -> Generator[Progress, None, tuple[Path,
         except StopIteration as end:
             return end.value
         except Interrupted:
-            raise Stopped from None
+            raise WorkStopped from None
         yield Progress(step.epoch, step.epochs, f"Training the sample's model: epoch {step.epoch} of {step.epochs} done …")
 
 
-def _write_layers(source: Source, stop: Stop) -> Path:
+def _write_layers(source: ProjectSource, stop: Stop) -> Path:
     """Write the chosen layers as image files into the project's folder; return the CSV that lists them.
 
     Raises
@@ -131,7 +131,7 @@ def _write_layers(source: Source, stop: Stop) -> Path:
 
     def on_read(_: int) -> None:
         if stop():
-            raise Stopped
+            raise WorkStopped
 
     images = LayerImages(source.layers, on_read)
     if Project.exists(source.project):
@@ -153,8 +153,8 @@ def _removed_on_failure(table: Path | None) -> Iterator[None]:
         raise
 
 
-def open_model_and_data(model: Path | str, data: Path, source: Source) -> tuple[Classifier, Dataset]:
-    """Open both as the person's settings say; raises `Question` where something must be agreed to first."""
+def open_model_and_data(model: Path | str, data: Path, source: ProjectSource) -> tuple[Classifier, Dataset]:
+    """Open both as the user's settings say; raises `ConsentRequest` where something must be agreed to first."""
     from napari_cam_feedback.models.files.opening import open_pair
 
     options = _options(source.settings)
@@ -194,7 +194,7 @@ def _arch_of(model: Path | str) -> str | None:
 
 
 def load_version(project: Project, version: str | None, device: str, consents: Consents) -> Classifier:
-    """Load a version of a project, by default the current one; raises `Question` where its code may not run yet."""
+    """Load a version of a project, by default the current one; raises `ConsentRequest` where its code may not run yet."""
     name = project.current.id if version is None else version
     weights = project.folder / "versions" / f"{name}.safetensors"
     subject = subject_of(weights, _arch_of(weights))
@@ -213,7 +213,7 @@ def _with_remembered_layer(project: Project, classifier: Classifier) -> Classifi
         return classifier
 
 
-def _project(source: Source, dataset: Dataset, classifier: Classifier) -> Project:
+def _project(source: ProjectSource, dataset: Dataset, classifier: Classifier) -> Project:
     """Make the project, or open the one that is there if it began with the same model and images."""
     from napari_cam_feedback.projects import Project
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
-    from napari_cam_feedback.explanations import Inspector
+    from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.projects import Project
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedProject:
     """What a worker has made ready for `Session.open`.
 
     Attributes
@@ -24,7 +24,7 @@ class Opened:
         Dataset, masks and versions.
     classifier : Classifier
         Of the project's current version.
-    inspector : Inspector
+    explanation_cache : ExplanationCache
         Of that classifier and dataset.
     default_method : str
         ``cam`` where the classifier has a linear head, else ``gradcam``.
@@ -34,17 +34,19 @@ class Opened:
 
     project: Project
     classifier: Classifier
-    inspector: Inspector
+    explanation_cache: ExplanationCache
     default_method: str
     painted: frozenset[str]
 
 
-def prepare(project: Project, classifier: Classifier) -> Opened:
+def prepare(project: Project, classifier: Classifier) -> OpenedProject:
     """Make everything ready that `Session.open` needs; for a worker, since it runs the network."""
-    from napari_cam_feedback.explanations import Inspector, default_method
+    from napari_cam_feedback.explanations import ExplanationCache, default_method
 
     painted = frozenset(painted_items(project.dataset, project.masks))
-    return Opened(project, classifier, Inspector(classifier, project.dataset), default_method(classifier), painted)
+    return OpenedProject(
+        project, classifier, ExplanationCache(classifier, project.dataset), default_method(classifier), painted
+    )
 
 
 def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari_cam_feedback.feedback import MaskStore
 
 
-class Painted(Mapping[str, np.ndarray]):
+class MaskSubset(Mapping[str, np.ndarray]):
     """Some of the masks of a project, read when asked for: all at once they may not fit into memory."""
 
     def __init__(self, store: MaskStore, keys: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ class Remembering(QObject):
         self._timer.timeout.connect(self.now)
 
     def soon(self) -> None:
-        """Write item, class and method in a while, since the person may be moving on already."""
+        """Write item, class and method in a while, since the user may be moving on already."""
         self._due = True
         self._timer.start()
 

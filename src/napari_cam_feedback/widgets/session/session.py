@@ -15,11 +15,11 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.widgets.session.consents import Consents
-from napari_cam_feedback.widgets.session.inspections import InspectionLoader
+from napari_cam_feedback.widgets.session.explanation_loader import ExplanationLoader
 from napari_cam_feedback.widgets.session.item_display import ItemDisplay
 from napari_cam_feedback.widgets.session.item_order import ItemOrder
 from napari_cam_feedback.widgets.session.leaving import losses_of_closing
-from napari_cam_feedback.widgets.session.opened import Opened, prepare
+from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
 from napari_cam_feedback.widgets.session.remembering import Remembering
 from napari_cam_feedback.widgets.session.unfit_mask import put_stored_mask_aside
 from napari_cam_feedback.widgets.session.window_guard import WindowGuard
@@ -31,7 +31,7 @@ from napari_cam_feedback.widgets.viewer.map_style import MapLook
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
-    from napari_cam_feedback.explanations import Inspection, Inspector
+    from napari_cam_feedback.explanations import Explanation, ExplanationCache
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.projects import Project
@@ -50,20 +50,20 @@ class Session(QObject):
     opened
         A project was opened (or closed, then `project` is None): rebuild what is shown.
     item_changed
-        `index` has changed; the image and mask layers show the new item already, the CAM when `inspected`
+        `index` has changed; the image and mask layers show the new item already, the CAM when `explained`
         comes.
     view_changed
         `target` or `method` has changed.
-    inspected : Inspection
-        The current item's inspection for the current target and method is there.
-    prefetched : Inspection
-        Any inspection was computed, also a neighbour's.
+    explained : Explanation
+        The current item's explanation for the current target and method is there.
+    prefetched : Explanation
+        Any explanation was computed, also a neighbour's.
     mask_changed : str
         The mask of this key is on disk, or was removed.
     version_changed
         `classifier` was replaced (a version was kept or chosen, or another target layer).
     message : str, str
-        A sentence for the person and its level, ``info``, ``warning`` or ``error``.
+        A sentence for the user and its level, ``info``, ``warning`` or ``error``.
     leaving : list of str
         Another project may be opened: put in a sentence for what would end with this one.
     closing
@@ -71,7 +71,7 @@ class Session(QObject):
 
     Attributes
     ----------
-    project, dataset, classifier, inspector, masks
+    project, dataset, classifier, explanation_cache, masks
         Core objects; None until a project is open.
     index : int or None
         The current item.
@@ -79,7 +79,7 @@ class Session(QObject):
         Class of the map: "true", "predicted" or an index.
     method : str
         Attribution method of the map.
-    inspection : Inspection or None
+    explanation : Explanation or None
         The current item's, once it is there.
     jobs : Jobs
         Background work.
@@ -88,7 +88,7 @@ class Session(QObject):
     layers : ItemLayers
         The image, CAM and mask layers.
     consents : Consents
-        What the person has agreed to in this window.
+        What the user has agreed to in this window.
     display : ItemDisplay
         Fills the layers.
     memory : Remembering
@@ -100,7 +100,7 @@ class Session(QObject):
     opened = Signal()
     item_changed = Signal()
     view_changed = Signal()
-    inspected = Signal(object)
+    explained = Signal(object)
     prefetched = Signal(object)
     mask_changed = Signal(str)
     version_changed = Signal()
@@ -113,11 +113,11 @@ class Session(QObject):
         self._viewer = weakref.ref(viewer)
         self.project: Project | None = None
         self.classifier: Classifier | None = None
-        self.inspector: Inspector | None = None
+        self.explanation_cache: ExplanationCache | None = None
         self.index: int | None = None
         self.target: Any = "predicted"
         self.method = "cam"
-        self.inspection: Inspection | None = None
+        self.explanation: Explanation | None = None
         self._order = ItemOrder(np.zeros(0, np.int64), 0)
         self._direction = 1
         self.consents = Consents()
@@ -130,7 +130,7 @@ class Session(QObject):
         self.autosave = MaskAutosave(self._disk, self)
         self.autosave.saved.connect(self.mask_changed)
         self.autosave.failed.connect(lambda key, sentence: self.notify(sentence, "error"))
-        self._loader = InspectionLoader(self.jobs.main, self._arrived)
+        self._loader = ExplanationLoader(self.jobs.main, self._arrived)
         self.display = ItemDisplay(self)
         self.guard = WindowGuard(self.autosave.flush, partial(losses_of_closing, self), self.close, self)
         self.memory = Remembering(self)
@@ -176,21 +176,21 @@ class Session(QObject):
         """The current item's key."""
         return None if self.index is None or self.dataset is None else self.dataset.keys[self.index]
 
-    def open(self, opened: Opened | Project) -> None:
-        """Show a project, starting at the item, class and method where the person left it.
+    def open(self, opened: OpenedProject | Project) -> None:
+        """Show a project, starting at the item, class and method where the user left it.
 
         Parameters
         ----------
-        opened : Opened or Project
+        opened : OpenedProject or Project
             What `prepare` returned in a worker. A bare project is prepared here, which runs the network.
         """
-        if not isinstance(opened, Opened):
+        if not isinstance(opened, OpenedProject):
             opened = prepare(opened, opened.classifier())
         self.autosave.open(opened.project.masks, opened.painted)
         self.memory.now()
-        self._loader.use(opened.inspector)
-        self.project, self.classifier, self.inspector = opened.project, opened.classifier, opened.inspector
-        self.index, self.inspection, self.display.error = None, None, None
+        self._loader.use(opened.explanation_cache)
+        self.project, self.classifier, self.explanation_cache = opened.project, opened.classifier, opened.explanation_cache
+        self.index, self.explanation, self.display.error = None, None, None
         self._order = ItemOrder(self.project.dataset.indices(), len(self.project.dataset))
         remembered = dict(self.project.remembered)
         self.target = self._valid_target(remembered.get("target", "predicted"))
@@ -228,14 +228,14 @@ class Session(QObject):
 
     def set_classifier(self, classifier: Classifier) -> None:
         """Look through another classifier from now on: another version, or another target layer."""
-        from napari_cam_feedback.explanations import Inspector
+        from napari_cam_feedback.explanations import ExplanationCache
 
         if self.project is None:
             return
         self.classifier = classifier
-        self.inspector = Inspector(classifier, self.project.dataset)
-        self._loader.use(self.inspector)
-        self.inspection = None
+        self.explanation_cache = ExplanationCache(classifier, self.project.dataset)
+        self._loader.use(self.explanation_cache)
+        self.explanation = None
         if self.method == "cam" and classifier.head is None:
             self.method = "gradcam"
         self.version_changed.emit()
@@ -269,7 +269,7 @@ class Session(QObject):
         self.autosave.collect()
         self.index = int(index)
         self._order.move_to(self.index)
-        self.inspection = self._peek()
+        self.explanation = self._peek()
         self.display.show()
         self.item_changed.emit()
         self._ask()
@@ -282,7 +282,7 @@ class Session(QObject):
         if (target, method) == (self.target, self.method):
             return
         self.target, self.method = target, method
-        self.inspection = self._peek()
+        self.explanation = self._peek()
         self.view_changed.emit()
         self._ask()
         self.memory.soon()
@@ -304,40 +304,40 @@ class Session(QObject):
     def _request(self, index: int) -> tuple[int, Any, str]:
         return int(index), self._target_for(index), self.method
 
-    def _peek(self) -> Inspection | None:
-        if self.inspector is None or self.index is None:
+    def _peek(self) -> Explanation | None:
+        if self.explanation_cache is None or self.index is None:
             return None
-        return self.inspector.peek(*self._request(self.index))
+        return self.explanation_cache.peek(*self._request(self.index))
 
     def _ask(self) -> None:
-        """Show the current inspection if it is there, and have it and its neighbours computed."""
+        """Show the current explanation if it is there, and have it and its neighbours computed."""
         if self.index is None:
             return
-        if self.inspection is None:
-            self.inspection = self._peek()
+        if self.explanation is None:
+            self.explanation = self._peek()
         # Methods that take many seconds for an image are not run for images that nobody may look at.
         neighbours = () if self.method_is_slow else self._order.neighbours(AHEAD, self._direction)
         wishes = [self._request(self.index), *map(self._request, neighbours)]
-        if self.inspection is not None:
-            self._shown(self.inspection)
+        if self.explanation is not None:
+            self._shown(self.explanation)
         self._loader.request(wishes)
 
-    def _arrived(self, request: tuple[int, Any, str], inspection: Inspection | None, sentence: str | None) -> None:
+    def _arrived(self, request: tuple[int, Any, str], explanation: Explanation | None, sentence: str | None) -> None:
         current = self.index is not None and request == self._request(self.index)
-        if inspection is not None:
-            self.prefetched.emit(inspection)
-            if current and self.inspection is None:
-                self.inspection = inspection
-                self._shown(inspection)
+        if explanation is not None:
+            self.prefetched.emit(explanation)
+            if current and self.explanation is None:
+                self.explanation = explanation
+                self._shown(explanation)
         elif current and sentence is not None and self.item_error is None:
             self.display.fail(sentence)
 
-    def _shown(self, inspection: Inspection) -> None:
-        self.display.show_map(inspection)
-        self.inspected.emit(inspection)
+    def _shown(self, explanation: Explanation) -> None:
+        self.display.show_map(explanation)
+        self.explained.emit(explanation)
 
     def notify(self, text: str, level: str = "info") -> None:
-        """Tell the person something: in the widgets, and a warning or error in a notification too."""
+        """Tell the user something: in the widgets, and a warning or error in a notification too."""
         self.message.emit(text, level)
         if level == "info":
             return

@@ -18,16 +18,16 @@ from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, IMA
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_cam_feedback.explanations import Inspection, Inspector
+    from napari_cam_feedback.explanations import Explanation, ExplanationCache
     from napari_cam_feedback.explanations.targets import Target
     from napari_cam_feedback.widgets.session.session import Session
 
 OWNER = "comparison"
 #: The difference of two maps in 0..1 is shown with at least this range on either side.
-LEAST_LIMIT = 0.3
+MIN_DIFFERENCE_LIMIT = 0.3
 #: Roles of the comparison layers, and their names unless they are given others.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
-#: So that the two maps can be compared, whatever the person changes of one changes for the other; what does not belong to
+#: So that the two maps can be compared, whatever the user changes of one changes for the other; what does not belong to
 #: a colour scale changes for the difference too.
 _LINKED = ("contrast_limits", "gamma", "colormap")
 _LINKED_FOR_ALL = ("opacity", "blending", "interpolation2d")
@@ -39,42 +39,42 @@ class Pair:
 
     Attributes
     ----------
-    before, after : Inspection
+    before, after : Explanation
         Of the same item, class and method.
     maps : dict
         Layer name to (H, W) float32: ``CAM before`` and ``CAM after`` in 0..1, ``CAM difference``, after minus before,
         in -1..1.
     """
 
-    before: Inspection
-    after: Inspection
+    before: Explanation
+    after: Explanation
     maps: dict[str, np.ndarray]
 
 
-class PairInspector:
-    """Pairs of inspections, the class being the one that the classifier *before* is asked about.
+class ExplanationPairs:
+    """Pairs of explanations, the class being the one that the classifier *before* is asked about.
 
     So "predicted" is the class that *before* predicts, of whichever of the two the map is. It has the `classifier`, `peek`
-    and `get` of an `Inspector`, so that the same loader can drive it.
+    and `get` of an `ExplanationCache`, so that the same loader can drive it.
 
     Parameters
     ----------
-    before, after : Inspector
+    before, after : ExplanationCache
         Of two classifiers and one dataset.
     """
 
-    def __init__(self, before: Inspector, after: Inspector, capacity: int = 16) -> None:
+    def __init__(self, before: ExplanationCache, after: ExplanationCache, capacity: int = 16) -> None:
         self.before, self.after = before, after
         # Whose forward passes the loader may break off; the other's maps are mostly there already.
         self.classifier = after.classifier
         self._capacity = capacity
         self._kept: OrderedDict[tuple[int, Any, str], Pair] = OrderedDict()
-        self._given: Inspection | None = None
+        self._given: Explanation | None = None
         self._lock = threading.Lock()
 
-    def note(self, inspection: Inspection) -> None:
-        """Use this inspection of the classifier before instead of making it anew."""
-        self._given = inspection
+    def note(self, explanation: Explanation) -> None:
+        """Use this explanation of the classifier before instead of making it anew."""
+        self._given = explanation
 
     def peek(self, index: int, target: Target, method: str) -> Pair | None:
         """Return a pair if it is there already; never computes."""
@@ -82,7 +82,7 @@ class PairInspector:
             return self._kept.get((index, target, method))
 
     def get(self, index: int, target: Target, method: str) -> Pair:
-        """Return a pair, made now if need be; raises what `Inspector.get` raises."""
+        """Return a pair, made now if need be; raises what `ExplanationCache.get` raises."""
         from napari_cam_feedback.explanations import cam_display
 
         found = self.peek(index, target, method)
@@ -101,16 +101,16 @@ class PairInspector:
         return pair
 
 
-def _asked(inspection: Inspection, target: Target) -> int | None:
-    """Return the class that a target is, for the classifier that an inspection is of."""
-    named = {"predicted": inspection.predicted, "true": inspection.label}
+def _asked(explanation: Explanation, target: Target) -> int | None:
+    """Return the class that a target is, for the classifier that an explanation is of."""
+    named = {"predicted": explanation.predicted, "true": explanation.label}
     return named.get(target) if isinstance(target, str) else target
 
 
 class ComparisonLayers(GridLayers):
     """The CAMs of the current image before and after, and their difference, beside it in napari's grid.
 
-    They follow the person from image to image until they are hidden. `described` tells what the two classifiers make of the
+    They follow the user from image to image until they are hidden. `described` tells what the two classifiers make of the
     current image, whether the layers are shown or not.
 
     Parameters
@@ -123,15 +123,15 @@ class ComparisonLayers(GridLayers):
 
     def __init__(self, session: Session, parent: QObject | None = None, *, owner: str = OWNER) -> None:
         super().__init__(session, owner, parent)
-        self._pairs: PairInspector | None = None
+        self._pairs: ExplanationPairs | None = None
         self._names = LAYER_NAMES
 
-    def use(self, pairs: PairInspector | None, names: tuple[str, str, str] = LAYER_NAMES) -> None:
+    def use(self, pairs: ExplanationPairs | None, names: tuple[str, str, str] = LAYER_NAMES) -> None:
         """Compare these two from now on; None ends the comparison.
 
         Parameters
         ----------
-        pairs : PairInspector or None
+        pairs : ExplanationPairs or None
             The two.
         names : tuple of str
             What the layers are called.
@@ -149,15 +149,15 @@ class ComparisonLayers(GridLayers):
     def _ready(self) -> bool:
         return self._pairs is not None
 
-    def _follow(self, inspection: Inspection) -> None:
+    def _follow(self, explanation: Explanation) -> None:
         pairs = self._pairs
         if pairs is None:
             return
-        if self._session.inspector is pairs.before:
-            pairs.note(inspection)
+        if self._session.explanation_cache is pairs.before:
+            pairs.note(explanation)
         # The session's class is that of its own classifier, which need not be one of the two.
-        predicted = self._session.target == "predicted" or (self._session.target == "true" and inspection.label is None)
-        self._ask(pairs, (inspection.index, "predicted" if predicted else inspection.target, inspection.method))
+        predicted = self._session.target == "predicted" or (self._session.target == "true" and explanation.label is None)
+        self._ask(pairs, (explanation.index, "predicted" if predicted else explanation.target, explanation.method))
 
     def _show(self, found: Pair) -> None:
         self.described.emit(describe_pair(found, self._session.class_names))
@@ -186,7 +186,7 @@ class ComparisonLayers(GridLayers):
         layer = self._find(role)
         difference = place == 2
         # Symmetric, so that black is "as before"; a floor keeps tiny changes from looking like large ones.
-        largest = max(float(np.abs(data).max(initial=0)), LEAST_LIMIT)
+        largest = max(float(np.abs(data).max(initial=0)), MIN_DIFFERENCE_LIMIT)
         limits = (-largest, largest) if difference else (0.0, 1.0)
         metadata = tag(role, pair.before.key, owner=self._owner)
         if layer is not None:

@@ -1,4 +1,4 @@
-"""What a person has chosen to open; plain values, handed to the worker that opens it."""
+"""What a user has chosen to open; plain values, handed to the worker that opens it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Kind = Literal["sample", "files", "layers", "project"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """What to open, as the person chose it.
+class ProjectSource:
+    """What to open, as the user chose it.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class Source:
     layers : tuple of PickedLayer
         Layers of the viewer, for ``layers``.
     settings : dict
-        Fields of `ModelOptions` that the person gave; ``class_names`` as the path of a file of names.
+        Fields of `ModelOptions` that the user gave; ``class_names`` as the path of a file of names.
     device : str
         As `pick_device` takes it.
     consents : Consents
-        What the person has agreed to in this window.
+        What the user has agreed to in this window.
     """
 
     kind: Kind
@@ -51,5 +51,5 @@ class Source:
 
 
 def home() -> Path:
-    """Return the folder in which projects are put unless the person names another."""
+    """Return the folder in which projects are put unless the user names another."""
     return Path.home() / "napari-cam-feedback"

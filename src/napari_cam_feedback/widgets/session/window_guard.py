@@ -58,14 +58,14 @@ class WindowGuard(QObject):
                 if not self.may_close(self._window):
                     event.ignore()
                     return True
-                # napari itself may ask, and the person say no.
+                # napari itself may ask, and the user say no.
                 QTimer.singleShot(0, self._close_if_hidden)
             else:
                 self._close()
         return False
 
     def may_close(self, window: QWidget) -> bool:
-        """Tell whether nothing would be lost, or else whether the person wants to close all the same."""
+        """Tell whether nothing would be lost, or else whether the user wants to close all the same."""
         losses = self._losses()
         if not losses:
             return True

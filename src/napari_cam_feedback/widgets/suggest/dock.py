@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.suggest.list import GroupsPage, SuggestList
-from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestStudy
+from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestModel
 from napari_cam_feedback.widgets.suggest.proposals import ProposalsPage
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ class SuggestWidget(QWidget):
         super().__init__()
         self._session = session_of(napari_viewer)
         self.setMinimumWidth(330)
-        self.study = SuggestStudy(self._session, self)
-        self.list = SuggestList(self.study)
-        self.groups = GroupsPage(self.study, napari_viewer)
-        self.proposals = ProposalsPage(self.study)
+        self.model = SuggestModel(self._session, self)
+        self.list = SuggestList(self.model)
+        self.groups = GroupsPage(self.model, napari_viewer)
+        self.proposals = ProposalsPage(self.model)
         self.tabs = QTabWidget()
         for widget, name, tip in (
             (self.list, "Paint next", "The images that help most when they are painted, and why"),
@@ -40,8 +40,8 @@ class SuggestWidget(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(self.tabs)
-        self.study.progressed.connect(self._progressed)
-        self.study.said.connect(self._said)
+        self.model.progressed.connect(self._progressed)
+        self.model.said.connect(self._said)
         self._session.opened.connect(self._opened)
         self._opened()
 

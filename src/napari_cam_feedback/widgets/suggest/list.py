@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
-from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestStudy
+from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestModel
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Tile
@@ -38,16 +38,16 @@ _EXAMPLES = 4
 class SuggestList(QWidget):
     """The ranked list: a picture, what speaks for it, and whether it is painted by now."""
 
-    def __init__(self, study: SuggestStudy) -> None:
+    def __init__(self, model: SuggestModel) -> None:
         super().__init__()
-        self._study, self._session = study, study.session
+        self._model, self._session = model, model.session
         self.hint = wrapped_label(_HINT)
         self.count = QSpinBox()
         self.count.setRange(1, 500)
         self.count.setValue(20)
         self.count.setToolTip("How many images to suggest")
         self.button = QPushButton("Suggest")
-        self.button.clicked.connect(lambda: study.suggest(self.count.value()))
+        self.button.clicked.connect(lambda: model.suggest(self.count.value()))
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("Stop looking; the suggestions are among the images looked at")
         self.stop_button.clicked.connect(lambda: self._session.jobs.stop(SUGGEST))
@@ -80,7 +80,7 @@ class SuggestList(QWidget):
         )
         machine.changed.connect(self._phase_changed)
         self._phase_changed(machine.phase)
-        study.suggested.connect(self.show_found)
+        model.suggested.connect(self.show_found)
         self._session.opened.connect(self.refresh)
         self._session.mask_changed.connect(self._mask_changed)
 
@@ -102,7 +102,7 @@ class SuggestList(QWidget):
     def show_found(self) -> None:
         """Show what was found, or nothing."""
         self.list.clear()
-        found = self._study.found
+        found = self._model.found
         if found is None:
             self.say("")
             self.hint.show()
@@ -118,13 +118,13 @@ class SuggestList(QWidget):
             self.list.addItem(row)
 
     def _open(self, row: QListWidgetItem) -> None:
-        found = self._study.found
+        found = self._model.found
         if found is not None:
             self._session.go_to(found.suggestions.items[row.data(_INDEX)].index)
             self._session.paint()
 
     def _mask_changed(self, key: str) -> None:
-        found = self._study.found
+        found = self._model.found
         if found is None:
             return
         for item in found.suggestions.items:
@@ -136,12 +136,12 @@ class SuggestList(QWidget):
 class GroupsPage(QWidget):
     """The groups of like maps: their mean map and the images most typical of them; a click opens an image."""
 
-    def __init__(self, study: SuggestStudy, viewer: Any) -> None:
+    def __init__(self, model: SuggestModel, viewer: Any) -> None:
         super().__init__()
-        self._study = study
+        self._model = model
         self.hint = wrapped_label()
         self.panel = _GroupPanel(viewer)
-        self.panel.clicked.connect(study.session.go_to)
+        self.panel.clicked.connect(model.session.go_to)
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -151,13 +151,13 @@ class GroupsPage(QWidget):
         column.setContentsMargins(4, 6, 4, 4)
         column.addWidget(self.hint)
         column.addWidget(area, 1)
-        study.suggested.connect(self.show_found)
-        study.session.item_changed.connect(lambda: self.panel.set_current(study.session.index))
+        model.suggested.connect(self.show_found)
+        model.session.item_changed.connect(lambda: self.panel.set_current(model.session.index))
         self.show_found()
 
     def show_found(self) -> None:
         """Show the groups, or how to get them."""
-        found = self._study.found
+        found = self._model.found
         if found is None:
             self.hint.setText(
                 "Press Suggest on the first page; then the images of each class are grouped by where the model looks."

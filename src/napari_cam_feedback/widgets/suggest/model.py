@@ -21,7 +21,7 @@ SIDE = 64
 
 
 @dataclass(frozen=True)
-class Found:
+class PicturedSuggestions:
     """What was suggested, with pictures.
 
     Attributes
@@ -39,7 +39,7 @@ class Found:
     maps: list[np.ndarray] = field(default_factory=list)
 
 
-class SuggestStudy(QObject):
+class SuggestModel(QObject):
     """The dock's work and its results.
 
     Signals
@@ -51,7 +51,7 @@ class SuggestStudy(QObject):
     progressed : str, workers.Progress
         Of which work, and how far.
     said : str, bool
-        A sentence for the person, and whether something is wrong.
+        A sentence for the user, and whether something is wrong.
     """
 
     suggested = Signal()
@@ -62,7 +62,7 @@ class SuggestStudy(QObject):
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.found: Found | None = None
+        self.found: PicturedSuggestions | None = None
         self.store: ProposalStore | None = None
         self._closed = False
         session.opened.connect(self._opened)
@@ -109,10 +109,10 @@ class SuggestStudy(QObject):
             return
         painted = session.painted()
 
-        def work(stop: Callable[[], bool]) -> Generator[Any, None, Found]:
+        def work(stop: Callable[[], bool]) -> Generator[Any, None, PicturedSuggestions]:
             return reporting(lambda report: _suggest(project, classifier, painted, n, report, stop))
 
-        def done(found: Found) -> None:
+        def done(found: PicturedSuggestions) -> None:
             if self._closed or session.project is not project or session.classifier is not classifier:
                 return
             self.found = found
@@ -244,7 +244,7 @@ def _suggest(
     n: int,
     report: Callable[[str, int, int], None],
     stop: Callable[[], bool],
-) -> Found:
+) -> PicturedSuggestions:
     from napari_cam_feedback.errors import DataError
     from napari_cam_feedback.explanations import load_marks
     from napari_cam_feedback.explanations.display import thumbnail
@@ -272,7 +272,7 @@ def _suggest(
         except DataError:
             continue
         report("reading the images", number + 1, len(wanted))
-    return Found(found, pictures, [mean_map_picture(cluster.mean_map, SIDE) for cluster in found.clusters])
+    return PicturedSuggestions(found, pictures, [mean_map_picture(cluster.mean_map, SIDE) for cluster in found.clusters])
 
 
 def _propose(

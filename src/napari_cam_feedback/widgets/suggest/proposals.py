@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
-from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestStudy
+from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestModel
 from napari_cam_feedback.widgets.viewer.layers import NAMESPACE, find_layers, tag
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ _KINDS = (
 class ProposalsPage(QWidget):
     """Making proposals, and answering them by button or key."""
 
-    def __init__(self, study: SuggestStudy) -> None:
+    def __init__(self, model: SuggestModel) -> None:
         super().__init__()
-        self._study, self._session = study, study.session
+        self._model, self._session = model, model.session
         self._keys: list[str] = []
         self._key: str | None = None
         self._going = False
@@ -68,7 +68,7 @@ class ProposalsPage(QWidget):
         self.count.setValue(200)
         self.count.setToolTip("How many images to look at, drawn by chance where there are more")
         self.button = QPushButton("Propose masks")
-        self.button.clicked.connect(lambda: study.propose(str(self.kind.currentData()), self.count.value()))
+        self.button.clicked.connect(lambda: model.propose(str(self.kind.currentData()), self.count.value()))
         self.stop_button = QPushButton("Stop")
         self.stop_button.clicked.connect(self._stop)
         self.bar = QProgressBar()
@@ -84,7 +84,7 @@ class ProposalsPage(QWidget):
         machine = self._session.jobs.phase(PROPOSE)
         machine.changed.connect(self._refresh)
         self._session.jobs.phase(ANSWER).changed.connect(self._refresh)
-        study.proposed.connect(self.show_next)
+        model.proposed.connect(self.show_next)
         self._session.opened.connect(self.show_next)
         self._session.item_changed.connect(self._item_changed)
         self._session.mask_changed.connect(self._mask_changed)
@@ -132,7 +132,7 @@ class ProposalsPage(QWidget):
 
     @property
     def shown(self) -> bool:
-        """Whether the proposal is before the person's eyes: over its image, in its layer."""
+        """Whether the proposal is before the user's eyes: over its image, in its layer."""
         layer = self.layer
         return (
             self._key is not None
@@ -169,13 +169,13 @@ class ProposalsPage(QWidget):
 
     def show_next(self) -> None:
         """Show the proposal of the current image, else the surest one that is left."""
-        self._keys = self._study.keys()
+        self._keys = self._model.keys()
         current = self._session.key
         self._show(current if current in self._keys else self._keys[0] if self._keys else None)
 
     def _show(self, key: str | None) -> None:
         self._key = key
-        store, dataset = self._study.store, self._session.dataset
+        store, dataset = self._model.store, self._session.dataset
         if key is None or store is None or dataset is None:
             self.about.setText("")
             self._take_layer_away()
@@ -221,7 +221,7 @@ class ProposalsPage(QWidget):
             viewer.layers.remove(layer)
 
     def _item_changed(self) -> None:
-        """Follow the person to an image that has a proposal; elsewhere none is shown, and none can be answered."""
+        """Follow the user to an image that has a proposal; elsewhere none is shown, and none can be answered."""
         if self._going or not self.isVisible() or self.shown or not self._keys:
             return
         if self._session.key in self._keys:
@@ -239,7 +239,7 @@ class ProposalsPage(QWidget):
     def _refresh(self, *_: object) -> None:
         jobs = self._session.jobs
         proposing, answering = jobs.running(PROPOSE), jobs.running(ANSWER)
-        opened = self._study.store is not None
+        opened = self._model.store is not None
         self.hint.setVisible(not self._keys)
         self.button.setEnabled(opened and not proposing and not answering)
         self.kind.setEnabled(not proposing)
@@ -262,12 +262,12 @@ class ProposalsPage(QWidget):
     def accept(self) -> None:
         """Make the proposal that is shown a mask; what is not shown is not accepted."""
         if self._key is not None and self.shown:
-            self._study.accept([self._key])
+            self._model.accept([self._key])
 
     def reject(self) -> None:
         """Drop the proposal that is shown."""
         if self._key is not None and self.shown:
-            self._study.reject([self._key])
+            self._model.reject([self._key])
 
     def skip(self) -> None:
         """Show the next proposal; this one stays. From an image without one, show the one that was left."""
@@ -277,4 +277,4 @@ class ProposalsPage(QWidget):
 
     def accept_all(self) -> None:
         """Make all proposals masks."""
-        self._study.accept(list(self._keys))
+        self._model.accept(list(self._keys))

@@ -29,7 +29,7 @@ _JOIN_SECONDS = 15.0
 _LONG_SECONDS = 5.0
 
 
-class Stopped(Exception):
+class WorkStopped(Exception):
     """Raised by work that was asked to stop and has no result to give."""
 
 
@@ -124,7 +124,7 @@ class Jobs(QObject):
         return any(machine.busy for machine in self._machines.values())
 
     def precious(self) -> list[str]:
-        """Descriptions of running jobs that the person would be sorry to lose."""
+        """Descriptions of running jobs that the user would be sorry to lose."""
         return [job.description for job in self._jobs.values() if job.precious and not job.over]
 
     def start(
@@ -157,7 +157,7 @@ class Jobs(QObject):
             It may return a generator, whose yields are the steps and whose return value is the result; any
             other value is the result. For example
             ``lambda stop: retune(classifier, dataset, masks, config, stop=stop)``.
-            Work that was asked to stop returns what it has, or raises `Stopped`.
+            Work that was asked to stop returns what it has, or raises `WorkStopped`.
         on_step, on_done, on_failed, on_stopped : callable, optional
             Take the step, the result, the sentence, nothing. Without `on_failed` the signal `failed` tells.
         on_error : callable, optional
@@ -237,10 +237,10 @@ class Jobs(QObject):
             result = work(job.stop_event.is_set)
             if isinstance(result, Generator):
                 result = self._iterate(job, result)
-        except Stopped:
+        except WorkStopped:
             post(self._finish, job, "stopped", None)
         except BaseException as error:
-            # The person gets the sentence; the traceback is for whoever reads the log.
+            # The user gets the sentence; the traceback is for whoever reads the log.
             logger.info("job %s failed", job.name, exc_info=True)
             post(self._finish, job, "failed", _without_frames(error))
         else:
@@ -256,7 +256,7 @@ class Jobs(QObject):
             while True:
                 step = next(steps)
                 if job.detached:
-                    raise Stopped
+                    raise WorkStopped
                 self.main.post(self._step, job, step)
         except StopIteration as end:
             return end.value

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QMessageBox
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.files import unused
 from napari_cam_feedback.widgets.parts.basics import breakable, time_left
-from napari_cam_feedback.widgets.session.consents import Question
+from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.session.sources import home
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
@@ -100,7 +100,7 @@ class TrainWidget(TrainView):
         self._refresh()
 
     def _offer_images(self) -> None:
-        """Take the images that are open, as long as the person named none."""
+        """Take the images that are open, as long as the user named none."""
         dataset = self._session.dataset
         if not self.form.data.text and dataset is not None and dataset.source is not None:
             self.form.data.set_path(dataset.source)
@@ -239,9 +239,9 @@ class TrainWidget(TrainView):
         QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(self.result_box))
 
     def _failed(self, order: Order, error: BaseException) -> None:
-        """Ask where the error is a question; else show it."""
+        """Ask where the error asks for consent; else show it."""
         self._ended("")
-        if isinstance(error, Question):
+        if isinstance(error, ConsentRequest):
             # Later, since a dialog runs the event loop and nothing else would reach the window meanwhile.
             QTimer.singleShot(0, lambda: self._ask(order, error))
         else:
@@ -251,19 +251,17 @@ class TrainWidget(TrainView):
         self.error.show_error(error)
         QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(self.error))
 
-    def _ask(self, order: Order, question: Question) -> None:
+    def _ask(self, order: Order, request: ConsentRequest) -> None:
         if self._closed:
             return
         buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-        answer = QMessageBox.question(
-            self, _TITLES[question.kind], question.question, buttons, QMessageBox.StandardButton.No
-        )
+        answer = QMessageBox.question(self, _TITLES[request.kind], request.question, buttons, QMessageBox.StandardButton.No)
         if self._closed or self._machine.busy:
             return
         if answer != QMessageBox.StandardButton.Yes:
-            self._show_error(_REFUSED[question.kind])
+            self._show_error(_REFUSED[request.kind])
             return
-        self._session.consents.give(question)
+        self._session.consents.give(request)
         self._begin(order)
 
     def save_again(self) -> None:

@@ -1,4 +1,4 @@
-"""What the person chooses for a training: images, what to start from, settings, and where the model goes."""
+"""What the user chooses for a training: images, what to start from, settings, and where the model goes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMON = ("epochs", "head_epochs", "learning_rate", "augment")
 
 @dataclass(frozen=True)
 class Order:
-    """What the person has chosen; plain values, handed to the worker that trains.
+    """What the user has chosen; plain values, handed to the worker that trains.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Order:
     model : str or None
         What to start from: a file, or ``torchvision:NAME``; None for random weights.
     settings : dict
-        Fields of `ModelOptions` that the person gave; ``class_names`` as the path of a file of names.
+        Fields of `ModelOptions` that the user gave; ``class_names`` as the path of a file of names.
     training : TrainConfig
         Settings.
     out : Path
@@ -197,7 +197,7 @@ class TrainForm(QWidget):
     def choose(
         self, data: Path, *, model: Path | str | None = None, arch: str | None = None, out: Path | None = None
     ) -> None:
-        """Choose as the person would."""
+        """Choose as the user would."""
         self.data.set_path(data)
         self.kind.setCurrentIndex(self.kind.findData(SCRATCH if model is None else MODEL))
         if model is not None:
@@ -209,7 +209,7 @@ class TrainForm(QWidget):
             self._touched = True
 
     def order(self) -> Order:
-        """Return what the person has chosen.
+        """Return what the user has chosen.
 
         Raises
         ------
@@ -240,7 +240,7 @@ class TrainForm(QWidget):
         return out if out is None or out.suffix == SUFFIX else out.with_name(f"{out.name}{SUFFIX}")
 
     def suggest_another(self) -> None:
-        """Propose a new name, since the present one is taken; beside it where the person chose the place."""
+        """Propose a new name, since the present one is taken; beside it where the user chose the place."""
         out = self._out_file()
         if self._touched and out is not None and out.exists():
             # The third is not to be the second of the second.
@@ -273,7 +273,7 @@ class TrainForm(QWidget):
         self._touched = True
 
     def _suggest(self, *_: object) -> None:
-        """Propose a file that is not there yet, until the person names one."""
+        """Propose a file that is not there yet, until the user names one."""
         if self._touched:
             return
         start = self.model.text if self.from_model else self.arch.edit.text() or "small-gap"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.widgets.session.consents import Consents, asking, subject_of
-from napari_cam_feedback.widgets.tasks.workers import Stopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 from napari_cam_feedback.widgets.train.form import Order
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def train(
 
     Raises
     ------
-    Stopped
+    WorkStopped
         It was stopped before an epoch was done; nothing was written.
-    Question
-        The person must agree to something first.
+    ConsentRequest
+        The user must agree to something first.
     FeedbackError
         Something cannot be opened or does not fit.
     """
@@ -103,7 +103,7 @@ def train(
     yield Ready(training)
     yield from training.run(stop, progress)
     if not training.steps:
-        raise Stopped
+        raise WorkStopped
     return save(Trained(training, order))
 
 

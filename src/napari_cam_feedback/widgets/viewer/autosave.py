@@ -174,7 +174,7 @@ class MaskAutosave(QObject):
         Parameters
         ----------
         author : str, optional
-            What made it, if not the person.
+            What made it, if not the user.
         """
         self._timer.stop()
         if self._layer is None or self._key is None or self._store is None:
@@ -216,7 +216,7 @@ class MaskAutosave(QObject):
             self._layer = None
 
     def _touched(self, event: Any = None) -> None:
-        # Not restarted by every stroke: a person who paints without a pause is saved all the same.
+        # Not restarted by every stroke: a user who paints without a pause is saved all the same.
         if self._key is not None and not self._timer.isActive():
             self._timer.start()
 

@@ -14,7 +14,7 @@ from napari_cam_feedback.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class PickedLayer:
-    """An Image layer that the person chose; taken from the viewer on the main thread, read elsewhere.
+    """An Image layer that the user chose; taken from the viewer on the main thread, read elsewhere.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from napari_cam_feedback.widgets.viewer.map_style import MapLook
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
-#: Key in ``layer.metadata`` by which our layers are told from the person's own; holds {"role": …, "key": …}.
+#: Key in ``layer.metadata`` by which our layers are told from the user's own; holds {"role": …, "key": …}.
 NAMESPACE = "napari_cam_feedback"
 
 IMAGE, CAM, CONTOUR, MASK = "image", "cam", "contour", "mask"
@@ -97,7 +97,7 @@ def brush_size(size: tuple[int, int]) -> int:
 class ItemLayers:
     """The layers of the current item: image, CAM and mask, and the CAM's contour where it is wanted.
 
-    Moving replaces their data, which is much faster than new layers and keeps what the person set (opacity,
+    Moving replaces their data, which is much faster than new layers and keeps what the user set (opacity,
     colours, visibility, brush). A layer that was deleted is made again.
 
     Parameters
@@ -110,7 +110,7 @@ class ItemLayers:
     look : MapLook
         How maps are drawn; change it with `set_look`.
     aside : dict
-        By role, of layers that the program hides for a while: whether the person had them shown.
+        By role, of layers that the program hides for a while: whether the user had them shown.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -148,7 +148,7 @@ class ItemLayers:
         else:
             layer.data = data
             layer.metadata = tag(IMAGE, key)
-            # Limits that the person set by hand stay, as long as the images are of one kind.
+            # Limits that the user set by hand stay, as long as the images are of one kind.
             if data.ndim == 2 and limits != self._limits:
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
@@ -202,12 +202,12 @@ class ItemLayers:
             self._show_contour(cam.data, cam.metadata[NAMESPACE]["key"])
 
     def hidden(self) -> list[str]:
-        """Return the roles of those of our layers that the person has hidden, in the order of `ROLES`."""
+        """Return the roles of those of our layers that the user has hidden, in the order of `ROLES`."""
         found = {role: layer for role in ROLES if (layer := self.get(role)) is not None}
         return [role for role, layer in found.items() if not self.aside.get(role, layer.visible)]
 
     def put_aside(self, roles: Iterable[str]) -> None:
-        """Hide the layers of these roles until `bring_back`; the person's own choice is remembered."""
+        """Hide the layers of these roles until `bring_back`; the user's own choice is remembered."""
         for role in roles:
             layer = self.get(role)
             if layer is not None and role not in self.aside:
@@ -215,7 +215,7 @@ class ItemLayers:
                 layer.visible = False
 
     def bring_back(self, roles: Iterable[str]) -> None:
-        """Show the layers of these roles as the person had them before `put_aside`."""
+        """Show the layers of these roles as the user had them before `put_aside`."""
         for role in roles:
             layer, shown = self.get(role), self.aside.pop(role, None)
             if layer is not None and shown is not None:

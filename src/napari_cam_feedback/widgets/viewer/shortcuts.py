@@ -22,7 +22,7 @@ class Shortcut:
     key : str
         As napari writes keys; the same text works for Qt.
     text : str
-        What the person reads.
+        What the user reads.
     """
 
     name: str

@@ -13,10 +13,11 @@ from napari_cam_feedback.evaluation.comparison import ComparisonRow, reasons_row
 from napari_cam_feedback.evaluation.perturbations.fills import surround_fill
 from napari_cam_feedback.evaluation.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retuning.images.painted_set import Painted
+from napari_cam_feedback.old_names import OldAttributes
+from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.judging.calibration import fit_temperature, smooth
 from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
-from napari_cam_feedback.retuning.judging.relevance import marks_matter
+from napari_cam_feedback.retuning.judging.relevance import HARDLY, marks_matter
 from napari_cam_feedback.torch_loader import torch
 
 #: What a score must win to count as better; of models that do the same they differ by less.
@@ -28,7 +29,7 @@ HELP = 0.03
 
 
 @dataclass(frozen=True)
-class Check:
+class ValidationMetrics(OldAttributes):
     """How the classifier stands at some iteration.
 
     Attributes
@@ -39,15 +40,15 @@ class Check:
         Validation images.
     accuracy : float
         On the validation images as they are.
-    misled_accuracy : float
-        On the validation images made to lie: the painted places refilled, and the painted patch of an image of another
-        class pasted on.
-    misled_flip_rate : float
+    conflict_accuracy : float
+        On the validation images whose shortcut conflicts with the class: the painted places refilled, and the painted patch
+        of an image of another class pasted on.
+    conflict_flip_rate : float
         Share of the validation images whose prediction that changes.
     held_out : RightReasons
         On the painted images held out; swapped patches and random places are measured at the start and the end only.
     scenes : int
-        Where what is painted are surroundings, the misled images are so many composites of held-out objects before the
+        Where what is painted are surroundings, the conflict images are so many composites of held-out objects before the
         surroundings of painted images of other classes; else 0.
     familiar : tuple of float, or None
         There, accuracy on and share of changed predictions of composites of the objects learnt from. The held-out ones are
@@ -58,7 +59,7 @@ class Check:
     control : tuple of int, or None
         At the start: of the validation images that there are patches both of another class and of their own for, on how many
         the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
-        `marks` is, where one half-transparent mark is painted, and where there are no such images.
+        `marks` is None or not small, where one half-transparent mark is painted, and where there are no such images.
     share : float
         How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
     lost, won : int
@@ -72,10 +73,10 @@ class Check:
     plain_weight : float
         What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
         must go; else one and a half, since what is lost there is knowledge.
-    probability, misled_probability : float or None
+    probability, conflict_probability : float or None
         Mean probability of the true class on the images of `accuracy` (where the shortcut helps there: with the painted
-        places refilled) and of `misled_accuracy` (and of `familiar`, half and half), at the temperature that fits the former
-        (`fit_temperature`), 0 to 1. None where nobody measured it.
+        places refilled) and of `conflict_accuracy` (and of `familiar`, half and half), at the temperature that fits the
+        former (`fit_temperature`), 0 to 1. None where nobody measured it.
     probability_shift : float or None
         Mean total variation distance between the probabilities of these two, 0 to 1.
     """
@@ -83,8 +84,8 @@ class Check:
     iteration: int
     n: int
     accuracy: float
-    misled_accuracy: float
-    misled_flip_rate: float
+    conflict_accuracy: float
+    conflict_flip_rate: float
     held_out: RightReasons
     scenes: int = 0
     familiar: tuple[float, float] | None = None
@@ -97,30 +98,30 @@ class Check:
     neutral: tuple[float, int, int] | None = None
     plain_weight: float = SHORTCUT_HELPS
     probability: float | None = None
-    misled_probability: float | None = None
+    conflict_probability: float | None = None
     probability_shift: float | None = None
 
     @property
-    def lying_accuracy(self) -> float:
-        """Accuracy where the shortcut lies, as the best checkpoint is chosen by."""
-        return self.misled_accuracy if self.familiar is None else (self.misled_accuracy + self.familiar[0]) / 2
+    def selection_accuracy(self) -> float:
+        """Conflict accuracy that the best checkpoint is chosen by; of composites the mean of held-out and learnt objects."""
+        return self.conflict_accuracy if self.familiar is None else (self.conflict_accuracy + self.familiar[0]) / 2
 
     @property
-    def lying_flip_rate(self) -> float:
+    def selection_flip_rate(self) -> float:
         """Share of changed predictions there, likewise."""
-        return self.misled_flip_rate if self.familiar is None else (self.misled_flip_rate + self.familiar[1]) / 2
+        return self.conflict_flip_rate if self.familiar is None else (self.conflict_flip_rate + self.familiar[1]) / 2
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has most of: accuracy where the shortcut lies, and few changed predictions.
+        """What the best checkpoint has most of: conflict accuracy, and few changed predictions.
 
         Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Where
         probabilities are known they take the place of accuracies and changes: of a hundred images some lie on the verge and
-        change sides by chance from look to look, while their probabilities hardly move.
+        change sides by chance from check to check, while their probabilities hardly move.
         """
-        plain, conflict, changed = self.accuracy, self.lying_accuracy, self.lying_flip_rate
-        if self.probability is not None and self.misled_probability is not None and self.probability_shift is not None:
-            plain, conflict, changed = self.probability, self.misled_probability, self.probability_shift
+        plain, conflict, changed = self.accuracy, self.selection_accuracy, self.selection_flip_rate
+        if self.probability is not None and self.conflict_probability is not None and self.probability_shift is not None:
+            plain, conflict, changed = self.probability, self.conflict_probability, self.probability_shift
         return conflict + self.plain_weight * plain - 0.25 * changed
 
     def to_json(self) -> dict[str, object]:
@@ -128,7 +129,7 @@ class Check:
         return {**asdict(self), "held_out": self.held_out.to_json(), "score": self.score}
 
 
-class Checker:
+class Validator:
     """Measures a classifier on the same validation images, patches and fills each time.
 
     Parameters
@@ -137,9 +138,9 @@ class Checker:
         Images and their inputs.
     validation : ndarray
         (V,) int64 labelled items.
-    held_out : Painted
+    held_out : MaskedSet
         Painted images to judge by; donors of the patches that are pasted.
-    painted : Painted
+    painted : MaskedSet
         All painted images; they say which places to refill.
     masks : dict
         Masks of the held-out images in image pixels, by key.
@@ -152,8 +153,8 @@ class Checker:
         dataset: Dataset,
         cache: InputCache,
         validation: np.ndarray,
-        held_out: Painted,
-        painted: Painted,
+        held_out: MaskedSet,
+        painted: MaskedSet,
         masks: dict[str, np.ndarray],
         seed: int,
     ) -> None:
@@ -174,7 +175,7 @@ class Checker:
         self._helps = True
         self._own: dict[int, int] = {}
 
-    def _by_scenes(self, classifier: Classifier, check: Check, temperature: float) -> Check:
+    def _by_scenes(self, classifier: Classifier, check: ValidationMetrics, temperature: float) -> ValidationMetrics:
         """Return a check with what objects before other surroundings say."""
         if not self._composites:
             self._composites = [
@@ -185,11 +186,11 @@ class Checker:
         found = [each.measure(classifier, temperature) for each in self._composites]
         return replace(
             check,
-            misled_accuracy=found[0][0],
-            misled_flip_rate=found[0][1],
+            conflict_accuracy=found[0][0],
+            conflict_flip_rate=found[0][1],
             scenes=len(self._composites[0].images),
             familiar=found[1][:2] if len(found) > 1 else None,
-            misled_probability=float(np.mean([each[2] for each in found])),
+            conflict_probability=float(np.mean([each[2] for each in found])),
             probability_shift=float(np.mean([each[3] for each in found])),
         )
 
@@ -203,14 +204,16 @@ class Checker:
             donors[int(index)] = int(rng.choice(others if len(others) else len(donor_labels)))
         return donors
 
-    def start(self, classifier: Classifier) -> Check:
+    def start(self, classifier: Classifier) -> ValidationMetrics:
         """Measure the classifier as it was given; it is what the others are compared with from now on."""
         check = self(classifier, 0)
         marks = marks_matter(classifier, self.painted, self.seed)
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
-            marks = max(marks, check.misled_flip_rate)
-        return replace(check, marks=marks, control=None if marks is None else self._control(classifier))
+            marks = max(marks, check.conflict_flip_rate)
+        check = replace(check, marks=marks)
+        # It is asked for only where what is painted hardly matters where it is.
+        return check if marks is None or marks > HARDLY else replace(check, control=self._control(classifier))
 
     def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
         """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
@@ -240,7 +243,7 @@ class Checker:
         """Compare with the classifier as it was given from now on, which was measured before."""
         self._logits(classifier, 0)
 
-    def __call__(self, classifier: Classifier, iteration: int) -> Check:
+    def __call__(self, classifier: Classifier, iteration: int) -> ValidationMetrics:
         """Measure now; at iteration 0 it is the classifier as it was given."""
         found = self._logits(classifier, iteration)
         # In the middle of a run nobody looks at the dear measures.
@@ -254,7 +257,7 @@ class Checker:
         # What only the shortcut gave must go, so that it does not count.
         known = found.cleared if found.cleared is not None and self._plain_weight == SHORTCUT_HELPS else found.plain
         temperature = fit_temperature(known, labels)
-        check = Check(
+        check = ValidationMetrics(
             iteration,
             len(labels),
             float(right.mean()),
@@ -274,9 +277,9 @@ class Checker:
         _, probability, shift = smooth(known, found.conflict, labels, temperature)
         return replace(
             check,
-            misled_accuracy=float((after == labels).float().mean()),
-            misled_flip_rate=float((after != before).float().mean()),
-            misled_probability=probability,
+            conflict_accuracy=float((after == labels).float().mean()),
+            conflict_flip_rate=float((after != before).float().mean()),
+            conflict_probability=probability,
             probability_shift=shift,
         )
 
@@ -339,7 +342,7 @@ class Checker:
             self._own |= dict(zip(picked.tolist(), torch.stack(left).argmin(0).tolist(), strict=True))
         return torch.tensor([self._own[int(index)] for index in picked])
 
-    def neutral(self, classifier: Classifier, check: Check) -> Check:
+    def neutral(self, classifier: Classifier, check: ValidationMetrics) -> ValidationMetrics:
         """Return a check with the accuracy on the validation images with the painted places refilled, where it has none.
 
         By it a verdict tells what was forgotten from what only the shortcut gave.
@@ -372,7 +375,7 @@ class Checker:
         net = {names[k]: int(lost[labels == k].sum()) - int(won[labels == k].sum()) for k in np.unique(labels)}
         return {name: count for name, count in net.items() if count > 0}
 
-    def complete(self, classifier: Classifier, check: Check) -> Check:
+    def complete(self, classifier: Classifier, check: ValidationMetrics) -> ValidationMetrics:
         """Return a check of this classifier with every measure; those on the validation images as they are stay."""
         if check.held_out.random_flip_rate is not None:
             return check
@@ -401,16 +404,18 @@ class _Logits:
     conflict: torch.Tensor | None
 
 
-def check_rows(before: Check, after: Check) -> list[ComparisonRow]:
+def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[ComparisonRow]:
     """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
     n = after.held_out.n
     painted = f"{n} painted {'image' if n == 1 else 'images'}"
-    misled = after.scenes or after.n
+    conflict = after.scenes or after.n
     old, new = before.held_out, after.held_out
     return [
         ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy, images=after.n),
-        ComparisonRow("validation", "misled_accuracy", before.misled_accuracy, after.misled_accuracy, images=misled),
-        ComparisonRow("validation", "misled_flip_rate", before.misled_flip_rate, after.misled_flip_rate, images=misled),
+        ComparisonRow("validation", "conflict_accuracy", before.conflict_accuracy, after.conflict_accuracy, images=conflict),
+        ComparisonRow(
+            "validation", "conflict_flip_rate", before.conflict_flip_rate, after.conflict_flip_rate, images=conflict
+        ),
         ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
         *reasons_rows(painted, old, new),
     ]

@@ -24,7 +24,7 @@ FILTER_ORDERS: tuple[FilterOrder, ...] = ("contribution", "activation", "mask")
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Explanation:
     """One image as the classifier sees it.
 
     Attributes
@@ -124,14 +124,14 @@ def _to_image(maps: torch.Tensor, preprocessing: Preprocessing, size: tuple[int,
     return preprocessing.to_image(maps, (size[0], size[1])).numpy().astype(np.float32, copy=False)
 
 
-def inspect_item(
+def explain_item(
     classifier: Classifier,
     dataset: Dataset,
     index: int,
     *,
     target: Target = "predicted",
     method: str = "gradcam",
-) -> Inspection:
+) -> Explanation:
     """Look at one image.
 
     Parameters
@@ -166,7 +166,7 @@ def inspect_item(
     probabilities = found.logits[0].float().softmax(0).cpu().numpy()
     contributions = found.contributions[0, 0].float().cpu()
     no_heatmap = classifier.no_places() if raw.numel() == 1 else None
-    return Inspection(
+    return Explanation(
         index=index,
         key=item.key,
         image=image,
@@ -184,8 +184,8 @@ def inspect_item(
     )
 
 
-class Inspector:
-    """Inspections of one classifier and dataset, the latest of them kept; for use from several threads.
+class ExplanationCache:
+    """Explanations of one classifier and dataset, the latest of them kept; for use from several threads.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Inspector:
     dataset : Dataset
         Where the images are.
     max_bytes : int
-        The memory that the inspections kept may take; the latest is kept whatever it takes.
+        The memory that the explanations kept may take; the latest is kept whatever it takes.
     """
 
     def __init__(self, classifier: Classifier, dataset: Dataset, *, max_bytes: int = 512 << 20) -> None:
@@ -202,22 +202,22 @@ class Inspector:
         self.dataset = dataset
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[tuple[int, Target, str], Inspection] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, Target, str], Explanation] = OrderedDict()
         self._lock = threading.Lock()
 
-    def peek(self, index: int, target: Target, method: str) -> Inspection | None:
-        """Return an inspection if it is there already; never computes."""
+    def peek(self, index: int, target: Target, method: str) -> Explanation | None:
+        """Return an explanation if it is there already; never computes."""
         with self._lock:
             found = self._kept.get((index, target, method))
             if found is not None:
                 self._kept.move_to_end((index, target, method))
             return found
 
-    def get(self, index: int, target: Target, method: str) -> Inspection:
-        """Return an inspection, made now if need be; raises what `inspect_item` raises."""
+    def get(self, index: int, target: Target, method: str) -> Explanation:
+        """Return an explanation, made now if need be; raises what `explain_item` raises."""
         found = self.peek(index, target, method)
         if found is None:
-            found = inspect_item(self.classifier, self.dataset, index, target=target, method=method)
+            found = explain_item(self.classifier, self.dataset, index, target=target, method=method)
             with self._lock:
                 # Another thread may have been faster.
                 if (index, target, method) not in self._kept:
@@ -228,7 +228,7 @@ class Inspector:
         return found
 
     def clear(self) -> None:
-        """Forget all inspections."""
+        """Forget all explanations."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0

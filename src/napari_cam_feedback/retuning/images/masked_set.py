@@ -13,7 +13,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
-from napari_cam_feedback.evaluation.perturbations.backgrounds import MOST_OF_THE_IMAGE
+from napari_cam_feedback.evaluation.perturbations.backgrounds import MAX_SHARE_OF_MARK
 from napari_cam_feedback.evaluation.perturbations.fills import get_fill, surround_fill
 from napari_cam_feedback.evaluation.perturbations.inpainting import load_inpainter
 from napari_cam_feedback.feedback.masks.size import check_mask
@@ -22,15 +22,15 @@ from napari_cam_feedback.retuning.images.separation import separate_overlay
 from napari_cam_feedback.torch_loader import torch
 
 #: Share of the image beyond which the painted places together are no place any more.
-MOST_PLACES = 0.25
+MAX_SHARE_OF_PLACES = 0.25
 #: Places that do not touch beyond which they are everywhere.
 MAX_PLACES = 16
 #: From this many painted images on, one in five is kept out of the training.
-LEAST_TO_HOLD_OUT = 10
+MIN_IMAGES_TO_HOLD_OUT = 10
 
 
 @dataclass(frozen=True)
-class Painted:
+class MaskedSet:
     """P painted images.
 
     Attributes
@@ -62,7 +62,7 @@ class Painted:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, chosen: np.ndarray) -> Painted:
+    def take(self, chosen: np.ndarray) -> MaskedSet:
         """Return some of them, by position."""
         where = torch.from_numpy(np.asarray(chosen, np.int64))
         return replace(
@@ -75,7 +75,7 @@ class Painted:
             inpainted=None if self.inpainted is None else self.inpainted[where],
         )
 
-    def to(self, device: torch.device) -> Painted:
+    def to(self, device: torch.device) -> MaskedSet:
         """Return the same with its tensors on a device."""
         inpainted = None if self.inpainted is None else self.inpainted.to(device)
         return replace(
@@ -87,12 +87,12 @@ class Painted:
             overlay=None if self.overlay is None else self.overlay.to(device),
         )
 
-    def hold_out(self, seed: int) -> tuple[Painted, Painted]:
+    def hold_out(self, seed: int) -> tuple[MaskedSet, MaskedSet]:
         """Split into those to learn from and those to judge by, about four to one and spread over the classes.
 
-        With fewer than `LEAST_TO_HOLD_OUT` images both are all of them.
+        With fewer than `MIN_IMAGES_TO_HOLD_OUT` images both are all of them.
         """
-        if len(self) < LEAST_TO_HOLD_OUT:
+        if len(self) < MIN_IMAGES_TO_HOLD_OUT:
             return self, self
         order = np.random.default_rng(seed).permutation(len(self))
         # Sorted by class, every fifth image takes from each class what it has.
@@ -108,12 +108,12 @@ class Painted:
         A shortcut that sits in a corner or in a few of them can so be taken out of images that nobody painted.
         """
         union = self.masks.any(0)
-        return union if float(union.float().mean()) <= MOST_PLACES else torch.zeros_like(union)
+        return union if float(union.float().mean()) <= MAX_SHARE_OF_PLACES else torch.zeros_like(union)
 
     @property
     def surroundings(self) -> bool:
         """Whether what is painted is all that surrounds an object, and no mark on it: most of the image."""
-        return float(self.masks.float().mean()) > MOST_OF_THE_IMAGE
+        return float(self.masks.float().mean()) > MAX_SHARE_OF_MARK
 
     def cleared(self, generator: torch.Generator) -> torch.Tensor:
         """Return the painted images (P, C, h, w) without what is painted.
@@ -147,7 +147,7 @@ class Painted:
             return surround_fill(inputs, parts[own], generator)
         sizes = parts.float().mean((1, 2))
         order = torch.rand(len(inputs), len(parts), generator=generator).argsort(1)
-        taken = sizes[order].cumsum(1) <= MOST_PLACES
+        taken = sizes[order].cumsum(1) <= MAX_SHARE_OF_PLACES
         chosen = torch.zeros_like(taken).scatter(1, order, taken)
         cleared = (chosen[:, :, None, None] & parts[None]).any(1)
         return surround_fill(inputs, cleared, generator)
@@ -157,7 +157,7 @@ class Painted:
         """(Q, h, w) bool, the painted places that do not touch, those that are no place for their size left out."""
         labels = torch.from_numpy(label(self.masks.any(0).numpy(), connectivity=2))
         parts = torch.stack([labels == number for number in range(1, int(labels.max()) + 1)] or [labels > 0])
-        parts = parts[parts.float().mean((1, 2)) <= MOST_PLACES]
+        parts = parts[parts.float().mean((1, 2)) <= MAX_SHARE_OF_PLACES]
         return parts if len(parts) <= MAX_PLACES else parts[:0]
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
@@ -175,14 +175,14 @@ class Painted:
         return torch.where(self.masks[donors][:, None], self.inputs[donors], inputs)
 
 
-def separate(painted: Painted) -> Painted:
+def separate(painted: MaskedSet) -> MaskedSet:
     """Return the same with its `overlay`, where what is painted is one half-transparent mark at one place."""
     if painted.surroundings:
         return painted
     return replace(painted, overlay=separate_overlay(painted.inputs, painted.masks))
 
 
-def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: InputCache) -> Painted:
+def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: InputCache) -> MaskedSet:
     """Read the labelled items that have a mask, from all splits but those for testing.
 
     Raises
@@ -203,7 +203,7 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
     read = np.concatenate([picked for picked, _ in parts])
     for index in read:
         check_mask(dataset, int(index), found[int(index)])
-    return Painted(
+    return MaskedSet(
         read,
         tuple(dataset.keys[int(i)] for i in read),
         torch.cat([inputs for _, inputs in parts]),
@@ -212,8 +212,8 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
     )
 
 
-def inpaint(painted: Painted, inpainter: str | None, preprocessing: Preprocessing, *, trust: bool) -> Painted:
-    """Return the same with `inpainted`: by the biharmonic equation, or by a person's own TorchScript inpainter.
+def inpaint(painted: MaskedSet, inpainter: str | None, preprocessing: Preprocessing, *, trust: bool) -> MaskedSet:
+    """Return the same with `inpainted`: by the biharmonic equation, or by a user's own TorchScript inpainter.
 
     Raises
     ------

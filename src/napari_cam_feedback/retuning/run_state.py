@@ -15,9 +15,10 @@ from napari_cam_feedback.errors import RetuneError, StorageError, describe
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
 from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.old_names import current_names
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.judging.checks import Check
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint, State
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 from napari_cam_feedback.torch_loader import torch
 
 SCHEMA_VERSION = 2
@@ -50,7 +51,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class RunState:
     """Everything that the steps to come depend on, after some step.
 
     Attributes
@@ -63,7 +64,7 @@ class Snapshot:
         Learning rate, patience and what went wrong so far; plain values of `Pace`.
     position : Position
         The network under training, its optimizer, and what is drawn next.
-    before : Check
+    before : ValidationMetrics
         Of the classifier given.
     checkpoints : tuple of Checkpoint
         The front so far.
@@ -78,7 +79,7 @@ class Snapshot:
     iteration: int
     pace: dict[str, Any]
     position: Position
-    before: Check
+    before: ValidationMetrics
     checkpoints: tuple[Checkpoint, ...]
     history: list[dict[str, Any]]
     painted_history: list[dict[str, Any]]
@@ -112,24 +113,24 @@ def identity_of(
     return digest.hexdigest()
 
 
-def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
-    """Write a snapshot, atomically.
+def save_run_state(run_state: RunState, path: str | Path) -> None:
+    """Write a run's state, atomically.
 
     Raises
     ------
     StorageError
         It cannot be written.
     """
-    values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
-    values["before"] = _plain(snapshot.before)
-    values["position"] = vars(snapshot.position)
-    values["checkpoints"] = [{"check": _plain(each.check), "state": each.state} for each in snapshot.checkpoints]
+    values = {field.name: getattr(run_state, field.name) for field in fields(run_state)}
+    values["before"] = _plain(run_state.before)
+    values["position"] = vars(run_state.position)
+    values["checkpoints"] = [{"check": _plain(each.check), "state": each.state} for each in run_state.checkpoints]
     with atomic_path(Path(path)) as temporary:
         torch.save({"schema_version": SCHEMA_VERSION, **values}, temporary)
 
 
-def load_snapshot(path: str | Path) -> Snapshot:
-    """Read a snapshot; nothing in it is unpickled but tensors and plain values.
+def load_run_state(path: str | Path) -> RunState:
+    """Read a run's state; nothing in it is unpickled but tensors and plain values.
 
     Raises
     ------
@@ -145,7 +146,8 @@ def load_snapshot(path: str | Path) -> Snapshot:
             raise ValueError("another version")
         values["before"], values["position"] = _check(values["before"]), Position(**values["position"])
         values["checkpoints"] = tuple(Checkpoint(_check(each["check"]), each["state"]) for each in values["checkpoints"])
-        return Snapshot(**values)
+        values["history"] = current_names(values["history"])
+        return RunState(**values)
     except Exception as error:
         raise StorageError(
             f"{path} is no state of a run that this version can resume ({describe(error)}); start the run anew."
@@ -157,18 +159,18 @@ def draws_of(rng: np.random.Generator) -> str:
     return json.dumps(rng.bit_generator.state)
 
 
-def check_identity(snapshot: Snapshot, identity: str) -> None:
-    """Raise RetuneError unless the snapshot is of the same run."""
-    if snapshot.identity != identity:
+def check_identity(run_state: RunState, identity: str) -> None:
+    """Raise RetuneError unless the state is of the same run."""
+    if run_state.identity != identity:
         raise RetuneError(
             "The run to resume was begun with another model, other settings, masks or images; "
             "give the same ones, or start a new run."
         )
 
 
-def _plain(check: Check) -> dict[str, Any]:
+def _plain(check: ValidationMetrics) -> dict[str, Any]:
     return asdict(check)
 
 
-def _check(values: dict[str, Any]) -> Check:
-    return Check(**{**values, "held_out": RightReasons(**values["held_out"])})
+def _check(values: dict[str, Any]) -> ValidationMetrics:
+    return ValidationMetrics(**{**current_names(values), "held_out": RightReasons(**values["held_out"])})

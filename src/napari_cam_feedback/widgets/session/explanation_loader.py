@@ -12,15 +12,15 @@ from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.explanations import Inspection, Inspector
+    from napari_cam_feedback.explanations import Explanation, ExplanationCache
 
 logger = logging.getLogger(__name__)
 
-#: (item index, target, method), as `Inspector.get` takes them.
+#: (item index, target, method), as `ExplanationCache.get` takes them.
 Request = tuple[int, Any, str]
 
 
-class InspectionLoader:
+class ExplanationLoader:
     """Computes what is asked for, most urgent first; a new list of wishes replaces the old one, and what is computed and not
     wished for any more is broken off.
 
@@ -29,33 +29,33 @@ class InspectionLoader:
     main : MainThread
         Through which results come back.
     on_ready : callable
-        Takes (request, Inspection or None, sentence or None) on the main thread, for every finished request.
+        Takes (request, Explanation or None, sentence or None) on the main thread, for every finished request.
     """
 
     def __init__(
         self,
         main: MainThread,
-        on_ready: Callable[[Request, Inspection | None, str | None], None],
+        on_ready: Callable[[Request, Explanation | None, str | None], None],
     ) -> None:
         self._main = main
         self._on_ready = on_ready
         self._condition = threading.Condition()
-        self._inspector: Inspector | None = None
+        self._explanation_cache: ExplanationCache | None = None
         self._wishes: list[Request] = []
         self._wanted: frozenset[Request] = frozenset()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def use(self, inspector: Inspector | None) -> None:
-        """Take results from `inspector` from now on; forget what was wished for."""
+    def use(self, explanation_cache: ExplanationCache | None) -> None:
+        """Take results from `explanation_cache` from now on; forget what was wished for."""
         with self._condition:
-            self._inspector = inspector
+            self._explanation_cache = explanation_cache
             self._wishes, self._wanted = [], frozenset()
 
     def request(self, wishes: Sequence[Request]) -> None:
         """Compute these, in this order, instead of what was still waiting."""
         with self._condition:
-            if self._closed or self._inspector is None:
+            if self._closed or self._explanation_cache is None:
                 return
             self._wishes, self._wanted = list(wishes), frozenset(wishes)
             if self._thread is None:
@@ -87,21 +87,23 @@ class InspectionLoader:
                 if self._closed:
                     return
                 request = self._wishes.pop(0)
-                inspector = self._inspector
-            assert inspector is not None
+                explanation_cache = self._explanation_cache
+            assert explanation_cache is not None
             try:
-                if inspector.peek(*request) is not None:
+                if explanation_cache.peek(*request) is not None:
                     continue
-                with interruptible(inspector.classifier.module, partial(self._obsolete, request)):
-                    inspection, sentence = inspector.get(*request), None
+                with interruptible(explanation_cache.classifier.module, partial(self._obsolete, request)):
+                    explanation, sentence = explanation_cache.get(*request), None
             except Interrupted:
                 continue
             except BaseException as error:
-                logger.info("inspecting item %s failed", request[0], exc_info=True)
-                inspection, sentence = None, describe(error)
-            self._main.post(self._deliver, inspector, request, inspection, sentence)
+                logger.info("explaining item %s failed", request[0], exc_info=True)
+                explanation, sentence = None, describe(error)
+            self._main.post(self._deliver, explanation_cache, request, explanation, sentence)
 
-    def _deliver(self, inspector: Inspector, request: Request, inspection: Inspection | None, sentence: str | None) -> None:
+    def _deliver(
+        self, explanation_cache: ExplanationCache, request: Request, explanation: Explanation | None, sentence: str | None
+    ) -> None:
         # The model may have been replaced while this was computed.
-        if inspector is self._inspector:
-            self._on_ready(request, inspection, sentence)
+        if explanation_cache is self._explanation_cache:
+            self._on_ready(request, explanation, sentence)
