@@ -170,15 +170,16 @@ def test_there_is_no_contour_without_evidence_and_none_of_a_broken_image(browse,
     session.set_classifier(classifier)
     session.set_view(target=2)
     wait(lambda: session.explanation is not None and not session.explanation.evidence)
-    assert session.layers.get(CONTOUR).data.shape[0] == 0
+    # It is drawn by what listens to the explanation, so a moment after it.
+    wait(lambda: session.layers.get(CONTOUR).data.shape[0] == 0)
     session.set_view(target=session.explanation.predicted)
     wait(lambda: session.explanation is not None and session.explanation.evidence)
-    assert session.layers.get(CONTOUR).data.shape[0] > 0
+    wait(lambda: session.layers.get(CONTOUR).data.shape[0] > 0)
     (project.dataset.source / "train/cat/02.png").write_bytes(b"no image")
     session.explanation_cache.clear()
     session.go_to(project.dataset.index_of("train/cat/02.png"))
     assert session.item_error is not None
-    assert session.layers.get(CONTOUR).data.shape[0] == 0
+    wait(lambda: session.layers.get(CONTOUR).data.shape[0] == 0)
 
 
 def test_the_look_is_remembered_with_the_project(browse, project, wait):

@@ -32,7 +32,7 @@ PATIENCE_FEW, MAX_ITERATIONS_FEW = 4, 150
 #: Times that many training images are gone through.
 PASSES = 8
 #: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the checks and
-#: all that is measured a minute and a half on two cores.
+#: all that is measured two minutes or so on two cores.
 MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 32e6
 #: Validation images that a check takes at most and at least, and their pixels.
 MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
