@@ -605,3 +605,17 @@ def test_the_dock_is_not_crowded(browse):
     browse.writer._say("The maps of 3 images are in v001-" + "a_rather_long_class-" * 3 + "train.npz.")
     browse.writer.open_button.show()
     assert browse.minimumSizeHint().width() <= 340
+
+
+def test_a_map_that_was_computed_ahead_is_not_drawn_over_an_image_that_cannot_be_read(browse, project, wait):
+    session = browse._session
+    browse.item.display.contour.setChecked(True)
+    wait(lambda: session.explanation is not None and session.layers.get(CONTOUR).data.shape[0] > 0)
+    early = session.explanation
+    (project.dataset.source / "train/cat/02.png").write_bytes(b"no image")
+    session.explanation_cache.clear()
+    session.go_to(project.dataset.index_of("train/cat/02.png"))
+    wait(lambda: session.item_error is not None)
+    session._arrived(session._request(session.index), early, None)
+    assert session.layers.get(CONTOUR).data.shape[0] == 0
+    assert session.explanation is None

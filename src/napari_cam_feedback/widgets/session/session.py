@@ -326,7 +326,8 @@ class Session(QObject):
         current = self.index is not None and request == self._request(self.index)
         if explanation is not None:
             self.prefetched.emit(explanation)
-            if current and self.explanation is None:
+            # Computed ahead, before the image became unreadable: there is nothing to show it on.
+            if current and self.explanation is None and self.item_error is None:
                 self.explanation = explanation
                 self._shown(explanation)
         elif current and sentence is not None and self.item_error is None:
