@@ -220,6 +220,7 @@ TABLE = [
     ("improved", BEFORE, check(0.31, 0.59, 0.9)),
     # Fewer predictions change, but none is righter for it, and what the shortcut told is no longer known either.
     ("no effect", BEFORE, check(0.31, 0.5, 0.75)),
+    ("no effect", BEFORE, check(0.31, 0.0, 0.75)),
     # Nothing changes a prediction any more, but a third of what it could is gone: better, not fixed.
     ("improved", BEFORE, check(0.6, 0.0, 0.6)),
     # Nothing to mend, or nothing happened.

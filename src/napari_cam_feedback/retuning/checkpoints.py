@@ -100,14 +100,14 @@ def _complete(
         each.module.to(memory_format=torch.channels_last)
     try:
         with interruptible(given.module, stop), interruptible(classifier.module, stop):
-            validator = _checker_of(result, dataset, masks)
+            validator = _validator_of(result, dataset, masks)
             validator.remember(given)
             return validator.complete(classifier, check)
     finally:
         classifier.module.to(memory_format=torch.contiguous_format)
 
 
-def _checker_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> Validator:
+def _validator_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> Validator:
     """Return what measured during a run, made anew: a result that kept it would keep its images in memory."""
     config, preprocessing = result.config, result.given.preprocessing
     cache = InputCache(dataset, preprocessing)

@@ -124,6 +124,12 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     elif found.learnt and after.conflict_accuracy < before.conflict_accuracy - 1 / after.held_out.n:
         reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
         name = "no effect"
+    elif found.flips_fell and lost and gain <= margin:
+        name = "no effect"
+        reason = (
+            "Fewer predictions change, but no more of them are right where the shortcut conflicts with the class, and plain "
+            f"accuracy fell: {numbers}. If the model knows nothing but the shortcut, train it anew."
+        )
     elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
         if found.learnt:
@@ -146,12 +152,6 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     elif not found.flips_fell and _map_left(before, after):
         name = "looks fixed but is not"
         reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
-    elif found.flips_fell and lost and gain <= margin:
-        name = "no effect"
-        reason = (
-            "Fewer predictions change, but no more of them are right where the shortcut conflicts with the class, and plain "
-            f"accuracy fell: {numbers}. If the model knows nothing but the shortcut, train it anew."
-        )
     elif gain > max(margin, (before.accuracy - found.before_accuracy) / 4) or found.flips_fell:
         name, reason = "improved", f"What is painted decides less often than before: {numbers}."
     elif gain > margin or drop > margin:
