@@ -221,6 +221,10 @@ TABLE = [
     # Fewer predictions change, but none is righter for it, and what the shortcut told is no longer known either.
     ("no effect", BEFORE, check(0.31, 0.5, 0.75)),
     ("no effect", BEFORE, check(0.31, 0.0, 0.75)),
+    # From the shortcut alone to guessing: some guesses are right, and that is no gain; half of them right is one.
+    ("no effect", check(0.0, 1.0, 1.0), check(0.11, 0.06, 0.11)),
+    ("no effect", check(0.0, 1.0, 1.0), check(0.11, 0.0, 0.11)),
+    ("improved", check(0.0, 1.0, 1.0), check(0.5, 0.06, 0.5)),
     # Nothing changes a prediction any more, but a third of what it could is gone: better, not fixed.
     ("improved", BEFORE, check(0.6, 0.0, 0.6)),
     # Nothing to mend, or nothing happened.

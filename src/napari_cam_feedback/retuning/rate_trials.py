@@ -7,7 +7,14 @@ from typing import Any
 
 from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.retuning.optimisation.collapse import Guard
-from napari_cam_feedback.retuning.optimisation.learning_rate import MIN_SEARCHED, RateSearch, first_rate, steps_of_trial
+from napari_cam_feedback.retuning.optimisation.learning_rate import (
+    MAX_WITHOUT_BATCH_NORM,
+    MIN_SEARCHED,
+    RATES,
+    RateSearch,
+    first_rate,
+    steps_of_trial,
+)
 from napari_cam_feedback.retuning.results import RetuneStep
 from napari_cam_feedback.retuning.run import RetuneRun, named
 from napari_cam_feedback.retuning.run_state import Position
@@ -18,11 +25,11 @@ def find_rate(run: RetuneRun) -> Generator[RetuneStep, None, bool]:
 
     Returns whether that came to its end; it does not where the user stops it.
     """
-    learns_batch_norm = bool(run.trainer.learning_batch_norm)
     if run.config.iterations is not None and run.config.iterations < MIN_SEARCHED:
-        run.pace.learning_rate, run.pace.chosen = first_rate(learns_batch_norm), "Not searched for in so few steps."
+        run.pace.learning_rate, run.pace.chosen = first_rate(run.relearns), "Not searched for in so few steps."
         return True
-    search = RateSearch(learns_batch_norm)
+    bounded = run.relearns and not run.trainer.learning_batch_norm
+    search = RateSearch(run.relearns, MAX_WITHOUT_BATCH_NORM if bounded else RATES[-1])
     images = run.sampler.batch_size + run.sampler.painted_per_step
     count = steps_of_trial(images, run.given.preprocessing.size)
     start = run.position()

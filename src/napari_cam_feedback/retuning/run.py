@@ -29,12 +29,13 @@ from napari_cam_feedback.retuning.images.sampling import (
     wrong_at_start,
 )
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
+from napari_cam_feedback.retuning.judging.knowledge import knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
 from napari_cam_feedback.retuning.methods.usage import needs_inpainting
 from napari_cam_feedback.retuning.optimisation.averaging import WeightAverage
-from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_LEARNING
+from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_RELEARNING
 from napari_cam_feedback.retuning.optimisation.pace import Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher
 from napari_cam_feedback.retuning.optimisation.trainer import RetuneTrainer
@@ -120,19 +121,15 @@ class RetuneRun:
             self.tuned,
             self.methods,
             fabric,
-            learning_rate=config.learning_rate or FIRST_LEARNING,
+            learning_rate=config.learning_rate or FIRST_RELEARNING,
             strength=config.strength,
             freeze=config.freeze,
             freeze_batch_norm=self._freezes_batch_norm(),
             # The labels of few of many classes push all others down, and teach less than that costs.
             labels_too=not few,
         )
-        distils = config.distillation
-        if distils is None:
-            # Where batch norm learns, a small network must find features that its own answers do not show.
-            lacking = unseen > 0 or not self.trainer.learning_batch_norm
-            distils = config.method == "auto" and not painted.surroundings and lacking
-        self.teacher = Teacher(classifier, self.learnt) if distils else None
+        self._unseen = unseen
+        self.teacher: Teacher | None = None
         self.average = WeightAverage(self.tuned.module, self.trainer.learning_batch_norm)
         self.front = ParetoFront()
         self.path: list[ValidationMetrics] = []
@@ -155,10 +152,31 @@ class RetuneRun:
     def given_state(self) -> State:
         return self.given.module.state_dict()
 
+    @property
+    def relearns(self) -> bool:
+        """Whether the network must find features that it does not have, once its start was measured.
+
+        So it is where batch norm learns, as in a small network, and where it knows hardly anything but the shortcut.
+        """
+        return bool(self.trainer.learning_batch_norm) or self._knows_little
+
+    @property
+    def _knows_little(self) -> bool:
+        return knows_little_else(self.before, self.given.num_classes - self._unseen)
+
+    def _choose_teacher(self) -> None:
+        distils = self.config.distillation
+        if distils is None:
+            # Where new features must be found, its own answers do not show them.
+            lacking = self._unseen > 0 or not self.relearns
+            distils = self.config.method == "auto" and not self.validator.painted.surroundings and lacking
+        self.teacher = Teacher(self.given, self.learnt) if distils else None
+
     def begin(self) -> RetuneStep:
         """Measure the classifier as it was given."""
         self.trainer.rest()
         self.before = self.agreed(lambda: self.validator.start(self.tuned))
+        self._choose_teacher()
         self.front.add(self.before, self.tuned.module)
         self.sampler.sampling_weights = choose_sampling_weights(
             [method.sampling_weights for method in self.methods], self._wrong
@@ -175,7 +193,11 @@ class RetuneRun:
     def _remarks(self) -> list[str | None]:
         """What the user should know before the first step."""
         overlay = self.learnt.overlay
-        return [None if overlay is None else overlay.sentence, classes_remark(self.dataset, self.given)]
+        return [
+            None if overlay is None else overlay.sentence,
+            classes_remark(self.dataset, self.given),
+            little_else_sentence(self.before) if self._knows_little else None,
+        ]
 
     def take_up(self, run_state: RunState) -> RetuneStep:
         """Go on from where a run's state was taken."""
@@ -185,6 +207,7 @@ class RetuneRun:
         )
         self.before, self.front = run_state.before, ParetoFront(list(run_state.checkpoints))
         self.validator.remember(self.given)
+        self._choose_teacher()
         self.history, self.painted_history = list(run_state.history), list(run_state.painted_history)
         self.iteration, self.pace = run_state.iteration, Pace.from_plain(run_state.pace)
         self.restore(run_state.position)
@@ -259,7 +282,7 @@ class RetuneRun:
     @property
     def may_climb(self) -> bool:
         # A pretrained network has the features that it needs, and larger steps only destroy them.
-        return self.config.learning_rate is None and bool(self.trainer.learning_batch_norm)
+        return self.config.learning_rate is None and self.relearns
 
     def go_back(self) -> None:
         """Go on from the best weights so far, with an optimizer that remembers no step."""
@@ -282,7 +305,7 @@ class RetuneRun:
     def restore(self, position: Position) -> None:
         """Come back to where training stood."""
         self.tuned.module.load_state_dict(position.module)
-        self.trainer.restart(FIRST_LEARNING)
+        self.trainer.restart(FIRST_RELEARNING)
         self.trainer.load_optimizer_state(position.optimizer)
         self.trainer.strengths = dict(position.strengths)
         self.average.load_plain(position.average)

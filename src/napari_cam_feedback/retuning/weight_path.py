@@ -22,8 +22,9 @@ def walk(run: RetuneRun, status: Status) -> Generator[RetuneStep, None, None]:
     They are a whole front between knowing what was known and leaving the shortcut, for the price of a few checks.
     """
     best = run.front.best
-    if status == "stopped" or best.check.iteration == 0 or run.trainer.learning_batch_norm:
-        # Statistics of batch norm that were learnt fit their own weights only.
+    if status == "stopped" or best.check.iteration == 0 or run.relearns:
+        # Statistics of batch norm that were learnt fit their own weights only, and weights far from the given ones have no
+        # straight way to them.
         return
     run.trainer.rest()
     for share in (1.0, *SHARES):

@@ -17,8 +17,9 @@ from napari_cam_feedback.retuning.images.batch import Batch
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
-#: Iterations of a retune that ends by itself, at most; more where there are many training images.
-MAX_ITERATIONS = 300
+#: Iterations of a retune that ends by itself, at most; more where there are many training images. Most end far earlier, when
+#: the checks no longer get better; a network that must learn its classes anew takes them.
+MAX_ITERATIONS = 1000
 #: And at least, however large the images are.
 MIN_ITERATIONS = 36
 #: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between checks.

@@ -102,6 +102,8 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     lost = after.accuracy < before.accuracy - MARGIN
     # A model that knows nothing changes its mind as rarely as one that is right for the right reasons.
     ignorant = max(after.accuracy, found.after_accuracy) < STILL_ABLE * before.accuracy
+    # Where most of its knowledge went, a few more right answers than before may be guesses.
+    quarter = max(margin, (before.accuracy - found.before_accuracy) / 4)
     name: VerdictName
     disturbed = _disturbed_alike(before)
     used = found.before_flips > max(margin, FIXED_FLIP_RATE) and not disturbed
@@ -124,11 +126,11 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     elif found.learnt and after.conflict_accuracy < before.conflict_accuracy - 1 / after.held_out.n:
         reason = f"The objects learnt from are told better, those held out are told worse: {numbers}."
         name = "no effect"
-    elif found.flips_fell and lost and gain <= margin:
+    elif found.flips_fell and lost and gain <= (quarter if ignorant else margin):
         name = "no effect"
         reason = (
-            "Fewer predictions change, but no more of them are right where the shortcut conflicts with the class, and plain "
-            f"accuracy fell: {numbers}. If the model knows nothing but the shortcut, train it anew."
+            "Fewer predictions change, but hardly more of them are right where the shortcut conflicts with the class, and "
+            f"plain accuracy fell: {numbers}. If the model knows nothing but the shortcut, train it anew."
         )
     elif found.after_flips <= FIXED_FLIP_RATE and drop >= margin and not ignorant:
         name, reason = "fixed", f"What is painted no longer decides: {numbers}."
@@ -152,7 +154,7 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     elif not found.flips_fell and _map_left(before, after):
         name = "looks fixed but is not"
         reason = f"The heatmap left the painted part but the predictions still depend on it: {numbers}."
-    elif gain > max(margin, (before.accuracy - found.before_accuracy) / 4) or found.flips_fell:
+    elif gain > quarter or found.flips_fell:
         name, reason = "improved", f"What is painted decides less often than before: {numbers}."
     elif gain > margin or drop > margin:
         # The best of many looks at the same images is a little better by chance alone.

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 
 #: Rates that are tried, in order.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-#: Tried first: where batch norm keeps its statistics, as in a large pretrained network, and where it learns them.
-FIRST_FROZEN, FIRST_LEARNING = 1e-4, 1e-3
-#: A rate is nearly as good whose loss is at most this much above the least. Where batch norm learns, the largest of these is
+#: Tried first: where the network has the features that it needs, as a large pretrained one has, and where it must find others.
+FIRST_KNOWING, FIRST_RELEARNING = 1e-4, 1e-3
+#: A rate is nearly as good whose loss is at most this much above the least. Where features must be found, the largest of these is
 #: taken: such networks must find other features first, and reached as much with it in a half to a third of the steps.
 TOLERANCE = 0.35
+#: The largest that is tried where no batch norm keeps the scale of what the layers put out. Away from confident wrong answers
+#: a few steps of a larger one lead fastest, and then it learns next to nothing (a small vision transformer on tag-digits).
+MAX_WITHOUT_BATCH_NORM = 1e-3
 #: Steps of a trial at least and at most, and input pixels that a trial may have in all.
 MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
 
@@ -25,9 +28,9 @@ MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
 MIN_SEARCHED = 20
 
 
-def first_rate(learns_batch_norm: bool) -> float:
+def first_rate(relearns: bool) -> float:
     """Return the rate that is tried first."""
-    return FIRST_LEARNING if learns_batch_norm else FIRST_FROZEN
+    return FIRST_RELEARNING if relearns else FIRST_KNOWING
 
 
 def steps_of_trial(images: int, size: tuple[int, int]) -> int:
@@ -41,8 +44,10 @@ class RateSearch:
 
     Parameters
     ----------
-    learns_batch_norm : bool
-        Whether batch norm learns its statistics in these steps.
+    relearns : bool
+        Whether the network must find features that it does not have.
+    most : float
+        The largest rate that may be tried.
 
     Attributes
     ----------
@@ -50,19 +55,20 @@ class RateSearch:
         Mean loss of the second half of the steps, in nats, by rate; infinite where it was no number.
     """
 
-    learns_batch_norm: bool
+    relearns: bool
+    most: float = RATES[-1]
     losses: dict[float, float] = field(default_factory=dict)
 
     def following(self) -> float | None:
         """Return the next rate to try; None where enough are known."""
-        first = RATES.index(first_rate(self.learns_batch_norm))
+        first = RATES.index(first_rate(self.relearns))
         tried = sorted(RATES.index(rate) for rate in self.losses)
         if not tried:
             return RATES[first]
         # Downhill from the first, upwards before downwards; a neighbour on either side of the best ends it.
         best = min(tried, key=lambda place: (self.losses[RATES[place]], -place))
         for place in (best + 1, best - 1):
-            if 0 <= place < len(RATES) and place not in tried:
+            if 0 <= place < len(RATES) and place not in tried and RATES[place] <= self.most:
                 return RATES[place]
         return None
 
@@ -80,7 +86,7 @@ class RateSearch:
         if math.isinf(least):
             return min(self.losses)
         near = [rate for rate, loss in self.losses.items() if loss <= least * (1 + TOLERANCE)]
-        return max(near) if self.learns_batch_norm else min(near, key=lambda rate: (self.losses[rate], rate))
+        return max(near) if self.relearns else min(near, key=lambda rate: (self.losses[rate], rate))
 
     def describe(self) -> str:
         """Say in a sentence what was tried and taken."""
