@@ -11,12 +11,15 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo test test-slow check benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check api benchmark screen clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
+	@echo "make quick      check, and the unit tests that take no more than a moment each"
 	@echo "make test       install what tests need, then check and test"
 	@echo "make test-slow  the long proofs"
+	@echo "make coverage   what no test reaches in retuning, feedback and projects"
+	@echo "make api        the reference of the Python API, in build/api"
 	@echo "make benchmark  print what retuning reaches, and speed"
 	@echo "make clean      remove ./.venv"
 
@@ -52,11 +55,21 @@ check: $(VENV)/installed-test
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-cam-feedback
 
+quick: $(VENV)/installed-test check
+	$(PYTEST) -n 2 -m "unit and not lengthy"
+
 test: $(VENV)/installed-test screen check
 	$(PYTEST) -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed-test screen
 	$(PYTEST) -m slow
+
+# Measuring makes the tests a third slower, so that it has a command of its own.
+coverage: $(VENV)/installed-test screen
+	$(PYTEST) -n 2 --dist loadfile -m "not slow" --cov --cov-report=term-missing
+
+api: $(VENV)/installed-test
+	$(BIN)/python -W ignore docs/build_api.py build/api
 
 benchmark: $(VENV)/installed-test screen
 	$(XVFB) $(BIN)/python -m benchmarks

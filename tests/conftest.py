@@ -1,0 +1,20 @@
+"""The marks of the tests, given by what a test needs, so that a part of them can be run: ``pytest -m unit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+WIDGETS = Path(__file__).parent / "widgets"
+#: Fixtures that open a window or an event loop of Qt.
+WINDOW_FIXTURES = {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test as `window` where it needs Qt, else as `unit`, but for the slow ones."""
+    for item in items:
+        if WIDGETS in item.path.parents or WINDOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.window)
+        elif item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.unit)
