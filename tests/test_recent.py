@@ -12,7 +12,6 @@ from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.recent import (
     FOLDER_VARIABLE,
     MAX_PROJECTS,
-    forget_project,
     note_project,
     recent_file,
     recent_projects,
@@ -35,9 +34,6 @@ def test_the_last_one_opened_comes_first_and_once(tmp_path, state):
     for name in ("a", "b", "c", "a"):
         note_project(tmp_path / name)
     assert names() == ["a", "c", "b"]
-    forget_project(tmp_path / "c")
-    forget_project(tmp_path / "never")
-    assert names() == ["a", "b"]
     for n in range(MAX_PROJECTS + 5):
         note_project(tmp_path / f"p{n}")
     assert len(names()) == MAX_PROJECTS

@@ -52,14 +52,6 @@ def note_project(folder: str | os.PathLike[str]) -> None:
     _write([newest, *(other for other in _read() if other != newest)])
 
 
-def forget_project(folder: str | os.PathLike[str]) -> None:
-    """Take a project off the list; the project itself stays. Raises StorageError where the list cannot be written."""
-    gone = Path(folder).absolute()
-    before = _read()
-    if gone in before:
-        _write([other for other in before if other != gone])
-
-
 def _read() -> list[Path]:
     try:
         content = read_json(recent_file())

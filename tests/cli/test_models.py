@@ -110,11 +110,6 @@ def exported(folder: Path) -> list[str]:
     return [str(folder / "m.pt2"), *SMALL, "--channels", "1", "--trust"]
 
 
-def scripted(folder: Path) -> list[str]:
-    torch.jit.save(torch.jit.script(factory_module()), folder / "m.pt")
-    return [str(folder / "m.pt"), *SMALL, "--channels", "1", "--trust"]
-
-
 def ours(folder: Path) -> list[str]:
     save_classifier(small_gap(), folder / "m.safetensors")
     return [str(folder / "m.safetensors")]
@@ -129,7 +124,6 @@ KINDS = [
     timm_state,
     factory_state,
     exported,
-    scripted,
 ]
 
 
@@ -191,7 +185,7 @@ def test_a_program_predicts_as_its_module_does(data, tmp_path, capsys):
     pixels = (torch.from_numpy(np.array(Image.open(item))).float()[None, None] / 255 - 0.5) / 0.25
     with torch.inference_mode():
         expected = float(module(pixels).softmax(1)[0, 1])
-    for kind in (factory_state, exported, scripted):
+    for kind in (factory_state, exported):
         folder = tmp_path / kind.__name__
         folder.mkdir()
         run(capsys, "predict", *kind(folder), data, "--out", folder / "p.csv")
@@ -372,7 +366,7 @@ def test_a_wrong_number_of_classes_is_in_the_table(data, tmp_path, capsys):
 
 
 def test_code_runs_only_with_consent(data, tmp_path, capsys):
-    for kind in (factory_state, exported, scripted):
+    for kind in (factory_state, exported):
         folder = tmp_path / kind.__name__
         folder.mkdir()
         command = ["evaluate", *(word for word in kind(folder) if word != "--trust"), data]

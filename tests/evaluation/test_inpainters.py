@@ -1,4 +1,4 @@
-"""Inpainters from a file: what they are given, that only the masked pixels are used, and what is said when they fail."""
+"""Inpainters: what they are given, that only the masked pixels are used, and what is said when they fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from core_builders import plain
 from napari_cam_feedback.data import Preprocessing
 from napari_cam_feedback.errors import ConsentNeeded, ModelError
-from napari_cam_feedback.evaluation import load_inpainter
+from napari_cam_feedback.evaluation import Inpainter, load_inpainter
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -54,36 +54,30 @@ class Halving(nn.Module):
         return nn.functional.interpolate(small, scale_factor=8.0)
 
 
-class Pair(nn.Module):
-    def forward(self, images: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return images, masks
-
-
-class Small(nn.Module):
-    def forward(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        return images[:, :, ::2]
-
-
-class NotNumbers(nn.Module):
-    def forward(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        return images / (1 - masks) - images / (1 - masks)
-
-
 class OneInput(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
 
-def save(folder: Path, module: nn.Module) -> Path:
-    path = folder / "filler.pt"
+SIZES = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+
+
+def save(folder: Path, module: nn.Module, channels: int = 3) -> Path:
+    """The module as an archive of torch.export, for images of any size."""
+    path = folder / "filler.pt2"
+    given = torch.rand(2, channels, 16, 24), torch.zeros(2, 1, 16, 24)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that it will drop TorchScript one day
-        torch.jit.save(torch.jit.script(module.eval()), str(path))
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(module.eval(), given, dynamic_shapes=(SIZES, SIZES)), path)
     return path
 
 
+def filled(filler: Inpainter, inputs: torch.Tensor, masks: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    return filler.fill(preprocessing)(inputs, masks, torch.Generator())
+
+
 def fill(path: Path, inputs: torch.Tensor, masks: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    return load_inpainter(path, trust=True).fill(preprocessing)(inputs, masks, torch.Generator())
+    return filled(load_inpainter(path, trust=True), inputs, masks, preprocessing)
 
 
 def half(count: int, height: int, width: int) -> torch.Tensor:
@@ -110,11 +104,11 @@ def test_networks_that_read_blue_first_are_filled_in_their_own_order(tmp_path):
     torch.testing.assert_close(found[:, 0, :, :8], torch.ones(1, 8, 8))
 
 
-@pytest.mark.parametrize("module", [Mean(), GrayOnly()], ids=["three", "one"])
-def test_gray_images_are_filled_by_networks_for_three_channels_and_for_one(tmp_path, module):
+@pytest.mark.parametrize(("module", "channels"), [(Mean(), 3), (GrayOnly(), 1)], ids=["three", "one"])
+def test_gray_images_are_filled_by_networks_for_three_channels_and_for_one(tmp_path, module, channels):
     inputs = torch.full((1, 1, 8, 16), 0.75)
     inputs[:, :, :, :8] = 0.0
-    found = fill(save(tmp_path, module), inputs, half(1, 8, 16), plain(8, 16))
+    found = fill(save(tmp_path, module, channels), inputs, half(1, 8, 16), plain(8, 16))
     torch.testing.assert_close(found, torch.full((1, 1, 8, 16), 0.75))
 
 
@@ -124,38 +118,113 @@ def test_images_of_any_size_are_brought_to_multiples_of_8_and_back(tmp_path):
     torch.testing.assert_close(fill(save(tmp_path, Halving()), inputs, masks, plain(11, 13)), inputs)
 
 
-def test_it_runs_only_if_the_user_agrees(tmp_path):
+FUNCTION = """
+from beside import SHADE
+
+def shade(images, masks):
+    return images * 0 + SHADE
+
+number = 3
+"""
+
+
+@pytest.fixture
+def python_file(tmp_path: Path) -> Path:
+    (tmp_path / "beside.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nSHADE = 0.25\n")
+    (tmp_path / "mine.py").write_text(FUNCTION)
+    return tmp_path / "mine.py"
+
+
+def test_a_function_of_a_python_file_fills_images(python_file):
+    inputs = RGB.normalised(torch.rand(2, 3, 8, 16))
+    found = RGB.unnormalised(filled(load_inpainter(f"{python_file}:shade", trust=True), inputs, half(2, 8, 16), RGB))
+    torch.testing.assert_close(found[:, :, :, :8], torch.full((2, 3, 8, 8), 0.25))
+
+
+def test_any_function_fills_images():
+    inputs = RGB.normalised(torch.rand(2, 3, 8, 16))
+    found = filled(Inpainter("mine", lambda images, masks: images.flip(1)), inputs, half(2, 8, 16), RGB)
+    torch.testing.assert_close(RGB.unnormalised(found)[..., :8], RGB.unnormalised(inputs).flip(1)[..., :8])
+
+
+def test_it_runs_only_if_the_user_agrees(tmp_path, python_file):
     path = save(tmp_path, Mean())
-    with pytest.raises(ConsentNeeded, match=r"filler.pt is a program of TorchScript.*add --trust if you trust") as caught:
-        load_inpainter(path)
-    assert caught.value.kind == "trust"
+    said = {path: r"filler.pt2 is a program of torch.export.*", f"{python_file}:shade": "mine.py fills images by running .*"}
+    for given, sentence in said.items():
+        with pytest.raises(ConsentNeeded, match=f"^{sentence}add --trust if you trust") as caught:
+            load_inpainter(given)
+        assert caught.value.kind == "trust"
+        assert str(given).removesuffix(":shade") in caught.value.question
+    assert not (tmp_path / "ran").exists()
 
 
-def test_a_file_that_is_none_gives_a_sentence(tmp_path):
-    with pytest.raises(ModelError, match=r"There is no inpainter file .*missing.pt; check the path"):
-        load_inpainter(tmp_path / "missing.pt", trust=True)
-    (tmp_path / "text.pt").write_text("no archive")
-    with pytest.raises(ModelError, match=r"text.pt is no TorchScript archive or is cut short; copy it again"):
-        load_inpainter(tmp_path / "text.pt", trust=True)
+def script(folder: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(Mean()), str(folder / "filler.pt"))
+    return str(folder / "filler.pt")
+
+
+def one_size(folder: Path) -> str:
+    given = torch.rand(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    torch.export.save(torch.export.export(Mean().eval(), given), folder / "one.pt2")
+    return str(folder / "one.pt2")
+
+
+def one_input(folder: Path) -> str:
+    torch.export.save(torch.export.export(OneInput().eval(), (torch.rand(2, 3, 8, 8),)), folder / "image.pt2")
+    return str(folder / "image.pt2")
+
+
+def text(folder: Path) -> str:
+    (folder / "text.pt2").write_text("no archive")
+    return str(folder / "text.pt2")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("missing.pt2", r"There is no inpainter file .*missing.pt2; check the path"),
+        ("missing.py:fill", r"There is no Python file .*missing.py; check the path before the colon"),
+        ("mine.py", r"mine.py names no function; write it as mine.py:FUNCTION"),
+        ("mine.py:shad", r"mine.py has no function 'shad'; did you mean shade\?"),
+        ("mine.py:number", r"number of mine.py is of type int; name a function"),
+        (text, r"text.pt2 is no archive of torch.export or is cut short; copy it again"),
+        (
+            script,
+            r"filler.pt is TorchScript, .*torch.export as a .pt2 file, or name a Python function as FILE.py:FUNCTION",
+        ),
+        (one_size, r"one.pt2 takes exactly 1 image at a time; export it anew .*\(images, masks\), dynamic_shapes="),
+        (one_input, r"image.pt2 takes 1 input; export an inpainter that takes images and masks"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "") or str(value)[:15],
+)
+def test_what_is_no_inpainter_gives_a_sentence(tmp_path, python_file, given, said):
+    with pytest.raises(ModelError, match=said):
+        load_inpainter(given(tmp_path) if callable(given) else tmp_path / given, trust=True)
 
 
 CONTRACT = r"it must take images \(N, 3, h, w\) from 0 to 1 and masks \(N, 1, h, w\) that are 1 inside, and return images"
 
 
 @pytest.mark.parametrize(
-    ("module", "said"),
+    ("program", "said"),
     [
-        (Pair(), "The inpainter filler.pt returned no tensor but a tuple; "),
-        (Small(), r"The inpainter filler.pt returned the shape \(2, 3, 4, 16\) for 2 images of 8x16 pixels; "),
-        (NotNumbers(), r"returned values that are no numbers \(NaN or infinite\) for 2 images of 8x16 pixels; "),
-        (OneInput(), "The inpainter filler.pt failed on 2 images of 8x16 pixels .*; "),
+        (lambda images, masks: (images, masks), "The inpainter mine returned no tensor but a tuple; "),
+        (lambda images, masks: images[:, :, ::2], r"mine returned the shape \(2, 3, 4, 16\) for 2 images of 8x16 pixels; "),
+        (
+            lambda images, masks: images / (1 - masks) - images / (1 - masks),
+            r"returned values that are no numbers \(NaN or infinite\) for 2 images of 8x16 pixels; ",
+        ),
+        (lambda images: images, "The inpainter mine failed on 2 images of 8x16 pixels .*; "),
+        (lambda images, masks: {}["weights"], r"The inpainter mine failed on 2 images of 8x16 pixels \('weights'\); "),
     ],
-    ids=["pair", "small", "nan", "one input"],
+    ids=["pair", "small", "nan", "one input", "key"],
 )
-def test_what_does_not_fill_images_gives_a_sentence(tmp_path, module, said):
+def test_what_does_not_fill_images_gives_a_sentence(program, said):
     inputs = torch.rand(2, 3, 8, 16)
     with pytest.raises(ModelError, match=said + CONTRACT):
-        fill(save(tmp_path, module), inputs, half(2, 8, 16), RGB)
+        filled(Inpainter("mine", program), inputs, half(2, 8, 16), RGB)
 
 
 def test_values_that_are_no_numbers_outside_of_the_mask_do_not_matter(tmp_path):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from core_builders import hand_classifier, small_disk, small_gap
+from core_builders import small_disk, small_gap
 from napari_cam_feedback.errors import ConfigError, StorageError
 from napari_cam_feedback.explanations.filters.marks import FilterMarks, agreement, load_marks, marks_path
 
@@ -43,17 +43,12 @@ def test_marks_are_there_again_when_the_project_is_opened(tmp_path):
     assert json.loads(file.read_text())["marks"] == {"1": "irrelevant", "4": "relevant"}
 
 
-def test_marks_belong_to_one_version_and_can_be_carried_to_the_next(tmp_path):
+def test_marks_belong_to_one_version(tmp_path):
     before, after = small_gap(seed=0), small_gap(seed=1)
     saved = load_marks(tmp_path, before).marked(4, "relevant")
     saved.save(tmp_path)
     assert load_marks(tmp_path, after).marks == {}
-    carried = saved.carried_to(after)
-    carried.save(tmp_path)
-    assert load_marks(tmp_path, after).relevant == (4,)
     assert load_marks(tmp_path, before).relevant == (4,)
-    with pytest.raises(StorageError, match=r"and this model's target layer 'features' has 2; mark its filters anew\."):
-        saved.carried_to(hand_classifier())
 
 
 def test_a_broken_or_foreign_file_gives_a_sentence_and_stays(tmp_path):

@@ -273,13 +273,6 @@ def exported(module: nn.Module, folder: Path) -> list[str]:
     return [str(folder / "m.pt2")]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def scripted(module: nn.Module, folder: Path) -> list[str]:
-    torch.jit.save(torch.jit.script(module.eval()), folder / "m.ts")
-    (folder / "m.ts").rename(folder / "m.pt")
-    return [str(folder / "m.pt")]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, dataset) -> Path:
     """The stripes as class folders with known masks."""
@@ -300,8 +293,7 @@ def run(capsys, *arguments: object, status: int = 0) -> str:
     return said.err if status else said.out
 
 
-@pytest.mark.parametrize("kind", [state, exported, scripted], ids=lambda kind: kind.__name__)
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", [state, exported], ids=lambda kind: kind.__name__)
 def test_a_perceptron_of_any_kind_opens_in_the_shell(kind, folder, tmp_path, capsys):
     (tmp_path / "nets.py").write_text(MLP)
     module = mlp()

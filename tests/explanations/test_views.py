@@ -21,6 +21,7 @@ from napari_cam_feedback.explanations import (
     resolve_target,
     unit_range,
 )
+from napari_cam_feedback.explanations.maps.files import tiff_folder
 from napari_cam_feedback.models import Classifier, build_classifier
 from napari_cam_feedback.torch_loader import torch
 
@@ -244,7 +245,9 @@ def test_maps_are_saved_as_npz_and_as_tiff_files(tmp_path):
         assert np.array_equal(file["maps"], np.stack(found.maps))
         assert file["keys"].tolist() == found.keys
         assert file["targets"].tolist() == found.targets
-    found.save_folder(tmp_path / "maps")
+    with tiff_folder(tmp_path / "maps", found.keys) as add:
+        for item in found.items:
+            add(item)
     for key, signed in zip(found.keys, found.maps, strict=True):
         assert np.array_equal(tifffile.imread(tmp_path / "maps" / f"{key}.tif"), signed)
 
@@ -259,7 +262,9 @@ def test_maps_of_several_sizes_do_not_fit_one_array_but_a_folder(tmp_path):
     with pytest.raises(DataError, match=r"of different sizes, so their maps do not fit one array; write them into a folder"):
         found.save_npz(tmp_path / "maps.npz")
     assert not (tmp_path / "maps.npz").exists()
-    found.save_folder(tmp_path / "maps")
+    with tiff_folder(tmp_path / "maps", found.keys) as add:
+        for item in found.items:
+            add(item)
     assert tifffile.imread(tmp_path / "maps" / "test/a/0.png.tif").shape == (20, 16)
     assert tifffile.imread(tmp_path / "maps" / "test/b/0.png.tif").shape == (16, 24)
 

@@ -10,14 +10,19 @@ import tifffile
 
 from core_builders import plain
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.explanations import Explanations, ItemMap
+from napari_cam_feedback.explanations import ItemMap
+from napari_cam_feedback.explanations.maps.files import tiff_folder
 
 
-def maps(*keys: str) -> Explanations:
+def maps(*keys: str) -> list[ItemMap]:
     values = [np.full((1, 2, 3), n, np.float32) for n in range(len(keys))]
-    return Explanations(
-        [ItemMap(n, key, np.array([0]), ("a",), "cam", values[n], (2, 3), plain(2, 3)) for n, key in enumerate(keys)]
-    )
+    return [ItemMap(n, key, np.array([0]), ("a",), "cam", values[n], (2, 3), plain(2, 3)) for n, key in enumerate(keys)]
+
+
+def write(items: list[ItemMap], folder: Path) -> None:
+    with tiff_folder(folder, [item.key for item in items]) as add:
+        for item in items:
+            add(item)
 
 
 def files(folder: Path) -> list[str]:
@@ -25,7 +30,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_key_with_slashes_becomes_a_file_in_folders(tmp_path):
-    maps("test/cat/1.png", "test/cat/stack.tif/0003", "ä b.npy").save_folder(tmp_path / "out")
+    write(maps("test/cat/1.png", "test/cat/stack.tif/0003", "ä b.npy"), tmp_path / "out")
     assert files(tmp_path) == ["out/test/cat/1.png.tif", "out/test/cat/stack.tif/0003.tif", "out/ä b.npy.tif"]
     assert tifffile.imread(tmp_path / "out/test/cat/stack.tif/0003.tif").tolist() == [[1, 1, 1], [1, 1, 1]]
 
@@ -36,7 +41,7 @@ def test_a_key_with_slashes_becomes_a_file_in_folders(tmp_path):
 )
 def test_a_key_that_leads_out_is_refused_and_nothing_is_written(key, tmp_path):
     with pytest.raises(DataError) as caught:
-        maps("test/1.png", key).save_folder(tmp_path / "in" / "out")
+        write(maps("test/1.png", key), tmp_path / "in" / "out")
     assert str(caught.value).startswith(f"The map of {key!r} would be written outside")
     assert str(caught.value).endswith("rename that image in the dataset.")
     assert not list(tmp_path.iterdir())
@@ -49,7 +54,7 @@ def test_a_link_in_the_folder_that_leads_out_of_it_is_not_followed(linked, tmp_p
     (out / linked).parent.mkdir(parents=True)
     (out / linked).symlink_to(other, target_is_directory=True)
     with pytest.raises(DataError) as caught:
-        maps("first.png", "test/cat/1.png").save_folder(out)
+        write(maps("first.png", "test/cat/1.png"), out)
     assert str(caught.value) == (
         f"{out / 'test' / 'cat'} leads out of {out} by a link; remove the link or choose another folder as --out."
     )
@@ -61,7 +66,7 @@ def test_a_link_in_place_of_a_map_is_replaced_and_what_it_pointed_to_stays(tmp_p
     precious.write_bytes(b"mine")
     out.mkdir()
     (out / "1.png.tif").symlink_to(precious)
-    maps("1.png").save_folder(out)
+    write(maps("1.png"), out)
     assert precious.read_bytes() == b"mine"
     assert tifffile.imread(out / "1.png.tif").shape == (2, 3)
 
@@ -69,5 +74,5 @@ def test_a_link_in_place_of_a_map_is_replaced_and_what_it_pointed_to_stays(tmp_p
 def test_the_folder_itself_may_be_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real", target_is_directory=True)
-    maps("a/1.png").save_folder(tmp_path / "out")
+    write(maps("a/1.png"), tmp_path / "out")
     assert files(tmp_path / "real") == ["a/1.png.tif"]

@@ -246,19 +246,6 @@ def test_an_exported_program_loads_once_it_is_trusted_and_tells_its_input(tmp_pa
         load_classifier(path, arch="small-gap", class_names=NAMES, device="cpu", trust=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_torchscript_is_known_by_its_content_and_not_run_without_consent(tmp_path):
-    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
-    path = tmp_path / "m.pt"
-    torch.jit.save(torch.jit.script(module), path)
-    settings = {"class_names": NAMES, "size": (20, 24), "channels": 1, "device": "cpu"}
-    with pytest.raises(ConsentNeeded, match=r"m\.pt is a program of TorchScript.*--trust"):
-        load_classifier(path, **settings)
-    loaded = load_classifier(path, **settings, trust=True)
-    assert loaded.arch == f"torchscript:{path}"
-    assert same_logits(module, loaded)
-
-
 def test_what_a_user_can_type_is_listed():
     names = known_architectures()
     assert names[:2] == ["small-gap", "residual-vgg"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import threading
 import warnings
 import zipfile
@@ -16,13 +17,13 @@ import numpy as np
 import pytest
 from torchvision import models
 
-from core_builders import known, plain, stripes
+from core_builders import known, plain, small_gap, stripes
 from napari_cam_feedback.errors import ConsentNeeded, ModelError
 from napari_cam_feedback.explanations import get_method
-from napari_cam_feedback.models import Classifier, build_classifier
+from napari_cam_feedback.models import Classifier, build_classifier, load_classifier, save_classifier
 from napari_cam_feedback.models.layers.layers import choose_layer
 from napari_cam_feedback.models.layers.layouts import Layout
-from napari_cam_feedback.models.networks.programs import load_program, program_info, program_input_size, sniff
+from napari_cam_feedback.models.networks.exported import is_exported, is_script, load_program, program_info
 from napari_cam_feedback.retuning import RetuneConfig, retune, run_to_end
 from napari_cam_feedback.torch_loader import torch
 
@@ -44,29 +45,10 @@ def network(channels: int = 3, classes: int = 3) -> nn.Module:
     ).eval()
 
 
-class Named(nn.Module):
-    """The same trunk in a module of its own, as most networks are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features, self.head = network()[:5], nn.Linear(16, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(x).mean((2, 3)))
-
-
 def save(path: Path, module: nn.Module, size: tuple[int, ...] = (2, 3, 32, 32), shapes: Any = (AUTO,)) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(module, (torch.randn(size),), dynamic_shapes=shapes), path)
-    return path
-
-
-def save_script(path: Path, module: nn.Module, *, trace: bool = False) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.jit.trace(module, torch.randn(2, 3, 32, 32)) if trace else torch.jit.script(module)
-        torch.jit.save(program, str(path))
     return path
 
 
@@ -75,14 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Programs that several tests read."""
     folder = tmp_path_factory.mktemp("programs")
     save(folder / "net.pt2", network())
-    save_script(folder / "scripted.pt", network())
-    save_script(folder / "traced.pt", network(), trace=True)
     torch.save(network().state_dict(), folder / "weights.pt")
     return folder
-
-
-KINDS = [("net.pt2", "export"), ("scripted.pt", "torchscript"), ("traced.pt", "torchscript")]
-every_program = pytest.mark.parametrize(("name", "kind"), KINDS)
 
 
 def images(count: int = 2, channels: int = 3) -> torch.Tensor:
@@ -94,44 +70,38 @@ def as_classifier(module: nn.Module, layer: str | None = None) -> Classifier:
     return Classifier(module, ("a", "b", "c"), plain(32, 32, 3), info.name, "program")
 
 
-@every_program
-def test_a_program_is_told_by_its_content(folder, name, kind):
-    assert sniff(folder / name) == kind
-
-
-def test_other_files_are_no_programs(folder, tmp_path):
-    assert sniff(folder / "weights.pt") is None
+def test_a_program_is_told_by_its_content_whatever_its_suffix(folder, tmp_path):
+    copied = tmp_path / "net.pt"
+    copied.write_bytes((folder / "net.pt2").read_bytes())
     (tmp_path / "text.pt2").write_text("nothing of the kind")
-    assert sniff(tmp_path / "text.pt2") is None
-    assert sniff(tmp_path / "missing.pt") is None
+    others = [folder / "weights.pt", tmp_path / "text.pt2", tmp_path / "missing.pt"]
+    assert is_exported(copied)
+    assert not any(is_exported(path) for path in others)
+    assert not any(is_script(path) for path in [copied, *others])
 
 
 def test_an_exported_program_says_its_input_and_output_before_anything_of_it_runs(folder):
-    assert program_input_size(folder / "net.pt2") == (3, 32, 32)
     info = program_info(folder / "net.pt2")
     assert info is not None
+    assert info.input_size == (3, 32, 32)
     assert (info.batch, info.outputs, info.torch_version) == (None, 3, str(torch.__version__))
-    assert program_input_size(folder / "scripted.pt") is None
+    assert program_info(folder / "weights.pt") is None
 
 
-@every_program
-def test_without_consent_a_program_is_not_loaded(folder, name, kind, monkeypatch):
+def test_without_consent_a_program_is_not_loaded(folder, monkeypatch):
     monkeypatch.setattr(torch.export, "load", None)
-    monkeypatch.setattr(torch.jit, "load", None)
-    maker = {"export": r"torch\.export", "torchscript": "TorchScript"}[kind]
     with pytest.raises(
         ConsentNeeded,
-        match=rf"^{name} is a program of {maker}, and running it may do more than compute; add --trust if you trust that",
+        match=r"^net\.pt2 is a program of torch\.export, and running it may do more than compute; add --trust if",
     ) as caught:
-        load_program(folder / name, kind)
+        load_program(folder / "net.pt2")
     assert caught.value.kind == "trust"
-    assert str(folder / name) in caught.value.question
+    assert str(folder / "net.pt2") in caught.value.question
     assert caught.value.question.endswith("want to run it?")
 
 
-@every_program
-def test_a_program_gives_the_network_s_logits_for_batches_of_any_size(folder, name, kind):
-    program, module = load_program(folder / name, kind, trust=True), network()
+def test_a_program_gives_the_network_s_logits_for_batches_of_any_size(folder):
+    program, module = load_program(folder / "net.pt2", trust=True), network()
     assert not program.training
     with torch.no_grad():
         for count in (1, 2, 5):
@@ -139,9 +109,8 @@ def test_a_program_gives_the_network_s_logits_for_batches_of_any_size(folder, na
     assert list(program.state_dict()) == list(module.state_dict())
 
 
-@every_program
-def test_maps_of_a_program_are_those_of_the_network(folder, name, kind):
-    program = as_classifier(load_program(folder / name, kind, trust=True))
+def test_maps_of_a_program_are_those_of_the_network(folder):
+    program = as_classifier(load_program(folder / "net.pt2", trust=True))
     plain_one = as_classifier(network())
     assert program.target_layer == plain_one.target_layer == "4"
     theirs, ours = (get_method("gradcam")(each, images()) for each in (plain_one, program))
@@ -153,9 +122,8 @@ def test_maps_of_a_program_are_those_of_the_network(folder, name, kind):
     assert not any(child._forward_hooks for child in program.module.modules())
 
 
-@every_program
-def test_a_copy_of_a_program_can_be_trained_and_leaves_the_first_alone(folder, name, kind):
-    classifier = as_classifier(load_program(folder / name, kind, trust=True))
+def test_a_copy_of_a_program_can_be_trained_and_leaves_the_first_alone(folder):
+    classifier = as_classifier(load_program(folder / "net.pt2", trust=True))
     before = {key: tensor.clone() for key, tensor in classifier.module.state_dict().items()}
     tuned = classifier.copy()
     module = tuned.module.requires_grad_(True)
@@ -172,15 +140,14 @@ def test_a_copy_of_a_program_can_be_trained_and_leaves_the_first_alone(folder, n
     assert torch.equal(tuned.logits(images()), classifier.logits(images()))
 
 
-@every_program
-def test_a_program_can_be_moved(folder, name, kind):
-    module = copy.deepcopy(load_program(folder / name, kind, trust=True)).to(torch.float64)
+def test_a_program_can_be_moved(folder):
+    module = copy.deepcopy(load_program(folder / "net.pt2", trust=True)).to(torch.float64)
     assert module(images().double()).dtype == torch.float64
     assert {t.dtype for key, t in module.state_dict().items() if "batches" not in key} == {torch.float64}
 
 
 def test_threads_share_a_program(folder):
-    classifier = as_classifier(load_program(folder / "net.pt2", "export", trust=True))
+    classifier = as_classifier(load_program(folder / "net.pt2", trust=True))
     inputs = images(6)
     expected = [get_method("gradcam")(classifier, image[None]).maps for image in inputs]
     found: dict[int, torch.Tensor] = {}
@@ -213,7 +180,7 @@ class Reused(nn.Module):
 def test_a_layer_that_is_used_again_and_a_tensor_made_on_the_way_survive_the_export(tmp_path):
     torch.manual_seed(0)
     module = Reused().eval()
-    program = load_program(save(tmp_path / "reused.pt2", module), "export", trust=True)
+    program = load_program(save(tmp_path / "reused.pt2", module), trust=True)
     for _ in range(2):
         assert torch.allclose(program(images(3)), module(images(3)), atol=1e-6)
     # Where it makes tensors follows the network: here to a device without memory.
@@ -231,7 +198,7 @@ def vit() -> nn.Module:
 
 def test_an_exported_vision_transformer_has_its_tokens(tmp_path):
     module = vit()
-    program = load_program(save(tmp_path / "vit.pt2", module, (2, 3, 16, 16)), "export", trust=True)
+    program = load_program(save(tmp_path / "vit.pt2", module, (2, 3, 16, 16)), trust=True)
     info = choose_layer(program, 3, (16, 16))
     assert (info.name, info.layout) == ("encoder.layers.encoder_layer_1.ln_1", Layout("tokens", 16, 4, 4, 1))
     x = torch.randn(2, 3, 16, 16)
@@ -256,7 +223,7 @@ def test_a_vision_transformer_and_a_program_can_be_retuned(tmp_path, kind):
         layer = "encoder.layers.encoder_layer_1.ln_1"
     else:
         path = save(tmp_path / "gray.pt2", network(1, 2), (2, 1, 16, 16))
-        module, layer = load_program(path, "export", trust=True), "4"
+        module, layer = load_program(path, trust=True), "4"
     classifier = Classifier(module, ("across", "along"), plain(16, 16), layer, kind)
     before = classifier.fingerprint()
     result = quick(classifier)
@@ -279,12 +246,14 @@ def test_a_program_for_batches_of_one_size_gives_the_way_out_and_the_way_out_wor
         match=r"^fixed\.pt2 takes exactly 1 image at a time; export it anew for any number, with "
         r"torch\.export\.export\(model\.eval\(\), \(images,\), dynamic_shapes=\(\{0: torch\.export\.Dim\.AUTO\},\)\)\.$",
     ):
-        load_program(path, "export", trust=True)
-    assert program_input_size(path) == (3, 32, 32)
+        load_program(path, trust=True)
+    info = program_info(path)
+    assert info is not None
+    assert info.input_size == (3, 32, 32)
     model, inputs = network(), images()
     again = torch.export.export(model.eval(), (inputs,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     torch.export.save(again, path)
-    assert load_program(path, "export", trust=True)(inputs).shape == (2, 3)
+    assert load_program(path, trust=True)(inputs).shape == (2, 3)
 
 
 def test_a_program_exported_in_training_mode_gives_a_sentence(tmp_path):
@@ -292,7 +261,7 @@ def test_a_program_exported_in_training_mode_gives_a_sentence(tmp_path):
     with pytest.raises(
         ModelError, match=r"^training\.pt2 was exported in training mode; call model\.eval\(\) and export it"
     ):
-        load_program(path, "export", trust=True)
+        load_program(path, trust=True)
 
 
 class Pair(nn.Module):
@@ -304,48 +273,54 @@ def test_a_program_that_is_no_image_classifier_gives_a_sentence(tmp_path):
     with pytest.raises(
         ModelError, match=r"^pair\.pt2 takes 1 inputs and gives 2 outputs; export a model that takes one batch"
     ):
-        load_program(save(tmp_path / "pair.pt2", Pair()), "export", trust=True)
+        load_program(save(tmp_path / "pair.pt2", Pair()), trust=True)
     with pytest.raises(
         ModelError,
         match=r"^map\.pt2 takes tensors of 4 axes and gives tensors of 4; export a model that takes images \(N, C",
     ):
-        load_program(save(tmp_path / "map.pt2", nn.Conv2d(3, 1, 1)), "export", trust=True)
+        load_program(save(tmp_path / "map.pt2", nn.Conv2d(3, 1, 1)), trust=True)
 
 
-@pytest.mark.parametrize("trace", [False, True])
-def test_torchscript_of_other_networks_gives_the_ways_out(tmp_path, trace):
-    path = save_script(tmp_path / "named.pt", Named(), trace=trace)
+def test_torchscript_gives_the_ways_out_whatever_it_is_called(tmp_path):
+    for name in ("named.pt", "named.ts"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(torch.jit.script(network()), str(tmp_path / name))
+        with pytest.raises(
+            ModelError,
+            match=rf"^{re.escape(name)} is TorchScript, which torch no longer supports and which cannot be opened any more; "
+            r"save the network with torch\.export as a \.pt2 file, or save its state dict and name its architecture",
+        ):
+            load_classifier(tmp_path / name, class_names=("a", "b", "c"), size=(32, 32), channels=3, trust=True)
+
+
+def test_a_model_that_was_retuned_from_torchscript_gives_the_ways_out(tmp_path):
+    made = small_gap()
+    made.arch = "torchscript:/somewhere/net.pt"
+    save_classifier(made, tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=r"^net\.pt is TorchScript, which torch no longer supports"):
+        load_classifier(tmp_path / "m.safetensors", trust=True)
+
+
+def test_a_program_that_is_cut_short_gives_a_sentence(folder, tmp_path):
+    path = tmp_path / "cut.pt2"
+    path.write_bytes((folder / "net.pt2").read_bytes()[:2000])
     with pytest.raises(
-        ModelError,
-        match=r"^named\.pt is TorchScript of a Named, which does not let anyone look at its layers; save the model's state "
-        r"dict and name its architecture with --arch, or save it with torch\.export\.$",
+        ModelError, match=r"^cut\.pt2 is no archive of torch\.export or is cut short; copy it again, or export it anew"
     ):
-        load_program(path, "torchscript", trust=True)
-
-
-@pytest.mark.parametrize(("name", "kind", "sentence"), [
-    ("net.pt2", "export", r"^cut\.pt2 is no archive of torch\.export or is cut short; copy it again, or export it anew"),
-    ("scripted.pt", "torchscript", r"^cut\.pt is no TorchScript archive or is cut short; copy it again, or save it anew"),
-])  # fmt: skip
-def test_a_program_that_is_cut_short_gives_a_sentence(folder, tmp_path, name, kind, sentence):
-    path = tmp_path / f"cut{Path(name).suffix}"
-    path.write_bytes((folder / name).read_bytes()[:2000])
-    with pytest.raises(ModelError, match=sentence):
-        load_program(path, kind, trust=True)
+        load_program(path, trust=True)
 
 
 def test_another_kind_of_archive_gives_a_sentence(folder, tmp_path):
-    with pytest.raises(ModelError, match=r"^scripted\.pt holds no program of torch\.export; export it anew with"):
-        load_program(folder / "scripted.pt", "export", trust=True)
-    with pytest.raises(ModelError, match=r"^net\.pt2 is no TorchScript archive or is cut short; copy it again"):
-        load_program(folder / "net.pt2", "torchscript", trust=True)
+    with pytest.raises(ModelError, match=r"^weights\.pt holds no program of torch\.export; export it anew with"):
+        load_program(folder / "weights.pt", trust=True)
     with pytest.raises(ModelError, match=r"^There is no model file .*missing\.pt2; check the path\.$"):
-        load_program(tmp_path / "missing.pt2", "export")
+        load_program(tmp_path / "missing.pt2")
     with zipfile.ZipFile(tmp_path / "old.pt2", "w") as file:
         file.writestr("version", "8.8")
         file.writestr("serialized_exported_program.json", "{}")
     with pytest.raises(ModelError, match=r"^old\.pt2 was exported by an old torch; with a newer one, export it anew"):
-        load_program(tmp_path / "old.pt2", "export", trust=True)
+        load_program(tmp_path / "old.pt2", trust=True)
 
 
 # What is malicious ------------------------------------------------------------------------------------
@@ -448,7 +423,7 @@ def test_an_archive_that_could_run_other_code_is_refused_even_if_trusted(folder,
         match=rf"^evil\.pt2 holds {what}.*, which could run other code than the network's and is not loaded even if "
         r"trusted; save the model's state dict instead and name its architecture with --arch\.$",
     ):
-        load_program(path, "export", trust=True)
+        load_program(path, trust=True)
     assert not mark.exists()
 
 
@@ -474,14 +449,14 @@ def test_pickled_example_images_and_guards_are_left_out_of_what_is_loaded(folder
         edit_json(parts, MODEL, lambda content: content.update(guards_code=[guard]))
 
     path = altered(folder / "net.pt2", tmp_path / "examples.pt2", edit)
-    program = load_program(path, "export", trust=True)
+    program = load_program(path, trust=True)
     assert torch.allclose(program(images()), network()(images()), atol=1e-5)
     assert not mark.exists()
 
 
 def test_a_classifier_of_ours_survives_the_export(tmp_path):
     ours = build_classifier("residual-vgg", ("a", "b"), plain(32, 32), seed=1)
-    program = load_program(save(tmp_path / "ours.pt2", ours.module, (2, 1, 32, 32)), "export", trust=True)
+    program = load_program(save(tmp_path / "ours.pt2", ours.module, (2, 1, 32, 32)), trust=True)
     assert choose_layer(program, 1, (32, 32)).name == ours.target_layer
     again = Classifier(program, ours.class_names, ours.preprocessing, ours.target_layer, "export")
     x = images(2, 1)

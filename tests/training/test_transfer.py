@@ -14,6 +14,7 @@ from napari_cam_feedback.data import ArrayDataset, Preprocessing
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.explanations import explain
 from napari_cam_feedback.models import Classifier, ModelOptions, build_classifier, load_classifier, save_classifier
+from napari_cam_feedback.models.files.exporting import export_classifier
 from napari_cam_feedback.retuning import RetuneConfig, retune, run_to_end
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, TrainStep, train_classifier, transfer
@@ -198,9 +199,9 @@ def test_torchvisions_weights_can_be_named_beside_the_architecture():
 
 
 def test_a_saved_program_cannot_be_started_from(tmp_path):
-    file = tmp_path / "p.ts"
-    torch.jit.save(torch.jit.trace(small_gap().module, torch.zeros(1, 1, 16, 16)), file)
-    with pytest.raises(ConfigError, match=r"p.ts is a saved program, whose head cannot be replaced; start from a file of"):
+    file = tmp_path / "p.pt2"
+    export_classifier(small_gap(), file)
+    with pytest.raises(ConfigError, match=r"p.pt2 is a saved program, whose head cannot be replaced; start from a file of"):
         backbone_source(file)
 
 

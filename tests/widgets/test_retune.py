@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import time
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -711,10 +710,10 @@ def test_the_form_edits_names_and_a_file(qtbot):
     qtbot.addWidget(form)
     assert form.config().freeze == ()
     form.editor("freeze").setText(" features.0, layer1 ,")
-    form.editor("inpainter").edit.setText("/somewhere/filler.pt")
+    form.editor("inpainter").edit.setText("/somewhere/filler.pt2")
     config = form.config()
     assert config.freeze == ("features.0", "layer1")
-    assert config.inpainter == "/somewhere/filler.pt"
+    assert config.inpainter == "/somewhere/filler.pt2"
     form.set_values({"freeze": ("a", "b.c"), "inpainter": None})
     assert form.editor("freeze").text() == "a, b.c"
     assert form.config().inpainter is None
@@ -752,9 +751,9 @@ def test_settings_are_shown_where_another_setting_needs_them_and_are_of_no_effec
     form.set_values({"fill": "inpaint", "augment": True})
     assert not inpainter.isHidden()
     assert not mirror.isHidden()
-    form.set_values({"inpainter": "filler.pt", "mirror": True})
+    form.set_values({"inpainter": "filler.pt2", "mirror": True})
     config = widget.choice.config()
-    assert (config.fill, config.inpainter, config.mirror) == ("inpaint", "filler.pt", True)
+    assert (config.fill, config.inpainter, config.mirror) == ("inpaint", "filler.pt2", True)
     box.setCurrentText("rrr")
     assert inpainter.isHidden()
     config = widget.choice.config()
@@ -905,18 +904,16 @@ def test_closing_while_a_run_is_continued_leaves_the_model_it_went_on_from(docke
 
 
 def inpainter_file(folder):
-    """A TorchScript program that paints what is masked in the image's mean."""
+    """A program that paints what is masked in the image's mean."""
     from napari_cam_feedback.torch_loader import torch
 
     class Mean(torch.nn.Module):
         def forward(self, images, masks):
             return images.mean((2, 3), keepdim=True).expand_as(images)
 
-    path = folder / "filler.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        example = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
-        torch.jit.trace(Mean(), example, check_trace=False).save(str(path))
+    path, sizes = folder / "filler.pt2", dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)
+    given = torch.rand(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    torch.export.save(torch.export.export(Mean(), given, dynamic_shapes=(sizes, sizes)), path)
     return path
 
 
@@ -939,7 +936,7 @@ def test_an_inpainters_program_runs_only_after_the_user_agreed_in_the_window(doc
     assert widget.run is None
     (title, text), *_ = asked
     assert title == "Run the inpainter's program?"
-    assert text.startswith(f"The inpainter {path} is a program of TorchScript, not weights alone.")
+    assert text.startswith(f"The inpainter {path} is a program of torch.export, not weights alone.")
     widget.start_button.click()
     wait(lambda: widget.run is not None and widget.run.result is not None)
     assert len(asked) == 2

@@ -97,7 +97,7 @@ def _beside(source: ModelSource, options: ModelOptions, classifier: Classifier) 
         return []
     names = classifier.class_names
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    program = classifier.arch.startswith(("export:", "torchscript:"))
+    program = classifier.arch.startswith("export:")
     parts = [] if options.arch or program else [f"the architecture {classifier.arch}"]
     parts += [] if options.class_names else [f"the classes {some}"]
     if not {"size", "mean", "std"} <= options.preprocessing.keys():

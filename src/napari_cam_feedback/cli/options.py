@@ -21,7 +21,7 @@ PANEL = "The model, where its file does not say it"
 Model = Annotated[
     str,
     typer.Argument(
-        help="Model: a .safetensors of ours; with --arch any .safetensors, .pt, .pth or .th; a .pt2 or TorchScript file "
+        help="Model: a .safetensors of ours; with --arch any .safetensors, .pt, .pth or .th; a .pt2 file "
         "with --trust; torchvision:NAME; or efficientnet-lite0.",
         show_default=False,
     ),
@@ -97,9 +97,7 @@ def model_options(
         tuple[int, int] | None,
         _about(shown="ROWS COLS", text="How the tokens of the target layer lie, where it puts out tokens."),
     ] = None,
-    trust: Annotated[
-        bool, _about("--trust", shown="", text="Run the model's own code: a .py, .pt2 or TorchScript file.")
-    ] = False,
+    trust: Annotated[bool, _about("--trust", shown="", text="Run the model's own code: a .py or .pt2 file.")] = False,
     download: Annotated[
         bool, _about("--download", shown="", text="Fetch torchvision's weights where they are not on this machine.")
     ] = False,

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from napari_cam_feedback.retuning import retune
 from napari_cam_feedback.training import train_classifier
 
 RUNS, SETTINGS, MODELS = "runs.csv", "experiment.json", "models"
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

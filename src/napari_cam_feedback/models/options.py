@@ -48,7 +48,7 @@ class ModelOptions(BaseModel):
     grid : tuple of int or None
         (rows, columns) of the tokens of a target layer that puts out tokens, as vision transformers' do.
     trust : bool
-        The user agrees that code of the model's (a .py, a .pt2, a TorchScript file) runs.
+        The user agrees that code of the model's (a .py, a .pt2) runs.
     download : bool
         The user agrees that torchvision's weights are fetched where they are not on this machine.
     """

@@ -77,8 +77,8 @@ class RetuneConfig(BaseModel):
     inpainter: str | None = Field(
         None,
         title="Inpainter",
-        description="TorchScript file (image, mask -> image) that refills instead, wherever the refill would be inpaint.",
-        json_schema_extra=_used_by("inpaint", file="TorchScript (*.pt *.pth *.ts *.jit);;All files (*)", fill="inpaint"),
+        description="A .pt2 file or FILE.py:FUNCTION (images, masks -> images) that refills instead of inpaint.",
+        json_schema_extra=_used_by("inpaint", file="Exported programs (*.pt2);;All files (*)", fill="inpaint"),
     )
     transplant_share: float | None = Field(
         None,

@@ -62,7 +62,7 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     if names_pretrained(arch) and not names_pretrained(text) and _names_weights(text):
         return open_source(arch, make_options(options, weights=text))
     source = open_source(weights, options)
-    if (source.arch or "").partition(":")[0] in ("export", "torchscript"):
+    if (source.arch or "").startswith("export:"):
         raise ConfigError(
             f"{source.name} is a saved program, whose head cannot be replaced; start from a file of weights, with --arch."
         )

@@ -1,14 +1,16 @@
-"""Inpainting by a network of the user's own, from a TorchScript file."""
+"""Inpainting by a network or a function of the user's own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.models.networks.programs import open_script, sniff
+from napari_cam_feedback.models.networks.exported import is_script, load_filler, script_refused
+from napari_cam_feedback.models.networks.factory import load_function, parse_factory
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ _CONTRACT = (
 
 @dataclass(frozen=True)
 class Inpainter:
-    """A TorchScript program that fills what is masked.
+    """A program that fills what is masked.
 
-    It is called as ``program(images, masks)`` with two float32 tensors:
+    It is called as ``program(images, masks)``, without gradients, with two float32 tensors:
 
     - images (N, 3, h, w), RGB, from 0 to 1, as they are, the masked part too. Gray images are repeated to three channels;
       if the program does not take three, they are given as (N, 1, h, w).
@@ -42,12 +44,12 @@ class Inpainter:
     ----------
     name : str
         Of the file, for sentences.
-    program : torch.jit.ScriptModule
-        What is called.
+    program : callable
+        What is called: a function, or a network, which is moved to the device of the images.
     """
 
     name: str
-    program: Any
+    program: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def fill(self, preprocessing: Preprocessing) -> Fill:
         """Return a fill like those of `FILLS`, for the inputs that this preprocessing makes.
@@ -74,23 +76,23 @@ class Inpainter:
 
     def _run(self, pictures: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         count, channels, height, width = pictures.shape
-        program = self.program.to(pictures.device)
+        program = self.program
+        if isinstance(program, torch.nn.Module):
+            program.to(pictures.device)
         size = f"{count} images of {height}x{width} pixels"
         try:
             with torch.no_grad():
                 try:
                     found = program(pictures.expand(-1, 3, -1, -1), masks)
-                except RuntimeError:
+                except Exception:
                     if channels == 3:
                         raise
                     found = program(pictures, masks)
-        except RuntimeError as error:
-            if "memory" in str(error):
+        except Exception as error:  # what a function of a user may raise has no end
+            if isinstance(error, RuntimeError) and "memory" in str(error):
                 raise
-            lines = str(error).strip().splitlines() or [""]
-            raise ModelError(
-                f"The inpainter {self.name} failed on {size} ({lines[-1].strip()[:200]}); {_CONTRACT}."
-            ) from error
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModelError(f"The inpainter {self.name} failed on {size} ({reason.strip()[:200]}); {_CONTRACT}.") from error
         if not isinstance(found, torch.Tensor):
             raise ModelError(f"The inpainter {self.name} returned no tensor but a {type(found).__name__}; {_CONTRACT}.")
         if (
@@ -113,7 +115,7 @@ def load_inpainter(path: str | Path, *, trust: bool = False) -> Inpainter:
     Parameters
     ----------
     path : path
-        A file of `torch.jit.save`.
+        An archive of `torch.export.save`, exported for batches of any size; or ``FILE.py:FUNCTION``.
     trust : bool
         The user agrees that the program in it runs.
 
@@ -122,9 +124,12 @@ def load_inpainter(path: str | Path, *, trust: bool = False) -> Inpainter:
     ConsentNeeded
         `trust` is not given.
     ModelError
-        The file is missing, or no TorchScript.
+        The file is missing, or holds no such program or function.
     """
-    path = Path(path)
-    if path.is_file() and sniff(path) == "export":
-        raise ModelError(f"{path.name} is an archive of torch.export; save the inpainter with torch.jit.save instead.")
-    return Inpainter(path.name, open_script(path, trust=trust, what="inpainter"))
+    function = parse_factory(str(path))
+    if function is not None:
+        return Inpainter(f"{function[1]} of {function[0].name}", load_function(*function, trust=trust))
+    path = Path(path).expanduser()
+    if path.is_file() and is_script(path):
+        raise script_refused(path.name, "name a Python function as FILE.py:FUNCTION")
+    return Inpainter(path.name, load_filler(path, trust=trust))

@@ -32,13 +32,6 @@ class ContactSheet:
     image: np.ndarray
     boxes: tuple[tuple[Tile, tuple[int, int, int, int]], ...]
 
-    def tile_at(self, row: float, column: float) -> Tile | None:
-        """Return the tile at a pixel of the picture, None between tiles."""
-        for tile, (top, left, bottom, right) in self.boxes:
-            if top <= row < bottom and left <= column < right:
-                return tile
-        return None
-
     def save_png(self, path: str | os.PathLike[str]) -> None:
         """Write the picture, atomically; raises StorageError."""
         with atomic_path(path) as temporary:

@@ -67,21 +67,6 @@ class FilterMarks(BaseModel):
         others = {n: m for n, m in self.marks.items() if n != number}
         return self.model_copy(update={"marks": others if mark is None else {**others, number: mark}})
 
-    def carried_to(self, classifier: Classifier) -> FilterMarks:
-        """Return the same marks for another version of the classifier; retuning changes filters, not their numbers.
-
-        Raises
-        ------
-        StorageError
-            Its target layer has another name or number of filters.
-        """
-        if (classifier.target_layer, classifier.layout.filters) != (self.layer, self.filters):
-            raise StorageError(
-                f"The marks are of the {self.filters} filters of layer {self.layer!r}, and this model's target layer "
-                f"{classifier.target_layer!r} has {classifier.layout.filters}; mark its filters anew."
-            )
-        return self.model_copy(update={"classifier": classifier.fingerprint()})
-
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the marks into a project folder, atomically, and return their file; raises StorageError."""
         path = marks_path(folder, self.classifier)

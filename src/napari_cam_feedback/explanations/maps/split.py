@@ -13,7 +13,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ConfigError, DataError
-from napari_cam_feedback.explanations.maps.files import npz_file, tiff_folder
+from napari_cam_feedback.explanations.maps.files import npz_file
 from napari_cam_feedback.explanations.maps.registry import default_method, get_method
 from napari_cam_feedback.explanations.targets import Target, class_index, resolve_target
 from napari_cam_feedback.models.classifier import Classifier, check_fits
@@ -154,12 +154,6 @@ class Explanations:
         """Write ``maps``, ``keys`` and ``targets``; see `npz_file`, also for what it raises."""
         keys = {item.index: item.key for item in self.items}
         with npz_file(path, len(self.items), keys.__getitem__, several=self.several) as add:
-            for item in self.items:
-                add(item)
-
-    def save_folder(self, folder: str | Path) -> None:
-        """Write one float32 TIFF per item, ``<folder>/<key>.tif``; see `tiff_folder`, also for what it raises."""
-        with tiff_folder(folder, self.keys) as add:
             for item in self.items:
                 add(item)
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -26,8 +25,6 @@ SCHEMA_VERSION = 1
 SAME = 0.5
 # Proposals between two writings of the index.
 _AT_ONCE = 50
-
-Answer = Literal["accepted", "rejected"]
 
 
 class ProposedMask(BaseModel):
@@ -137,11 +134,6 @@ class ProposalStore:
         """Return what is known of an open proposal; raises KeyError where there is none."""
         with self._lock:
             return self._state.proposals[key]
-
-    def answered(self, answer: Answer) -> dict[str, ProposedMask]:
-        """Return the proposals that were accepted, or rejected, by key."""
-        with self._lock:
-            return dict(getattr(self._state, answer))
 
     def refused(self, key: str, mask: np.ndarray) -> bool:
         """Tell whether so much as a mask's half lies in what was rejected on this image."""

@@ -17,7 +17,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.sidecar import describe_classifier, sidecar_of
 from napari_cam_feedback.models.files.storage import save_classifier
 from napari_cam_feedback.models.layers.taps import copy_module
-from napari_cam_feedback.models.networks.programs import load_program
+from napari_cam_feedback.models.networks.exported import load_program
 from napari_cam_feedback.torch_loader import torch
 
 #: Endings that a classifier can be written with, and what each is.
@@ -102,7 +102,7 @@ def _write_program(classifier: Classifier, path: Path) -> None:
             raise _not_followed(classifier, "torch.export", error) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getvalue())
-        again = load_program(temporary, "export", trust=True)
+        again = load_program(temporary, trust=True)
         # Another number of images than it was followed with.
         more = torch.cat([images, images.flip(0)[:1]])
         with torch.no_grad():

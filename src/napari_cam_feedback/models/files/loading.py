@@ -23,12 +23,12 @@ from napari_cam_feedback.models.files.mismatch import (
 )
 from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrained, read_pretrained
 from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
-from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, program_kind, read_state_dict
+from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
 from napari_cam_feedback.models.files.storage import read_header
 from napari_cam_feedback.models.layers.layers import choose_layer
 from napari_cam_feedback.models.networks.architectures import build_module, resolve, runs_code, skeleton
+from napari_cam_feedback.models.networks.exported import program_info
 from napari_cam_feedback.models.networks.presets import choose_preprocessing, trained_size
-from napari_cam_feedback.models.networks.programs import program_info
 from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.torch_loader import torch
 
@@ -45,8 +45,8 @@ def load_classifier(
     ----------
     model : path or str
         A ``.safetensors`` file; ``.pt``, ``.pth`` or ``.th`` (read with ``weights_only=True``: no code of it runs); ``.pt2``
-        or a TorchScript file (runs its code, if `options` say that it may); or ``torchvision:NAME`` for torchvision's
-        pretrained weights, ``efficientnet-lite0`` for those of an installed package.
+        (runs its code, if `options` say that it may); or ``torchvision:NAME`` for torchvision's pretrained weights,
+        ``efficientnet-lite0`` for those of an installed package.
     options : ModelOptions, optional
         What the file does not say, or is to be other than it says. Where neither says it, the preprocessing is the one that
         the network was made for (`presets.preset`).
@@ -133,16 +133,16 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSo
     path = Path(model).expanduser()
     if not path.is_file():
         raise ModelError(f"There is no model file {path}; check the path.")
+    program = is_program(path)
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelError(f"{path.name} is no model file that can be read; choose a {', '.join(MODEL_SUFFIXES)} file.")
-    kind = program_kind(path)
-    if kind is not None and options.arch is not None:
+    if program and options.arch is not None:
         raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave out --arch.")
-    ours = kind is None and path.suffix.lower() == ".safetensors"
+    ours = not program and path.suffix.lower() == ".safetensors"
     header = (read_header(path) if ours else read_sidecar(path)) or {}
     sidecar = sidecar_of(path) if header and not ours else None
-    if kind is not None:
-        return ModelSource(path.name, f"{kind}:{path.absolute()}", header, path, sidecar=sidecar)
+    if program:
+        return ModelSource(path.name, f"export:{path.absolute()}", header, path, sidecar=sidecar)
     arch = options.arch or header.get("arch")
     return ModelSource(path.name, arch and resolve(arch, path), header, path, sidecar=sidecar)
 
@@ -226,7 +226,7 @@ def _read(source: ModelSource, options: ModelOptions) -> dict[str, torch.Tensor]
     if source.pretrained is not None:
         return read_pretrained(source.pretrained, download=options.download)
     assert source.path is not None
-    return {} if program_kind(source.path) else read_state_dict(source.path)
+    return {} if is_program(source.path) else read_state_dict(source.path)
 
 
 @dataclass(frozen=True)

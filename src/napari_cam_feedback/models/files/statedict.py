@@ -7,17 +7,17 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
 
 from napari_cam_feedback.errors import ModelError, describe
-from napari_cam_feedback.models.networks.programs import sniff
+from napari_cam_feedback.models.networks.exported import is_exported, is_script, script_refused
 from napari_cam_feedback.torch_loader import torch
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".th")
-MODEL_SUFFIXES = (".safetensors", *CHECKPOINT_SUFFIXES, ".pt2", ".ts", ".torchscript")
+MODEL_SUFFIXES = (".safetensors", *CHECKPOINT_SUFFIXES, ".pt2")
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
 # What torch.compile puts into names, wherever it was applied.
 _COMPILED = "_orig_mod."
@@ -44,15 +44,18 @@ _STAND_INS = ("argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core
 _INERT: list[Any] = [(_Ignored, name) for name in _STAND_INS]
 
 
-def program_kind(path: Path) -> Literal["export", "torchscript"] | None:
-    """Tell whether a file is a program instead of weights: an archive of ``torch.export`` or of TorchScript."""
+def is_program(path: Path) -> bool:
+    """Tell whether a file is an archive of ``torch.export`` instead of weights.
+
+    Raises
+    ------
+    ModelError
+        It is TorchScript.
+    """
+    if is_script(path):
+        raise script_refused(path.name)
     suffix = path.suffix.lower()
-    if suffix == ".pt2":
-        return "export"
-    if suffix in {".ts", ".torchscript"}:
-        return "torchscript"
-    # TorchScript is mostly saved as .pt too.
-    return sniff(path) if suffix in CHECKPOINT_SUFFIXES else None
+    return suffix == ".pt2" or (suffix in CHECKPOINT_SUFFIXES and is_exported(path))
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

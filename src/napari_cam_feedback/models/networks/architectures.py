@@ -16,7 +16,7 @@ from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 TIMM = "timm:"
-_PROGRAMS = ("export", "torchscript")
+_PROGRAM = "export"
 
 
 def known_architectures() -> list[str]:
@@ -31,7 +31,7 @@ def has_preset(arch: str) -> bool:
 
 def runs_code(arch: str) -> bool:
     """Tell whether an architecture is code of the user's: a function of a Python file, or a saved program."""
-    return arch.partition(":")[0] in _PROGRAMS or _factory(arch) is not None
+    return arch.partition(":")[0] == _PROGRAM or _factory(arch) is not None
 
 
 def resolve(arch: str, beside: Path | None = None) -> str:
@@ -50,8 +50,8 @@ def resolve(arch: str, beside: Path | None = None) -> str:
         The file is at neither place.
     """
     kind, _, rest = arch.partition(":")
-    factory = None if kind in _PROGRAMS else _factory(arch)
-    if kind not in _PROGRAMS and factory is None:
+    factory = None if kind == _PROGRAM else _factory(arch)
+    if kind != _PROGRAM and factory is None:
         return arch
     path = Path(rest) if factory is None else factory[0]
     places = [path.expanduser().absolute(), *([beside.absolute().parent / path.name] if beside is not None else [])]
@@ -74,7 +74,7 @@ def build_module(
     arch : str
         A key of `ARCHITECTURES`; ``torchvision:NAME`` or ``timm:NAME`` for a classification model of those packages;
         a key of `LITE_SIZES`, as ``efficientnet-lite0``;
-        ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE`` or ``torchscript:FILE``;
+        ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE``;
         ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`).
     num_classes, channels : int
         Number of outputs, channels of the input. Where a network of another package is to take other than 3, its first
@@ -105,10 +105,13 @@ def build_module(
         from napari_cam_feedback.models.networks.gap import build_gap
 
         return build_gap(arch, num_classes, channels, size, trust=trust)
-    if kind in _PROGRAMS:
-        from napari_cam_feedback.models.networks.programs import load_program
+    if kind in {_PROGRAM, "torchscript"}:
+        from napari_cam_feedback.models.networks.exported import load_program, script_refused
 
-        return load_program(Path(rest), kind, trust=trust)
+        if kind == "torchscript":
+            # Files that 0.1.0 wrote name such an architecture.
+            raise script_refused(Path(rest).name)
+        return load_program(Path(rest), trust=trust)
     factory = _factory(arch)
     if factory is not None:
         from napari_cam_feedback.models.networks.factory import build_from_factory

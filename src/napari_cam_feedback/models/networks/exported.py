@@ -1,301 +1,189 @@
-"""What is inside an archive of ``torch.export``, read without torch; and a copy of it in which no code can hide.
-
-`torch.export.load` unpickles some parts of an archive, evaluates texts in it as expressions, calls functions by the names
-that it finds there, and makes Python source of others. Networks need little of that. So an archive is read here, and what
-an image classifier has no use for is refused; the rest is written anew, so that what was looked at is what is loaded.
-"""
+"""Networks saved with ``torch.export``, made into modules that can be looked into."""
 
 from __future__ import annotations
 
-import ast
-import io
-import json
-import re
+import logging
+import warnings
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_cam_feedback.errors import ModelError, describe
+from napari_cam_feedback.errors import ConsentNeeded, ModelError
+from napari_cam_feedback.models.networks.archive import Archive, ProgramInfo
+from napari_cam_feedback.torch_loader import torch
 
-_ANEW = "export it anew with torch.export.save(torch.export.export(model.eval(), (images,), …), path)"
-_DYNAMIC = "dynamic_shapes=({0: torch.export.Dim.AUTO},)"
-
-# Operators of torch that compute; none reads or writes files.
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|prim|higher_order|torchvision)\.[A-Za-z_]\w*(\.[A-Za-z]\w*)?|torch\.sym_\w+|math\.[a-z]\w*"
-)
-_NOT_OPERATORS = re.compile(r"from_file|load|save|call_torchbind|delegate|print|triton")
-_ARITHMETIC = {
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg", "pos", "abs", "eq", "ne", "lt", "le", "gt", "ge",
-    "and_", "or_", "xor", "not_", "getitem",
-}  # fmt: skip
-# What a size may be computed with.
-_FUNCTIONS = {
-    "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Mod", "PythonMod", "Max", "Min", "Abs", "FloorDiv",
-    "CeilDiv", "CleanDiv", "CeilToInt", "FloorToInt", "TruncToInt", "TruncToFloat", "RoundToInt", "ToFloat", "FloatTrueDiv",
-    "IntTrueDiv", "FloatPow", "PowByNatural", "LShift", "RShift", "ModularIndexing", "Where", "Identity", "floor", "ceiling",
-    "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan",
-    "GreaterThan", "And", "Or", "Not",
-}  # fmt: skip
-_EXPRESSION = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name, ast.Call, ast.keyword,
-    ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
-)  # fmt: skip
-_NAME = re.compile(r"[\w.@-]*")
-_NAME_KEYS = {"name", "as_name", "fqn", "parameter_name", "buffer_name", "tensor_constant_name", "user_input_name"}
-_CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+nn = torch.nn
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramInfo:
-    """What an exported program says of itself.
-
-    Attributes
-    ----------
-    batch : int or None
-        Images that it takes at a time; None for any number.
-    input_size : tuple of int or None
-        (channels, height, width) of the images; None where they may vary.
-    outputs : int or None
-        Number of logits.
-    torch_version : str
-        Of the torch that wrote it.
-    """
-
-    batch: int | None
-    input_size: tuple[int, int, int] | None
-    outputs: int | None
-    torch_version: str
+def is_exported(path: Path | str) -> bool:
+    """Tell by a file's content whether it is an archive of ``torch.export``, whatever its suffix. Nothing is loaded."""
+    names = _names(path)
+    return "serialized_exported_program.json" in names or any(name.endswith("/models/model.json") for name in names)
 
 
-class Archive:
-    """An archive of ``torch.export``, opened to be looked at.
+def is_script(path: Path | str) -> bool:
+    """Tell by a file's suffix or content whether it is TorchScript, which is not opened. Nothing is loaded."""
+    inner = {name.partition("/")[2] for name in _names(path)}
+    content = "constants.pkl" in inner and any(name.startswith("code/") for name in inner)
+    return content or Path(path).suffix.lower() in {".ts", ".torchscript", ".jit"}
 
-    Parameters
-    ----------
-    path : Path
-        The file.
+
+def script_refused(name: str, otherwise: str = "save its state dict and name its architecture with --arch") -> ModelError:
+    """The sentence for TorchScript files, and `otherwise`, the way out beside `torch.export`."""
+    return ModelError(
+        f"{name} is TorchScript, which torch no longer supports and which cannot be opened any more; "
+        f"save the network with torch.export as a .pt2 file, or {otherwise}."
+    )
+
+
+def _names(path: Path | str) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def program_info(path: Path | str) -> ProgramInfo | None:
+    """Return what an exported program says of its input and output, None for other files. Nothing of it runs.
 
     Raises
     ------
     ModelError
-        It cannot be read, is no such archive, or comes from a torch before 2.8, which had another format.
+        The archive cannot be read, or is no image classifier.
     """
+    return Archive(Path(path)).info() if is_exported(path) else None
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        try:
-            with zipfile.ZipFile(path) as file:
-                names = file.namelist()
-                if "serialized_exported_program.json" in names:
-                    raise ModelError(f"{self.name} was exported by an old torch; with a newer one, {_ANEW}.")
-                model = next((name for name in names if name.endswith("/models/model.json")), None)
-                if model is None:
-                    raise ModelError(f"{self.name} holds no program of torch.export; {_ANEW}.")
-                root = model.removesuffix("models/model.json")
-                self._files = {name.removeprefix(root): file.read(name) for name in names if name.startswith(root)}
-            self.program = json.loads(self._files["models/model.json"])
-            self.graph = self.program["graph_module"]["graph"]
-        except OSError as error:
-            raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
-        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError) as error:
-            raise self._broken() from error
 
-    def _broken(self) -> ModelError:
-        return ModelError(f"{self.name} is no archive of torch.export or is cut short; copy it again, or {_ANEW}.")
+def load_program(path: Path | str, *, trust: bool = False) -> nn.Module:
+    """Return a saved classifier as a module on the CPU, in evaluation mode, whose layers can be read and trained.
 
-    def info(self) -> ProgramInfo:
-        """Return what the program says of itself.
+    Parameters
+    ----------
+    path : path
+        An archive of `torch.export.save`, exported for batches of any size; its layers are those of the network that was
+        exported.
+    trust : bool
+        The user agrees that the program runs.
 
-        Raises
-        ------
-        ModelError
-            It does not take one batch of images and give one batch of logits.
-        """
-        try:
-            specs = self.program["graph_module"]["signature"]["input_specs"]
-            images = [spec["user_input"]["arg"] for spec in specs if "user_input" in spec]
-            outputs = self.graph["outputs"]
-            kinds = [next(iter(output)) for output in outputs]
-            values = self.graph["tensor_values"]
-            if len(images) != 1 or "as_tensor" not in images[0] or kinds != ["as_tensor"]:
-                raise ModelError(
-                    f"{self.name} takes {len(images)} inputs and gives {len(outputs)} outputs; "
-                    "export a model that takes one batch of images and returns one batch of logits."
-                )
-            sizes = _sizes(values[images[0]["as_tensor"]["name"]])
-            logits = _sizes(values[outputs[0]["as_tensor"]["name"]])
-            version = str(self.program.get("torch_version", ""))
-        except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-            raise self._broken() from error
-        if len(sizes) != 4 or len(logits) != 2:
-            raise ModelError(
-                f"{self.name} takes tensors of {len(sizes)} axes and gives tensors of {len(logits)}; "
-                "export a model that takes images (N, C, H, W) and returns logits (N, K)."
-            )
-        batch, channels, height, width = sizes
-        image = None if channels is None or height is None or width is None else (channels, height, width)
-        return ProgramInfo(batch, image, logits[1], version)
+    Raises
+    ------
+    ConsentNeeded
+        `trust` is not given.
+    ModelError
+        The file is missing or of another kind, holds more than a network, or is no image classifier.
+    """
+    archive = _open(Path(path), trust, "model")
+    archive.info()
+    archive.check_batch()
+    return _load(archive)
 
-    def check(self) -> None:
-        """Check that the program can be used here, and that nothing in the archive would be unpickled or evaluated.
 
-        Raises
-        ------
-        ModelError
-            It takes batches of one size only, was exported in training mode, or holds what no classifier needs.
-        """
-        try:
-            self._check()
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise self._broken() from error
+def load_filler(path: Path | str, *, trust: bool = False) -> nn.Module:
+    """Return a saved inpainter, a program that takes images and masks, as `load_program` returns a classifier.
 
-    def _check(self) -> None:
-        info = self.info()
-        if info.batch is not None:
-            images = "image" if info.batch == 1 else "images"
-            raise ModelError(
-                f"{self.name} takes exactly {info.batch} {images} at a time; export it anew for any number, "
-                f"with torch.export.export(model.eval(), (images,), {_DYNAMIC})."
-            )
-        for node in _dicts(self.program, "target"):
-            self._check_target(node["target"])
-            for given in node.get("inputs") or []:
-                if given.get("name") in {"training", "train"} and (given.get("arg") or {}).get("as_bool"):
-                    raise ModelError(f"{self.name} was exported in training mode; call model.eval() and {_ANEW}.")
-        for holder in _dicts(self.program, "as_operator"):
-            self._check_target(holder["as_operator"])
-        for holder in _dicts(self.program, "expr_str"):
-            if not _is_plain(holder["expr_str"]):
-                raise self._refused(f"the expression {str(holder['expr_str'])[:60]!r}")
-        for holder in _dicts(self.program):
-            for key in _NAME_KEYS & holder.keys():
-                self._check_name(holder[key])
-            for key in ("in_spec", "out_spec"):
-                if isinstance(holder.get(key), str):
-                    self._check_spec(holder[key])
-            for entry in _stack(holder.get("nn_module_stack")):
-                self._check_name(entry)
-        if not isinstance(self.program["graph_module"]["module_call_graph"], list):
-            raise self._broken()
-        for config in self._configs().values():
-            for name, payload in config["config"].items():
-                path = str(payload.get("path_name", ""))
-                if payload.get("use_pickle") is not False or not re.fullmatch(r"(weight|tensor)_\d+", path):
-                    raise self._refused(f"the pickled object {str(name)[:60]!r}")
+    Raises
+    ------
+    ConsentNeeded
+        `trust` is not given.
+    ModelError
+        The file is missing or of another kind, holds more than a network, or takes another number of tensors.
+    """
+    archive = _open(Path(path), trust, "inpainter")
+    archive.check_filler()
+    return _load(archive)
 
-    def clean(self) -> io.BytesIO:
-        """Return the archive written anew, with only what the program needs, everything on the CPU."""
-        program = json.loads(json.dumps(self.program))
-        program["guards_code"] = []
-        module = program["graph_module"]
-        module["metadata"], module["treespec_namedtuple_fields"] = {}, {}
-        # Only the outermost call needs its signature; torch would count the calls of others, which threads must not share.
-        for entry in module["module_call_graph"][1:]:
-            entry["signature"] = None
-        for node in _dicts(program, "target"):
-            if isinstance(node.get("metadata"), dict):
-                node["metadata"] = {k: v for k, v in node["metadata"].items() if k == "nn_module_stack"}
-        parts = {"models/model.json": program, **self._configs()}
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-            for name, content in parts.items():
-                for holder in _dicts(content):
-                    for key in ("device", "as_device"):
-                        if isinstance(holder.get(key), dict):
-                            holder[key] = {"type": "cpu", "index": None}
-                file.writestr(f"archive/{name}", json.dumps(content))
-            for name, data in self._files.items():
-                if re.fullmatch(
-                    r"data/(weights/weight|constants/tensor)_\d+|archive_format|archive_version|byteorder", name
-                ):
-                    file.writestr(f"archive/{name}", data)
-            file.writestr("archive/.data/version", "3\n")
-            # Images that it was exported with; torch would unpickle them.
-            file.writestr("archive/data/sample_inputs/model.pt", b"")
-        buffer.seek(0)
-        return buffer
 
-    def _configs(self) -> dict[str, Any]:
-        """The tables of weights and of constants, parsed anew at each call."""
-        names = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
-        try:
-            configs = {name: json.loads(self._files[name]) for name in names}
-        except KeyError:
-            raise ModelError(f"{self.name} was exported by an old torch; with a newer one, {_ANEW}.") from None
-        except ValueError as error:
-            raise self._broken() from error
-        if not all(isinstance(config.get("config"), dict) for config in configs.values()):
-            raise self._broken()
-        return configs
-
-    def _check_target(self, target: Any) -> None:
-        text = str(target)
-        module, _, name = text.partition(".")
-        allowed = name in _ARITHMETIC if module == "_operator" else bool(_OPERATOR.fullmatch(text))
-        if not allowed or _NOT_OPERATORS.search(text):
-            raise self._refused(f"the operator {text[:60]!r}")
-
-    def _check_name(self, name: Any) -> None:
-        if isinstance(name, str) and not _NAME.fullmatch(name):
-            raise self._refused(f"the name {name[:60]!r}")
-
-    def _check_spec(self, text: str) -> None:
-        try:
-            specs = list(_dicts(json.loads(text)))
-        except ValueError as error:
-            raise self._broken() from error
-        if "__enum__" in text or any(spec.get("type") not in _CONTAINERS for spec in specs):
-            raise self._refused("an input or output of a type of its own")
-
-    def _refused(self, what: str) -> ModelError:
-        return ModelError(
-            f"{self.name} holds {what}, which could run other code than the network's and is not loaded even if trusted; "
-            "save the model's state dict instead and name its architecture with --arch."
+def _open(path: Path, trust: bool, what: str) -> Archive:
+    if not path.is_file():
+        raise ModelError(f"There is no {what} file {path}; check the path.")
+    if not trust:
+        raise ConsentNeeded(
+            f"{path.name} is a program of torch.export, and running it may do more than compute; "
+            "add --trust if you trust that file.",
+            kind="trust",
+            question=f"The {what} {path} is a program of torch.export, not weights alone. Opening it runs what it holds, "
+            "which may do more than compute, such as writing files. Do you trust it and want to run it?",
         )
+    return Archive(path)
 
 
-def _dicts(value: Any, key: str | None = None) -> Iterator[dict[str, Any]]:
-    """All mappings in a JSON value, however deep; with `key`, those that have it with another value than null."""
-    if isinstance(value, dict):
-        if key is None or value.get(key) is not None:
-            yield value
-        for inner in value.values():
-            yield from _dicts(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _dicts(inner, key)
+class _Part(nn.Module):
+    """A layer of an exported program: runs its graph node by node, calling the layers in it."""
+
+    graph: torch.fx.Graph
+
+    def forward(self, *inputs: Any) -> Any:
+        return torch.fx.Interpreter(self, graph=self.graph).run(*inputs, enable_io_processing=False)
 
 
-def _stack(text: Any) -> Iterator[str]:
-    """Layer names in a node's module stack, ``key,name,type;…``."""
-    if isinstance(text, str):
-        for entry in text.split(";"):
-            parts = entry.split(",")
-            yield parts[1] if len(parts) > 1 else ""
+class ExportedNetwork(_Part):
+    """A whole exported program."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) of images (N, C, H, W); of other programs what they return."""
+        found = super().forward(*inputs)
+        return found[0] if len(found) == 1 else found
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ExportedNetwork:
+        super()._apply(fn, recurse)
+        first = next(self.parameters(), None)
+        # A graph says on which device it makes tensors of its own.
+        for part in self.modules():
+            for node in getattr(part, "graph", torch.fx.Graph()).nodes:
+                if first is not None and "device" in node.kwargs:
+                    node.kwargs = {**node.kwargs, "device": first.device}
+        return self
 
 
-def _sizes(value: Any) -> list[int | None]:
-    return [size.get("as_int") for size in value["sizes"]]
-
-
-def _is_plain(text: Any) -> bool:
-    """Whether an expression is made of symbols, numbers and arithmetic only."""
+def _load(archive: Archive) -> nn.Module:
+    archive.check()
+    content = archive.clean()
     try:
-        tree = ast.parse(str(text), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        if not isinstance(node, _EXPRESSION):
-            return False
-        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS):
-            return False
-        if isinstance(node, ast.Name) and node.id.startswith("_"):
-            return False
-        if isinstance(node, ast.Constant) and not (
-            isinstance(node.value, int | float) or (isinstance(node.value, str) and re.fullmatch(r"[\w.+-]+", node.value))
-        ):
-            return False
-    return True
+        with _quiet():
+            exported = torch.export.load(content)
+            module = torch.export.unflatten(exported)
+    except Exception as error:
+        saved = archive.program.get("torch_version", "")
+        raise ModelError(
+            f"{archive.name} was exported by torch {saved}, and the installed torch {torch.__version__} cannot read it; "
+            "update torch, or export the model anew."
+        ) from error
+    for part in list(module.modules()):
+        _make_plain(part, ExportedNetwork if part is module else _Part)
+    return module.eval()
+
+
+def _make_plain(part: nn.Module, kind: type[nn.Module]) -> None:
+    """Turn torch's module into one of ours, in place: without records of the export, which cannot be copied."""
+    state = vars(part)
+    graph = state.get("graph")
+    tensors = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+    # A graph reads attributes: a tensor, a graph within it, or a description of how to pack values.
+    read = {node.target for node in graph.nodes if node.op == "get_attr"} if graph is not None else set()
+    kept = {name: value for name, value in state.items() if name in tensors or name in read}
+    part.__class__ = kind if graph is not None else nn.Module
+    state.clear()
+    nn.Module.__init__(part)
+    state.update(kept)
+    if graph is not None:
+        part.graph = graph
+        graph.owning_module = part
+        for node in graph.nodes:
+            # Shapes and sources of values; they cannot be copied either.
+            node.meta.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While entered, torch does not print what it then raises."""
+    logger = logging.getLogger("torch.export")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before

@@ -1,4 +1,4 @@
-"""A network made by a function of the user's own Python file; that runs the file's code, so they are asked first."""
+"""Functions of the user's own Python file, which make a network or fill images; its code runs, so they are asked first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +48,7 @@ def parse_factory(arch: str) -> tuple[Path, str] | None:
         return Path(file), function
     if arch.endswith((".py", ".py:")) or file.endswith(".py"):
         name = arch if arch.endswith(".py") else file
-        raise ModelError(f"{arch} names no function that makes the network; write it as {Path(name).name}:FUNCTION.")
+        raise ModelError(f"{arch} names no function; write it as {Path(name).name}:FUNCTION.")
     return None
 
 
@@ -79,21 +79,9 @@ def build_from_factory(
         The file is missing, has no such function, needs other arguments, raises an exception, or makes no network.
     """
     path = Path(file).expanduser().absolute()
-    if not path.is_file():
-        raise ModelError(f"There is no Python file {path}; check the path before the colon of --arch.")
-    if not trust:
-        raise ConsentNeeded(
-            f"{path.name} makes the network by running its code, which may do whatever you may do; "
-            "add --trust if you trust that file.",
-            kind="trust",
-            question=f"This model's network is made by the Python file {path}. Opening the model runs that file's code, "
-            "which may do whatever you may do on this computer, such as reading and deleting files. "
-            "Do you trust it and want to run it?",
-        )
+    _ask(path, trust, "makes the network", "This model's network is made by")
     with _lock, _folder_on_path(path.parent):
-        made = getattr(_run(path), function, None)
-        if made is None:
-            raise ModelError(_no_such(path, function))
+        made = _member(path, function)
         if not isinstance(made, nn.Module):
             made = _call(made, path, function, num_classes, channels)
     if not isinstance(made, nn.Module):
@@ -102,6 +90,45 @@ def build_from_factory(
     _check_network(made, f"{function} of {path.name}")
     # Of half or double precision: images are float32, and so are all weights that are read.
     return made.float()
+
+
+def load_function(file: Path | str, function: str, *, trust: bool = False) -> Callable[..., Any]:
+    """Run a Python file and return a function of it that fills images.
+
+    Raises
+    ------
+    ConsentNeeded
+        `trust` is not given; nothing of the file has run.
+    ModelError
+        The file is missing, cannot be run, or has no such function.
+    """
+    path = Path(file).expanduser().absolute()
+    _ask(path, trust, "fills images", "The inpainter is")
+    with _lock, _folder_on_path(path.parent):
+        found = _member(path, function)
+    if not callable(found):
+        raise ModelError(f"{function} of {path.name} is of type {type(found).__name__}; name a function.")
+    return found
+
+
+def _ask(path: Path, trust: bool, does: str, what: str) -> None:
+    if not path.is_file():
+        raise ModelError(f"There is no Python file {path}; check the path before the colon.")
+    if not trust:
+        raise ConsentNeeded(
+            f"{path.name} {does} by running its code, which may do whatever you may do; add --trust if you trust that file.",
+            kind="trust",
+            question=f"{what} the Python file {path}. Opening it runs that file's code, "
+            "which may do whatever you may do on this computer, such as reading and deleting files. "
+            "Do you trust it and want to run it?",
+        )
+
+
+def _member(path: Path, function: str) -> Any:
+    found = getattr(_run(path), function, None)
+    if found is None:
+        raise ModelError(_no_such(path, function))
+    return found
 
 
 def _check_network(made: nn.Module, name: str) -> None:
@@ -202,7 +229,7 @@ def _no_such(path: Path, function: str) -> str:
     elif names:
         hint = f"it has {', '.join(names[:8])}."
     else:
-        hint = "write a function that returns the network."
+        hint = "write a function of that name."
     return f"{path.name} has no function {function!r}; {hint}"
 
 

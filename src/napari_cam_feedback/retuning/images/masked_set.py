@@ -213,14 +213,14 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
 
 
 def inpaint(painted: MaskedSet, inpainter: str | None, preprocessing: Preprocessing, *, trust: bool) -> MaskedSet:
-    """Return the same with `inpainted`: by the biharmonic equation, or by a user's own TorchScript inpainter.
+    """Return the same with `inpainted`: by the biharmonic equation, or by a user's own inpainter.
 
     Raises
     ------
     ModelError
         The file is no inpainter, or what it returns is no image.
     ConsentNeeded
-        The file holds a program, and `trust` is not given.
+        It is a program, and `trust` is not given.
     """
     fill = get_fill("inpaint") if inpainter is None else load_inpainter(inpainter, trust=trust).fill(preprocessing)
     return replace(painted, inpainted=fill(painted.inputs, painted.masks, torch.Generator().manual_seed(0)))

@@ -30,8 +30,8 @@ class Outputs:
         (P, K) of the painted images.
     activations : Tensor or None
         (P, F, h, w) of the painted images at the target layer; None where no method needs the layer.
-    extra_logits, extra_activations : Tensor or None
-        The same of this method's extra images.
+    extra_activations : Tensor or None
+        (E, F, h, w) of this method's extra images.
     layers : dict of str to Tensor
         What the layers that a method asked for put out for the painted images, (P, ...), by dotted name.
     network : callable
@@ -40,7 +40,6 @@ class Outputs:
 
     logits: torch.Tensor
     activations: torch.Tensor | None = None
-    extra_logits: torch.Tensor | None = None
     extra_activations: torch.Tensor | None = None
     layers: dict[str, torch.Tensor] = field(default_factory=dict)
     network: Callable[[torch.Tensor], torch.Tensor] | None = None

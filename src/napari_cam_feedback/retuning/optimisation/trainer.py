@@ -210,7 +210,6 @@ class RetuneTrainer:
                 outputs = Outputs(
                     logits[painted],
                     None if activations is None else activations[painted],
-                    None if extra is None else logits[rows],
                     None if extra is None or activations is None else activations[rows],
                     layers,
                     self._again,

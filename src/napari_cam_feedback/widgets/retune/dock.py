@@ -224,7 +224,7 @@ class RetuneWidget(RetuneView):
 
         def work(stop: Any) -> Any:
             run.read_masks()
-            subject = subject_of(Path(config.inpainter or ""), None)
+            subject = subject_of(Path(config.inpainter or ""), config.inpainter)
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 return retune(

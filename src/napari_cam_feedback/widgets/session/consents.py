@@ -10,7 +10,7 @@ from napari_cam_feedback.errors import ConsentNeeded
 
 #: What a consent is about: a file with its time and size, since another content asks for another consent; or a name.
 Subject = tuple[str, int, int]
-_PROGRAMS = ("export:", "torchscript:")
+_PROGRAM = "export:"
 
 
 class ConsentRequest(ConsentNeeded):
@@ -71,7 +71,7 @@ def code_file(arch: str, model: Path) -> Path | None:
 
     Where it is not at the place that is named, it is looked for beside the weights.
     """
-    text = next((arch.removeprefix(prefix) for prefix in _PROGRAMS if arch.startswith(prefix)), None)
+    text = arch.removeprefix(_PROGRAM) if arch.startswith(_PROGRAM) else None
     if text is None:
         text, _, _function = arch.rpartition(":")
         if not text.endswith(".py"):
