@@ -126,6 +126,19 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def signature(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Return what tells one writing of a file from the next, without reading it; None where there is no file.
+
+    Files that are written atomically are other files each time, so that two of the same size within one tick of the disk's
+    clock differ too.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - for every mask of a set
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 

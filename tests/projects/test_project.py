@@ -504,8 +504,12 @@ def test_the_version_in_use_and_the_last_one_are_not_deleted(project, result):
 def test_a_version_that_cannot_be_removed_stays(project, result, monkeypatch):
     project.keep(result)
 
-    def refuse(self, *_: object, **__: object) -> None:
-        raise OSError(errno.EACCES, "Permission denied", str(self))
+    original = Path.unlink
+
+    def refuse(self, *more: object, **options: bool) -> None:
+        if self.suffix == ".safetensors" and not self.name.startswith(".tmp-"):
+            raise OSError(errno.EACCES, "Permission denied", str(self))
+        original(self, *more, **options)
 
     before = content(project.folder)
     with monkeypatch.context() as patch:

@@ -13,10 +13,20 @@ from napari_cam_feedback.data import Dataset, open_dataset
 from napari_cam_feedback.errors import DataError, ImagesMoved, ModelError, StorageError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
 from napari_cam_feedback.projects.copying import copy_project, reference_to
 from napari_cam_feedback.projects.runs import save_run
-from napari_cam_feedback.projects.versions import ProjectFolder, State, Version, now, read_state, removed_on_failure
+from napari_cam_feedback.projects.versions import (
+    PROJECT_FILE,
+    VERSIONS,
+    ProjectFolder,
+    State,
+    Version,
+    now,
+    read_state,
+    removed_on_failure,
+)
 from napari_cam_feedback.retuning import RetuneResult
 
 
@@ -26,7 +36,7 @@ class Project(ProjectFolder):
     Attributes
     ----------
     folder : Path
-        Holds ``projects.json``, ``versions/``, ``masks/`` and ``runs/``.
+        Holds ``project.json``, ``versions/``, ``masks/`` and ``runs/``.
     dataset : Dataset
         The images.
     masks : MaskStore
@@ -66,11 +76,14 @@ class Project(ProjectFolder):
         reference = reference_to(dataset.source, folder)
         check_fits(classifier, dataset)
         first = Version(id="v001", created=now(), origin="loaded", fingerprint=classifier.fingerprint())
-        save_classifier(classifier, folder / "versions" / f"{first.id}.safetensors")
-        project = cls(
-            folder, dataset, State(dataset=reference, split_seed=dataset.split_seed, current=first.id, versions=[first])
-        )
-        project._write()
+        state = State(dataset=reference, split_seed=dataset.split_seed, current=first.id, versions=[first])
+        with writing(folder / PROJECT_FILE):
+            # Another one may have been made there while this one waited.
+            if cls.exists(folder):
+                raise StorageError(f"{folder} holds a project already; open it, or choose another folder.")
+            save_classifier(classifier, folder / VERSIONS / f"{first.id}.safetensors")
+            project = cls(folder, dataset, state)
+            project._write(state)
         return project
 
     @classmethod
@@ -129,7 +142,8 @@ class Project(ProjectFolder):
             raise DataError(
                 f"None of the {len(painted)} painted images of the project is in {images}; choose the place of its own."
             )
-        project._change(dataset=reference_to(dataset.source or Path(images), folder))
+        reference = reference_to(dataset.source or Path(images), folder)
+        project._change(lambda _: {"dataset": reference})
         return project
 
     def save_as(
@@ -213,7 +227,7 @@ def _open_images(folder: Path, state: State, source: Path) -> Dataset:
     # then masks and other versions can be seen.
     header: dict[str, Any] = {}
     with suppress(ModelError):
-        header = read_header(folder / "versions" / f"{state.current}.safetensors") or {}
+        header = read_header(folder / VERSIONS / f"{state.current}.safetensors") or {}
     return open_dataset(source, seed=state.split_seed or 0, class_names=header.get("class_names"))
 
 

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import StorageError, describe
-from napari_cam_feedback.files import make_unused_folder, read_json, write_json
+from napari_cam_feedback.files import make_unused_folder, read_json, signature, write_json
+from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models import Classifier, load_classifier
 
 PROJECT_FILE = "project.json"
+VERSIONS = "versions"
 SCHEMA_VERSION = 1
 
 
@@ -71,7 +73,7 @@ class Version(BaseModel):
 
 
 class State(BaseModel):
-    """What ``projects.json`` holds."""
+    """What ``project.json`` holds."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -82,6 +84,27 @@ class State(BaseModel):
     current: str
     versions: list[Version]
     remembered: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def available(self) -> tuple[Version, ...]:
+        """The versions that were not deleted, the oldest first."""
+        return tuple(version for version in self.versions if version.deleted is None)
+
+    def version(self, name: str) -> Version:
+        """Return a version by its id, deleted or not; raises StorageError if there is none."""
+        for version in self.versions:
+            if version.id == name:
+                return version
+        raise StorageError(f"The project has no version {name}; it has {', '.join(v.id for v in self.versions)}.")
+
+    def check_available(self, name: str) -> None:
+        """Raise StorageError if there is no such version or it was deleted."""
+        version = self.version(name)
+        if version.deleted is not None:
+            raise StorageError(
+                f"Version {name} was deleted on {version.deleted[:10]}; choose one of "
+                f"{', '.join(v.id for v in self.available)}."
+            )
 
 
 def read_state(folder: Path) -> State:
@@ -105,12 +128,15 @@ def read_state(folder: Path) -> State:
 
 
 class ProjectFolder:
-    """A project's versions and what it remembers; its images need not be there. Several threads may use it.
+    """A project's versions and what it remembers; its images need not be there.
+
+    Several threads may use it, and several windows, shells and machines may have one of the same folder: what one writes is
+    put together with what the others have written meanwhile, and seen by them after `refresh`.
 
     Parameters
     ----------
     folder : path
-        Holds ``projects.json``.
+        Holds ``project.json``.
     state : State, optional
         What is in that file; read from it by default.
 
@@ -122,13 +148,21 @@ class ProjectFolder:
 
     def __init__(self, folder: str | os.PathLike[str], state: State | None = None) -> None:
         self.folder = Path(folder).absolute()
+        # Before the file is read: a change in between is seen by the next refresh.
+        self._seen = signature(self._file)
         self._state = read_state(self.folder) if state is None else state
+        # The file has what anybody chose last. What is looked through here must not change because of that.
+        self._current = self._state.current
         self._lock = threading.RLock()
 
     @classmethod
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
         """Tell whether there is a project in a folder."""
         return (Path(folder) / PROJECT_FILE).is_file()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / PROJECT_FILE
 
     @property
     def dataset_path(self) -> Path:
@@ -143,29 +177,21 @@ class ProjectFolder:
     @property
     def available(self) -> tuple[Version, ...]:
         """The versions that were not deleted, the oldest first."""
-        return tuple(version for version in self._state.versions if version.deleted is None)
+        return self._state.available
 
     @property
     def current(self) -> Version:
-        """The version in use."""
-        return self.version(self._state.current)
+        """The version in use here; another holder of the project may use another one."""
+        return self.version(self._current)
 
     def version(self, name: str) -> Version:
         """Return a version by its id, deleted or not; raises StorageError if there is none."""
-        for version in self._state.versions:
-            if version.id == name:
-                return version
-        raise StorageError(f"The project has no version {name}; it has {', '.join(v.id for v in self.versions)}.")
+        return self._state.version(name)
 
     def weights(self, name: str) -> Path:
         """Return the file of a version's weights; raises StorageError if there is no such version or it was deleted."""
-        version = self.version(name)
-        if version.deleted is not None:
-            raise StorageError(
-                f"Version {name} was deleted on {version.deleted[:10]}; choose one of "
-                f"{', '.join(v.id for v in self.available)}."
-            )
-        return self.folder / "versions" / f"{name}.safetensors"
+        self._state.check_available(name)
+        return self.folder / VERSIONS / f"{name}.safetensors"
 
     def classifier(self, version: str | None = None, *, device: str = "auto", trust: bool = False) -> Classifier:
         """Load a version, by default the current one; raises what `load_classifier` and `weights` raise.
@@ -179,8 +205,23 @@ class ProjectFolder:
         trust : bool
             The user agrees that the code runs that makes the network, where a file of theirs does.
         """
-        name = self._state.current if version is None else version
+        name = self._current if version is None else version
         return load_classifier(self.weights(name), device=device, trust=trust)
+
+    def refresh(self) -> bool:
+        """Take over what other holders of the project have written; return whether versions came or went.
+
+        Raises
+        ------
+        StorageError
+            The project's file is gone or broken.
+        """
+        with self._lock:
+            seen = signature(self._file)
+            if seen == self._seen:
+                return False
+            before, self._state, self._seen = self._state, read_state(self.folder), seen
+            return before.versions != self._state.versions
 
     def select(self, version: str) -> None:
         """Make a version the current one; the next retune branches off from it.
@@ -190,18 +231,24 @@ class ProjectFolder:
         StorageError
             There is no such version, or it was deleted.
         """
-        with self._lock:
-            self.weights(version)
-            self._change(current=version)
+
+        def change(state: State) -> dict[str, Any]:
+            state.check_available(version)
+            return {"current": version}
+
+        self._change(change, current=version)
 
     def check_deletable(self, version: str) -> Path:
         """Return the file of weights that `delete` would delete; raises what it raises where it would not."""
-        weights = self.weights(version)
-        if len(self.available) == 1:
+        self._check_deletable(self._state, version)
+        return self.weights(version)
+
+    def _check_deletable(self, state: State, version: str) -> None:
+        state.check_available(version)
+        if len(state.available) == 1:
             raise StorageError(f"{version} is the only version of the project; it cannot be deleted.")
-        if version == self._state.current:
+        if version in (self._current, state.current):
             raise StorageError(f"{version} is the version in use; select another one before you delete it.")
-        return weights
 
     def delete(self, version: str) -> None:
         """Delete a version's weights. Its entry stays, marked, so that it is still known what the others come from.
@@ -211,17 +258,17 @@ class ProjectFolder:
         StorageError
             There is no such version, it is the current or the only one, was deleted before, or cannot be removed.
         """
-        with self._lock:
-            weights = self.check_deletable(version)
-            before = self._state.versions
-            marked = [v.model_copy(update={"deleted": now()}) if v.id == version else v for v in before]
+
+        with self._changing() as state:
+            self._check_deletable(state, version)
+            marked = [v.model_copy(update={"deleted": now()}) if v.id == version else v for v in state.versions]
             # The mark first: weights without an entry only take up room, an entry without weights is a broken project.
-            self._change(versions=marked)
+            self._write(state.model_copy(update={"versions": marked}))
             try:
-                weights.unlink(missing_ok=True)
+                (self.folder / VERSIONS / f"{version}.safetensors").unlink(missing_ok=True)
             except OSError as error:
                 with suppress(StorageError):
-                    self._change(versions=before)
+                    self._write(state)
                 raise StorageError(f"Could not delete {version}: {describe(error)}") from error
 
     def new_run(self, method: str) -> Path:
@@ -262,25 +309,49 @@ class ProjectFolder:
         StorageError
             Something cannot be written; the project is as it was.
         """
-        with self._lock:
-            name = f"v{1 + max(int(version.id[1:]) for version in self._state.versions):03d}"
-            weights, run = self.folder / "versions" / f"{name}.safetensors", self.new_run(method)
-            # A run that says it was kept, and was not, would mislead; and the disk may be full.
-            with removed_on_failure(run), removed_on_failure(weights):
-                record(run, name)
-                save(weights)
-                version = Version(
-                    id=name,
-                    parent=parent,
-                    created=now(),
-                    origin=f"retuned from {parent} by {method} with {masks} masks",
-                    run=run.name,
-                    method=method,
-                    masks=masks,
-                    **about,
-                )
-                self._change(versions=[*self._state.versions, version], current=name)
-            return version
+        run = self.new_run(method)
+        # A run that says it was kept, and was not, would mislead; and the disk may be full.
+        with removed_on_failure(run), self._new_weights() as weights:
+            name = weights.stem
+            record(run, name)
+            save(weights)
+            version = Version(
+                id=name,
+                parent=parent,
+                created=now(),
+                origin=f"retuned from {parent} by {method} with {masks} masks",
+                run=run.name,
+                method=method,
+                masks=masks,
+                **about,
+            )
+
+            def change(state: State) -> dict[str, Any]:
+                # Others that were begun later may have been ready before.
+                return {"versions": sorted([*state.versions, version], key=_number), "current": name}
+
+            self._change(change, current=name)
+        return version
+
+    @contextmanager
+    def _new_weights(self) -> Iterator[Path]:
+        """Take the next number that no holder has and give its file, still empty; it is removed if what follows fails."""
+        folder = self.folder / VERSIONS
+        number = max(map(_number, (*self._state.versions, *read_state(self.folder).versions)))
+        while True:
+            number += 1
+            path = folder / f"v{number:03d}.safetensors"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                # One of several who try at once makes it, on any disk.
+                path.touch(exist_ok=False)
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise StorageError(f"Could not write {path}: {describe(error)}") from error
+        with removed_on_failure(path):
+            yield path
 
     @property
     def remembered(self) -> dict[str, Any]:
@@ -289,22 +360,37 @@ class ProjectFolder:
 
     def remember(self, **values: Any) -> None:
         """Keep small plain values, such as the item that was shown, for the next time."""
-        with self._lock:
-            if any(self._state.remembered.get(key) != value for key, value in values.items()):
-                self._change(remembered={**self._state.remembered, **values})
+        if any(self._state.remembered.get(key) != value for key, value in values.items()):
+            self._change(lambda state: {"remembered": {**state.remembered, **values}})
 
-    def _change(self, **values: Any) -> None:
-        """Change the state in memory and on disk, or neither."""
-        old = self._state
-        self._state = old.model_copy(update=values)
-        try:
-            self._write()
-        except BaseException:
-            self._state = old
-            raise
+    def _change(self, change: Callable[[State], dict[str, Any]], *, current: str | None = None) -> None:
+        """Change what is on disk now and take it over, or neither.
 
-    def _write(self) -> None:
-        write_json(self.folder / PROJECT_FILE, self._state.model_dump(mode="json"))
+        Parameters
+        ----------
+        change : callable
+            Takes what is on disk, with all that others have written, and returns the fields that are to be others.
+        current : str, optional
+            The version that is in use here from then on.
+        """
+        with self._changing() as state:
+            self._write(state.model_copy(update=change(state)))
+            self._current = self._current if current is None else current
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        """Give what is on disk now, and let nobody else change it meanwhile."""
+        with self._lock, writing(self._file):
+            yield read_state(self.folder)
+
+    def _write(self, state: State) -> None:
+        """Write what the project's file is to hold, and take it over."""
+        write_json(self._file, {**state.model_dump(mode="json"), "program": __version__})
+        self._state, self._seen = state, signature(self._file)
+
+
+def _number(version: Version) -> int:
+    return int(version.id[1:])
 
 
 @contextmanager
