@@ -28,8 +28,8 @@ from napari_cam_feedback.retuning.images.sampling import (
     split_images,
     wrong_at_start,
 )
-from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
 from napari_cam_feedback.retuning.judging.knowledge import knows_little_else, little_else_sentence
+from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
 from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods

@@ -36,7 +36,7 @@ def little_else_sentence(start: ValidationMetrics) -> str:
     """Say so to the user, of a classifier that knows hardly anything else."""
     assert start.neutral is not None
     return (
-        f"Without what is painted the model tells only {start.neutral[0]:.0%} of the validation images right, {start.accuracy:.0%} "
-        "with it, so it knows hardly anything else and must learn the classes anew: this takes more steps, and how well it can "
-        "do so hangs on the number of training images."
+        f"Without what is painted the model tells only {start.neutral[0]:.0%} of the validation images right, "
+        f"{start.accuracy:.0%} with it, so it knows hardly anything else and must learn the classes anew: this takes more "
+        "steps, and how well it can do so hangs on the number of training images."
     )

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 #: Rates that are tried, in order.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-#: Tried first: where the network has the features that it needs, as a large pretrained one has, and where it must find others.
+#: Tried first: where the network has the features that it needs, as a large pretrained one has, and where it must find
+#: others.
 FIRST_KNOWING, FIRST_RELEARNING = 1e-4, 1e-3
-#: A rate is nearly as good whose loss is at most this much above the least. Where features must be found, the largest of these is
-#: taken: such networks must find other features first, and reached as much with it in a half to a third of the steps.
+#: A rate is nearly as good whose loss is at most this much above the least. Where features must be found, the largest of
+#: these is taken: such networks reached as much with it in a half to a third of the steps.
 TOLERANCE = 0.35
-#: The largest that is tried where no batch norm keeps the scale of what the layers put out. Away from confident wrong answers
-#: a few steps of a larger one lead fastest, and then it learns next to nothing (a small vision transformer on tag-digits).
+#: The largest that is tried where no batch norm keeps the scale of what the layers put out. Away from confident wrong
+#: answers a few steps of a larger one lead fastest, and then it learns next to nothing (a small vision transformer on
+#: tag-digits).
 MAX_WITHOUT_BATCH_NORM = 1e-3
 #: Steps of a trial at least and at most, and input pixels that a trial may have in all.
 MIN_STEPS, MAX_STEPS, MAX_PIXELS = 3, 8, 4e6
