@@ -1,88 +1,82 @@
-"""The page of a report: one HTML file that needs no other, with its pictures inside."""
+"""The page of a report: one HTML file that needs no other, with its pictures inside. What it looks like is in page.html."""
 
 from __future__ import annotations
 
-import base64
-import html
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from napari_cam_feedback.evaluation.flips import KINDS, UNKNOWN, Flips
+from napari_cam_feedback.evaluation.intervals import LEVEL, Certainty
+from napari_cam_feedback.evaluation.measures import MEASURES, show
+from napari_cam_feedback.evaluation.report.figures import draw_measures
 from napari_cam_feedback.evaluation.report.pictures import Picture
+from napari_cam_feedback.evaluation.report.tables import MEASURED
+from napari_cam_feedback.evaluation.versions import VersionComparison
+from napari_cam_feedback.explanations.filters.changes import FilterChanges
 
-# Blue and orange are told apart with any colour vision; words and signs say the same.
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68em; margin: 2em auto; padding: 0 1em; }
-body { color: #222; background: #fff; }
-table { border-collapse: collapse; margin: 1em 0; } th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; }
-th { text-align: left; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.number { white-space: nowrap; } summary { font-weight: 600; margin: .6em 0; cursor: pointer; }
-.better { color: #0b5a9d; font-weight: 600; } .worse { color: #a84300; font-weight: 600; } .verdict { font-size: 1.2em; }
-.interval { color: #666; font-size: .85em; font-weight: 400; white-space: nowrap; } .scroll { overflow-x: auto; }
-.confusion td { text-align: right; min-width: 2.5em; border: 1px solid #ddd; } .confusion td.right { font-weight: 600; }
-.side { display: flex; flex-wrap: wrap; gap: 0 2.5em; } caption { text-align: left; font-weight: 600; padding: .3em 0; }
-.facts td { overflow-wrap: anywhere; } code { background: #f3f3f3; padding: .1em .3em; }
-figure { margin: 1em 0; } figcaption { font-size: .9em; color: #555; } img { max-width: 100%; }
-"""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: a heading, HTML, and pictures under it."""
-
-    title: str
-    content: str
-    pictures: Sequence[Picture] = field(default=())
+#: Rows of a table on the page; the CSV files have all.
+MAX_ROWS = 50
+MAX_FILTERS = 12
+#: Beyond this many classes a confusion matrix is left to the CSV file.
+MAX_CLASSES = 30
 
 
 def make_page(
     title: str,
     summary: str,
-    sections: Sequence[Section],
+    comparison: VersionComparison,
+    *,
     pictures: Sequence[Picture],
     facts: Mapping[str, Any],
-    notes: Sequence[str] = (),
+    histories: Sequence[Picture],
+    filters: Mapping[str, FilterChanges],
+    notes: Sequence[str],
 ) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    title, summary : str
-        Heading, and what it says in short.
-    sections : sequence of Section
-        In their order.
-    pictures : sequence of Picture
-        Of single items, under a heading of their own.
-    facts : mapping
-        How it was made, by title; the value of ``Command`` is set as code.
-    notes : sequence of str
-        Sentences under the summary.
-    """
-    parts = [f"<h2>{html.escape(s.title)}</h2>\n{s.content}\n{_figures(s.pictures)}" for s in sections]
-    if pictures:
-        parts.append(f"<h2>Images</h2>\n{_figures(pictures)}")
-    known = "\n".join(f"<tr><th>{html.escape(k)}</th><td>{_fact(k, v)}</td></tr>" for k, v in facts.items())
-    said = "".join(f"<p>{html.escape(note)}</p>\n" for note in notes)
-    body = "\n".join(parts)
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p class="verdict">{html.escape(summary)}</p>
-{said}{body}
-<h2>How this was made</h2>
-<table class="facts">{known}</table>
-</body></html>
-"""
-
-
-def _fact(title: str, value: Any) -> str:
-    text = html.escape(str(value))
-    return f"<code>{text}</code>" if title == "Command" else text
-
-
-def _figures(pictures: Sequence[Picture]) -> str:
-    return "\n".join(
-        f'<figure><img alt="{html.escape(p.key)}" src="data:image/png;base64,{base64.b64encode(p.png).decode()}">'
-        f"<figcaption>{html.escape(p.caption)}</figcaption></figure>"
-        for p in pictures
+    """Return the page; the arguments are those of `write_report`."""
+    # Whatever is put in is text, never HTML.
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    occurring = {row.measure for rows in comparison.rows for row in rows}
+    return templates.get_template("page.html").render(
+        title=title,
+        summary=summary,
+        comparison=comparison,
+        names=comparison.names,
+        by_split={split: [each.splits[split] for each in comparison.evaluations] for split in comparison.splits},
+        pictures=pictures,
+        facts=facts,
+        histories=histories,
+        filters=filters,
+        notes=notes,
+        drawn_measures=draw_measures(comparison),
+        measures=MEASURES,
+        used=[measure for key, measure in MEASURES.items() if key in occurring],
+        measured=MEASURED,
+        unknown=Certainty(),
+        level=LEVEL,
+        kinds=KINDS,
+        kinds_of=lambda flips: [kind for kind in range(len(KINDS)) if kind != UNKNOWN or flips.count(UNKNOWN)],
+        some_of=_some_of,
+        max_classes=MAX_CLASSES,
+        max_filters=MAX_FILTERS,
+        b64encode=b64encode,
+        show=show,
+        zip=zip,
+    )
+
+
+def _some_of(flips: Flips) -> Flips:
+    """Some of each kind, since those that were lost come first."""
+    places = [np.flatnonzero(flips.kinds == kind).tolist() for kind in range(len(KINDS))]
+    share = max(1, MAX_ROWS // max(1, sum(bool(each) for each in places)))
+    return flips.take(np.array(sorted(row for each in places for row in each[:share]), np.int64))

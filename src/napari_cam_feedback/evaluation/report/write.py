@@ -9,19 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import StorageError, describe
-from napari_cam_feedback.evaluation.report.figures import draw_measures
 from napari_cam_feedback.evaluation.report.latex import latex_tables
-from napari_cam_feedback.evaluation.report.page import Section, make_page
+from napari_cam_feedback.evaluation.report.page import make_page
 from napari_cam_feedback.evaluation.report.pictures import Picture
-from napari_cam_feedback.evaluation.report.tables import (
-    class_csv,
-    class_sections,
-    confusion_csv,
-    filter_section,
-    flip_section,
-    meanings,
-    version_tables,
-)
+from napari_cam_feedback.evaluation.report.tables import class_csv, confusion_csv
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
 from napari_cam_feedback.files import read_json, write_bytes, write_json, write_text
@@ -85,7 +76,10 @@ def write_report(
     _remove_stale(folder, {*drawn, *tables})
     for name, png in drawn.items():
         write_bytes(folder / name, png)
-    sections = _sections(comparison, histories, filters or {})
+    html = make_page(
+        title, summary, comparison,
+        pictures=pictures, facts=facts, histories=histories, filters=filters or {}, notes=notes,
+    )  # fmt: skip
     for name, text in tables.items():
         write_text(folder / name, text)
     write_text(folder / "classes.csv", class_csv(comparison))
@@ -102,29 +96,13 @@ def write_report(
     write_json(folder / REPORT, content)
     write_text(folder / "report.csv", comparison.to_csv())
     page = folder / "report.html"
-    write_text(page, make_page(title, summary, sections, pictures, facts, notes))
+    write_text(page, html)
     return page
 
 
 def file_name(name: str) -> str:
     """Return the name of a version as part of a file's name, on any system."""
     return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip(".") or "version"
-
-
-def _sections(
-    comparison: VersionComparison, histories: Sequence[Picture], filters: Mapping[str, FilterChanges]
-) -> list[Section]:
-    rows = [row for rows in comparison.rows for row in rows]
-    sections = [
-        Section("Measures", version_tables(comparison) + meanings(rows, intervals=True), [draw_measures(comparison)]),
-        Section("Classes and confusion", class_sections(comparison)),
-        Section("Changed predictions", flip_section(comparison)),
-    ]
-    if histories:
-        sections.append(Section("The painted images during retuning", "", histories))
-    if filters:
-        sections.append(Section("Filters", filter_section(filters, comparison.names[0])))
-    return sections
 
 
 def _tables(comparison: VersionComparison, filters: Mapping[str, FilterChanges]) -> dict[str, str]:
