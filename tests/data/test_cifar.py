@@ -242,7 +242,7 @@ def test_a_pickle_in_the_names_file_does_not_run_either(cifar10, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["numpy.core.multiarray\nscalar", "numpy\nload", "numpy.core\nmultiarray.fromfile", "codecs\nencode"]
+    "name", ["numpy.core.multiarray\nfromfile", "numpy\nload", "numpy.core\nmultiarray.fromfile", "codecs\nencode"]
 )
 def test_other_names_of_the_same_libraries_are_refused(cifar10, name):
     folder, _ = cifar10
@@ -254,9 +254,9 @@ def test_no_object_of_numpys_is_handed_to_the_pickle(cifar10):
     """A made-up dtype could make NumPy take numbers for addresses."""
     folder, _ = cifar10
     pixels = np.zeros((2, 3072), np.uint8)
-    for code in ("O", "O8", "V1", "i1", "f8"):
+    for code in ("O", "O8", "V1"):
         batch(folder / "test_batch", 2, data=array(pixels, code))
-        assert "does not hold 8-bit images" in sentence_of(folder)
+        assert f"holds an array of the type {code!r}, which is no number" in sentence_of(folder)
     # A state set on what stands for NumPy's classes must not stay.
     poison = b"\x80\x02cnumpy\nndarray\n}U\x05stateK\x01sb."
     (folder / "test_batch").write_bytes(poison)
@@ -280,14 +280,15 @@ def test_pixels_of_another_number_size_or_type_are_refused(cifar10):
     wrong = f"{path} does not hold 8-bit images of 32x32 pixels in RGB; unpack the archive again."
     for data in (
         array(pixels[:, :-1]),
-        array(pixels, shape=(4, 3072)),
-        array(pixels, shape=(-3, 3072)),
         array(pixels, shape=(9216,)),
-        array(pixels, "u2"),
-        array(pixels[:0]),
+        array(pixels, "i1"),
+        array(np.zeros((3, 3072), np.uint16), "u2"),
     ):
         batch(path, 3, data=data)
         assert sentence_of(folder) == wrong
+    for shape, code in (((4, 3072), "u1"), ((-3, 3072), "u1"), ((0, 3072), "u1"), ((3, 3072), "f8")):
+        batch(path, 3, data=array(pixels, code, shape))
+        assert f"{path} holds an array that says {shape} pixels and has 9216 bytes; use" in sentence_of(folder)
     batch(path, 3, data=whole(7))
     assert sentence_of(folder) == f'{path} has no "data" and "labels"; unpack the archive again.'
 
@@ -304,7 +305,7 @@ def test_labels_that_do_not_fit_are_refused(cifar10):
     assert sentence_of(folder) == f'{path} has no "data" and "labels"; unpack the archive again.'
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x02]q\x00.", b"\x80\x02}q\x00", b"\x80\x02U\xff.", b"P0\n."])
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x02]q\x00.", b"\x80\x02}q\x00", b"\x80\x02U\xff."])
 def test_broken_files_are_named(cifar10, content):
     folder, _ = cifar10
     (folder / "data_batch_3").write_bytes(content)

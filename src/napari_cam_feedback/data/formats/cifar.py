@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset, number_classes
 from napari_cam_feedback.errors import DataError, describe
+from napari_cam_feedback.safe_pickle import read_pickle
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -44,8 +44,7 @@ class CifarDataset(Dataset):
     only these two (a retune then keeps back a fifth of train). Of CIFAR-100 the fine labels are used. Keys are
     ``<file>/<number, five digits>``: ``data_batch_1/00042``, ``test_batch/00042``; CIFAR-100 ``train/00042``.
 
-    The files are Python pickles, which can hold any program. They are read by an unpickler that knows only what
-    these files are made of, and calls nothing.
+    The files are Python pickles, which can hold any program; they are read by `safe_pickle`, which runs nothing.
 
     Parameters
     ----------
@@ -150,11 +149,11 @@ def _read_batch(path: Path, kind: _Kind) -> tuple[np.ndarray, np.ndarray]:
     """Return the images, uint8 (N, 3, 32, 32), and the labels, int64 (N,)."""
     content = _load(path)
     data, labels = content.get("data"), content.get(kind.labels)
-    if not isinstance(data, _ArrayStandIn) or labels is None:
+    if not isinstance(data, np.ndarray) or labels is None:
         raise DataError(f'{path} has no "data" and "{kind.labels}"; {_AGAIN}.')
-    images = data.as_pixels()
-    if images is None:
+    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS or not data.flags.c_contiguous:
         raise DataError(f"{path} does not hold 8-bit images of {_SIDE}x{_SIDE} pixels in RGB; {_AGAIN}.")
+    images = data.reshape(-1, 3, _SIDE, _SIDE)
     if (
         not isinstance(labels, list)
         or len(labels) != len(images)
@@ -165,85 +164,9 @@ def _read_batch(path: Path, kind: _Kind) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read one pickle of CIFAR's; the keys become text."""
-    try:
-        with path.open("rb") as file:
-            content = _CifarUnpickler(file, path).load()
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"Could not read {path}: {describe(error)}") from error
-    except Exception as error:  # a broken pickle can fail in any way
-        raise DataError(f"{path} is none of CIFAR's files or is broken; {_AGAIN}.") from error
+    """Read one pickle of CIFAR's; its keys become text."""
+    broken = f"is none of CIFAR's files or is broken; {_AGAIN}"
+    content = read_pickle(path, DataError, broken, "use CIFAR's original files")
     if not isinstance(content, dict):
-        raise DataError(f"{path} is none of CIFAR's files or is broken; {_AGAIN}.")
-    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
-
-
-class _StandIn:
-    """Stands for what a pickle names: keeps what it is told and does nothing.
-
-    Not even NumPy's own classes are handed to the pickle, since a made-up dtype can make NumPy take numbers for
-    addresses.
-    """
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _DTypeStandIn(_StandIn):
-    """A dtype: its code, such as ``u1``."""
-
-    def __init__(self, code: object = None, *_: object) -> None:
-        self.code = code.decode("latin-1") if isinstance(code, bytes) else code
-
-
-class _ArrayStandIn(_StandIn):
-    """An array: its shape, dtype and bytes; also what stands for the function that makes an empty one."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def as_pixels(self) -> np.ndarray | None:
-        """Return the array as uint8 (N, 3, 32, 32); None if it is of another type or shape."""
-        match self.state:
-            case (int(), (int(n), 3072), _DTypeStandIn(code="u1"), fortran, bytes(pixels)) if not fortran:
-                if n > 0 and len(pixels) == n * _PIXELS:
-                    return np.frombuffer(pixels, np.uint8).reshape(n, 3, _SIDE, _SIDE)
-        return None
-
-
-class _BytesStandIn(_StandIn):
-    """What Python 3 writes for bytes in old pickles: ``_codecs.encode(text, "latin1")``."""
-
-    def __new__(cls, text: str, encoding: str) -> Any:
-        if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError("no bytes")
-        return text.encode("latin-1")
-
-
-_KNOWN = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ArrayStandIn for core in ("core", "_core")},
-    ("numpy", "ndarray"): _ArrayStandIn,
-    ("numpy", "dtype"): _DTypeStandIn,
-    ("_codecs", "encode"): _BytesStandIn,
-}
-
-
-class _CifarUnpickler(pickle.Unpickler):
-    """Knows the few names in CIFAR's files and refuses every other before anything is imported or called."""
-
-    def __init__(self, file: Any, path: Path) -> None:
-        super().__init__(file, encoding="bytes")
-        self._path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
-        wanted = " ".join(f"{module}.{name}".split())[:60]
-        raise DataError(
-            f'{self._path} asks to run "{wanted}" when it is read, which is refused for safety; use CIFAR\'s original files.'
-        )
+        raise DataError(f"{path} {broken}.")
+    return {str(key): value for key, value in content.items()}

@@ -17,15 +17,17 @@ from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.data.pixels.images import SUFFIXES, read_mask
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, describe
 from napari_cam_feedback.feedback.exchange import rle
-from napari_cam_feedback.feedback.exchange.pickled import read_pickle
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json
+from napari_cam_feedback.safe_pickle import read_pickle
 
 #: What masks can be written as.
 Kind = Literal["png", "tiff", "npz", "coco"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PICKLES = (".pkl", ".pickle", ".p")
 CATEGORY = "irrelevant"
+_INSTEAD = "save the masks as an .npz or as PNG files instead"
+_NO_PICKLE = f"is no pickle of masks, or is cut short; copy it again, or {_INSTEAD}"
 
 #: A mask's name in its file, or its number, and what reads it.
 Named = tuple[str | int, Callable[[], np.ndarray]]
@@ -64,7 +66,7 @@ def read_named_masks(path: Path, *, category: str | None = None) -> Iterator[Nam
     elif suffix == ".json":
         yield from _from_coco(path, category)
     elif suffix in PICKLES:
-        yield from _flat(read_pickle(path), path)
+        yield from _flat(read_pickle(path, MaskError, _NO_PICKLE, _INSTEAD), path)
     else:
         raise MaskError(
             f"{path.name} is no file of masks that can be read; name a folder of PNG or TIFF files, an .npz, COCO's .json, "

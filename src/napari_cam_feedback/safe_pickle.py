@@ -1,4 +1,4 @@
-"""Dictionaries of masks that other programs pickled, read without running what pickles may run.
+"""Pickles of arrays, numbers and texts that other programs wrote, read without running what pickles may run.
 
 A pickle is a program: it names functions, and reading it calls them. Here every name stands for something of our own that
 notes what it is told, so that nothing of NumPy's or of anyone else's is called; arrays are then made from the bytes, once
@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.errors import MaskError, describe
+from napari_cam_feedback.errors import FeedbackError, describe
 
-_INSTEAD = "save the masks as an .npz or as PNG files instead"
 # What plain containers, numbers, texts and calls are written with. Not among them: objects of classes, numbers of a
 # registry, persistent names, and buffers outside of the file.
 _OPCODES = {
@@ -35,13 +34,19 @@ _TYPES = frozenset(("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", 
 _MAX_LEVELS = 4
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, error: type[FeedbackError], broken: str, instead: str) -> Any:
     """Read a pickle of dictionaries, lists, numbers, texts and arrays, of any protocol; nothing of it runs.
 
     Parameters
     ----------
     path : Path
         The file.
+    error : type of FeedbackError
+        What is raised.
+    broken : str
+        What is said of a file that is no such pickle, after its path.
+    instead : str
+        What to do where the file is refused.
 
     Returns
     -------
@@ -50,19 +55,19 @@ def read_pickle(path: Path) -> Any:
 
     Raises
     ------
-    MaskError
-        The file cannot be read, names anything else than arrays and plain containers, or says wrong sizes.
+    FeedbackError
+        `error`: the file cannot be read, names anything else than arrays and plain containers, or says wrong sizes.
     """
     try:
         data = path.read_bytes()
         _scan(data)
         return _plain(_Unpickler(io.BytesIO(data), encoding="latin-1").load(), 0)
-    except _Refused as error:
-        raise MaskError(f"{path.name} {error}; {_INSTEAD}.") from error
-    except OSError as error:
-        raise MaskError(f"Could not read {path}: {describe(error)}") from error
-    except Exception as error:  # a broken pickle can fail in any way
-        raise MaskError(f"{path.name} is no pickle of masks, or is cut short; copy it again, or {_INSTEAD}.") from error
+    except _Refused as refusal:
+        raise error(f"{path} {refusal}; {instead}.") from refusal
+    except OSError as failure:
+        raise error(f"Could not read {path}: {describe(failure)}") from failure
+    except Exception as failure:  # a broken pickle can fail in any way
+        raise error(f"{path} {broken}.") from failure
 
 
 class _Refused(Exception):
@@ -127,7 +132,7 @@ class _DType(_Inert):
     def dtype(self) -> np.dtype[Any]:
         """Return NumPy's own."""
         if self.code not in _TYPES:
-            raise _Refused(f"holds an array of the type {self.code[:20]!r}, which is no mask")
+            raise _Refused(f"holds an array of the type {self.code[:20]!r}, which is no number")
         return np.dtype(self.order + self.code)
 
 
@@ -151,11 +156,11 @@ class _Array(_Inert):
         data = data.encode("latin-1") if isinstance(data, str) else data
         kind = dtype.dtype() if isinstance(dtype, _DType) else None
         if kind is None or not isinstance(data, bytes | bytearray) or order not in ("C", "F", None):
-            raise _Refused("holds an array that is no mask")
+            raise _Refused("holds an array that is not as NumPy writes it")
         fits = isinstance(shape, tuple) and len(shape) <= 4 and all(type(n) is int and n > 0 for n in shape)
         if not fits or prod(shape) * kind.itemsize != len(data):
             raise _Refused(f"holds an array that says {str(shape)[:60]} pixels and has {len(data)} bytes")
-        return np.frombuffer(bytes(data), kind).reshape(shape, order="F" if order == "F" else "C")
+        return np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
@@ -216,7 +221,7 @@ def _plain(value: Any, level: int) -> Any:
     if isinstance(value, _Array):
         return value.array()
     if isinstance(value, _Inert):
-        raise _Refused("holds the name of a function instead of a mask")
+        raise _Refused("holds the name of a function instead of a value")
     return value
 
 
@@ -226,5 +231,5 @@ def _key(key: Any) -> str | int:
     if isinstance(key, tuple) and all(isinstance(part, str | int) for part in key):
         key = "/".join(map(str, key))
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise _Refused(f"names a mask by {str(key)[:40]!r}, which is neither a path nor a number")
+        raise _Refused(f"names something by {str(key)[:40]!r}, which is neither a text nor a number")
     return key
