@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
@@ -37,10 +38,8 @@ class InputCache:
     def __init__(self, dataset: Dataset, preprocessing: Preprocessing, max_bytes: int = 512 << 20) -> None:
         self.dataset = dataset
         self.preprocessing = preprocessing
-        self.max_bytes = max_bytes
         self.skipped: dict[str, str] = {}
-        self._inputs: OrderedDict[int, torch.Tensor] = OrderedDict()
-        self._bytes = 0
+        self._inputs: LRUCache[int, torch.Tensor] = LRUCache(max_bytes, getsizeof=lambda row: row.nbytes)
         self._lock = Lock()
 
     def inputs(self, indices: Iterable[int]) -> torch.Tensor:
@@ -84,14 +83,13 @@ class InputCache:
         """Forget everything kept."""
         with self._lock:
             self._inputs.clear()
-            self._bytes = 0
             self.skipped.clear()
 
     def _input(self, index: int) -> torch.Tensor:
         with self._lock:
-            if index in self._inputs:
-                self._inputs.move_to_end(index)
-                return self._inputs[index]
+            kept = self._inputs.get(index)
+        if kept is not None:
+            return kept
         # Reading happens outside the lock, so that threads do not wait for each other's disk.
         key = self.dataset.keys[index]
         try:
@@ -100,10 +98,6 @@ class InputCache:
             self.skipped[key] = str(error)
             raise
         self.skipped.pop(key, None)
-        with self._lock:
-            if index not in self._inputs:
-                self._inputs[index] = row
-                self._bytes += row.nbytes
-                while self._bytes > self.max_bytes and self._inputs:
-                    self._bytes -= self._inputs.popitem(last=False)[1].nbytes
+        with self._lock, suppress(ValueError):  # larger than all that may be kept
+            self._inputs[index] = row
         return row

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.predictions import Predictions
@@ -24,7 +24,7 @@ class KeptPredictions:
 
     def __init__(self) -> None:
         self._dataset: Dataset | None = None
-        self._found: OrderedDict[tuple[str, bytes], Predictions] = OrderedDict()
+        self._found: LRUCache[tuple[str, bytes], Predictions] = LRUCache(MAX_KEPT)
         self._lock = Lock()
 
     def get(self, fingerprint: str, dataset: Dataset, indices: np.ndarray) -> Predictions | None:
@@ -32,11 +32,7 @@ class KeptPredictions:
         with self._lock:
             if self._dataset is not dataset:
                 return None
-            key = (fingerprint, np.asarray(indices, np.int64).tobytes())
-            found = self._found.get(key)
-            if found is not None:
-                self._found.move_to_end(key)
-            return found
+            return self._found.get((fingerprint, np.asarray(indices, np.int64).tobytes()))
 
     def put(self, fingerprint: str, dataset: Dataset, indices: np.ndarray, found: Predictions) -> None:
         """Keep the predictions for these images (N,), unless one of them could not be read: it may be mended."""
@@ -47,8 +43,6 @@ class KeptPredictions:
                 self._dataset = dataset
                 self._found.clear()
             self._found[fingerprint, np.asarray(indices, np.int64).tobytes()] = found
-            while len(self._found) > MAX_KEPT:
-                self._found.popitem(last=False)
 
 
 def fingerprint_of(classifier: Classifier, kept: KeptPredictions | None) -> str:

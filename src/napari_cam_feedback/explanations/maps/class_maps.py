@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cachetools import FIFOCache
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError
@@ -145,7 +145,7 @@ class ClassMapsCache:
         self.classifier = classifier
         self.dataset = dataset
         self._given: Explanation | None = None
-        self._kept: OrderedDict[tuple[int, Classes, str], ClassMaps] = OrderedDict()
+        self._kept: FIFOCache[tuple[int, Classes, str], ClassMaps] = FIFOCache(_KEPT)
         self._lock = threading.Lock()
 
     def note(self, explanation: Explanation) -> None:
@@ -167,6 +167,4 @@ class ClassMapsCache:
         found = class_maps(self.classifier, self.dataset, index, classes, method, probabilities=known)
         with self._lock:
             self._kept[index, classes, method] = found
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return found

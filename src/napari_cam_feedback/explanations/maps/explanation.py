@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from cachetools import LRUCache
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
@@ -200,18 +200,15 @@ class ExplanationCache:
     def __init__(self, classifier: Classifier, dataset: Dataset, *, max_bytes: int = 512 << 20) -> None:
         self.classifier = classifier
         self.dataset = dataset
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[tuple[int, Target, str], Explanation] = OrderedDict()
+        self._kept: LRUCache[tuple[int, Target, str], Explanation] = LRUCache(
+            max_bytes, getsizeof=lambda found: min(found.nbytes, max_bytes)
+        )
         self._lock = threading.Lock()
 
     def peek(self, index: int, target: Target, method: str) -> Explanation | None:
         """Return an explanation if it is there already; never computes."""
         with self._lock:
-            found = self._kept.get((index, target, method))
-            if found is not None:
-                self._kept.move_to_end((index, target, method))
-            return found
+            return self._kept.get((index, target, method))
 
     def get(self, index: int, target: Target, method: str) -> Explanation:
         """Return an explanation, made now if need be; raises what `explain_item` raises."""
@@ -219,16 +216,10 @@ class ExplanationCache:
         if found is None:
             found = explain_item(self.classifier, self.dataset, index, target=target, method=method)
             with self._lock:
-                # Another thread may have been faster.
-                if (index, target, method) not in self._kept:
-                    self._kept[index, target, method] = found
-                    self._bytes += found.nbytes
-                while self._bytes > self._max_bytes and len(self._kept) > 1:
-                    self._bytes -= self._kept.popitem(last=False)[1].nbytes
+                self._kept[index, target, method] = found
         return found
 
     def clear(self) -> None:
         """Forget all explanations."""
         with self._lock:
             self._kept.clear()
-            self._bytes = 0

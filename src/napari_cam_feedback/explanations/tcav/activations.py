@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.preprocessing import Preprocessing
@@ -100,27 +101,18 @@ class ActivationCache:
     """
 
     def __init__(self, max_bytes: int = 256 << 20) -> None:
-        self.max_bytes = max_bytes
-        self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[bytes, np.ndarray] = LRUCache(max_bytes, getsizeof=lambda rows: rows.nbytes)
         self._lock = Lock()
 
     def get(self, key: bytes) -> np.ndarray | None:
         """Return what was kept under a key."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def put(self, key: bytes, rows: np.ndarray) -> None:
         """Keep rows under a key."""
-        with self._lock:
-            if key in self._kept:
-                return
+        with self._lock, suppress(ValueError):  # larger than all that may be kept
             self._kept[key] = rows
-            self._bytes += rows.nbytes
-            while self._bytes > self.max_bytes and self._kept:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 def read_inputs(chosen: ConceptSet, cache: InputCache, size: int) -> Iterator[tuple[int, np.ndarray, torch.Tensor]]:
