@@ -52,7 +52,7 @@ def test_an_old_package_is_found_and_says_its_new_name(old):
         ("retune.painted", "retuning.images.masked_set"),
         ("retune.methods", "retuning.methods"),
         ("retune.methods.base", "retuning.methods.base"),
-        ("explain.concept_plots", "explanations.tcav.plots"),
+        ("explain.concept_plots", "explanations.tcav.report"),
         ("evaluate.certainty", "evaluation.intervals"),
         ("project.versions", "projects.versions"),
     ],

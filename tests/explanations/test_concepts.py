@@ -25,7 +25,7 @@ from napari_cam_feedback.explanations.tcav.activations import (
 )
 from napari_cam_feedback.explanations.tcav.cav import fit_cav, fit_normal, make_span
 from napari_cam_feedback.explanations.tcav.config import ConceptTestConfig
-from napari_cam_feedback.explanations.tcav.plots import concept_chart
+from napari_cam_feedback.explanations.tcav.report import concept_chart
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet, ImageFolder, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.statistics import correct, stronger_than, unusual_test, welch_test
 from napari_cam_feedback.explanations.tcav.tcav import concepts
@@ -591,7 +591,7 @@ def test_the_chart_shows_bars_baseline_and_stars(result):
 
     from matplotlib.figure import Figure
 
-    from napari_cam_feedback.explanations.tcav.plots import draw_concepts
+    from napari_cam_feedback.explanations.tcav.report import draw_concepts
 
     first = changed(result.rows[0], score=1.0, significant=True, effect="for", p_corrected=1e-9, p_unusual_corrected=0.004)
     other = [changed(row, significant=False, effect="none") for row in result.rows[1:]]

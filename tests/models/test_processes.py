@@ -21,8 +21,7 @@ from safetensors.numpy import load_file
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import make_sample
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.models.parallel.processes import many_processes, one_process
-from napari_cam_feedback.models.parallel.shares import agreed, gather_json, gather_rows, own_blocks
+from napari_cam_feedback.models.parallel import agreed, gather_json, gather_rows, many_processes, one_process, own_blocks
 from napari_cam_feedback.torch_loader import torch
 
 PROGRAM = (sys.executable, "-m", "napari_cam_feedback.cli")

@@ -10,7 +10,7 @@ from core_builders import TAG, known, stripes
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, default_preprocessing
-from napari_cam_feedback.models.parallel.processes import one_process
+from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, retune, run_to_end
 from napari_cam_feedback.retuning.judging.knowledge import knows_little_else
 from napari_cam_feedback.retuning.run import RetuneRun

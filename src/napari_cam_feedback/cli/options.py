@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
@@ -230,3 +231,23 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
         raise ConfigError(f"{option} must be numbers joined by commas, as 0.485,0.456,0.406, not {text!r}.") from None
+
+
+def read_settings(settings: Iterable[str], example: str = "weight_decay=0.01") -> dict[str, Any]:
+    """Return the settings by name; a value is JSON where it can be read as such, else text.
+
+    Raises
+    ------
+    ConfigError
+        One has no equals sign.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, sign, text = setting.partition("=")
+        if not sign:
+            raise ConfigError(f"--set needs key=value, as {example}, not {setting!r}.")
+        try:
+            values[name.strip()] = json.loads(text)
+        except ValueError:
+            values[name.strip()] = text
+    return values

@@ -62,7 +62,7 @@ def launch(device: str, devices: int, nodes: int, strategy: str, precision: str)
         There are not as many devices, a name is unknown, or the machines do not know of each other.
     """
     from napari_cam_feedback.models.devices import pick_device
-    from napari_cam_feedback.models.parallel.processes import many_processes
+    from napari_cam_feedback.models.parallel import many_processes
 
     # It tells of each process and of the precision; its own level is set when it is imported.
     import_module("lightning_fabric")
@@ -86,8 +86,8 @@ def launch(device: str, devices: int, nodes: int, strategy: str, precision: str)
 
 
 def agreed(fabric: Fabric) -> AbstractContextManager[None]:
-    """Return a context that fails in all processes if it fails in one; see `models.parallel.shares.agreed`."""
-    from napari_cam_feedback.models.parallel.shares import agreed as all_agree
+    """Return a context that fails in all processes if it fails in one; see `models.parallel_shares.agreed`."""
+    from napari_cam_feedback.models.parallel import agreed as all_agree
 
     return all_agree(fabric)
 

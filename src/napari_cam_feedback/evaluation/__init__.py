@@ -10,12 +10,11 @@ from napari_cam_feedback.evaluation.intervals import (
     mean_interval,
     rate_interval,
 )
-from napari_cam_feedback.evaluation.kept_predictions import KeptPredictions
 from napari_cam_feedback.evaluation.measures import MEASURES, REASONS, Measure, show, show_specificity
 from napari_cam_feedback.evaluation.measuring import evaluate
 from napari_cam_feedback.evaluation.perturbations.fills import FILLS, MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluation.perturbations.inpainting import Inpainter, load_inpainter
-from napari_cam_feedback.evaluation.predictions import Predictions, predict
+from napari_cam_feedback.evaluation.predictions import KeptPredictions, Predictions, predict
 from napari_cam_feedback.evaluation.report.latex import class_table, escape_latex, latex_tables, measure_table
 from napari_cam_feedback.evaluation.report.painted_history import PaintedHistory, draw_painted_history, read_painted_history
 from napari_cam_feedback.evaluation.report.pictures import Picture, picture_versions

@@ -15,9 +15,9 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.flips import both_read
 from napari_cam_feedback.evaluation.intervals import Certainty, Interval, change_interval, mcnemar, mean_interval
-from napari_cam_feedback.evaluation.kept_predictions import KeptPredictions
 from napari_cam_feedback.evaluation.measures import MEASURES, OPTIONAL, REASONS, show, show_specificity
 from napari_cam_feedback.evaluation.measuring import Measuring
+from napari_cam_feedback.evaluation.predictions import KeptPredictions
 from napari_cam_feedback.evaluation.results import Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import ItemReasons, RightReasons
 from napari_cam_feedback.models.classifier import Classifier

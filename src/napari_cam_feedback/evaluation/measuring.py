@@ -11,14 +11,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.evaluation.kept_predictions import KeptPredictions, fingerprint_of
-from napari_cam_feedback.evaluation.predictions import Predictions, predict
+from napari_cam_feedback.evaluation.predictions import KeptPredictions, Predictions, fingerprint_of, predict
 from napari_cam_feedback.evaluation.results import ClassResult, Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import item_reasons, passes_of
 from napari_cam_feedback.evaluation.sampling import draw, masked_limit, quick_limits
 from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, count_masks
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-from napari_cam_feedback.models.parallel.shares import agreed, any_of, gather_skipped
+from napari_cam_feedback.models.parallel import agreed, any_of, gather_skipped
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

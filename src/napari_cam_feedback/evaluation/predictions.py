@@ -1,25 +1,56 @@
-"""Predictions of a classifier for many images."""
+"""Predictions of a classifier for many images: some images at a time, to be broken off, and kept for the next time."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cachetools import LRUCache
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.evaluation.batches import breaking_off, images_at_once
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-from napari_cam_feedback.models.parallel.shares import agreed, autocast, gather_rows, gather_skipped, own_blocks
+from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
+from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, gather_skipped, own_blocks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+#: Images at a time, unless they are large and the network is on a CPU,
+BATCH_SIZE = 64
+#: which then takes so many pixels at a time: what it has in its hands stays in its caches, and progress is seen to move.
+_MAX_PIXELS = 16 * 224 * 224
+
+
+def images_at_once(classifier: Classifier) -> int:
+    """Return how many images a classifier takes at a time."""
+    height, width = classifier.preprocessing.size
+    if classifier.device.type != "cpu":
+        return BATCH_SIZE
+    return max(1, min(BATCH_SIZE, _MAX_PIXELS // (height * width)))
+
+
+@contextmanager
+def breaking_off(classifier: Classifier, stop: Callable[[], bool] | None, fabric: Fabric | None) -> Iterator[None]:
+    """While entered, what is inside is left at the next layer of the network once `stop` says True.
+
+    Several processes must stop between the same batches, so there it does nothing. Without a `stop` of its own an
+    `Interrupted` is somebody else's, and goes on to them: what was measured until then must not pass for all.
+    """
+    if stop is None or (fabric is not None and fabric.world_size > 1):
+        yield
+        return
+    with suppress(Interrupted), interruptible(classifier.module, stop):
+        yield
+
 
 Progress = Callable[[int, int], None]
 
@@ -135,3 +166,42 @@ def predict(
 
 def _joined(parts: list[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:
     return np.concatenate([np.empty(empty, dtype), *parts])
+
+
+#: Sets of images whose predictions are kept: a few classifiers on a few splits each.
+MAX_KEPT = 24
+
+
+class KeptPredictions:
+    """Predictions of the classifiers measured last on one dataset.
+
+    They are known by the classifier's fingerprint and the images, so what is kept is what would be predicted anew. Safe to
+    use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._dataset: Dataset | None = None
+        self._found: LRUCache[tuple[str, bytes], Predictions] = LRUCache(MAX_KEPT)
+        self._lock = Lock()
+
+    def get(self, fingerprint: str, dataset: Dataset, indices: np.ndarray) -> Predictions | None:
+        """Return the predictions of a classifier for these images (N,), or None where they are not kept."""
+        with self._lock:
+            if self._dataset is not dataset:
+                return None
+            return self._found.get((fingerprint, np.asarray(indices, np.int64).tobytes()))
+
+    def put(self, fingerprint: str, dataset: Dataset, indices: np.ndarray, found: Predictions) -> None:
+        """Keep the predictions for these images (N,), unless one of them could not be read: it may be mended."""
+        if len(found.indices) < len(indices):
+            return
+        with self._lock:
+            if self._dataset is not dataset:
+                self._dataset = dataset
+                self._found.clear()
+            self._found[fingerprint, np.asarray(indices, np.int64).tobytes()] = found
+
+
+def fingerprint_of(classifier: Classifier, kept: KeptPredictions | None) -> str:
+    """Return the fingerprint that predictions are kept by; empty where none are, since it takes a while."""
+    return "" if kept is None else classifier.fingerprint()

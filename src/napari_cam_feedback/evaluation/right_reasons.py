@@ -10,16 +10,16 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.evaluation.batches import BATCH_SIZE, breaking_off, images_at_once
 from napari_cam_feedback.evaluation.perturbations.backgrounds import MAX_SHARE_OF_MARK, before_others, without_objects
 from napari_cam_feedback.evaluation.perturbations.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluation.perturbations.shifts import choose_shifts, shifted
+from napari_cam_feedback.evaluation.predictions import BATCH_SIZE, breaking_off, images_at_once
 from napari_cam_feedback.explanations.display import mass_inside
 from napari_cam_feedback.explanations.maps.base import AttributionMethod
 from napari_cam_feedback.explanations.maps.registry import default_method, get_method
 from napari_cam_feedback.feedback.masks.size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.models.parallel.shares import agreed, autocast, gather_rows, own_blocks
+from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, own_blocks
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ from napari_cam_feedback.explanations.maps.split import Explanations, ItemMap, e
 from napari_cam_feedback.explanations.maps.writing import MapsWritten, write_maps, writing_maps
 from napari_cam_feedback.explanations.targets import Target, class_index, resolve_target
 from napari_cam_feedback.explanations.tcav.config import ConceptTestConfig
-from napari_cam_feedback.explanations.tcav.plots import concept_chart, draw_concepts, save_chart
+from napari_cam_feedback.explanations.tcav.report import concept_chart, draw_concepts, save_chart
 from napari_cam_feedback.explanations.tcav.result import ConceptResult, ConceptRow
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.tcav import concepts, default_concept_layer

@@ -14,7 +14,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted
-from napari_cam_feedback.models.parallel.processes import one_process
+from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.old_names import old_arguments
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.ending import result_of

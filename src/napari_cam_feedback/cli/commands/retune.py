@@ -23,10 +23,10 @@ from napari_cam_feedback.cli.options import (
     Nodes,
     Precision,
     Strategy,
+    read_settings,
     takes_model_options,
 )
 from napari_cam_feedback.cli.parallel import agreed, launch
-from napari_cam_feedback.cli.settings import read_settings
 from napari_cam_feedback.cli.show import (
     progress,
     remark,
@@ -83,7 +83,7 @@ def retune(
     Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
     """
     from napari_cam_feedback.evaluation import compare
-    from napari_cam_feedback.models.parallel.shares import take_from_first
+    from napari_cam_feedback.models.parallel import take_from_first
     from napari_cam_feedback.projects import save_run
     from napari_cam_feedback.retuning import load_run_state, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune

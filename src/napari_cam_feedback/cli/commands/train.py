@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_cam_feedback.cli.app import out
-from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, takes_model_options
-from napari_cam_feedback.cli.settings import read_settings
+from napari_cam_feedback.cli.options import ARCHS, Data, Device, Json, read_settings, takes_model_options
 from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, write_json
 from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError

@@ -15,7 +15,7 @@ from PIL import Image
 from napari_cam_feedback.data.formats.arrays import ArrayDataset
 from napari_cam_feedback.data.formats.folder import MASKS
 from napari_cam_feedback.data.samples import baggage, clothes, crosses, symbols, tag_digits
-from napari_cam_feedback.data.samples.shipped import sample_data_dir
+from napari_cam_feedback.data.samples.build import sample_data_dir
 from napari_cam_feedback.errors import DataError, StorageError, describe
 from napari_cam_feedback.files import read_json
 

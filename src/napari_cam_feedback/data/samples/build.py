@@ -1,13 +1,21 @@
-"""What the samples share: from images in any order to a dataset with the keys of its files."""
+"""What the samples share: where shipped files are, and from images in any order to a dataset with the keys of its files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from napari_cam_feedback.data.formats.arrays import ArrayDataset
+
+
+def sample_data_dir() -> Path:
+    """Return the folder of the files shipped with the package (a checkout has them at its root)."""
+    package = Path(__file__).resolve().parents[2]
+    shipped = package / "sample_data"
+    return shipped if shipped.is_dir() else package.parents[1] / "sample_data"
 
 
 class Part(NamedTuple):

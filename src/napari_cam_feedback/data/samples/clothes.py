@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from napari_cam_feedback.data.formats.arrays import ArrayDataset
-from napari_cam_feedback.data.samples.build import Part, build
-from napari_cam_feedback.data.samples.shipped import sample_data_dir
+from napari_cam_feedback.data.samples.build import Part, build, sample_data_dir
 from napari_cam_feedback.errors import DataError, describe
 
 SIZE = 160

@@ -15,10 +15,11 @@ from napari_cam_feedback.evaluation.intervals import LEVEL, Certainty
 from napari_cam_feedback.evaluation.measures import MEASURES, show
 from napari_cam_feedback.evaluation.report.figures import draw_measures
 from napari_cam_feedback.evaluation.report.pictures import Picture
-from napari_cam_feedback.evaluation.report.tables import MEASURED
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
 
+#: What is measured of each class, and its heading.
+MEASURED = {"precision": "precision", "recall": "recall", "f1": "F1"}
 #: Rows of a table on the page; the CSV files have all.
 MAX_ROWS = 50
 MAX_FILTERS = 12

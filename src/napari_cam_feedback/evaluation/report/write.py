@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import StorageError, describe
 from napari_cam_feedback.evaluation.report.latex import latex_tables
-from napari_cam_feedback.evaluation.report.page import make_page
+from napari_cam_feedback.evaluation.report.page import MEASURED, make_page
 from napari_cam_feedback.evaluation.report.pictures import Picture
-from napari_cam_feedback.evaluation.report.tables import class_csv, confusion_csv
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
 from napari_cam_feedback.files import read_json, write_bytes, write_json, write_text
@@ -137,3 +138,39 @@ def _remove_stale(folder: Path, kept: Collection[str]) -> None:
                 parent.rmdir()
         except OSError as error:
             raise StorageError(f"Could not remove {path}, which an earlier report left: {describe(error)}") from error
+
+
+def class_csv(comparison: VersionComparison) -> str:
+    """Return precision, recall and F1 of every class, split and version as CSV text, with the change from the first."""
+    rows: list[list[object]] = [
+        ["split", "class", "version", "images", *MEASURED, *(f"change_{measure}" for measure in MEASURED)]
+    ]
+    for split in comparison.splits:
+        for class_name in comparison.class_names:
+            first = comparison.evaluations[0].splits[split].per_class[class_name]
+            for number, (name, each) in enumerate(zip(comparison.names, comparison.evaluations, strict=True)):
+                found = each.splits[split].per_class[class_name]
+                values = [getattr(found, measure) for measure in MEASURED]
+                changes = [getattr(found, m) - getattr(first, m) if number else None for m in MEASURED]
+                cells = ["" if value is None else f"{value:.6g}" for value in (*values, *changes)]
+                rows.append([split, class_name, name, found.support, *cells])
+    return _csv(rows)
+
+
+def confusion_csv(comparison: VersionComparison) -> str:
+    """Return the confusion matrices as CSV text, a row a pair of classes."""
+    rows: list[list[object]] = [["version", "split", "true", "predicted", "images"]]
+    names = comparison.class_names
+    for version, evaluation in zip(comparison.names, comparison.evaluations, strict=True):
+        for split in comparison.splits:
+            matrix = evaluation.splits[split].confusion
+            rows += [
+                [version, split, names[i], names[j], int(matrix[i, j])] for i in range(len(names)) for j in range(len(names))
+            ]
+    return _csv(rows)
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

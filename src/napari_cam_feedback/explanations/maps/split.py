@@ -17,7 +17,7 @@ from napari_cam_feedback.explanations.maps.files import npz_file
 from napari_cam_feedback.explanations.maps.registry import default_method, get_method
 from napari_cam_feedback.explanations.targets import Target, class_index, resolve_target
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-from napari_cam_feedback.models.parallel.shares import autocast, own_blocks, world_of
+from napari_cam_feedback.models.parallel import autocast, own_blocks, world_of
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.methods.activations import Pas, Pasa, SelectiveDropout, Tap
+from napari_cam_feedback.retuning.methods.activations import ActDiff, Pas, Pasa, SelectiveDropout, Tap
 from napari_cam_feedback.retuning.methods.base import Context, Method, Outputs
 from napari_cam_feedback.retuning.methods.gradients import Energy, Rrr, RrrGradCam
-from napari_cam_feedback.retuning.methods.invariance import ActDiff
 from napari_cam_feedback.retuning.methods.plain import Augment, Continued, Misclassified
-from napari_cam_feedback.retuning.methods.refit import Head
-from napari_cam_feedback.retuning.methods.replacing import Counterexample, Crop, Inpaint, Transplant
+from napari_cam_feedback.retuning.methods.replacing import Counterexample, Crop, Head, Inpaint, Transplant
 
 __all__ = [
     "AUTO",

@@ -1,4 +1,4 @@
-"""Methods that look at the activations under the mask."""
+"""Methods that look at activations: under the mask, or with and without what is painted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.models.layers.taps import get_layer
 from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.losses import pas, pasa, tap
+from napari_cam_feedback.retuning.losses import actdiff, pas, pasa, tap
 from napari_cam_feedback.retuning.methods.base import Method, Outputs
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.classifier import Classifier
+
+
+class ActDiff(Method):
+    """Cross-entropy plus the distance between the features of a painted image and of the same image refilled."""
+
+    name = "actdiff"
+    description = "ActDiff (Viviano 2021): the features must not change when the painted part is refilled."
+    needs_layer = True
+
+    def extra_inputs(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        return self.context.replacer(batch, generator)
+
+    def penalty(self, batch: Batch, outputs: Outputs) -> torch.Tensor:
+        assert outputs.activations is not None
+        assert outputs.extra_activations is not None
+        return actdiff(outputs.activations.mean((2, 3)), outputs.extra_activations.mean((2, 3)))
 
 
 class Pas(Method):

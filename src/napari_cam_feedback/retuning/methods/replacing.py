@@ -1,4 +1,4 @@
-"""Methods that put something else where the shortcut is, and keep the label."""
+"""Methods that put something else where the shortcut is, and keep the label; and the last layer made anew on such images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.retuning.head_refit import find_last_linear
 from napari_cam_feedback.retuning.images.batch import Batch
 from napari_cam_feedback.retuning.methods.base import Method
 from napari_cam_feedback.torch_loader import torch
@@ -85,3 +86,23 @@ class Crop(Replacing):
     name = "crop"
     description = "Random crop (Ferrada 2019): learn the painted images with a piece of another image over the painted part."
     fill = "crop"
+
+
+class Head(Transplant):
+    """A logistic regression on features of transplanted images as the last linear layer; see `retuning.head_refit`."""
+
+    name = "head"
+    description = "Head refit: only the last linear layer is made anew, on transplanted images, in seconds; a preview."
+    composable = False
+    solves = True
+
+    def check(self, classifier: Classifier) -> None:
+        super().check(classifier)
+        found = find_last_linear(classifier)
+        if found is None:
+            raise RetuneError(
+                "The method head makes the last linear layer anew, and this network's logits are not what a linear layer "
+                "puts out; choose transplant or actdiff."
+            )
+        if any(found == part or found.startswith(f"{part}.") for part in self.config.freeze):
+            raise RetuneError(f"The method head changes {found!r} alone, and that is frozen; freeze other parts or none.")

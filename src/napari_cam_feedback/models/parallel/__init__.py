@@ -1,1 +1,0 @@
-"""Several processes: starting them, and sharing images among them."""
