@@ -17,12 +17,13 @@ package = pytest.importorskip("efficientnet_lite_pytorch")
 ARCH = "efficientnet-lite0"
 
 
-def test_the_network_is_the_packages_with_the_same_names_of_weights():
-    theirs = package.EfficientNet.from_name(ARCH, num_classes=3, image_size=(48, 64)).eval()
-    ours = build_module(ARCH, 3, 3, (48, 64)).eval()
+@pytest.mark.parametrize("size", [(48, 64), (33, 50)])
+def test_the_network_is_the_packages_with_the_same_names_of_weights(size):
+    theirs = package.EfficientNet.from_name(ARCH, num_classes=3, image_size=size).eval()
+    ours = build_module(ARCH, 3, 3, size).eval()
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     ours.load_state_dict(theirs.state_dict())
-    images = torch.randn(2, 3, 48, 64)
+    images = torch.randn(2, 3, *size)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs(images))
 

@@ -677,12 +677,12 @@ def test_if_none_can_be_read_any_more_there_is_a_sentence(fooled):
 @pytest.mark.parametrize(
     ("images", "size", "expected"),
     [
-        (1000, (28, 28), (64, 300, 15)),  # eight passes are 125 steps
-        (700, (72, 72), (32, 300, 15)),  # 50e6 / (32 x 5,184) is 301
+        (1000, (28, 28), (64, 996, 15)),  # 50e6 / (64 x 784)
+        (700, (72, 72), (32, 301, 15)),  # 50e6 / (32 x 5,184)
         (30_000, (28, 28), (64, 996, 15)),  # 50e6 / (64 x 784), fewer than the 3,750 steps of eight passes
-        (3000, (224, 224), (16, 39, 10)),  # 32e6 / (16 x 50,176)
-        (3000, (384, 384), (16, 36, 10)),
-        (10, (28, 28), (10, 300, 15)),
+        (3000, (224, 224), (16, 36, 12)),  # 29e6 / (16 x 50,176)
+        (3000, (384, 384), (16, 36, 12)),
+        (10, (28, 28), (10, 1000, 15)),
     ],
 )
 def test_a_retune_takes_so_many_steps_at_most_that_it_ends_in_minutes(images, size, expected):
@@ -699,14 +699,14 @@ def test_a_run_ends_by_itself_unless_so_many_steps_are_asked_for():
     assert schedule(RetuneConfig(), 1000, (28, 28)).patience == 2
     few = schedule(RetuneConfig(), 60_000, (28, 28), surroundings=True)
     assert (few.patience, few.iterations) == (4, 150)
-    assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 3
+    assert schedule(RetuneConfig(), 1000, (224, 224)).patience == 2
     assert schedule(RetuneConfig(iterations=300), 1000, (28, 28)).patience is None
     assert schedule(RetuneConfig(iterations=300, patience=3), 1000, (28, 28)).patience == 3
 
 
 def test_a_look_takes_fewer_validation_images_where_they_are_large():
     assert schedule(RetuneConfig(), 1000, (28, 28)).validation == 500
-    assert schedule(RetuneConfig(), 60_000, (224, 224)).validation == 99
+    assert schedule(RetuneConfig(), 60_000, (224, 224)).validation == 79
     assert schedule(RetuneConfig(), 60_000, (512, 512)).validation == 64
     validation = np.arange(2000)
     chosen = some_of(validation, 1116)

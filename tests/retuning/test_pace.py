@@ -12,6 +12,7 @@ from core_builders import known, stripes
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
+from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune, run_to_end
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, choose
@@ -22,6 +23,8 @@ from napari_cam_feedback.retuning.optimisation.collapse import ONE_CLASS_STEPS, 
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES, RateSearch, steps_of_trial
 from napari_cam_feedback.retuning.optimisation.pace import MAX_ROLLBACKS, Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher, distillation, has_answer
+from napari_cam_feedback.retuning.run import RetuneRun
+from napari_cam_feedback.retuning.weight_path import walk
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
 
@@ -425,3 +428,22 @@ def test_weights_that_were_thrown_away_are_never_called_no_effect():
     assert "On the way weights were thrown away once: the loss is not a number any more." in (
         judge(start, went_on, held_out=True, troubles=["The loss is not a number any more"]).reason
     )
+
+
+@pytest.mark.parametrize(("neutral", "looked_at"), [((0.7, 5, 4), (0.75, 0.5, 0.25)), ((0.7, 4, 4), (0.5,))])
+def test_weights_between_are_looked_at_more_closely_where_something_was_lost(dataset, monkeypatch, neutral, looked_at):
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    given = Classifier(module, dataset.class_names, default_preprocessing(dataset), "1", "tests:plain")
+    config = RetuneConfig(iterations=2, check_every=1, learning_rate=1e-3)
+    run = RetuneRun(
+        given, dataset, known(dataset, count=5), config, lambda: False, lambda _: None, one_process("cpu"), False
+    )
+    run.begin()
+    for iteration in (1, 2):
+        run.step()
+        run.iteration = iteration
+    best = replace(run.check(2), neutral=neutral, conflict_probability=1.0, probability=1.0, probability_shift=0.0)
+    run.front.add(best, run.tuned.module)
+    monkeypatch.setattr(RetuneRun, "relearns", False)
+    list(walk(run, "done"))
+    assert tuple(each.share for each in run.path) == looked_at

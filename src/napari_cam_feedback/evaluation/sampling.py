@@ -19,8 +19,8 @@ MASKED_SHARE = 1.5
 #: Pixels through the network that cost too little to be saved: `MAX_MASKED` masked images of 80 x 80 pixels.
 FREE_PIXELS = MAX_MASKED * MASKED_PASSES * 80 * 80
 
-#: Pixels through each network that a quick comparison may cost: 500 images of 224 x 224.
-QUICK_PIXELS = 500 * 224 * 224
+#: Pixels through each network that a quick comparison may cost: 350 images of 224 x 224.
+QUICK_PIXELS = 350 * 224 * 224
 #: The share of it that goes to refilling masked images.
 QUICK_MASKED_SHARE = 0.4
 #: Images of a split, and masked ones of the split that tells most, that a quick comparison measures at least.

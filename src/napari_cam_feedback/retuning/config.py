@@ -158,7 +158,7 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=10_000,
         title="Check every",
-        description="Steps between two checks on the validation images; auto: 15, 10 for inputs over 96 pixels.",
+        description="Steps between two checks on the validation images; auto: 15, 12 for inputs over 96 pixels.",
         json_schema_extra={"begin": 15},
     )
     patience: int | None = Field(
@@ -166,8 +166,8 @@ class RetuneConfig(BaseModel):
         ge=1,
         le=1000,
         title="Patience",
-        description="Checks without a gain after which the run ends; auto: 2, for large inputs 3, where surroundings are "
-        "painted 4, with iterations none.",
+        description="Checks without a gain after which the run ends; auto: 2, where surroundings are painted 4, "
+        "with iterations none.",
         json_schema_extra={"begin": 2},
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same result on the CPU.")

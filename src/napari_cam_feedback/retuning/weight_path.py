@@ -8,12 +8,14 @@ from functools import partial
 
 from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.retuning.judging.pareto import between
+from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import fell_beyond_chance
 from napari_cam_feedback.retuning.results import RetuneStep, Status
 from napari_cam_feedback.retuning.run import RetuneRun, flat
 
-#: Parts of the way from the given weights to the best that are looked at, too.
-SHARES = (0.75, 0.5, 0.25)
+#: Parts of the way from the given weights to the best that are looked at, too: where something was lost that the given
+#: weights knew, and where nothing was.
+SHARES, SHARES_NOTHING_LOST = (0.75, 0.5, 0.25), (0.5,)
 
 
 def walk(run: RetuneRun, status: Status) -> Generator[RetuneStep, None, None]:
@@ -27,7 +29,7 @@ def walk(run: RetuneRun, status: Status) -> Generator[RetuneStep, None, None]:
         # straight way to them.
         return
     run.trainer.rest()
-    for share in (1.0, *SHARES):
+    for share in (1.0, *(SHARES if _lost(best.check) else SHARES_NOTHING_LOST)):
         try:
             with run.interruptible():
                 if run.stopped():
@@ -45,3 +47,9 @@ def walk(run: RetuneRun, status: Status) -> Generator[RetuneStep, None, None]:
         run.path.append(check)
         run.history.append({"iteration": check.iteration, "share": share, **flat(check)})
         yield RetuneStep(run.iteration, run.schedule.iterations, {}, run.learnt.keys, None, check)
+
+
+def _lost(check: ValidationMetrics) -> bool:
+    """Whether more images were lost than won, with the painted places refilled where that was measured."""
+    _, lost, won = check.neutral or (0.0, check.lost, check.won)
+    return lost > won

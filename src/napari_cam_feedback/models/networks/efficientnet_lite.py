@@ -47,6 +47,8 @@ class EfficientNetLite(nn.Module):
         self.head_relu = nn.ReLU6()
         self._avg_pooling, self._dropout, self._fc = network._avg_pooling, network._dropout, network._fc
         self._drop_connect_rate = float(network._global_params.drop_connect_rate or 0)
+        for layer in self.modules():
+            _pad_within(layer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes) of images (N, channels, H, W) of the size that the network was built for."""
@@ -56,6 +58,18 @@ class EfficientNetLite(nn.Module):
             x = block(x, drop_connect_rate=self._drop_connect_rate * number / len(self._blocks))
         x = self.head_relu(self._bn1(self._conv_head(x)))
         return self._fc(self._dropout(self._avg_pooling(x).flatten(1)))
+
+
+def _pad_within(layer: nn.Module) -> None:
+    """Let a convolution of the package pad by itself where its padding is alike on both sides, as all without a stride.
+
+    The package copies each image into a larger one first, a fifth of the time that a prediction takes on a CPU.
+    """
+    padding = getattr(layer, "static_padding", None)
+    if isinstance(layer, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d) and layer.padding == (0, 0):
+        left, right, top, bottom = padding.padding
+        if (left, top) == (right, bottom):
+            layer.padding, layer.static_padding = (top, left), nn.Identity()
 
 
 def build_lite(arch: str, num_classes: int, size: tuple[int, int] | None = None) -> nn.Module:

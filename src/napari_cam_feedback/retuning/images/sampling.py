@@ -25,18 +25,18 @@ MIN_ITERATIONS = 36
 #: Inputs with a longer side than this are large: each step teaches more and costs more, so fewer are taken between checks.
 LARGE = 96
 #: Steps between two checks, and checks without a gain after which the run ends.
-CHECK_EVERY, CHECK_EVERY_LARGE = 15, 10
-PATIENCE, PATIENCE_LARGE = 2, 3
+CHECK_EVERY, CHECK_EVERY_LARGE = 15, 12
+PATIENCE = 2
 #: Where surroundings are painted, checks hang on the few painted objects, and jump; in more steps than these the network
 #: only learns those objects by heart (baggage, four seeds: accuracy on test the same after 150 and 300 steps).
 PATIENCE_FEW, MAX_ITERATIONS_FEW = 4, 150
 #: Times that many training images are gone through.
 PASSES = 8
 #: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the checks and
-#: all that is measured two minutes or so on two cores.
-MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 32e6
+#: all that is measured a minute and a half or so on two cores.
+MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 29e6
 #: Validation images that a check takes at most and at least, and their pixels.
-MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 5e6
+MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 4e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MAX_IMAGES_FOR_WRONG = 5000
 #: Draws of a step's training images before none is taken to be readable any more.
@@ -83,7 +83,7 @@ def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surrou
     iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
     patience = config.patience
     if patience is None and config.iterations is None:
-        patience = PATIENCE_FEW if surroundings else PATIENCE_LARGE if max(size) > LARGE else PATIENCE
+        patience = PATIENCE_FEW if surroundings else PATIENCE
     check_every = config.check_every or (CHECK_EVERY_LARGE if max(size) > LARGE else CHECK_EVERY)
     validation = max(MIN_VALIDATION, min(MAX_VALIDATION, int(VALIDATION_PIXELS / pixels)))
     return Schedule(batch_size, iterations, check_every, patience, validation)
