@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.files import parse_json
 
 
 def read_settings(settings: Iterable[str], example: str = "weight_decay=0.01") -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_settings(settings: Iterable[str], example: str = "weight_decay=0.01") -
         if not sign:
             raise ConfigError(f"--set needs key=value, as {example}, not {setting!r}.")
         try:
-            values[name.strip()] = json.loads(text)
+            values[name.strip()] = parse_json(text)
         except ValueError:
             values[name.strip()] = text
     return values
