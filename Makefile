@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check api benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check fuzz api benchmark screen clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow  the long proofs"
 	@echo "make coverage   what no test reaches in retuning, feedback and projects"
 	@echo "make api        the reference of the Python API, in build/api"
+	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
 	@echo "make benchmark  print what retuning reaches, and speed"
 	@echo "make clean      remove ./.venv"
 
@@ -70,6 +71,9 @@ coverage: $(VENV)/installed-test screen
 
 api: $(VENV)/installed-test
 	$(BIN)/python -W ignore docs/build_api.py build/api
+
+fuzz: $(VENV)/installed-test
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz
 
 benchmark: $(VENV)/installed-test screen
 	$(XVFB) $(BIN)/python -m benchmarks

@@ -17,6 +17,7 @@ from napari_cam_feedback.files import (
     check_writable,
     make_unused_folder,
     read_json,
+    refuse_links,
     unused,
     write_bytes,
     write_json,
@@ -223,3 +224,79 @@ def test_two_who_make_a_folder_of_one_name_never_get_the_same_though_nothing_is_
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         make_unused_folder(tmp_path / "file" / "auto")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has that device")  # noqa: PTH110
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    for link in ("null", "full"):
+        (tmp_path / link).symlink_to(f"/dev/{link}")
+    write_text(tmp_path / "null", "x")
+    check_writable(tmp_path / "null")
+    with pytest.raises(StorageError, match=r"Could not write .*full: the disk is full"):
+        write_text(tmp_path / "full", "x" * 100_000)
+    assert (tmp_path / "full").is_char_device()
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names")
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(tmp_path / "pipe", "said")
+        assert os.read(reading, 10) == b"said"
+    finally:
+        os.close(reading)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_link_out_of_an_output_folder_is_refused_and_one_within_is_not(tmp_path):
+    out = tmp_path / "out"
+    (out / "real").mkdir(parents=True)
+    (out / "within").symlink_to(out / "real")
+    (out / "away").symlink_to(tmp_path)
+    refuse_links(out, out / "within" / "x.png")
+    refuse_links(out, out / "new" / "x.png")
+    with pytest.raises(StorageError, match=r"away leads out of .* by a link"):
+        refuse_links(out, out / "away" / "x.png")
+    (tmp_path / "linked").symlink_to(out)
+    refuse_links(tmp_path / "linked", tmp_path / "linked" / "real" / "x.png")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "[" * 200 + "1" + "]" * 200, "9" * 5000, '{"a": "\\ud800"']
+)
+def test_json_of_absurd_depth_or_numbers_is_refused_in_a_sentence(text, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(StorageError, match=r"x\.json is not a JSON file"):
+        read_json(tmp_path / "x.json")
+
+
+def test_brackets_in_texts_are_no_depth(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"a": "[" * 500, "b": '"[' * 500, "c": "\\" * 300}))
+    assert read_json(tmp_path / "x.json")["a"] == "[" * 500
+
+
+def test_an_error_whose_own_text_fails_is_described_too():
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    class Ours(DataError):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    assert describe(Broken()) == "Unexpected Broken (a fault of the program; please report it)."
+    assert describe(Ours()).startswith("Unexpected Ours")
+
+
+def test_what_a_terminal_would_obey_is_written_as_numbers():
+    said = describe(DataError("The image \x1b[2J\x07\udcff\u202egnp.exe ü 日本 \u200d is broken; remove it."))
+    assert said == "The image \\x1b[2J\\x07\\udcff\\u202egnp.exe ü 日本 \u200d is broken; remove it."
+
+
+def test_a_sentence_with_an_endless_word_stays_readable():
+    said = describe(DataError(f"The page {'9' * 5000} is no number; correct it."))
+    assert len(said) < 400
+    assert said.endswith("… is no number; correct it.")

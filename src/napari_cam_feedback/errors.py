@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -145,8 +147,37 @@ def describe(error: BaseException) -> str:
     Parameters
     ----------
     error : BaseException
-        Any exception; ours give their own text, those of the operating system and of torch a translation.
+        Any exception; ours give their own text, those of the operating system and of torch a translation. Characters that
+        cannot be shown, or that a terminal would obey, are written as numbers.
     """
+    try:
+        return _shorten(printable(_sentence(error)))
+    except Exception:  # its own text cannot be had
+        return f"Unexpected {type(error).__name__} (a fault of the program; please report it)."
+
+
+_LONGEST, _LONGEST_WORD = 1000, 300
+# Beside control characters: what turns the direction of a text, so that a name reads as another.
+_TURNING = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+
+
+def printable(text: str) -> str:
+    """Return a text with characters that cannot be shown, or that a terminal would obey, as numbers (``\\x1b``)."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _shorten(text: str) -> str:
+    """Return a sentence in which no word is so long that the others are lost; paths are shorter."""
+    return text if len(text) <= _LONGEST else re.sub(rf"(\S{{{_LONGEST_WORD}}})\S+", r"\1…", text)
+
+
+def _printable(letter: str) -> str:
+    if letter in "\n\t" or not (letter in _TURNING or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")):
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def _sentence(error: BaseException) -> str:
     if isinstance(error, FeedbackError):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in _OS_REASONS:

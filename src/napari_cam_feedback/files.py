@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,7 +58,8 @@ def is_free(path: Path) -> bool:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; on leaving, flush it to disk and put it in `path`'s place.
 
-    The parent folders are made. If the block fails, the temporary file is removed and `path` is as it was.
+    The parent folders are made. If the block fails, the temporary file is removed and `path` is as it was. A device or a
+    pipe, such as ``/dev/stdout``, is not replaced but written to.
 
     Raises
     ------
@@ -64,16 +67,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The file could not be written; the sentence says why.
     """
     path = Path(path)
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder, not a file; name a file.")
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder, not a file; name a file.")
+        special = _is_special(path)
+        if not special:
+            path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since writers such as Pillow choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=None if special else path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if special:
+            with temporary.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            return
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)
@@ -86,6 +95,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def _is_special(path: Path) -> bool:
+    """Tell whether there is something at a path that is neither a file nor a folder: a device, a pipe."""
+    return path.exists() and not path.is_file()
+
+
+def refuse_links(folder: Path, path: Path) -> None:
+    """Raise StorageError where a link on the way from an output folder to a file in it leads out of that folder.
+
+    Writing follows links to folders; a link in the file's own place is replaced. The folder itself may be a link.
+    """
+    real = folder.resolve()
+    for parent in reversed(path.relative_to(folder).parents[:-1]):
+        if not (folder / parent).resolve().is_relative_to(real):
+            raise StorageError(
+                f"{folder / parent} leads out of {folder} by a link; remove the link or choose another folder."
+            )
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Find out now whether `path` can be written later; leaves nothing behind.
 
@@ -95,10 +122,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         It cannot; the sentence says why.
     """
     path = Path(path)
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder, not a file; name a file.")
-    missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
+    missing: list[Path] = []
     try:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder, not a file; name a file.")
+        if _is_special(path):
+            return
+        missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -145,12 +175,30 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     StorageError
-        The file is missing, unreadable or not JSON.
+        The file is missing, unreadable, too large or not JSON.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"Could not read {path}: {describe(error)}") from error
+    except MemoryError as error:
+        raise StorageError(f"{path} is too large to be read; restore it or remove it.") from error
     except ValueError as error:
         raise StorageError(f"{path} is not a JSON file ({error}); restore it or remove it.") from error
+
+
+#: Lists and objects in each other that JSON may have; what reads it further calls itself for each.
+MAX_JSON_DEPTH = 100
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def parse_json(text: str) -> Any:
+    """Return what a JSON text says; raises ValueError where it is none, or is nested deeper than `MAX_JSON_DEPTH`."""
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH:
+        depth = 0
+        for found in _BRACKETS.finditer(text):
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+            if depth > MAX_JSON_DEPTH:
+                raise ValueError(f"lists and objects in each other, more than {MAX_JSON_DEPTH} deep")
+    return json.loads(text)

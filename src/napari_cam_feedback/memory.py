@@ -5,7 +5,7 @@ its activations. On two cores that took half of the time of a network at 224 pix
 ``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD``) freed buffers are used again. Threads other than the first allocate from
 arenas whose heaps are too small for such buffers and map them after all, so all share the main arena (``M_ARENA_MAX``).
 
-`release_memory` gives back what is free when work ends.
+`release_memory` gives back what is free when work ends, and `available_memory` says how much there is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 #: Environment variable that leaves the allocator as it is, set to ``0``.
 VARIABLE = "NAPARI_CAM_FEEDBACK_KEEP_MEMORY"
@@ -42,6 +43,16 @@ def release_memory() -> None:
     libc = _glibc()
     if libc is not None and keep_freed_memory():
         libc.malloc_trim(0)
+
+
+def available_memory() -> int:
+    """Return the bytes that can be taken without other programs being moved to the disk; very many where nobody says."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return sys.maxsize
+    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return sys.maxsize if found is None else int(found) * 1024
 
 
 @cache

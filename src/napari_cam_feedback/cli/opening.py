@@ -26,8 +26,9 @@ class ModelAndData:
     classifier, dataset
         With the same classes in the same order.
     assumed : str or None
-        Sentences for people, a line each: where neither the model's file nor the user said everything, what was assumed;
-        before it, what the file beside the model's said; after it, what a first look at the model with its data found.
+        Sentences for people, a line each: what was left out of the data; where neither the model's file nor the user said
+        everything, what was assumed; before it, what the file beside the model's said; after it, what a first look at the
+        model with its data found.
     """
 
     classifier: Classifier
@@ -58,7 +59,7 @@ def open_model_and_data(
     assumed = _assumed(model, options, classifier, dataset)
     # Whoever named the target layer knows it.
     looked = _looked_at(classifier, dataset, layer=maps and not options.layer)
-    return ModelAndData(classifier, dataset, "\n".join(filter(None, (assumed, *looked))) or None)
+    return ModelAndData(classifier, dataset, "\n".join(filter(None, (*dataset.notes, assumed, *looked))) or None)
 
 
 def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import typer
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.files import parse_json
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
@@ -247,7 +247,7 @@ def read_settings(settings: Iterable[str], example: str = "weight_decay=0.01") -
         if not sign:
             raise ConfigError(f"--set needs key=value, as {example}, not {setting!r}.")
         try:
-            values[name.strip()] = json.loads(text)
+            values[name.strip()] = parse_json(text)
         except ValueError:
             values[name.strip()] = text
     return values

@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_cam_feedback.data.keys import Keys
+from napari_cam_feedback.data.splits import KNOWN_SPLITS, is_test, split_name
 from napari_cam_feedback.errors import DataError
-
-KNOWN_SPLITS = ("train", "val", "test")
-# Splits for testing begin with this: test, test-clean.
-TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class Item:
     @property
     def learnable(self) -> bool:
         """Whether a network may learn from it: its label is known, and its split is none for testing."""
-        return self.label is not None and not self.split.startswith(TEST)
+        return self.label is not None and not is_test(self.split)
 
 
 class Dataset(ABC):
@@ -59,13 +56,15 @@ class Dataset(ABC):
     labels : ndarray of int64, shape (N,)
         The items' labels, -1 where not known.
     splits : ndarray of str, shape (N,)
-        The items' splits.
+        The items' splits; the usual names of train, val and test are written so (`splits.split_name`).
     split_names : tuple of str
         The splits that there are: train, val, test, then others by name.
     made_split : bool
         True where the split is ours (`splits.stratified_splits`) and not the dataset's own.
     split_seed : int or None
         The seed of a split that is ours, so that it can be made again; set by `open_dataset`.
+    notes : tuple of str
+        What a user should know of how the data were read, a sentence each: what was left out and why, what was assumed.
     """
 
     def __init__(
@@ -82,9 +81,11 @@ class Dataset(ABC):
         self.class_names = tuple(class_names)
         self.keys = keys if isinstance(keys, Keys) else Keys(keys)
         self.labels = np.asarray(labels, np.int64)
-        self.splits = np.asarray(splits)
+        found, number = np.unique(np.asarray(splits), return_inverse=True)
+        self.splits = np.array([split_name(name) for name in found.tolist()])[number] if len(found) else np.asarray(splits)
         self.made_split = made_split
         self.split_seed: int | None = None
+        self.notes: tuple[str, ...] = ()
         self.split_names = order_splits(np.unique(self.splits).tolist())
         for array in (self.labels, self.splits):
             array.setflags(write=False)
@@ -125,6 +126,7 @@ class Dataset(ABC):
         """
         if split is None:
             return np.arange(len(self), dtype=np.int64)
+        split = split if split in self.split_names else split_name(split)
         if split not in self.split_names:
             close = get_close_matches(split, self.split_names, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else "; choose one of these."
@@ -133,7 +135,8 @@ class Dataset(ABC):
 
     def learnable(self) -> np.ndarray:
         """Return the indices of the items that a network may learn from (`Item.learnable`); int64, ascending."""
-        return np.flatnonzero((self.labels >= 0) & ~np.char.startswith(self.splits, TEST)).astype(np.int64)
+        taken = [name for name in self.split_names if not is_test(name)]
+        return np.flatnonzero((self.labels >= 0) & np.isin(self.splits, taken)).astype(np.int64)
 
     @abstractmethod
     def read(self, index: int) -> np.ndarray:
@@ -212,7 +215,12 @@ def number_classes(
         As for `check_class_names`; or an index has no name.
     """
     found = sorted(set(found))
-    if class_names and found and all(text.isdecimal() for text in found) and not set(found) & set(class_names):
+    if (
+        class_names
+        and found
+        and all(is_whole(text) and text.isdecimal() for text in found)
+        and not set(found) & set(class_names)
+    ):
         names = check_class_names((), class_names, source)
         for text in found:
             if int(text) >= len(names):
@@ -224,6 +232,11 @@ def number_classes(
         return names, {text: int(text) for text in found}
     names = check_class_names(found, class_names, source)
     return names, {name: i for i, name in enumerate(names)}
+
+
+def is_whole(text: str) -> bool:
+    """Tell whether a label is a whole number, with or without a sign, and no longer than numbers of classes are."""
+    return text.lstrip("+-").isdecimal() and len(text) < 20 and text.count("+") + text.count("-") < 2
 
 
 def shorten(names: Sequence[str], limit: int = 8) -> str:

@@ -1,10 +1,47 @@
-"""A seeded, stratified split for datasets that come without one."""
+"""What splits are called, which of them are for testing, and a seeded split for datasets that come without one."""
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
+TRAIN, VAL, TEST = "train", "val", "test"
+KNOWN_SPLITS = (TRAIN, VAL, TEST)
+_NAMES = {
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), VAL),
+    **dict.fromkeys(("test", "tests", "testing", "tst"), TEST),
+}
+# What else is kept for the end, beside every name with a word that begins with "test".
+_FOR_TESTING = ("holdout", "heldout", "tst", "eval", "evaluation")
+
 VAL_SHARE = TEST_SHARE = 0.15
+
+
+def split_name(name: str) -> str:
+    """Return what a split is called here: ``train``, ``val`` or ``test`` for their usual names, however they are written.
+
+    ``Test``, ``TESTING``, ``validation``, ``dev`` and the like; other names, such as ``test-clean``, stay as they are.
+    """
+    return _NAMES.get(name.strip().casefold(), name)
+
+
+def is_usual(name: str) -> bool:
+    """Tell whether a folder or a column is named as train, val or test usually are."""
+    return name.strip().casefold() in _NAMES
+
+
+def is_test(name: str) -> bool:
+    """Tell whether a split is for testing, so that nothing is learnt from its images.
+
+    One word of its name begins with "test", in any case (``test``, ``Test-clean``, ``external_test``), or it is called
+    ``holdout``, ``hold-out``, ``held_out``, ``tst`` or ``evaluation``.
+    """
+    # A capital within a name begins a word: testSet, externalTest.
+    words = re.sub(r"(?<=[^\W\d_])(?=[A-Z][a-z])", " ", name)
+    parts = [part for part in re.split(r"[\W\d_]+", words.casefold()) if part]
+    return any(part.startswith(TEST) or part in _FOR_TESTING for part in (*parts, "".join(parts)))
 
 
 def stratified_splits(labels: np.ndarray, seed: int = 0, *, files: np.ndarray | None = None) -> np.ndarray:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from napari_cam_feedback.data.splits import is_test
+
 #: Passes through the network that a masked image costs: as it is, five fills, five fills elsewhere, a swap, and the map.
 MASKED_PASSES = 13
 #: Masked images of a split that are refilled at most, and at least where it has so many.
@@ -108,7 +110,7 @@ def draw(indices: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.n
 
 def _telling_first(splits: Sequence[str]) -> list[str]:
     """Return the splits, those first that nothing was learnt from."""
-    return sorted(splits, key=lambda name: (not name.startswith("test"), name.startswith("train")))
+    return sorted(splits, key=lambda name: (not is_test(name), name.startswith("train")))
 
 
 def _masked_shares(masked: Mapping[str, int], count: int) -> dict[str, int]:
@@ -127,7 +129,7 @@ def _masked_shares(masked: Mapping[str, int], count: int) -> dict[str, int]:
 def _dealt(most: Mapping[str, int], count: int) -> dict[str, int]:
     """Deal out a number of images by weight; what a split has no use for goes to the others."""
     found: dict[str, int] = {}
-    weights = {name: _TEST_WEIGHT if name.startswith("test") else 1 for name in most}
+    weights = {name: _TEST_WEIGHT if is_test(name) else 1 for name in most}
     for name in sorted(most, key=lambda name: most[name] / weights[name]):
         share = int(max(count, 0) * weights[name] / sum(weights.values()))
         found[name] = min(most[name], max(share, MIN_QUICK_IMAGES))

@@ -179,7 +179,7 @@ def read_experiment(path: str | os.PathLike[str], **changes: Any) -> ExperimentC
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
     for name in ("data", "masks", "model", "without_shortcut"):
         given = values.get(name)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.data import Dataset, make_sample, open_dataset
-from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
+from napari_cam_feedback.data.splits import is_test
+from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError, describe
 from napari_cam_feedback.evaluation import Evaluation, evaluate
 from napari_cam_feedback.experiments.config import SAMPLE, SEED, ExperimentConfig
 from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
@@ -185,8 +186,15 @@ def _done(folder: Path) -> list[dict[str, str]]:
     file = folder / RUNS
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as text:
-        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(text)]
+    try:
+        with file.open(newline="", encoding="utf-8") as text:
+            return [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(text)]
+    except OSError as error:
+        raise StorageError(f"Could not read {file}: {describe(error)}") from error
+    except (ValueError, csv.Error) as error:
+        raise StorageError(
+            f"{file} is not the table that an experiment writes; restore it, or choose a new folder."
+        ) from error
 
 
 def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
@@ -248,7 +256,7 @@ def _train(
 def _masks(config: ExperimentConfig, dataset: Dataset, count: int, seed: int) -> dict[str, np.ndarray]:
     if config.masks is None:
         return known_masks(dataset, count, seed=seed)
-    indices = np.concatenate([dataset.indices(split) for split in dataset.split_names if not split.startswith("test")])
+    indices = np.concatenate([dataset.indices(split) for split in dataset.split_names if not is_test(split)])
     return choose_masks(MaskStore(Path(config.masks)), dataset, count, indices=indices, seed=seed)
 
 

@@ -75,7 +75,11 @@ def keep_run(
 
     def record(folder: Path, kept: str) -> None:
         if (run / "history.csv").is_file():
-            write_text(folder / "history.csv", current_header((run / "history.csv").read_text(encoding="utf-8")))
+            try:
+                history = (run / "history.csv").read_text(encoding="utf-8")
+            except ValueError as error:
+                raise StorageError(f"{run / 'history.csv'} is not text in UTF-8; restore or remove it.") from error
+            write_text(folder / "history.csv", current_header(history))
         for name in ("config.json", "painted.csv"):
             if (run / name).is_file():
                 shutil.copyfile(run / name, folder / name)

@@ -53,6 +53,8 @@ def import_(
     from napari_cam_feedback.feedback.masks.matching import OF_ANOTHER_SPLIT
 
     dataset = open_dataset(data)
+    for note in dataset.notes:
+        remark(note)
     store = _open_store(out_dir)
     with progress("reading masks") as bar, stop_on_interrupt() as stop:
         found = find_masks(
@@ -244,7 +246,8 @@ def _existing(folder: Path) -> MaskStore:
 def _no_mask(store: MaskStore) -> str | None:
     """Return the first of some files that is a picture of something, not a mask; None where all may be masks."""
     import numpy as np
-    from PIL import Image
+
+    from napari_cam_feedback.data.pixels.images import open_image
 
     keys = sorted(store)
     for key in keys[:: max(1, len(keys) // MAX_FILES_CHECKED)]:
@@ -252,9 +255,9 @@ def _no_mask(store: MaskStore) -> str | None:
         if file is None:
             continue
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 several = len(np.unique(np.asarray(image))) > 2
-        except OSError:
+        except Exception:  # as Pillow raises for broken files
             continue  # said when it is read
         if several:
             return file.relative_to(store.folder).as_posix()

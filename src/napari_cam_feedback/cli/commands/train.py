@@ -122,6 +122,8 @@ def train(
     options = make_options(options, arch=arch)
     recipe = make_recipe(weights, options, make_train_config(values), base)
     training = open_training(data, recipe, device=device, trust=options.trust, download=download)
+    for note in training.dataset.notes:
+        remark(note)
     if training.split_remark is not None:
         out.print(training.split_remark, markup=False, highlight=False)
     with progress("training") as bar, stop_on_interrupt() as stop:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_cam_feedback.data.dataset import Dataset, check_class_names, order_splits
+from napari_cam_feedback.data.formats.npz import Npz, NpzError
 from napari_cam_feedback.data.pixels.images import to_supported
-from napari_cam_feedback.data.splits import stratified_splits
+from napari_cam_feedback.data.splits import split_name, stratified_splits
 from napari_cam_feedback.errors import DataError, MaskError, describe
 
 # The arrays of an .npz file that are read; it may hold others.
 _WHOLE = ("x", "y", "masks", "classes")
 _PREFIXES = ("x_", "y_", "masks_")
+# A label above it is none.
+_MAX_CLASSES = 100_000
 
 
 class ArrayDataset(Dataset):
@@ -60,9 +62,11 @@ class ArrayDataset(Dataset):
         keys: Mapping[str, Sequence[str]] | None = None,
         made_split: bool = False,
     ) -> None:
+        images, labels, masks, keys, named = _usual_names(images, labels, masks, keys)
         names = order_splits(images)
         self._images = {name: as_images(np.asarray(images[name]), f'The images of split "{name}"') for name in names}
         counts = [len(self._images[name]) for name in names]
+        four = any(4 in np.shape(images[name])[-1:] and np.ndim(images[name]) == 4 for name in names)
         if not sum(counts):
             raise DataError(f"{source or 'The dataset'} has no images; add some to at least one split.")
         all_labels = [
@@ -70,7 +74,7 @@ class ArrayDataset(Dataset):
         ]
         all_keys: list[str] = []
         for name, n in zip(names, counts, strict=True):
-            own = [f"{name}/{i:05d}" for i in range(n)] if keys is None else list(keys[name])
+            own = [f"{named[name]}/{i:05d}" for i in range(n)] if keys is None else list(keys[name])
             if len(own) != n:
                 raise DataError(f'Split "{name}" has {n} images but {len(own)} keys; give one key for each image.')
             all_keys += own
@@ -82,6 +86,8 @@ class ArrayDataset(Dataset):
             source=source,
             made_split=made_split,
         )
+        if four:
+            self.notes = ("Of the four channels of the images the last, which is taken for alpha, is left out.",)
         self._starts = dict(zip(names, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
         self._masks = {name: _as_masks(np.asarray(m), self._images, name) for name, m in (masks or {}).items()}
 
@@ -122,6 +128,17 @@ class ArrayDataset(Dataset):
         return split, int(index) - self._starts[split]
 
 
+def _usual_names(*given: Any) -> tuple[Any, ...]:
+    """Return mappings by split with the splits called as here, and what each was called; keys keep that."""
+    named: dict[str, str] = {}
+    for name in given[0]:
+        if split_name(name) in named:
+            raise DataError(f'The splits "{named[split_name(name)]}" and "{name}" are the same; put them together.')
+        named[split_name(name)] = name
+    renamed = [each if each is None else {split_name(name): value for name, value in each.items()} for each in given]
+    return (*renamed, named)
+
+
 def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = None) -> ArrayDataset:
     """Open an .npz file with ``x_<split>``, ``y_<split>`` and optional ``classes`` and ``masks_<split>``.
 
@@ -145,7 +162,8 @@ def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = N
         # Splits are part of the keys, and those become paths of masks and pictures.
         if not name or name in (".", "..") or not set(name).isdisjoint("/\\:\0"):
             raise DataError(f'The array "x_{name}" in {path} names no split; call it x_train, x_val, x_test or the like.')
-    images = {name: arrays[f"x_{name}"] for name in splits}
+    # What is no images is said before anything is made for each of them.
+    images = {name: as_images(arrays[f"x_{name}"], f'The images of split "{name}"') for name in splits}
     labels = _with_prefix(arrays, "y_", splits, path)
     masks = _with_prefix(arrays, "masks_", splits, path)
     names, labels = _names_and_labels(labels, arrays.get("classes"), class_names, path)
@@ -163,33 +181,30 @@ def open_npz(path: Path, *, seed: int = 0, class_names: Sequence[str] | None = N
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    name = ""
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
-            raise DataError(f"{path} is a single array; save x_train, y_train and so on with numpy.savez.")
-        with opened as file:
-            arrays = {}
-            for name in file.files:
-                if name in _WHOLE or name.startswith(_PREFIXES):
-                    arrays[name] = file[name]
-                    if not isinstance(arrays[name], np.ndarray):
-                        raise DataError(f'"{name}" in {path} is no array; save the file again with numpy.savez.')
-            return arrays
-    except MemoryError as error:
-        raise DataError(
-            f"{path} does not fit into the memory; save the images as files in a folder for each class, which are read one "
-            "at a time."
-        ) from error
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
-        if "pickle" in str(error) and name:
+        with Npz(path) as file:
+            return file.read_all(name for name in file.names if name in _WHOLE or name.startswith(_PREFIXES))
+    except NpzError as error:
+        if error.fault == "memory":
             raise DataError(
-                f'"{name}" in {path} holds Python objects, which are not loaded for safety; '
+                f"{path} does not fit into the memory; save the images as files in a folder for each class, which are read "
+                "one at a time."
+            ) from error
+        if error.fault == "objects":
+            raise DataError(
+                f'"{error.name}" in {path} holds Python objects, which are not loaded for safety; '
                 "save it as an array of numbers or of text."
             ) from error
-        raise DataError(f"{path} is not an .npz file or is broken; save it again with numpy.savez.") from error
+        raise DataError(_why_broken(path)) from error
     except OSError as error:
         raise DataError(f"Could not read {path}: {describe(error)}") from error
+
+
+def _why_broken(path: Path) -> str:
+    with path.open("rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            return f"{path} is a single array; save x_train, y_train and so on with numpy.savez."
+    return f"{path} is not an .npz file or is broken; save it again with numpy.savez."
 
 
 def _with_prefix(arrays: Mapping[str, np.ndarray], prefix: str, splits: Sequence[str], path: Path) -> dict[str, np.ndarray]:
@@ -205,15 +220,23 @@ def _names_and_labels(
     labels: dict[str, np.ndarray], classes: np.ndarray | None, given: Sequence[str] | None, path: Path
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names, and the labels as indices into them."""
-    if given is None and classes is not None:
-        given = [name.decode() if isinstance(name, bytes) else str(name) for name in classes.ravel().tolist()]
-    if any(y.dtype.kind in "US" for y in labels.values()):
-        text = {split: y.astype(str).ravel() for split, y in labels.items()}
+    try:
+        if given is None and classes is not None:
+            given = [name.decode() if isinstance(name, bytes) else str(name) for name in classes.ravel().tolist()]
+        text = {split: y.astype(str).ravel() for split, y in labels.items() if y.dtype.kind in "US"}
+        _ = [name.encode() for names in (given or (), *text.values()) for name in names]
+    except ValueError as error:
+        raise DataError(f"{path} has class names that are no text; save them as an array of text.") from error
+    if text:
+        if len(text) < len(labels):
+            raise DataError(f"{path} has labels that are numbers and others that are names; save them alike.")
         names = check_class_names(np.unique(np.concatenate(list(text.values()))).tolist(), given, path)
         number = {name: i for i, name in enumerate(names)}
         return names, {split: np.array([number[t] for t in y.tolist()], np.int64) for split, y in text.items()}
     if given is None:
-        highest = max((int(y.max()) for y in labels.values() if y.size), default=-1)
+        highest = max((_highest(y, split) for split, y in labels.items()), default=-1)
+        if highest >= _MAX_CLASSES:
+            raise DataError(f"{path} has the label {highest}, which is no class; give class indices from 0.")
         given = [str(i) for i in range(highest + 1)]
     return check_class_names([], given, path), labels
 
@@ -254,14 +277,20 @@ def _as_labels(y: ArrayLike | None, n: int, split: str, num_classes: int) -> np.
         y = y[:, 0]
     if y.shape != (n,):
         raise DataError(f'Split "{split}" has {n} images but labels of shape {y.shape}; give one label for each image.')
-    if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and np.array_equal(y, np.round(y))):
-        raise DataError(f'The labels of split "{split}" are not whole numbers; give class indices from 0.')
-    if n and y.max() >= num_classes:
+    if n and _highest(y, split) >= num_classes:
         raise DataError(
             f'Split "{split}" has the label {int(y.max())}, but there are only {num_classes} class names; '
             "add the missing names."
         )
     return np.maximum(y.astype(np.int64), -1)
+
+
+def _highest(y: np.ndarray, split: str) -> int:
+    """Return the greatest label, -1 without any; refuse what are no whole numbers."""
+    whole = y.dtype.kind in "iu" or (y.dtype.kind == "f" and bool(np.isfinite(y).all()) and np.array_equal(y, np.round(y)))
+    if not whole:
+        raise DataError(f'The labels of split "{split}" are not whole numbers; give class indices from 0.')
+    return int(y.max(initial=0)) if y.size else -1
 
 
 def _as_masks(masks: np.ndarray, images: Mapping[str, np.ndarray], split: str) -> np.ndarray:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_feedback.data.dataset import KNOWN_SPLITS, Dataset, number_classes
+from napari_cam_feedback.data.dataset import Dataset, number_classes
 from napari_cam_feedback.data.formats.arrays import as_images
-from napari_cam_feedback.data.formats.folder import SPLIT_FOLDERS
 from napari_cam_feedback.data.pixels.images import to_supported
-from napari_cam_feedback.data.splits import stratified_splits
+from napari_cam_feedback.data.splits import KNOWN_SPLITS, is_usual, split_name, stratified_splits
 from napari_cam_feedback.errors import DataError, describe
 
 SUFFIX = ".npy"
@@ -99,9 +98,7 @@ def has_bitmaps(folder: Path) -> bool:
 def _places(root: Path) -> list[tuple[str | None, Path]]:
     """Return the folders in which files may lie, with the split each stands for; the root is first."""
     with _listing(root) as entries:
-        found = [
-            (SPLIT_FOLDERS[e.name.lower()], root / e.name) for e in entries if e.name.lower() in SPLIT_FOLDERS and e.is_dir()
-        ]
+        found = [(split_name(e.name), root / e.name) for e in entries if is_usual(e.name) and e.is_dir()]
     return [(None, root), *sorted(found, key=lambda place: (KNOWN_SPLITS.index(place[0]), place[1]))]
 
 
@@ -144,7 +141,7 @@ def _map(path: Path) -> np.ndarray:
         raise DataError(f"{path} is missing; put the file back.") from None
     except OSError as error:
         raise DataError(f"Could not read {path}: {describe(error)}") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a broken header fails in many ways
         if "Python objects" in str(error):
             raise DataError(
                 f"{path} holds Python objects, which are not loaded for safety; save it as one array of numbers."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_feedback.data.dataset import number_classes
+from napari_cam_feedback.data.dataset import is_whole, number_classes
 from napari_cam_feedback.data.formats.file_dataset import FileDataset, page_key
 from napari_cam_feedback.data.pixels import images
 from napari_cam_feedback.data.splits import stratified_splits
@@ -56,7 +56,7 @@ class StackDataset(FileDataset):
         table = labels_of(path)
         texts, splits = _read(table, path, count) if table else ({}, dict.fromkeys(range(count), "test"))
         found = set(texts.values()) - {""}
-        if class_names is None and found and all(text.lstrip("+-").isdecimal() for text in found):
+        if class_names is None and found and all(map(is_whole, found)):
             class_names = sorted(found, key=int)
         names, number = number_classes(found, class_names, table or path)
         labels = np.array([number.get(texts.get(page, ""), -1) for page in range(count)], np.int64)
@@ -72,6 +72,7 @@ class StackDataset(FileDataset):
             source=path,
             made_split=made_split,
         )
+        self.notes = tuple(images.channel_notes([path]))
 
     def path(self, index: int) -> Path:
         """Return the path of the stack."""

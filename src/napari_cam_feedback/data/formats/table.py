@@ -6,16 +6,17 @@ import csv
 import os
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.data.dataset import number_classes
+from napari_cam_feedback.data.dataset import is_whole, number_classes
 from napari_cam_feedback.data.formats.file_dataset import FileDataset, page_key
 from napari_cam_feedback.data.keys import Keys
-from napari_cam_feedback.data.pixels import images
-from napari_cam_feedback.data.splits import stratified_splits
+from napari_cam_feedback.data.pixels import images, tiff
+from napari_cam_feedback.data.splits import is_usual, stratified_splits
 from napari_cam_feedback.errors import DataError, describe
 
 # What a column may be called, the first name that is there counts; only the first two columns are needed.
@@ -29,6 +30,11 @@ _DELIMITERS = ",;\t"
 # More splits, or longer names, mean that the column is none of splits; it would fill the memory.
 _MAX_SPLITS, _LONGEST_SPLIT = 1000, 100
 _MAX_PAGES = 1_000_000
+# What a column of splits may be called too, if all that it says in its first lines are names of splits.
+_LIKE_SPLIT = ("subset", "partition", "set", "phase", "usage", "fold")
+_LINES_LOOKED_AT = 1000
+# How many TIFFs are looked at to see whether they have channels that are not read.
+_LOOKED_AT = 5
 
 
 class CsvDataset(FileDataset):
@@ -64,7 +70,7 @@ class CsvDataset(FileDataset):
         columns = _read(path)
         keys = columns.keys
         found = set(columns.labels) - {""}
-        if class_names is None and found and all(_is_whole(text) for text in found):
+        if class_names is None and found and all(map(is_whole, found)):
             class_names = sorted(found, key=int)
         names, number = number_classes(found, class_names, path)
         labels = np.array([number.get(text, -1) for text in columns.labels], np.int64)[columns.label_of]
@@ -82,6 +88,8 @@ class CsvDataset(FileDataset):
                 f"The image {self._file_key(0)} listed in {path} is not there; give paths relative to the folder that the "
                 "CSV is in."
             )
+        tiffs = [self.path(i) for i in range(min(_LOOKED_AT, len(self))) if self.path(i).suffix.lower() in tiff.SUFFIXES]
+        self.notes = (*columns.notes, *images.channel_notes(tiffs))
 
 
 class _Columns:
@@ -101,6 +109,8 @@ class _Columns:
         For each item its line in the file, from 1.
     last_line : int
         The last line without fault.
+    notes : tuple of str
+        What was assumed, a sentence each.
     """
 
     keys: Keys
@@ -110,6 +120,7 @@ class _Columns:
         self.splits: dict[str, int] = {}
         self.label_of, self.split_of, self.page_of, self.line_of = (array("i") for _ in range(4))
         self.last_line = 0
+        self.notes: tuple[str, ...] = ()
 
 
 def _read(path: Path) -> _Columns:
@@ -123,6 +134,10 @@ def _read(path: Path) -> _Columns:
             names = [name.strip().lower() for name in next(reader, [])]
             columns.last_line = reader.line_num
             places = _find_columns(names, path)
+            if places["split"] is None:
+                places["split"] = _like_split(names, path, delimiter)
+                if places["split"] is not None:
+                    columns.notes = (f'The column "{names[places["split"]]}" of {path.name} is taken for the splits.',)
             columns.keys = Keys(_keys(reader, len(names), places, path, columns))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path.") from None
@@ -171,6 +186,16 @@ def _find_columns(names: list[str], path: Path) -> dict[str, int | None]:
         f'{path} has no column "{needed}" (or {others}); its first line must name the columns path, label and, if you like, '
         "split."
     )
+
+
+def _like_split(names: list[str], path: Path, delimiter: str) -> int | None:
+    """Return where a column is that says train, val or test though it is not called split; None without one."""
+    places = [names.index(name) for name in _LIKE_SPLIT if names.count(name) == 1]
+    if not places:
+        return None
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in islice(csv.reader(file, delimiter=delimiter), 1, _LINES_LOOKED_AT) if len(row) == len(names)]
+    return next((place for place in places if rows and all(is_usual(row[place]) for row in rows)), None)
 
 
 def _keys(reader: Any, width: int, places: dict[str, int | None], path: Path, columns: _Columns) -> Iterator[str]:
@@ -254,7 +279,7 @@ def _check_split(split: str, splits: dict[str, int], line: int, path: Path) -> N
 
 
 def _page(text: str, line: int, path: Path) -> int:
-    if text.isdecimal() and int(text) < _MAX_PAGES:
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < _MAX_PAGES:
         return int(text)
     raise DataError(f'The page "{text[:20]}" in line {line} of {path} is no page number; number the pages from 0.')
 
@@ -296,7 +321,3 @@ def _files(keys: Keys, pages: np.ndarray) -> np.ndarray:
     numbers: dict[str, int] = {}
     files = (key.rpartition("/")[0] if page >= 0 else key for key, page in zip(keys, pages.tolist(), strict=True))
     return np.fromiter((numbers.setdefault(file, len(numbers)) for file in files), np.int64, len(keys))
-
-
-def _is_whole(text: str) -> bool:
-    return text.lstrip("+-").isdecimal()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from napari_cam_feedback.data.pixels import tiff
 from napari_cam_feedback.errors import DataError, MaskError, describe
@@ -82,6 +83,21 @@ def count_pages(path: str | Path) -> int:
         return tiff.count_planes(path) if path.suffix.lower() in tiff.SUFFIXES else 1
 
 
+def channel_notes(paths: Iterable[Path]) -> list[str]:
+    """Say of some TIFFs which of their channels are not read; nothing where all are, and no file is refused."""
+    for path in paths:
+        try:
+            with _one_sentence(path):
+                channels, read = tiff.count_channels(path)
+        except DataError:
+            continue  # said when it is read
+        if read < channels:
+            which = "the first channel is" if read == 1 else f"the first {read} channels are"
+            of = f"TIFFs of {channels} channels, such as {path.name},"
+            return [f"Of {of} {which} read and the others left out; save those that matter as gray or RGB."]
+    return []
+
+
 def read_page(path: str | Path, page: int) -> np.ndarray:
     """Read one page of a file, as `read_image` reads the first, and nothing of the others.
 
@@ -111,6 +127,22 @@ def read_page(path: str | Path, page: int) -> np.ndarray:
     return _read(path, page)
 
 
+def open_image(path: Any) -> ImageFile.ImageFile:
+    """Open an image with Pillow, by its content and never its name, if it is of a format that we read.
+
+    Parameters
+    ----------
+    path : path or file
+        What `PIL.Image.open` takes; the image is to be closed.
+
+    Raises
+    ------
+    UnidentifiedImageError
+        It is of none of these formats.
+    """
+    return Image.open(path, formats=_FORMATS)
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """Return the (height, width) that `read_image` would give, from the file's header alone.
 
@@ -123,7 +155,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     with _one_sentence(path):
         if path.suffix.lower() in tiff.SUFFIXES:
             return tiff.first_size(path)
-        with Image.open(path, formats=_FORMATS) as image:
+        with open_image(path) as image:
             width, height = image.size
             return (width, height) if image.getexif().get(_ORIENTATION_TAG, 1) >= 5 else (height, width)
 
@@ -241,7 +273,7 @@ def _check_pixels(pixels: int) -> None:
 
 
 def _read_pillow(path: Path, page: int = 0) -> np.ndarray:
-    with Image.open(path, formats=_FORMATS) as file:
+    with open_image(path) as file:
         if page:
             file.seek(page)
         if file.format == "PNG" and file.tile and file.tile[0].args in _DEEP_COLOUR:

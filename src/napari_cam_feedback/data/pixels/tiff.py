@@ -15,6 +15,8 @@ from tifffile import PHOTOMETRIC, PLANARCONFIG
 from napari_cam_feedback.errors import DataError
 
 SUFFIXES = (".tif", ".tiff")
+# Values of the tag ExtraSamples.
+_ALPHA = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ def first_size(path: Path) -> tuple[int, int]:
         page = tiff.pages.first
         height, width = int(page.imagelength), int(page.imagewidth)
         return (width, height) if _orientation(page) >= 5 else (height, width)
+
+
+def count_channels(path: Path) -> tuple[int, int]:
+    """Return the channels of the first plane, and how many of them are read; a declared alpha channel is none."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        channels = int(page.samplesperpixel)
+        alpha = sum(int(kind) in _ALPHA for kind in page.extrasamples)
+        return channels - alpha, min(channels - alpha, 3 if channels >= 3 else 1)
 
 
 def read_plane(

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from napari_cam_feedback.data.formats.arrays import ArrayDataset
+from napari_cam_feedback.data.pixels.images import open_image
 from napari_cam_feedback.data.samples.build import Part, build, sample_data_dir
 from napari_cam_feedback.errors import DataError, describe
 
@@ -113,7 +114,7 @@ def _photographs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
                 split, kind, _ = Path(name).parts
-                with Image.open(io.BytesIO(archive.read(name))) as image:
+                with open_image(io.BytesIO(archive.read(name))) as image:
                     images[split].append(np.asarray(image.convert("RGB")))
                 labels[split].append(CLASSES.index(kind))
     except (OSError, zipfile.BadZipFile, ValueError) as error:

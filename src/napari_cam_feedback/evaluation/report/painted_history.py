@@ -17,6 +17,8 @@ PAINTED_FILE = "painted.csv"
 _COLUMNS = ("iteration", "key", "probability")
 # More lines than these hide each other; the mean is of all.
 _MAX_LINES = 60
+# Steps that no run takes; and cells of a table above which one must be mostly filled, as a run's is.
+_MAX_ITERATION, _MAX_CELLS = 10**9, 10**7
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +70,15 @@ def read_painted_history(folder: str | os.PathLike[str], name: str | None = None
     except OSError as error:
         raise StorageError(f"Could not read {file}: {describe(error)}") from error
     try:
-        found = [(int(row["iteration"]), row["key"], float(row["probability"])) for row in rows]
+        found = [(int(row["iteration"]), str(row["key"]), float(row["probability"])) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(broken) from error
+    if not all(0 <= iteration < _MAX_ITERATION for iteration, _, _ in found):
+        raise StorageError(broken)
     iterations = np.unique(np.array([iteration for iteration, _, _ in found], np.int64))
     keys = tuple(dict.fromkeys(key for _, key, _ in found))
+    if len(iterations) * len(keys) > _MAX_CELLS and len(iterations) * len(keys) > 10 * len(found):
+        raise StorageError(broken)
     place = {key: n for n, key in enumerate(keys)}
     table = np.full((len(iterations), len(keys)), np.nan)
     for iteration, key, probability in found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +14,9 @@ import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.formats.file_dataset import FileDataset
+from napari_cam_feedback.data.formats.npz import Npz, NpzError
 from napari_cam_feedback.errors import DataError, StorageError, describe
-from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.files import atomic_path, parse_json
 
 #: The most that results kept in one folder may take; the oldest go.
 MAX_BYTES = 2 << 30
@@ -115,10 +115,10 @@ def read_arrays(path: str | os.PathLike[str], names: tuple[str, ...]) -> tuple[d
     path = Path(path)
     broken = f"{path} does not hold features, or is broken; remove it, and it is made again."
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file[_ABOUT]))
-            arrays = {name: file[name] for name in names}
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with Npz(path) as file:
+            about = parse_json(str(file.read(_ABOUT)))
+            arrays = {name: file.read(name) for name in names}
+    except (NpzError, ValueError) as error:
         raise StorageError(broken) from error
     except OSError as error:
         raise StorageError(f"Could not read {path}: {describe(error)}") from error

@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from napari_cam_feedback.data.formats.npz import Npz, NpzError
 from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.data.pixels.images import SUFFIXES, read_mask
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, describe
@@ -86,32 +87,39 @@ def _from_folder(folder: Path) -> Iterator[Named]:
 
 
 def _from_npz(path: Path) -> Iterator[Named]:
-    broken = MaskError(f"{path} is no .npz of masks or is cut short; copy it again.")
     try:
-        file = zipfile.ZipFile(path)
-        names = [name.removesuffix(".npy") for name in file.namelist() if name.endswith(".npy")]
+        file = Npz(path)
     except OSError as error:
         raise MaskError(f"Could not read {path}: {describe(error)}") from error
-    except zipfile.BadZipFile as error:
-        raise broken from error
+    except NpzError as error:
+        raise _npz_refusal(path, error) from error
 
     def read(name: str) -> np.ndarray:
         try:
-            with file.open(f"{name}.npy") as entry:
-                return np.lib.format.read_array(entry, allow_pickle=False)
-        except Exception as error:  # numpy and zlib raise errors of many kinds
-            raise broken from error
+            return file.read(name)
+        except (NpzError, OSError) as error:
+            raise _npz_refusal(path, error) from error
 
     with file:
-        if "keys" in names and len(names) == 2:
-            keys, masks = read("keys"), read(next(name for name in names if name != "keys"))
+        if "keys" in file.names and len(file.names) == 2:
+            keys, masks = read("keys"), read(next(name for name in file.names if name != "keys"))
             if keys.ndim != 1 or masks.ndim != 3 or len(keys) != len(masks) or keys.dtype.kind not in "US":
                 raise MaskError(f"{path} has not one mask (N, H, W) for each of its keys (N,); save both of one length.")
-            for key, mask in zip(keys.tolist(), masks, strict=True):
-                yield key.decode() if isinstance(key, bytes) else key, lambda mask=mask: _as_mask(mask)  # type: ignore[misc]
+            try:
+                names = [key.decode() if isinstance(key, bytes) else str(key) for key in keys.tolist()]
+            except ValueError as error:
+                raise MaskError(f"{path} has keys that are no text; save them as an array of text.") from error
+            for key, mask in zip(names, masks, strict=True):
+                yield key, lambda mask=mask: _as_mask(mask)  # type: ignore[misc]
             return
-        for name in names:
+        for name in file.names:
             yield name, lambda name=name: _as_mask(read(name))  # type: ignore[misc]
+
+
+def _npz_refusal(path: Path, error: Exception) -> MaskError:
+    if isinstance(error, NpzError) and error.fault == "memory":
+        return MaskError(f"{path} does not fit into the memory; save the masks as PNG files instead.")
+    return MaskError(f"{path} is no .npz of masks or is cut short; copy it again.")
 
 
 def _from_coco(path: Path, category: str | None) -> Iterator[Named]:
@@ -128,7 +136,7 @@ def _from_coco(path: Path, category: str | None) -> Iterator[Named]:
                 size = (int(image["height"]), int(image["width"]))
                 name = str(image["file_name"])
                 yield name, lambda drawn=drawn, size=size: _drawn(drawn, size)  # type: ignore[misc]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise form from error
 
 
@@ -144,8 +152,10 @@ def _drawn(drawn: Any, size: tuple[int, int]) -> np.ndarray:
         if (height, width) != size:
             raise MaskError(f"its runs are for {height}x{width} pixels and its image has {size[0]}x{size[1]}")
         return rle.decode(counts, size)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise MaskError("it is drawn neither by runs nor by polygons") from error
+    except MemoryError as error:
+        raise MaskError("it does not fit into the memory") from error
 
 
 def _polygons(polygons: list[Any], size: tuple[int, int]) -> np.ndarray:

@@ -210,7 +210,8 @@ def _about(masks: Mapping[str, np.ndarray], name: str) -> tuple[str | None, str 
     file = masks.file(name)
     if not isinstance(time, str) and file is not None:
         time = datetime.fromtimestamp(os.stat(file).st_mtime, UTC).isoformat(timespec="seconds")  # noqa: PTH116
-    return info.get("author"), time
+    author = info.get("author")
+    return author if isinstance(author, str) else None, time
 
 
 def merge_masks(

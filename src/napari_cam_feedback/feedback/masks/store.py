@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from napari_cam_feedback.data.links import Fence
+from napari_cam_feedback.data.pixels.images import open_image
 from napari_cam_feedback.errors import MaskError, StorageError, describe
 from napari_cam_feedback.files import atomic_path, read_json, write_json
 
@@ -74,7 +75,8 @@ class MaskStore(Mapping[str, np.ndarray]):
         masks = content.get("masks") if isinstance(content, dict) else None
         if not isinstance(masks, dict) or not all(isinstance(entry, dict) for entry in masks.values()):
             raise StorageError(f"{self._index_path} is not an index of masks; restore it or remove it.")
-        if content.get("schema", 0) > SCHEMA_VERSION:
+        schema = content.get("schema", 0)
+        if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise StorageError(f"A newer version of napari-cam-feedback wrote {self._index_path}; update the plugin.")
         return masks
 
@@ -148,7 +150,7 @@ class MaskStore(Mapping[str, np.ndarray]):
                 height, width = self[key].shape
                 return height, width
             found = self._readable(key)
-        with _reading(found), Image.open(found) as image:
+        with _reading(found), open_image(found) as image:
             return image.height, image.width
 
     def __iter__(self) -> Iterator[str]:
@@ -292,7 +294,7 @@ def read_mask_file(path: Path) -> np.ndarray:
     MaskError
         The file is broken.
     """
-    with _reading(path), Image.open(path) as image:
+    with _reading(path), open_image(path) as image:
         if image.mode not in {"1", "L", "F"} and not image.mode.startswith("I"):
             # Not to gray, which rounds faint colours away; alpha goes.
             return (np.asarray(image.convert("RGB")) != 0).any(axis=2)
@@ -303,5 +305,7 @@ def read_mask_file(path: Path) -> np.ndarray:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (MaskError, StorageError):
+        raise
+    except Exception as error:  # Pillow raises errors of any kind for broken files
         raise MaskError(f"The mask {path} cannot be read; restore it, or remove it and paint again.") from error

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
-from napari_cam_feedback.data.dataset import TEST, Dataset
+from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.data.splits import is_test
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.marks import FilterMarks
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, cluster_maps
@@ -305,7 +306,7 @@ def candidate_items(dataset: Dataset, splits: Sequence[str] | None = None) -> np
     if splits is None:
         return learnable
     for name in splits:
-        if name.startswith(TEST):
+        if is_test(name):
             raise ConfigError(
                 f"Images of the split {name} are not suggested, since painting them would spoil the test; "
                 "choose train or val."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import ConfigError, describe
+from napari_cam_feedback.files import parse_json
 
 _INDEX_WORDS = ("index", "idx", "id", "label", "number", "class_id", "class_index", "target")
 _NAME_WORDS = ("name", "class_name", "classname", "class", "category", "description", "label")
+
+# Characters of a file, and digits of a number, above which it is none.
+_LONGEST, _DIGITS = 10_000_000, 10
 
 
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -38,8 +41,10 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"Cannot read the class names in {path}: {describe(error)}") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"The class names in {path} are not text in UTF-8; save the file as such.") from error
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{path} is far longer than a list of class names; name another file.")
     suffix = path.suffix.lower()
     if suffix == ".json":
         names = _from_json(text, path)
@@ -49,15 +54,15 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise ConfigError(f"There are no class names in {path}; give one a line.")
-    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
-    if twice is not None:
+    twice, count = Counter(names).most_common(1)[0]
+    if count > 1:
         raise ConfigError(f"The class {twice!r} is named twice in {path}; give each class another name.")
     return tuple(names)
 
 
 def _from_json(text: str, path: Path) -> list[str]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise ConfigError(
             f"{path} is not JSON ({error}); mend it, or give a text file with one class name a line."
@@ -130,7 +135,7 @@ def _from_csv(text: str, path: Path) -> list[str]:
 
 def _is_number(value: object) -> bool:
     return (isinstance(value, int) and not isinstance(value, bool) and value >= 0) or (
-        isinstance(value, str) and value.isascii() and value.isdigit()
+        isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _DIGITS
     )
 
 

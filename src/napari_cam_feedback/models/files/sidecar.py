@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError, describe
+from napari_cam_feedback.files import parse_json
 from napari_cam_feedback.models.classifier import Classifier
 
 # By these it is told from what other programs put beside their files.
@@ -72,7 +72,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         return None
     remedy = f"mend it, or delete it and say what {path.name} is by the options"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"Cannot read what is said of the model in {file}: {describe(error)}") from error
     except ValueError as error:

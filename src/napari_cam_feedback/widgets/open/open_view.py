@@ -196,6 +196,7 @@ class OpenView(QGroupBox):
             ("Classes", f"{len(names)}: {classes}" + (f" ({origin})" if origin else "")),
             ("Layer", describe_layer(info) if info is not None else classifier.target_layer),
             ("Images", counts + (" (split made by us)" if dataset.made_split else "")),
+            *(("Note", note) for note in dataset.notes),
             ("Masks", f"{len(session.autosave.painted())} painted"),
             ("Project", str(project.folder)),
         ]

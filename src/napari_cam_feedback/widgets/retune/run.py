@@ -190,7 +190,7 @@ def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]
             item = dataset.item(dataset.index_of(key))
         except FeedbackError:
             continue
-        if item.label is None or item.split.startswith("test"):
+        if item.label is None or not item.learnable:
             unusable += 1
         else:
             usable[item.label] += 1
