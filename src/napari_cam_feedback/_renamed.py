@@ -72,7 +72,7 @@ _MODULES = {
     "explain.split_maps": "explanations.maps.split",
     "explain.views": "explanations.display",
     "retune.augmentation": "retuning.images.augmentation",
-    "retune.checks": "retuning.judging.validation",
+    "retune.checks": "retuning.judging.metrics",
     "retune.choosing": "retuning.checkpoints",
     "retune.front": "retuning.judging.pareto",
     "retune.head": "retuning.head_refit",

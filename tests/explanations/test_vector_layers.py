@@ -29,7 +29,7 @@ from napari_cam_feedback.explanations import (
 )
 from napari_cam_feedback.feedback import filter_masks
 from napari_cam_feedback.models import Classifier, build_classifier, list_layers, load_classifier, save_classifier
-from napari_cam_feedback.models.layers.layers import choose_layer, default_layer
+from napari_cam_feedback.models.layers.target import choose_layer, default_layer
 from napari_cam_feedback.retuning import RetuneConfig, retune, run_to_end
 from napari_cam_feedback.torch_loader import torch
 

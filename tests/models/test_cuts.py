@@ -10,7 +10,7 @@ from core_builders import plain
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models import Classifier, build_classifier, list_layers, load_classifier, save_classifier
 from napari_cam_feedback.models.layers.cuts import edge_of, find_cuts
-from napari_cam_feedback.models.layers.layers import choose_layer, default_layer
+from napari_cam_feedback.models.layers.target import choose_layer, default_layer
 from napari_cam_feedback.models.networks.architectures import build_module
 from napari_cam_feedback.torch_loader import torch
 

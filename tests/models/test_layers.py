@@ -17,7 +17,7 @@ from napari_cam_feedback.models import (
     list_layers,
     pick_device,
 )
-from napari_cam_feedback.models.layers.layers import default_layer
+from napari_cam_feedback.models.layers.target import default_layer
 from napari_cam_feedback.models.networks.architectures import build_module
 from napari_cam_feedback.torch_loader import torch
 

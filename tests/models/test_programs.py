@@ -21,8 +21,8 @@ from core_builders import known, plain, small_gap, stripes
 from napari_cam_feedback.errors import ConsentNeeded, ModelError
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import Classifier, build_classifier, load_classifier, save_classifier
-from napari_cam_feedback.models.layers.layers import choose_layer
 from napari_cam_feedback.models.layers.layouts import Layout
+from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.networks.exported import is_exported, is_script, load_program, program_info
 from napari_cam_feedback.retuning import RetuneConfig, retune, run_to_end
 from napari_cam_feedback.torch_loader import torch

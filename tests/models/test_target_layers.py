@@ -8,7 +8,7 @@ from captum.attr import LayerGradCam
 from napari_cam_feedback.data import Preprocessing
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import Classifier, build_classifier, list_layers
-from napari_cam_feedback.models.layers.layers import choose_layer
+from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn

@@ -12,7 +12,7 @@ from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, default_preprocessing
 from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, retune, run_to_end
-from napari_cam_feedback.retuning.judging.knowledge import knows_little_else
+from napari_cam_feedback.retuning.judging.metrics import knows_little_else
 from napari_cam_feedback.retuning.run import RetuneRun
 from napari_cam_feedback.torch_loader import torch
 

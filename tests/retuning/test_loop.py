@@ -338,7 +338,7 @@ def measured_again(result: RetuneResult, dataset: ArrayDataset, masks: dict[str,
 
 def test_if_nothing_better_is_seen_the_weights_are_those_given(dataset, fooled, monkeypatch):
     monkeypatch.setattr(
-        "napari_cam_feedback.retuning.judging.validation.ValidationMetrics.score", property(lambda check: -check.iteration)
+        "napari_cam_feedback.retuning.judging.metrics.ValidationMetrics.score", property(lambda check: -check.iteration)
     )
     result, _ = run(fooled, dataset, known(dataset, count=5), **QUICK)
     assert result.selected_iteration == 0

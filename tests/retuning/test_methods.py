@@ -12,7 +12,7 @@ from core_builders import Hand, known, plain, same_weights, small_gap, stripes
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.explanations.maps.gradients import GradCam
 from napari_cam_feedback.models import Classifier, build_classifier
-from napari_cam_feedback.models.layers.layers import choose_layer
+from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.retuning import METHODS, RetuneConfig, retune, run_to_end
 from napari_cam_feedback.retuning.head_refit import PENALTIES, HeadRefit, find_last_linear

@@ -3,7 +3,7 @@
 from napari_cam_feedback.old_names import old_names
 from napari_cam_feedback.retuning.checkpoints import checkpoint_name, take_checkpoint
 from napari_cam_feedback.retuning.config import RetuneConfig, make_config, settings_of
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, check_rows
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
 from napari_cam_feedback.retuning.methods import METHODS, describe_method, method_names

@@ -14,8 +14,8 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.retuning.images.masked_set import read_painted, separate
-from napari_cam_feedback.retuning.images.sampling import schedule, some_of, split_images
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
+from napari_cam_feedback.retuning.judging.validation import Validator, run_images
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult
 from napari_cam_feedback.torch_loader import torch
@@ -115,8 +115,4 @@ def _validator_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np
     painted = separate(read_painted(dataset, {key: np.asarray(masks[key]) != 0 for key in keys}, cache))
     if set(painted.keys) != keys:
         raise RetuneError("Some painted images cannot be read any more; check that the dataset is still there.")
-    learnt, held_out = painted.hold_out(config.seed)
-    train, validation = split_images(dataset, learnt, held_out, config.seed)
-    validation = some_of(validation, schedule(config, len(train), preprocessing.size).validation)
-    held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys}
-    return Validator(dataset, cache, validation, held_out, painted, held_masks, config.seed)
+    return run_images(dataset, cache, painted, masks, config).validator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_cam_feedback.evaluation.report.provenance import package_versions
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult, Status
 from napari_cam_feedback.retuning.run import RetuneRun

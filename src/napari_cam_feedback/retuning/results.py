@@ -10,7 +10,7 @@ import numpy as np
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.old_names import OldAttributes
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import Verdict
 
 if TYPE_CHECKING:

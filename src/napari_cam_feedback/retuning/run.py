@@ -20,17 +20,10 @@ from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
 from napari_cam_feedback.retuning.images.refill import Replacer
-from napari_cam_feedback.retuning.images.sampling import (
-    Sampler,
-    choose_sampling_weights,
-    schedule,
-    some_of,
-    split_images,
-    wrong_at_start,
-)
-from napari_cam_feedback.retuning.judging.knowledge import knows_little_else, little_else_sentence
+from napari_cam_feedback.retuning.images.sampling import Sampler, choose_sampling_weights, wrong_at_start
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics, Validator
+from napari_cam_feedback.retuning.judging.validation import run_images
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
 from napari_cam_feedback.retuning.methods.usage import needs_inpainting
@@ -96,19 +89,16 @@ class RetuneRun:
         painted = separate(read_painted(dataset, masks, self.cache))
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
-        self.learnt, self.held_out = painted.hold_out(config.seed)
-        train, validation = split_images(dataset, self.learnt, self.held_out, config.seed)
+        images = run_images(dataset, self.cache, painted, masks, config)
+        self.learnt, self.held_out, self.schedule = images.learnt, images.held_out, images.schedule
+        self.validator = images.validator
         unseen = len(unseen_classes(dataset, classifier.num_classes))
         few = unseen >= classifier.num_classes / 2
         self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
         for method in self.methods:
             method.check(classifier)
-        size = classifier.preprocessing.size
-        self.schedule = schedule(config, len(train), size, surroundings=painted.surroundings)
-        validation = some_of(validation, self.schedule.validation)
-        held_masks = {key: np.asarray(masks[key]) != 0 for key in self.held_out.keys}
-        self.validator = Validator(dataset, self.cache, validation, self.held_out, painted, held_masks, config.seed)
-        self.identity = identity_of(classifier, config, painted.keys, masks, np.concatenate([train, validation]))
+        items = np.concatenate([images.train, self.validator.validation])
+        self.identity = identity_of(classifier, config, painted.keys, masks, items)
         self.tuned = classifier.copy()
         # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
         self.tuned.module.to(memory_format=torch.channels_last)
@@ -116,7 +106,7 @@ class RetuneRun:
         self.generator = torch.Generator().manual_seed(config.seed)
         # Where surroundings are painted, only the painted images tell what to do; elsewhere their patches go everywhere.
         painted_per_step = config.painted_per_step or max(1, self.schedule.batch_size // (2 if painted.surroundings else 4))
-        self.sampler = Sampler(dataset, self.cache, train, self.learnt, self.schedule.batch_size, painted_per_step)
+        self.sampler = Sampler(dataset, self.cache, images.train, self.learnt, self.schedule.batch_size, painted_per_step)
         self.trainer = RetuneTrainer(
             self.tuned,
             self.methods,

@@ -17,8 +17,8 @@ from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.old_names import current_names
 from napari_cam_feedback.retuning.config import RetuneConfig
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint, State
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 from napari_cam_feedback.torch_loader import torch
 
 SCHEMA_VERSION = 2

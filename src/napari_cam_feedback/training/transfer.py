@@ -13,9 +13,9 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.loading import ModelSource, load_named, open_source
 from napari_cam_feedback.models.files.mismatch import count_outputs, output_layer
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, read_state_dict
-from napari_cam_feedback.models.layers.layers import choose_layer
 from napari_cam_feedback.models.layers.layouts import Grid
 from napari_cam_feedback.models.layers.parts import inside
+from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.networks.architectures import build_module, runs_code, skeleton
 from napari_cam_feedback.models.networks.gap import FEATURES, GAP, HEAD, find_maps_part
 from napari_cam_feedback.models.options import ModelOptions, make_options

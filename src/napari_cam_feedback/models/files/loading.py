@@ -25,7 +25,7 @@ from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrai
 from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
 from napari_cam_feedback.models.files.storage import read_header
-from napari_cam_feedback.models.layers.layers import choose_layer
+from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.networks.architectures import build_module, resolve, runs_code, skeleton
 from napari_cam_feedback.models.networks.exported import program_info
 from napari_cam_feedback.models.networks.presets import choose_preprocessing, trained_size

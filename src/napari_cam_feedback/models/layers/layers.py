@@ -1,4 +1,4 @@
-"""Which layers a network has to look at, and which is taken when nobody chose."""
+"""Which layers a network has to look at, and what they put out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_cam_feedback.errors import ModelError, SharedLayer
+from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.layers.cuts import Edge, edge_of, find_cuts
 from napari_cam_feedback.models.layers.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
 from napari_cam_feedback.models.layers.taps import copy_module, get_layer
@@ -17,12 +17,10 @@ from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-# Two images, so that layers that cut images into windows are told from those that put out one row for each image.
-_BATCH = 2
+#: Two images, so that layers that cut images into windows are told from those that put out one row for each image.
+BATCH = 2
 #: Token layers after the last maps from which on a network counts as a transformer: fewer are a flattening or two.
-_MIN_TOKEN_LAYERS = 4
-#: Token layers that are asked first, from the last on, whether what they say of places reaches the logits.
-_FIRST_ASKED = 24
+MIN_TOKEN_LAYERS = 4
 #: What the network as a whole is called among its layers.
 _WHOLE = ""
 
@@ -83,7 +81,7 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
     ModelError
         The network cannot take such an input.
     """
-    outputs = _outputs(module, channels, size)
+    outputs = outputs_of(module, channels, size)
     logits = _logit_layers(module, {name: output.shape for name, output in outputs.items()})
     layers = []
     for name, output in outputs.items():
@@ -92,7 +90,7 @@ def list_layers(module: nn.Module, channels: int, size: tuple[int, int], grid: G
         if layout is not None and name not in logits and (layout.has_places or layout.kind == "vector"):
             layers.append(LayerInfo(name, layout.shape, layout, output.runs, output.whole))
     tokens = [info.layout.prefix + math.prod(info.layout.grid) for info in layers if info.kind == "tokens"]
-    if len(tokens) < _MIN_TOKEN_LAYERS:
+    if len(tokens) < MIN_TOKEN_LAYERS:
         return layers
     flat = ("tokens", "vector")
     return [info for info in layers if info.kind in flat or not _is_attention(info.layout, set(tokens), size)]
@@ -132,7 +130,7 @@ def _is_attention(layout: Layout, tokens: set[int], size: tuple[int, int]) -> bo
 
 
 @dataclass
-class _Output:
+class LayerOutput:
     """What a layer put out in a forward pass: the last shape, and how often it ran."""
 
     shape: tuple[int, ...] = ()
@@ -147,9 +145,9 @@ class _Output:
         return len(self.shapes) > 1
 
 
-def _outputs(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, _Output]:
+def outputs_of(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, LayerOutput]:
     """What the layers, and at last the network, put out for a batch, in the order in which they finish."""
-    shape = (_BATCH, channels, *size)
+    shape = (BATCH, channels, *size)
     try:
         ghost = copy_module(module, "meta").eval()
         # Networks may make tensors as they run; those are to have no memory either.
@@ -157,9 +155,9 @@ def _outputs(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[st
             return _watch(ghost, torch.empty(shape, device="meta"), graph=_has_one_way(ghost))
     except Exception:  # whatever keeps a network from running without memory, it may run with some
         pass
-    zeros = torch.zeros(shape, device=_device(module))
+    zeros = torch.zeros(shape, device=device_of(module))
     try:
-        with _evaluating(module):
+        with evaluating(module):
             return _watch(module, zeros, graph=False)
     except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -174,7 +172,7 @@ def _has_one_way(module: nn.Module) -> bool:
     return not any(isinstance(child, nn.TransformerEncoderLayer) for child in module.modules())
 
 
-def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str, _Output]:
+def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str, LayerOutput]:
     """Run a network and note what its layers put out.
 
     Parameters
@@ -186,7 +184,7 @@ def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str,
     graph : bool
         Also tell through which layers everything passes. It takes memory on other devices than ``meta``.
     """
-    found: dict[str, _Output] = {}
+    found: dict[str, LayerOutput] = {}
     # What computes a weight from others runs too, and puts out no activations.
     names = {
         child: name
@@ -198,9 +196,9 @@ def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str,
     def note(child: nn.Module, _inputs: Any, output: Any) -> None:
         if threading.get_ident() != thread or not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
             return
-        if output.ndim in (2, 3, 4) and output.shape[0] == _BATCH and output.is_floating_point():
+        if output.ndim in (2, 3, 4) and output.shape[0] == BATCH and output.is_floating_point():
             # A module that runs twice counts where it finished last.
-            noted = found.pop(names[child], None) or _Output()
+            noted = found.pop(names[child], None) or LayerOutput()
             noted.shape, noted.edge = tuple(output.shape), edge_of(output)
             noted.runs += 1
             noted.shapes.add(noted.shape)
@@ -220,13 +218,13 @@ def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str,
     return found
 
 
-def _device(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
     first = next(iter([*module.parameters(), *module.buffers()]), None)
     return torch.device("cpu") if first is None else first.device
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """While entered, the network is in evaluation mode."""
     training = [child for child in module.modules() if child.training]
     if training:
@@ -236,180 +234,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for child in training:
             child.training = True
-
-
-def choose_layer(
-    module: nn.Module,
-    channels: int,
-    size: tuple[int, int],
-    *,
-    layer: str | None = None,
-    grid: Grid | None = None,
-) -> LayerInfo:
-    """Return the layer of that name, or the one to explain when nobody chose.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    channels : int
-        Channels of its input.
-    size : tuple of int
-        Height and width of its input.
-    layer : str, optional
-        Dotted name.
-    grid : tuple of int, optional
-        (rows, columns) of the layer's tokens, where the user has set it.
-
-    Raises
-    ------
-    ModelError
-        The network cannot take such an input; there is no such layer, or none to explain; the layer does not put out
-        activations; its tokens do not fit the grid.
-    SharedLayer
-        It runs several times for one image, each time on other maps.
-    """
-    layers = list_layers(module, channels, size, grid)
-    if layer is None:
-        layer = default_layer(layers, module, channels, size)
-    found = next((info for info in layers if info.name == layer), None)
-    if found is None:
-        described = type(get_layer(module, layer)).__name__
-        # Tokens that fit no grid are left out of the list; whoever names their layer is told which grids would do.
-        output = _outputs(module, channels, size).get(layer, _Output())
-        shape = output.shape
-        if output.varies:
-            other = f", such as {default_layer(layers, module, channels, size)!r} (--layer)" if layers else ""
-            raise SharedLayer(
-                f"Layer {layer!r} ({described}) runs {output.runs} times for one image and puts out other maps each time, "
-                f"so there are no activations of it to look at; choose a layer that runs once{other}."
-            )
-        if len(shape) == 3:
-            _find_named(layer, shape, size, grid)
-        if len(shape) == 2:
-            raise ModelError(f"Layer {layer!r} ({described}) puts out the logits themselves; choose a layer before it.")
-        raise ModelError(
-            f"Layer {layer!r} ({described}) puts out neither maps nor features; choose one of the listed layers."
-        )
-    if grid is not None and found.kind == "tokens" and found.layout.grid != tuple(grid):
-        tokens = found.layout.prefix + math.prod(found.layout.grid)
-        _find_named(layer, (_BATCH, tokens, found.layout.filters), size, grid)
-    return found
-
-
-def _find_named(name: str, shape: tuple[int, ...], size: tuple[int, int], grid: Grid | None) -> Layout:
-    try:
-        return find_layout(shape, size, grid)
-    except ModelError as error:
-        raise ModelError(f"Layer {name!r} {error}") from error
-
-
-def default_layer(
-    layers: list[LayerInfo],
-    module: nn.Module | None = None,
-    channels: int = 3,
-    size: tuple[int, int] | None = None,
-) -> str:
-    """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
-
-    Of layers with maps it is the last that runs once and through which all passes that the logits know of the image: not one
-    of several parallel branches, and not an activation function that serves the whole network. Where none is so, the
-    last that runs once.
-
-    Of networks in which nothing has places, as multilayer perceptrons, it is the last to finish with features: what the
-    last linear layer makes the logits of.
-
-    After the last attention of a vision transformer only the class token goes on, and what the patches' tokens hold
-    there reaches no logit; the layer before that attention is the last to explain.
-
-    Parameters
-    ----------
-    layers : list of LayerInfo
-        From `list_layers`.
-    module : torch.nn.Module, optional
-        The network; without it the last layer with tokens is taken for a transformer.
-    channels : int
-        Channels of its input.
-    size : tuple of int, optional
-        Height and width of its input.
-
-    Raises
-    ------
-    ModelError
-        There is no layer with activations of places, and none with features.
-    """
-    if not layers:
-        raise ModelError(
-            "The model has no layer that could be looked at (none puts out maps, tokens on a grid, or features before the "
-            "logits); give it layers of their own, as nn.Flatten() in place of x.flatten(1), name a layer with --layer, "
-            "or set the rows and columns of its tokens with --grid."
-        )
-    features, layers = layers, [info for info in layers if info.layout.has_places]
-    if not layers:
-        return features[-1].name
-    last_maps = max((n for n, info in enumerate(layers) if info.kind != "tokens"), default=-1)
-    fallback = _last_whole([info for info in layers if info.kind != "tokens"] or layers).name
-    # Layers of one layout that come again and again are the blocks; others are the insides of blocks, or the head.
-    after = [info.layout for info in layers[last_maps + 1 :]]
-    layout = next((each for each in reversed(after) if after.count(each) >= _MIN_TOKEN_LAYERS), None)
-    if layout is None:
-        return fallback
-    stack = [info for info in layers if info.layout == layout]
-    if module is None or size is None:
-        return stack[-1].name
-    for asked in (stack[-_FIRST_ASKED:], stack[:-_FIRST_ASKED]):
-        mattering = _reaching_logits(module, asked, channels, size) if asked else []
-        if mattering:
-            return mattering[-1]
-    return fallback
-
-
-def _last_whole(layers: list[LayerInfo]) -> LayerInfo:
-    """The last layer that runs once and that all passes through, as far as there is one."""
-    once = [info for info in layers if info.runs == 1] or layers
-    return ([info for info in once if info.whole] or once)[-1]
-
-
-def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, size: tuple[int, int]) -> list[str]:
-    """Names of the layers, in their order, whose activations of places have an influence on the logits.
-
-    Told by one backward pass that starts with NaN: unlike a number, NaN is not lost in a weight of zero, as the heads of
-    untrained networks have, but a place that is not looked at still gets an exact zero.
-    """
-    outputs: dict[str, torch.Tensor] = {}
-    names = {get_layer(module, info.name): info.name for info in layers}
-    thread = threading.get_ident()
-
-    def keep(child: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
-        if threading.get_ident() != thread:
-            return None
-        if not output.requires_grad:
-            # The graph is needed from the first of these layers on.
-            output = output.detach().requires_grad_(True)
-        outputs[names[child]] = output
-        # What follows may change its input in place.
-        return output.clone()
-
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, channels, *size, generator=generator).to(_device(module))
-    required = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    handles = [child.register_forward_hook(keep) for child in names]
-    try:
-        module.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad(), _evaluating(module):
-            logits = module(image)
-            if not isinstance(logits, torch.Tensor) or not logits.requires_grad:
-                return []
-            seeds = torch.full_like(logits, math.nan)
-            gradients = torch.autograd.grad(logits, list(outputs.values()), seeds, allow_unused=True)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter in required:
-            parameter.requires_grad_(True)
-    reach = set()
-    layouts = {info.name: info.layout for info in layers}
-    for name, gradient in zip(outputs, gradients, strict=True):
-        if gradient is not None and bool(layouts[name].to_maps(gradient).ne(0).any()):
-            reach.add(name)
-    return [info.name for info in layers if info.name in reach]

@@ -6,8 +6,9 @@ Their name is ``gap:PART:ARCHITECTURE``: the part of the architecture that makes
 from __future__ import annotations
 
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.models.layers.layers import default_layer, list_layers
+from napari_cam_feedback.models.layers.layers import list_layers
 from napari_cam_feedback.models.layers.layouts import find_layout, puts_channels_first
+from napari_cam_feedback.models.layers.target import default_layer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from napari_cam_feedback.retuning.judging.validation import MIN_GAIN, ValidationMetrics
+from napari_cam_feedback.retuning.judging.metrics import MIN_GAIN, ValidationMetrics
 from napari_cam_feedback.torch_loader import torch
 
 State = dict[str, torch.Tensor]

@@ -1,132 +1,29 @@
-"""What is measured during a retune, on validation images and painted images that it does not learn from."""
+"""Who measures during a retune, on validation images and painted images that it does not learn from."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
-from napari_cam_feedback.evaluation.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluation.perturbations.fills import surround_fill
 from napari_cam_feedback.evaluation.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.old_names import OldAttributes
+from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.images.sampling import Schedule, schedule, some_of, split_images
 from napari_cam_feedback.retuning.judging.calibration import fit_temperature, smooth
 from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
+from napari_cam_feedback.retuning.judging.metrics import SHORTCUT_HELPS, SHORTCUT_IDLE, ValidationMetrics
 from napari_cam_feedback.retuning.judging.relevance import HARDLY, marks_matter
 from napari_cam_feedback.torch_loader import torch
 
-#: What a score must win to count as better; of models that do the same they differ by less.
-MIN_GAIN = 0.005
-#: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
-SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
 #: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
 HELP = 0.03
-
-
-@dataclass(frozen=True)
-class ValidationMetrics(OldAttributes):
-    """How the classifier stands at some iteration.
-
-    Attributes
-    ----------
-    iteration : int
-        Steps done.
-    n : int
-        Validation images.
-    accuracy : float
-        On the validation images as they are.
-    conflict_accuracy : float
-        On the validation images whose shortcut conflicts with the class: the painted places refilled, and the painted patch
-        of an image of another class pasted on.
-    conflict_flip_rate : float
-        Share of the validation images whose prediction that changes.
-    held_out : RightReasons
-        On the painted images held out; swapped patches and random places are measured at the start and the end only.
-    scenes : int
-        Where what is painted are surroundings, the conflict images are so many composites of held-out objects before the
-        surroundings of painted images of other classes; else 0.
-    familiar : tuple of float, or None
-        There, accuracy on and share of changed predictions of composites of the objects learnt from. The held-out ones are
-        few and hang on chance; these are more, and say too much good. The best checkpoint is chosen by both, half and half.
-    marks : float or None
-        At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
-        (`marks_matter`).
-    control : tuple of int, or None
-        At the start: of the validation images that there are patches both of another class and of their own for, on how many
-        the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
-        `marks` is None or not small, where one half-transparent mark is painted, and where there are no such images.
-    share : float
-        How far the weights are on the way from the given ones to those of the iteration; 1 but for those in between.
-    lost, won : int
-        Validation images as they are that the given classifier had right and this one has wrong, and the other way round.
-    lost_by_class : dict of str to int
-        By class, how many more were lost than won; classes that lost none are left out.
-    neutral : tuple, or None
-        Accuracy on the validation images with the painted places refilled, and how many of them were lost and won. None
-        where surroundings are painted, or so many places that they cannot be refilled; where the shortcut does not help on
-        the images as they are, it is measured at the start and the end only.
-    plain_weight : float
-        What plain accuracy counts in the score. Half where the shortcut helps on the validation images, since what it gave
-        must go; else one and a half, since what is lost there is knowledge.
-    probability, conflict_probability : float or None
-        Mean probability of the true class on the images of `accuracy` (where the shortcut helps there: with the painted
-        places refilled) and of `conflict_accuracy` (and of `familiar`, half and half), at the temperature that fits the
-        former (`fit_temperature`), 0 to 1. None where nobody measured it.
-    probability_shift : float or None
-        Mean total variation distance between the probabilities of these two, 0 to 1.
-    """
-
-    iteration: int
-    n: int
-    accuracy: float
-    conflict_accuracy: float
-    conflict_flip_rate: float
-    held_out: RightReasons
-    scenes: int = 0
-    familiar: tuple[float, float] | None = None
-    marks: float | None = None
-    control: tuple[int, int, int] | None = None
-    share: float = 1.0
-    lost: int = 0
-    won: int = 0
-    lost_by_class: dict[str, int] = field(default_factory=dict)
-    neutral: tuple[float, int, int] | None = None
-    plain_weight: float = SHORTCUT_HELPS
-    probability: float | None = None
-    conflict_probability: float | None = None
-    probability_shift: float | None = None
-
-    @property
-    def selection_accuracy(self) -> float:
-        """Conflict accuracy that the best checkpoint is chosen by; of composites the mean of held-out and learnt objects."""
-        return self.conflict_accuracy if self.familiar is None else (self.conflict_accuracy + self.familiar[0]) / 2
-
-    @property
-    def selection_flip_rate(self) -> float:
-        """Share of changed predictions there, likewise."""
-        return self.conflict_flip_rate if self.familiar is None else (self.conflict_flip_rate + self.familiar[1]) / 2
-
-    @property
-    def score(self) -> float:
-        """What the best checkpoint has most of: conflict accuracy, and few changed predictions.
-
-        Plain accuracy counts too, so that a model that knows nothing, and so never changes its mind, is not chosen. Where
-        probabilities are known they take the place of accuracies and changes: of a hundred images some lie on the verge and
-        change sides by chance from check to check, while their probabilities hardly move.
-        """
-        plain, conflict, changed = self.accuracy, self.selection_accuracy, self.selection_flip_rate
-        if self.probability is not None and self.conflict_probability is not None and self.probability_shift is not None:
-            plain, conflict, changed = self.probability, self.conflict_probability, self.probability_shift
-        return conflict + self.plain_weight * plain - 0.25 * changed
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        return {**asdict(self), "held_out": self.held_out.to_json(), "score": self.score}
 
 
 class Validator:
@@ -404,18 +301,54 @@ class _Logits:
     conflict: torch.Tensor | None
 
 
-def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[ComparisonRow]:
-    """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
-    n = after.held_out.n
-    painted = f"{n} painted {'image' if n == 1 else 'images'}"
-    conflict = after.scenes or after.n
-    old, new = before.held_out, after.held_out
-    return [
-        ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy, images=after.n),
-        ComparisonRow("validation", "conflict_accuracy", before.conflict_accuracy, after.conflict_accuracy, images=conflict),
-        ComparisonRow(
-            "validation", "conflict_flip_rate", before.conflict_flip_rate, after.conflict_flip_rate, images=conflict
-        ),
-        ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
-        *reasons_rows(painted, old, new),
-    ]
+@dataclass(frozen=True)
+class RunImages:
+    """What a run learns from, and what judges it.
+
+    Attributes
+    ----------
+    learnt, held_out : MaskedSet
+        Painted images to learn from, and to judge by.
+    train : ndarray
+        (N,) int64 items to learn from.
+    schedule : Schedule
+        How many images there are a step, and in a check.
+    validator : Validator
+        Measures a classifier.
+    """
+
+    learnt: MaskedSet
+    held_out: MaskedSet
+    train: np.ndarray
+    schedule: Schedule
+    validator: Validator
+
+
+def run_images(
+    dataset: Dataset, cache: InputCache, painted: MaskedSet, masks: Mapping[str, np.ndarray], config: RetuneConfig
+) -> RunImages:
+    """Divide the images as the settings of a run say; the same at each call.
+
+    Parameters
+    ----------
+    dataset, cache
+        Images and their inputs.
+    painted : MaskedSet
+        All painted images.
+    masks : mapping
+        Key to (H, W) of at least these, nonzero where it is irrelevant.
+    config : RetuneConfig
+        The run's.
+
+    Raises
+    ------
+    RetuneError
+        There is nothing to learn from or to judge by.
+    """
+    learnt, held_out = painted.hold_out(config.seed)
+    train, validation = split_images(dataset, learnt, held_out, config.seed)
+    plan = schedule(config, len(train), cache.preprocessing.size, surroundings=painted.surroundings)
+    held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys}
+    validation = some_of(validation, plan.validation)
+    validator = Validator(dataset, cache, validation, held_out, painted, held_masks, config.seed)
+    return RunImages(learnt, held_out, train, plan, validator)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.relevance import HARDLY
-from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
 
 VerdictName = Literal["fixed", "improved", "mixed", "no effect", "looks fixed but is not", "harmed", "failed"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from napari_cam_feedback.errors import RetuneError
-from napari_cam_feedback.models.layers.layers import default_layer
+from napari_cam_feedback.models.layers.target import default_layer
 from napari_cam_feedback.retuning.images.batch import Batch
 from napari_cam_feedback.torch_loader import torch
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_cam_feedback.retuning.judging.validation import MIN_GAIN, ValidationMetrics
+from napari_cam_feedback.retuning.judging.metrics import MIN_GAIN, ValidationMetrics
 from napari_cam_feedback.retuning.optimisation.collapse import Guard
 from napari_cam_feedback.retuning.results import Status
 
