@@ -88,7 +88,7 @@ def run_demo(
     dataset = open_dataset(data)
     classifier = load_classifier(model, device=device)
     if Project.exists(folder / "project"):
-        raise StorageError(f"{folder} holds a demo already; remove it, or choose another folder with --out.")
+        raise StorageError(f"{folder} holds a demo already; remove it, or choose another folder.", field="out")
     project = Project.create(folder / "project", dataset, classifier)
     if on_ready is not None:
         on_ready(classifier, dataset)

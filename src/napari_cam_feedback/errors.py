@@ -1,4 +1,9 @@
-"""Our exceptions, and the one sentence that a user reads for any exception."""
+"""Our exceptions, and the one sentence that a user reads for any exception.
+
+A sentence of the core says in words what is wrong and what to do; it names neither an option of the shell nor a field of a
+form. Which settings it is about stands beside it (`FeedbackError.fields`), and each face of the program adds its own names
+for them (`Naming`): the shell ``--mean``, a window the title of the field, which it also marks.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,69 @@ import errno
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
+
+
+class Naming(Protocol):
+    """What a face of the program calls the settings."""
+
+    def name(self, field: str) -> str | None:
+        """Return what a setting is called, as ``--mean`` for ``mean``; None where this face has no such setting."""
+        ...
+
+    def assign(self, settings: Mapping[str, Any]) -> str:
+        """Say how these settings are given these values, as ``--mean 0.5 --std 0.2``."""
+        ...
+
+
+def name_settings(sentence: str, fields: Iterable[str], naming: Naming | None) -> str:
+    """Return a sentence with the settings that it is about named at its end, as a face calls them; none twice."""
+    found = [] if naming is None else [naming.name(field) for field in fields]
+    names = [name for name in found if name and name not in sentence]
+    return f"{sentence.removesuffix('.')} ({', '.join(names)})." if names else sentence
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something to be said that is no error.
+
+    Attributes
+    ----------
+    sentence : str
+        One sentence, which names no settings of a face.
+    fields : tuple of str
+        The settings that it is about, by their names in the API.
+    """
+
+    sentence: str
+    fields: tuple[str, ...] = ()
+
+    def told(self, naming: Naming | None = None) -> str:
+        """Return the sentence with the settings named as a face calls them."""
+        return name_settings(self.sentence, self.fields, naming)
 
 
 class FeedbackError(Exception):
-    """Something the user can mend; ``str(error)`` is one sentence that says what is wrong and what to do."""
+    """Something the user can mend; ``str(error)`` is one sentence that says what is wrong and what to do.
+
+    Parameters
+    ----------
+    sentence : str
+        It names neither an option of the shell nor a field of a form.
+    field : str or iterable of str
+        The settings that it is about, by their names in the API, as ``mean``; none where it is about no setting.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        Those settings.
+    """
+
+    def __init__(self, sentence: str, *, field: str | Iterable[str] = ()) -> None:
+        super().__init__(sentence)
+        self.fields = (field,) if isinstance(field, str) else tuple(field)
 
 
 class DataError(FeedbackError):
@@ -33,15 +94,15 @@ class ConsentNeeded(ModelError):
     Parameters
     ----------
     sentence : str
-        What is wrong and which option of the shell gives the consent.
+        What would be done.
     kind : str
-        The field of `ModelOptions` that gives it: ``trust`` or ``download``.
+        The field of `ModelOptions` that gives the consent: ``trust`` or ``download``.
     question : str
         What a window asks, to be answered by yes or no.
     """
 
     def __init__(self, sentence: str, *, kind: Literal["trust", "download"], question: str) -> None:
-        super().__init__(sentence)
+        super().__init__(sentence, field=kind)
         self.kind = kind
         self.question = question
 
@@ -74,8 +135,8 @@ class WeightsMismatch(ModelError):
         Every weight that does not fit, in the architecture's order.
     """
 
-    def __init__(self, sentence: str, rows: Iterable[Mismatch]) -> None:
-        super().__init__(sentence)
+    def __init__(self, sentence: str, rows: Iterable[Mismatch], *, field: str | Iterable[str] = ()) -> None:
+        super().__init__(sentence, field=field)
         self.rows = tuple(rows)
 
 
@@ -93,7 +154,7 @@ def not_a_list(name: str, given: object) -> ConfigError:
     words = [word.strip(" \"'") for word in str(given).strip("[]() ").split(",")]
     right = json.dumps(words)
     return ConfigError(
-        f"The setting {name} takes a list, not {given!r}; write it as {right} (in a shell: {name}='{right}')."
+        f"The setting {name} takes a list, not {given!r}; write it as {right} (in a shell: {name}='{right}').", field=name
     )
 
 
@@ -114,8 +175,8 @@ class ImagesMoved(DataError):
 
     def __init__(self, folder: str, images: str) -> None:
         super().__init__(
-            f"The images of the project {folder} are no longer in {images}; put them back, or say where they are now: "
-            f"napari-cam-feedback project images {folder} NEW_PLACE."
+            f"The images of the project {folder} are no longer in {images}; put them back, or say where they are now.",
+            field="images",
         )
         self.folder, self.images = folder, images
 
@@ -141,7 +202,7 @@ _OS_REASONS = {
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, naming: Naming | None = None) -> str:
     """Return one line, without a traceback, that says what went wrong and what to do.
 
     Parameters
@@ -149,9 +210,11 @@ def describe(error: BaseException) -> str:
     error : BaseException
         Any exception; ours give their own text, those of the operating system and of torch a translation. Characters that
         cannot be shown, or that a terminal would obey, are written as numbers.
+    naming : Naming, optional
+        What the settings are called where the line is read; without it they are not named.
     """
     try:
-        return _shorten(printable(_sentence(error)))
+        return _shorten(printable(_sentence(error, naming)))
     except Exception:  # its own text cannot be had
         return f"Unexpected {type(error).__name__} (a fault of the program; please report it)."
 
@@ -177,9 +240,9 @@ def _printable(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, naming: Naming | None) -> str:
     if isinstance(error, FeedbackError):
-        return " ".join(str(error).split())
+        return name_settings(" ".join(str(error).split()), error.fields, naming)
     if isinstance(error, OSError) and error.errno in _OS_REASONS:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{_OS_REASONS[error.errno]}."

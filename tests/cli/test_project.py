@@ -100,7 +100,7 @@ def test_a_retune_of_the_shell_is_kept_as_a_version(project, files, capsys, tmp_
     run(capsys, "retune", files.model, files.data, "--masks", project.folder, *quick, "--layer", "features.0",
         "--out", tmp_path / "other")  # fmt: skip
     _, said = run(capsys, "project", "keep", project.folder, tmp_path / "other", status=2)
-    assert "began with a model that is no version of the project; say with --parent which one it is." in said
+    assert "began with a model that is no version of the project; say which one it is (--parent)." in said
     said, _ = run(capsys, "project", "keep", project.folder, tmp_path / "other", "--parent", "v001")
     assert said.strip() == "Kept as v003, made from v001."
     _, said = run(capsys, "project", "keep", project.folder, files.data, status=2)
@@ -287,7 +287,7 @@ def test_merge_shows_the_conflicts_and_writes_nothing_before_they_are_settled(fi
     assert "0.67" in row  # 32 of 48 pixels
     assert "32 px, Ana" in row
     assert "48 px, Ben" in row
-    assert "--conflicts mine|theirs|union|intersection|newest" in aside
+    assert "(mine, theirs, union, intersection, newest), for all or for one image (--conflicts, --choose)." in aside
     assert not (tmp_path / "out").exists()
     said, _ = run(capsys, *arguments, "--conflicts", "mine", "--json", tmp_path / "m.json")
     assert "2 masks. Folder:" in said

@@ -136,7 +136,7 @@ def test_a_transfer_is_repeated_bit_for_bit_and_only_from_the_same_model(data, s
     line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again, "--overwrite")
     assert line == (
         "start.safetensors is not the model that this training started from (its weights or its input changed); "
-        "restore that file, or name what to start from with --weights."
+        "restore that file, or name what to start from (--weights)."
     )
     weights.unlink()
     line = fails(capsys, data, "--config", record(one) / "config.json", "--out", again, "--overwrite")
@@ -149,10 +149,7 @@ def test_weights_of_others_are_started_from_with_their_architecture(data, tmp_pa
     file = tmp_path / "m.safetensors"
     more = ["--head-epochs", 1, "--epochs", 0, "--size", 64, 64, "--out", file]
     line = fails(capsys, data, "--weights", weights, *more)
-    assert line == (
-        "w.pth does not say its architecture; its weights fit torchvision:squeezenet1_1, so say "
-        "--arch torchvision:squeezenet1_1."
-    )
+    assert line == ("w.pth does not say its architecture; its weights fit torchvision:squeezenet1_1, so name that (--arch).")
     run(capsys, data, "--weights", weights, "--arch", "torchvision:squeezenet1_1", *more)
     weights.unlink()
     found = load_classifier(file, device="cpu")

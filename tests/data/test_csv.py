@@ -116,11 +116,11 @@ def test_numbers_are_indices_into_the_names_of_a_model(folder):
     assert open_dataset(path, class_names=("2", "1", "0")).labels.tolist() == [0, 2, -1]
     assert sentence_of(path, class_names=("owl", "dog")) == (
         "{csv} has the class number 2, but the model is for 2 classes (owl, dog), numbered 0 to 1; choose the model "
-        "that was trained for this dataset, or correct the names (--classes) or the data."
+        "that was trained for this dataset, or correct the data or the names."
     )
     path = write_csv(folder, "path,label\nval/cat/c.png,-1\n")
     assert sentence_of(path, class_names=("owl", "dog")) == (
-        '{csv} has the class "-1", which is no class of the model (owl, dog); correct the names (--classes) or the data.'
+        '{csv} has the class "-1", which is no class of the model (owl, dog); correct the data or the names.'
     )
 
 
@@ -260,7 +260,7 @@ def test_a_bad_csv_names_its_fault(folder, text, sentence):
 def test_a_class_that_the_model_does_not_know_is_named(folder):
     path = write_csv(folder, "path,label\nval/cat/c.png,cat\n")
     assert sentence_of(path, class_names=("dog", "owl")) == (
-        '{csv} has the class "cat", which is no class of the model (dog, owl); correct the names (--classes) or the data.'
+        '{csv} has the class "cat", which is no class of the model (dog, owl); correct the data or the names.'
     )
 
 

@@ -160,7 +160,7 @@ def test_folders_named_by_numbers_are_indices_into_the_names_of_a_model(tmp_path
     text = sentence_of(open_dataset, tmp_path, class_names=("cat", "dog"))
     assert text == (
         f"{tmp_path} has the class number 02, but the model is for 2 classes (cat, dog), numbered 0 to 1; choose the model "
-        "that was trained for this dataset, or correct the names (--classes) or the data."
+        "that was trained for this dataset, or correct the data or the names."
     )
     write(tmp_path, "train/fox/a.png")
     assert 'has the class "0", which is no class of the model' in sentence_of(

@@ -151,7 +151,7 @@ def test_it_runs_only_if_the_user_agrees(tmp_path, python_file):
     path = save(tmp_path, Mean())
     said = {path: r"filler.pt2 is a program of torch.export.*", f"{python_file}:shade": "mine.py fills images by running .*"}
     for given, sentence in said.items():
-        with pytest.raises(ConsentNeeded, match=f"^{sentence}add --trust if you trust") as caught:
+        with pytest.raises(ConsentNeeded, match=f"^{sentence}agree to it if you trust") as caught:
             load_inpainter(given)
         assert caught.value.kind == "trust"
         assert str(given).removesuffix(":shade") in caught.value.question

@@ -177,7 +177,7 @@ def test_what_is_wrong_in_a_file_is_said_before_hours_of_work(tmp_path, text, se
 
 def test_a_dataset_that_is_not_named_is_asked_for_and_can_then_be_given(file, tmp_path):
     config = read_experiment(file)
-    with pytest.raises(ConfigError, match=r"The experiment names no dataset; add --data DIR\."):
+    with pytest.raises(ConfigError, match=r"The experiment names no dataset; add one\."):
         run(config.model_copy(update={"data": None}), tmp_path / "out")
     rows, _ = run(config, tmp_path / "out")
     assert len(rows) == 2

@@ -127,8 +127,7 @@ def test_a_network_that_flattens_its_maps_keeps_the_maps_as_the_default():
     hidden = classifier.with_layer("5")
     assert hidden.layout.shape == (8, 1, 1)
     assert hidden.no_places() == (
-        "Layer '5' has no places (8 features per image), so it gives no heatmap; "
-        "choose a layer with maps, such as '2' (--layer)."
+        "Layer '5' has no places (8 features per image), so it gives no heatmap; choose a layer with maps, such as '2'."
     )
     assert hidden.with_layer("0").no_places() is None
 

@@ -56,7 +56,7 @@ def test_a_link_in_the_folder_that_leads_out_of_it_is_not_followed(linked, tmp_p
     with pytest.raises(DataError) as caught:
         write(maps("first.png", "test/cat/1.png"), out)
     assert str(caught.value) == (
-        f"{out / 'test' / 'cat'} leads out of {out} by a link; remove the link or choose another folder as --out."
+        f"{out / 'test' / 'cat'} leads out of {out} by a link; remove the link or choose another folder."
     )
     assert files(tmp_path) == []
 

@@ -103,9 +103,10 @@ def test_conflicts_that_nobody_settled_are_an_error_and_nothing_is_written(mine,
     with pytest.raises(MaskError) as caught:
         merge_masks(mine, theirs, out)
     assert str(caught.value) == (
-        "1 image has two different masks (both.png); say which to take: "
-        "--conflicts mine|theirs|union|intersection|newest, or for one image --choose KEY=mine."
+        "1 image has two different masks (both.png); say which to take "
+        "(mine, theirs, union, intersection, newest), for all or for one image."
     )
+    assert caught.value.fields == ("conflicts", "choices")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="'both' is no way to settle a conflict; choose one of mine, theirs, union"):
         merge_masks(mine, theirs, out, conflicts="both")

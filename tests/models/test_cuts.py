@@ -121,7 +121,7 @@ def test_an_activation_function_of_the_whole_network_is_no_layer_to_explain():
     assert list(infos(module, 8, 1)) == ["stem", "pool", "last"]
     assert choose_layer(module, 1, (8, 8)).name == "last"
     classifier = Classifier(module, ("a", "b", "c"), plain(8, 8), "last", "shared")
-    said = r"Layer 'act' \(ReLU\) runs 2 times for one image .* choose a layer that runs once, such as 'last' \(--layer\)"
+    said = r"Layer 'act' \(ReLU\) runs 2 times for one image .* choose a layer that runs once, such as 'last'"
     with pytest.raises(ModelError, match=said):
         classifier.with_layer("act")
     with pytest.raises(ModelError, match=said):

@@ -46,7 +46,7 @@ def test_weights_of_ones_own_open_by_the_architectures_name(tmp_path):
     torch.save({"state_dict": build_module(ARCH, 3, 3).state_dict()}, path)
     classifier = load_classifier(path, arch=ARCH, class_names=("a", "b", "c"), device="cpu")
     assert classifier.target_layer == "head_relu"
-    with pytest.raises(ModelError, match=f"its weights fit {ARCH}, so say --arch {ARCH}"):
+    with pytest.raises(ModelError, match=f"its weights fit {ARCH}, so name that"):
         load_classifier(path, class_names=("a", "b", "c"), device="cpu")
 
 

@@ -57,7 +57,7 @@ def test_without_consent_nothing_of_the_file_runs(tmp_path):
     path = written(tmp_path, f"open({str(mark)!r}, 'w').close()\ndef make(): return nn.Linear(1, 1)\n")
     with pytest.raises(
         ConsentNeeded,
-        match=r"^mine\.py makes the network by running its code, which may do whatever you may do; add --trust if you trust",
+        match=r"^mine\.py makes the network by running its code, which may do whatever you may do; agree to it if you trust",
     ) as caught:
         build(path, trust=False)
     assert not mark.exists()

@@ -186,9 +186,7 @@ def test_options_and_settings_are_one(tmp_path):
     assert load_classifier(path, options, device="cpu", size=(16, 16)).preprocessing.size == (16, 16)
     with pytest.raises(ConfigError, match=r"Models have no option 'clases'; did you mean class_names\?"):
         load_classifier(path, clases=NAMES)
-    with pytest.raises(
-        ConfigError, match=r"Weights are chosen for a model named torchvision:NAME; leave out --weights with a"
-    ):
+    with pytest.raises(ConfigError, match=r"Weights are chosen for a model named torchvision:NAME; leave them out with a"):
         load_classifier(path, options, weights="DEFAULT")
 
 

@@ -45,15 +45,18 @@ def test_a_grid_that_the_user_set_goes_before_the_patches():
 def test_tokens_that_fit_no_grid_give_a_sentence_with_grids_that_would_do():
     with pytest.raises(
         ModelError,
-        match=r"^puts out 31 tokens, and no grid of patches of 64x64 images has as many; set their rows and columns with "
-        r"--grid \(such as 5 5 or 5 6 or 6 5\), or choose another layer\.$",
-    ):
+        match=r"^puts out 31 tokens, and no grid of patches of 64x64 images has as many; choose another layer, or set "
+        r"their rows and columns \(such as 5 5 or 5 6 or 6 5\)\.$",
+    ) as caught:
         find_layout((1, 31, 8), (64, 64))
+    assert caught.value.fields == ("grid",)
     with pytest.raises(
-        ModelError, match=r"^puts out 197 tokens, which do not fit a grid of 7x7; set another with --grid \(such as 14 14 or"
+        ModelError,
+        match=r"^puts out 197 tokens, which do not fit a grid of 7x7; choose another layer, or set another "
+        r"grid \(such as 14 14 or",
     ):
         find_layout((1, 197, 8), (224, 224), (7, 7))
-    with pytest.raises(ModelError, match=r"^puts out 197 tokens, which do not fit a grid of 15x15; set another with --grid"):
+    with pytest.raises(ModelError, match=r"^puts out 197 tokens, which do not fit a grid of 15x15; choose another layer"):
         find_layout((1, 197, 8), (224, 224), (15, 15))
     with pytest.raises(
         ModelError,

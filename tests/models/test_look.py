@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from core_builders import gray_dataset, nearest_classifier, plain
+from napari_cam_feedback.cli.naming import OptionNames
 from napari_cam_feedback.data import ArrayDataset, Preprocessing
-from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.errors import ModelError, Remark
 from napari_cam_feedback.models import Classifier, build_classifier
 from napari_cam_feedback.models.chance import beyond_chance, chance_agreement, sign_test
 from napari_cam_feedback.models.classes_shown import classes_remark
@@ -18,7 +19,7 @@ from napari_cam_feedback.models.first_look.coarse import coarse_remark, finer_la
 from napari_cam_feedback.models.first_look.look import describe_change, labelled_sample, look_at
 from napari_cam_feedback.models.first_look.trials import candidates
 from napari_cam_feedback.torch_loader import torch
-from napari_cam_feedback.widgets.parts.model_form import TITLES
+from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
 nn = torch.nn
 TRUTH = [0, 1, 2] * 20
@@ -113,9 +114,10 @@ def test_a_wrong_mean_is_found_and_named_with_what_to_set():
     assert looked.correction.class_names == ("low", "mid", "high")
     assert looked.accuracy_remark() == (
         "The model is right on 40 of 60 labelled images (accuracy 0.67), far below the 1.00 that its file says of its "
-        "training; with mean 0 and deviation 1 it would be right on 60 of 60 (1.00): --mean 0 --std 1."
+        "training; with mean 0 and deviation 1 it would be right on 60 of 60 (1.00): set mean=(0.0,), std=(1.0,)."
     )
-    assert looked.accuracy_remark(TITLES).endswith(": set “Mean” to 0 and “Deviation” to 1.")
+    assert looked.accuracy_remark(OptionNames()).endswith(": --mean 0 --std 1.")
+    assert looked.accuracy_remark(MODEL_FIELDS).endswith(": set “Mean” to 0 and “Deviation” to 1.")
 
 
 def test_without_a_file_that_says_better_an_accuracy_beyond_chance_is_taken_as_it_is():
@@ -155,10 +157,10 @@ def test_red_and_blue_exchanged_is_found_before_an_exchange_of_classes_that_woul
     assert looked.correction is not None
     assert looked.correction.preprocessing == classifier.preprocessing
     assert looked.correction.class_names == ("red", "blue")
-    assert looked.accuracy_remark().endswith(
+    assert looked.accuracy_remark(OptionNames()).endswith(
         "with the colours in the order RGB it would be right on 60 of 60 (1.00): --channel-order rgb."
     )
-    assert looked.accuracy_remark(TITLES).endswith("set “Colour order” to RGB.")
+    assert looked.accuracy_remark(MODEL_FIELDS).endswith("set “Colour order” to RGB.")
 
 
 def test_pixel_values_of_another_depth_are_found():
@@ -168,15 +170,16 @@ def test_pixel_values_of_another_depth_are_found():
     looked = look_at(nearest_classifier(), dataset)
     assert looked.doubt == "chance"
     assert looked.correction.preprocessing.value_range == (0.0, 4095.0)
-    assert looked.correction.options == "--value-range 0 4095"
-    assert looked.correction.settings == {"value_range": "0 4095"}
+    assert looked.correction.settings == {"value_range": (0.0, 4095.0)}
+    assert OptionNames().assign(looked.correction.settings) == "--value-range 0 4095"
+    assert MODEL_FIELDS.assign(looked.correction.settings) == "set “Value range” to 0 4095"
 
 
 def test_what_is_tried_differs_in_one_respect_each():
     present = Preprocessing(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
     image = np.zeros((28, 40, 3), np.uint8)
     tried = list(candidates(present, [image]))
-    said = [describe_change(present, each)[2] for each in tried]
+    said = [OptionNames().assign(describe_change(present, each)[1]) for each in tried]
     assert said == [
         "--channel-order bgr",
         "--mean 0,0,0 --std 1,1,1",
@@ -191,7 +194,9 @@ def test_what_is_tried_differs_in_one_respect_each():
         "--size 64 64 --crop --resize-to 73",
     ]
     cropped = Preprocessing(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, crop=True, resize_to=73)
-    assert "--size 64 64 --no-crop" in [describe_change(cropped, each)[2] for each in candidates(cropped, [image])]
+    changes = [describe_change(cropped, each)[1] for each in candidates(cropped, [image])]
+    assert {"size": (64, 64), "crop": False} in changes
+    assert MODEL_FIELDS.assign({"size": (64, 64), "crop": False}) == "set “Input size” to 64x64 and “Scaling” to stretched"
 
 
 def test_a_network_that_takes_one_size_only_is_tried_at_that_size():
@@ -216,11 +221,12 @@ def test_another_order_of_the_classes_is_found_and_named():
     assert looked.right == 0
     assert looked.correction.class_names == ("high", "low", "mid")
     assert looked.correction.preprocessing == plain(4, 4)
-    assert looked.accuracy_remark().endswith(
+    assert looked.correction.settings == {"class_names": ("high", "low", "mid")}
+    assert looked.accuracy_remark(OptionNames()).endswith(
         "; with the classes in another order it would be right on 60 of 60 (1.00): name them with --classes FILE in the "
         "order high, low, mid."
     )
-    assert "set “Class names” to a file with the names in the order high, low, mid." in looked.accuracy_remark(TITLES)
+    assert "set “Class names” to a file with the names in the order high, low, mid." in looked.accuracy_remark(MODEL_FIELDS)
 
 
 def test_two_classes_exchanged_are_found_though_the_accuracy_is_beyond_chance():
@@ -298,8 +304,10 @@ def test_a_softmax_at_the_end_is_said():
 def test_outputs_that_are_drawn_at_random_are_said():
     random = ended(lambda x: nn.functional.dropout(x + 1, 0.5, training=True))
     (said,) = look_at(random, gray_dataset(TRUTH, TRUTH)).outputs
-    assert said.startswith("Asked twice about the same image, the network answers differently (a probability changes by")
-    assert "dropout that stays on" in said
+    assert said.sentence.startswith(
+        "Asked twice about the same image, the network answers differently (a probability changes by"
+    )
+    assert "dropout that stays on" in said.sentence
 
 
 def test_outputs_that_are_no_numbers_are_an_error_that_names_the_weights():
@@ -311,14 +319,16 @@ def test_outputs_that_are_no_numbers_are_an_error_that_names_the_weights():
         "The network's outputs are not finite numbers (NaN) for any image, since its weights are not either (head.weight); "
         "load another checkpoint, saved before the training broke down."
     )
-    with pytest.raises(ModelError, match=r"\(NaN\) for any image; check --mean, --std and --value-range"):
+    with pytest.raises(ModelError, match=r"\(NaN\) for any image; check the mean, the deviation and the value range"):
         look_at(ended(lambda x: x / 0), gray_dataset(TRUTH, TRUTH))
 
 
 def test_some_outputs_that_are_no_numbers_are_said():
     some = ended(lambda x: torch.where(x.argmax(1, keepdim=True) == 2, torch.nan, x))
     looked = look_at(some, gray_dataset(TRUTH, TRUTH))
-    assert looked.outputs[0].startswith("The network's outputs are not finite numbers (NaN) for 16 of 50 images; check")
+    assert looked.outputs[0].sentence.startswith(
+        "The network's outputs are not finite numbers (NaN) for 16 of 50 images; check"
+    )
 
 
 # The target layer -----------------------------------------------------------------------------------------
@@ -326,13 +336,14 @@ def test_some_outputs_that_are_no_numbers_are_said():
 
 def test_coarse_maps_are_said_with_the_finer_layer():
     coarse = build_classifier("small-gap", ("a", "b"), plain(16, 16))
-    assert coarse_remark(coarse) == (
-        "The maps of layer features are coarse, with 4x4 places; for finer ones choose features.3 (8x8) with --layer."
+    assert coarse_remark(coarse) == Remark(
+        "The maps of layer features are coarse, with 4x4 places; for finer ones choose features.3, with 8x8.", ("layer",)
     )
     assert coarse_remark(coarse.with_layer(finer_layer(coarse).name)) is None
     assert coarse_remark(build_classifier("small-gap", ("a", "b"), plain(28, 28))) is None
     only = Classifier(nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(8, 2)), ("a", "b"), plain(9, 9), "0", "own")
-    assert coarse_remark(only).endswith("are coarse, with 2x2 places; larger images (--size) give finer ones.")
+    assert coarse_remark(only).sentence.endswith("are coarse, with 2x2 places; larger images give finer ones.")
+    assert coarse_remark(only).fields == ("size",)
 
 
 # Classes that the training images do not show -------------------------------------------------------------

@@ -19,7 +19,7 @@ def test_a_wrong_architecture_gives_the_right_one_and_the_table(tmp_path):
     _, path = torchvision_file(tmp_path / "m.pth", "resnet18")
     sentence = (
         r"^The weights in m\.pth do not fit torchvision:resnet34 \(\d+ missing, first layer1\.2\.conv1\.weight\); "
-        r"they fit torchvision:resnet18, which you can name with --arch\.$"
+        r"they fit torchvision:resnet18, which you can name\.$"
     )
     with pytest.raises(WeightsMismatch, match=sentence) as caught:
         load_classifier(path, arch="torchvision:resnet34", class_names=NAMES, device="cpu")
@@ -33,7 +33,7 @@ def test_a_replaced_head_gives_the_way_out(tmp_path):
     path = saved(tmp_path / "m.pth", module.state_dict())
     with pytest.raises(WeightsMismatch, match=r"^The weights in m\.pth do not fit torchvision:resnet18 \(2 missing, first "
                        r"fc\.weight; 4 not expected, first fc\.0\.weight\); its last layer was replaced, so name a Python "
-                       r"function that builds the network \(--arch file\.py:function\)\.$") as caught:  # fmt: skip
+                       r"function that builds the network \(file\.py:function\)\.$") as caught:  # fmt: skip
         load_classifier(path, arch="torchvision:resnet18", class_names=NAMES, device="cpu")
     assert [row.name for row in caught.value.rows] == [
         "fc.weight", "fc.bias", "fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"
@@ -43,7 +43,7 @@ def test_a_replaced_head_gives_the_way_out(tmp_path):
 def test_weights_of_no_known_network_give_the_way_out(tmp_path):
     path = saved(tmp_path / "m.pth", {"body.weight": torch.zeros(4, 3, 3, 3)})
     with pytest.raises(WeightsMismatch, match=r"; name the architecture that they were trained with, or a Python function "
-                       r"that builds the network \(--arch file\.py:function\)\.$"):  # fmt: skip
+                       r"that builds the network \(file\.py:function\)\.$"):  # fmt: skip
         load_classifier(path, arch="torchvision:resnet18", class_names=NAMES, device="cpu")
 
 
@@ -57,7 +57,7 @@ def test_another_number_of_classes_and_of_channels_come_first_in_the_table(tmp_p
         Mismatch("conv1.weight", "64x3x7x7", "64x1x7x7"),
     )
     with pytest.raises(
-        WeightsMismatch, match=r"^The first layer in m\.pth takes 3 channels, not 1; leave out --channels 1\.$"
+        WeightsMismatch, match=r"^The first layer in m\.pth takes 3 channels, not 1; leave out the channels\.$"
     ):
         load_classifier(path, arch="torchvision:resnet18", class_names=tuple("abcdefg"), channels=1, device="cpu")
 

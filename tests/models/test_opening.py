@@ -64,10 +64,11 @@ def test_another_number_of_folders_than_outputs_gives_both(tmp_path):
     path, data = plain(tmp_path / "m.pt"), images(tmp_path / "data", ("ant", "bee"))
     with pytest.raises(
         WeightsMismatch,
-        match=r"^m\.pt has 3 outputs and the dataset has 2 classes \(ant, bee\); name the model's classes in their order "
-        r"with --classes FILE, or choose the dataset that it was trained for\.$",
+        match=r"^m\.pt has 3 outputs and the dataset has 2 classes \(ant, bee\); choose the dataset that the model was "
+        r"trained for, or name the model's classes in their order\.$",
     ) as caught:
         open_pair(path, data, PLAIN, device="cpu")
+    assert caught.value.fields == ("class_names",)
     assert (caught.value.rows[0].name, caught.value.rows[0].found, caught.value.rows[0].expected) == ("classes", "3", "2")
 
 
@@ -127,9 +128,7 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path):
         open_pair(plain(tmp_path / "m.pt"), tmp_path / "none", PLAIN)
     with pytest.raises(ModelError, match=r"^There is no model file .*none\.pt; check the path\.$"):
         open_pair(tmp_path / "none.pt", data, PLAIN)
-    with pytest.raises(
-        ModelError, match=r"^m\.pt does not say its architecture; its weights fit small-gap, so say --arch small-gap"
-    ):
+    with pytest.raises(ModelError, match=r"^m\.pt does not say its architecture; its weights fit small-gap, so name that"):
         open_pair(tmp_path / "m.pt", data)
 
 

@@ -76,8 +76,8 @@ def test_without_consent_nothing_is_fetched_and_what_would_be_is_said(place, hub
     with pytest.raises(ConsentNeeded) as caught:
         load_classifier(MODEL, device="cpu")
     assert str(caught.value) == (
-        f"The weights {place.name} (5 MB) of {MODEL} are not on this machine; say --download to fetch them "
-        f"from {place.url}, or put the file into {hub}."
+        f"The weights {place.name} (5 MB) of {MODEL} are not on this machine; agree to fetching them from "
+        f"{place.url}, or put the file into {hub}."
     )
     assert caught.value.kind == "download"
     assert caught.value.question == f"Fetch {place.name} (5 MB) from {place.url} and keep it in {hub}?"
@@ -182,6 +182,6 @@ def test_names_that_torchvision_does_not_have_give_those_it_has(hub):
     ):
         load_classifier("torchvision:vgg16", weights="VGG16_Weights.IMAGENET1K_FEATURES")
     with pytest.raises(
-        ConfigError, match=r"^torchvision:resnet50 is an architecture itself; leave out --arch, or give a file of"
+        ConfigError, match=r"^torchvision:resnet50 is an architecture itself; leave out another, or give a file of"
     ):
         load_classifier("torchvision:resnet50", arch="small-gap")

@@ -92,7 +92,7 @@ def test_without_consent_a_program_is_not_loaded(folder, monkeypatch):
     monkeypatch.setattr(torch.export, "load", None)
     with pytest.raises(
         ConsentNeeded,
-        match=r"^net\.pt2 is a program of torch\.export, and running it may do more than compute; add --trust if",
+        match=r"^net\.pt2 is a program of torch\.export, and running it may do more than compute; agree to it if",
     ) as caught:
         load_program(folder / "net.pt2")
     assert caught.value.kind == "trust"
@@ -421,7 +421,7 @@ def test_an_archive_that_could_run_other_code_is_refused_even_if_trusted(folder,
     with pytest.raises(
         ModelError,
         match=rf"^evil\.pt2 holds {what}.*, which could run other code than the network's and is not loaded even if "
-        r"trusted; save the model's state dict instead and name its architecture with --arch\.$",
+        r"trusted; save the model's state dict instead and name its architecture\.$",
     ):
         load_program(path, trust=True)
     assert not mark.exists()

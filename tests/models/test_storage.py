@@ -108,13 +108,11 @@ def test_a_torchvision_state_dict_loads_with_imagenet_s_preprocessing(tmp_path):
 
 def test_what_a_file_does_not_say_is_asked_for(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module.state_dict())
-    with pytest.raises(
-        ModelError, match=r"m\.pt does not say its architecture; its weights fit small-gap, so say --arch small-gap\.$"
-    ):
+    with pytest.raises(ModelError, match=r"m\.pt does not say its architecture; its weights fit small-gap, so name that\.$"):
         load_classifier(path)
     other = foreign(tmp_path / "n.pt", {"a.weight": torch.zeros(2, 2)})
     with pytest.raises(
-        ModelError, match=r"n\.pt does not say its architecture; name it, for example --arch torchvision:resnet18\.$"
+        ModelError, match=r"n\.pt does not say its architecture; name it, for example torchvision:resnet18\.$"
     ):
         load_classifier(other)
     with pytest.raises(ModelError, match=r"m\.pt does not say its class names \(it has 3 outputs\); give them in a file"):
@@ -149,7 +147,7 @@ def test_another_number_of_classes_gives_a_sentence(tmp_path):
     path = foreign(tmp_path / "m.pt", small_gap().module.state_dict())
     with pytest.raises(
         WeightsMismatch,
-        match=r"^m\.pt has 3 outputs and there are 2 class names \(a, b\); name each output, in their order, with --classes",
+        match=r"^m\.pt has 3 outputs and there are 2 class names \(a, b\); name each output, in their order",
     ) as caught:
         load(path, class_names=("a", "b"))
     assert caught.value.rows == (
@@ -164,7 +162,7 @@ def test_weights_of_another_architecture_give_a_sentence(tmp_path):
     with pytest.raises(
         WeightsMismatch,
         match=r"^The weights in m\.pt do not fit residual-vgg \(\d+ missing, first features\.0\.first\.0\.weight; "
-        r"\d+ not expected, first features\.0\.0\.weight\); they fit small-gap, which you can name with --arch\.$",
+        r"\d+ not expected, first features\.0\.0\.weight\); they fit small-gap, which you can name\.$",
     ):
         load(path, arch="residual-vgg")
 

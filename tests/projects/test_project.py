@@ -317,7 +317,7 @@ def test_data_elsewhere_is_found_by_its_full_path_and_can_be_given_when_it_was_m
     project = Project.create(tmp_path / "other/place/project", open_dataset(data), classifier)
     assert json.loads((project.folder / "project.json").read_text())["dataset"] == str(data)
     shutil.move(data, tmp_path / "moved")
-    with pytest.raises(ImagesMoved, match=r"are no longer in .*; put them back, or say where they are now: "):
+    with pytest.raises(ImagesMoved, match=r"are no longer in .*; put them back, or say where they are now"):
         Project.open(project.folder)
     again = Project.open(project.folder, open_dataset(tmp_path / "moved"))
     assert len(again.dataset) == 16

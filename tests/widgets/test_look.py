@@ -42,7 +42,8 @@ def test_a_model_at_chance_and_coarse_maps_are_said_under_what_was_loaded(widget
     assert ", no better than chance (" in lines[0]
     # The window's words, not the shell's.
     assert lines[1:] == [
-        "The maps of layer features are coarse, with 4x4 places; for finer ones choose features.3 (8x8) with “Target layer”."
+        "The maps of layer features are coarse, with 4x4 places; for finer ones choose features.3, with 8x8 "
+        "(“Target layer”)."
     ]
     assert widget.open_view.look.isVisibleTo(widget)
     assert not widget.open_view.look.waiting.isVisibleTo(widget)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.parts.error_view import in_the_window, missing_field
+from napari_cam_feedback.errors import ConfigError, ModelError
+from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.parts.model_form import TITLE, ModelForm, functions_of, whole_numbers
 
 
@@ -153,16 +153,16 @@ def test_a_python_file_offers_its_first_function_without_running_it(form, tmp_pa
     assert form.settings() == {"arch": f"{code}:make"}
 
 
-def test_sentences_for_the_shell_speak_of_the_form_in_the_window():
-    sentence = "m.pt does not say its class names; give them in a file, one a line, with --classes FILE."
-    assert in_the_window(sentence) == (
-        "m.pt does not say its class names; give them in a file, one a line, with “Class names”."
-    )
-    assert missing_field(sentence) == "class_names"
-    assert in_the_window("leave out --no-crop, or set --resize-to 256") == "leave out “Scaling”, or set “Shorter side” 256"
-    assert missing_field("There is no model file x.pt; check the path.") is None
-    # A word of the sentence that only looks like one stays.
-    assert in_the_window("state--of--art --json FILE") == "state--of--art --json FILE"
+def test_an_error_is_told_with_the_title_of_the_field_that_it_is_about(qtbot):
+    view = ErrorView()
+    qtbot.addWidget(view)
+    view.show_error(ModelError("m.pt does not say its class names; give them in a file.", field="class_names"))
+    assert view.text() == "m.pt does not say its class names; give them in a file (“Class names”)."
+    # What has no field here, or is named in the sentence already, is not named.
+    view.show_error(ModelError("There is no model file x.pt; check the path.", field="out"))
+    assert view.text() == "There is no model file x.pt; check the path."
+    view.show_error(ModelError("“Mean” cannot be “a”; write numbers.", field=("mean", "crop", "resize_to")))
+    assert view.text() == "“Mean” cannot be “a”; write numbers (“Scaling”, “Shorter side”)."
 
 
 def test_a_path_may_be_dropped_or_pasted_in_quotes(qtbot, tmp_path):

@@ -204,7 +204,7 @@ def test_plain_weights_ask_for_their_architecture_and_then_open(widget, files, w
     torch.save(load_classifier(files.model, device="cpu").module.state_dict(), plain)
     widget.choose_files(plain, files.data, files.project)
     assert load(widget, wait) == (
-        "plain.pt does not say its architecture; its weights fit small-gap, so say “Architecture” small-gap."
+        "plain.pt does not say its architecture; its weights fit small-gap, so name that (“Architecture”)."
     )
     # The form unfolds at the field that the sentence names.
     assert widget.choice.form.opened

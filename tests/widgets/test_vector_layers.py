@@ -140,7 +140,7 @@ def test_a_hidden_layer_of_a_network_with_maps_is_chosen_and_left_again(windows,
         wait(lambda: session.classifier.target_layer == name and session.explanation is not None)
 
     choose("4")
-    assert browse.item.evidence.text().endswith("choose a layer with maps, such as '1' (--layer).")
+    assert browse.item.evidence.text().endswith("choose a layer with maps, such as '1'.")
     assert not find_layer(session.viewer, CAM).data.any()
     choose("1")
     assert "places" not in browse.item.evidence.text()

@@ -27,6 +27,7 @@ from napari_cam_feedback.cli.commands import (
     suggest,
     train,
 )
+from napari_cam_feedback.cli.naming import naming, remember
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.cli.stopping import CommandStopped, end_quickly
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     command = typer.main.get_command(app)
     sharing.remember(arguments)
+    remember(command, arguments)
     end_quickly()
     try:
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sharing.ended()  # an interruption now would break off what is said
         if isinstance(error, WeightsMismatch):
             show_mismatch(error.rows)
-        return _fail(describe(error), 2)
+        return _fail(describe(error, naming()), 2)
     except CommandStopped:
         return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_cam_feedback.cli.naming import naming
 from napari_cam_feedback.cli.show import progress
 from napari_cam_feedback.errors import DataError
 
@@ -68,7 +69,7 @@ def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list
 
     with progress("looking for what makes the model right") as bar:
         look = look_at(classifier, dataset, progress=bar)
-    return (look if layer else replace(look, layer=())).sentences()
+    return (look if layer else replace(look, layer=())).sentences(naming())
 
 
 def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset: Dataset) -> str | None:

@@ -191,12 +191,13 @@ def check_class_names(found: Iterable[str], class_names: Sequence[str] | None, s
         return tuple(found)
     names = tuple(str(name) for name in class_names)
     if len(set(names)) < len(names):
-        raise DataError("A class name is given twice; name each class once.")
+        raise DataError("A class name is given twice; name each class once.", field="class_names")
     extra = [name for name in found if name not in names]
     if extra:
         raise DataError(
             f'{source} has the class "{extra[0]}", which is no class of the model '
-            f"({shorten(names)}); correct the names (--classes) or the data."
+            f"({shorten(names)}); correct the data or the names.",
+            field="class_names",
         )
     return names
 
@@ -227,7 +228,8 @@ def number_classes(
                 raise DataError(
                     f"{source} has the class number {text}, but the model is for {len(names)} classes ({shorten(names)}), "
                     f"numbered 0 to {len(names) - 1}; choose the model that was trained for this dataset, or correct the "
-                    "names (--classes) or the data."
+                    "data or the names.",
+                    field="class_names",
                 )
         return names, {text: int(text) for text in found}
     names = check_class_names(found, class_names, source)

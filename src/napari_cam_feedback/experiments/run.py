@@ -199,7 +199,7 @@ def _done(folder: Path) -> list[dict[str, str]]:
 
 def _dataset(config: ExperimentConfig, seed: int) -> Dataset:
     if config.data is None:
-        raise ConfigError("The experiment names no dataset; add --data DIR.")
+        raise ConfigError("The experiment names no dataset; add one.", field="data")
     dataset = _open(config.data, seed)
     if "test" not in dataset.split_names:
         raise ConfigError(f"The dataset {config.data} has no split test to measure on; add one.")

@@ -112,7 +112,8 @@ class Classifier:
         found = next((info.layout for info in self.layers if info.name == self.target_layer), None)
         if found is None:
             raise ModelError(
-                f"Layer {self.target_layer!r} puts out neither maps nor features; choose one of the listed layers."
+                f"Layer {self.target_layer!r} puts out neither maps nor features; choose one of the listed layers.",
+                field="layer",
             )
         return found
 
@@ -133,7 +134,7 @@ class Classifier:
             return None
         placed = [info for info in layers if info.layout.has_places]
         hint = (
-            f"choose a layer with maps, such as {default_layer(placed)!r} (--layer)."
+            f"choose a layer with maps, such as {default_layer(placed)!r}."
             if placed
             else "look at its filters or concepts, or use a convolutional model."
         )
@@ -146,7 +147,7 @@ class Classifier:
         """Raise a ModelError that says what to do where the target layer has no places; see `no_places`."""
         sentence = self.no_places(lacking)
         if sentence is not None:
-            raise ModelError(sentence)
+            raise ModelError(sentence, field="layer")
 
     @cached_property
     def head(self) -> LinearHead | None:

@@ -98,4 +98,5 @@ def make_options(options: ModelOptions | None = None, **settings: Any) -> ModelO
             near = difflib.get_close_matches(name, ModelOptions.model_fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ModelOptions.model_fields)}."
             raise ConfigError(f"Models have no option {name!r}; {hint}") from error
-        raise ConfigError(f"The option {name} of a model cannot be {values[name]!r}: {first['msg'].lower()}.") from error
+        said = f"The option {name} of a model cannot be {values[name]!r}: {first['msg'].lower()}."
+        raise ConfigError(said, field=name) from error

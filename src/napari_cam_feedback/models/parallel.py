@@ -197,7 +197,8 @@ def agreed(fabric: Fabric | None) -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    said = None if failure is None else {"kind": type(failure).__name__, "sentence": describe(failure)}
+    fields = getattr(failure, "fields", ())
+    said = None if failure is None else {"kind": type(failure).__name__, "sentence": describe(failure), "fields": fields}
     failed = any_of(failure is not None, fabric)
     if not failed:
         return
@@ -206,7 +207,7 @@ def agreed(fabric: Fabric | None) -> Iterator[None]:
         raise failure
     if first["sentence"].startswith("Unexpected"):
         raise RuntimeError(f"in another process: {first['sentence']}")
-    raise _KINDS.get(first["kind"], FeedbackError)(first["sentence"])
+    raise _KINDS.get(first["kind"], FeedbackError)(first["sentence"], field=first["fields"])
 
 
 def _all(tensor: torch.Tensor, fabric: Fabric) -> torch.Tensor:

@@ -64,7 +64,7 @@ def keep_run(
     came_from = found if parent is None else project.version(parent).id
     if came_from is None:
         raise StorageError(
-            f"The run in {run} began with a model that is no version of the project; say with --parent which one it is."
+            f"The run in {run} began with a model that is no version of the project; say which one it is.", field="parent"
         )
     names = project.classifier(project.available[0].id, device="cpu", trust=trust).class_names
     if classifier.class_names != names:

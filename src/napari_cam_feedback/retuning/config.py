@@ -206,4 +206,5 @@ def make_config(values: dict[str, object]) -> RetuneConfig:
             raise ConfigError(f"There is no setting {name!r}; known are {known}.") from error
         if first["type"] == "tuple_type":
             raise not_a_list(name, first["input"]) from error
-        raise ConfigError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from error
+        said = f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}."
+        raise ConfigError(said, field=name) from error

@@ -197,11 +197,15 @@ def check_model_path(
     """
     found, images = Path(path).expanduser(), Path(data).expanduser()
     if found.suffix != SUFFIX:
-        raise ConfigError(f"--out must end in {SUFFIX}, not {found.name}.")
+        raise ConfigError(f"The model's file must end in {SUFFIX}, not {found.name}.", field="out")
     if images.is_dir() and found.absolute().parent.resolve().is_relative_to(images.resolve()):
-        raise ConfigError(f"{found} lies among the images of {images}; choose a folder outside of it for the model.")
+        raise ConfigError(
+            f"{found} lies among the images of {images}; choose a folder outside of it for the model.", field="out"
+        )
     if weights is not None and found.exists() and _same(found, Path(weights).expanduser()):
-        raise ConfigError(f"{found} is the model that the training starts from; save the new one under another name.")
+        raise ConfigError(
+            f"{found} is the model that the training starts from; save the new one under another name.", field="out"
+        )
     check_writable(found)
     return found
 
@@ -261,7 +265,8 @@ def open_training(
         if recipe.fingerprint not in (None, fingerprint):
             raise ConfigError(
                 f"{source.name} is not the model that this training started from (its weights or its input changed); "
-                "restore that file, or name what to start from with --weights."
+                "restore that file, or name what to start from.",
+                field="weights",
             )
         made = transfer(backbone, dataset.class_names, layer=options.layer, grid=options.grid, trust=trust, seed=config.seed)
         start, head = made.classifier, made.head

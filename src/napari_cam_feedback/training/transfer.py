@@ -64,7 +64,9 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     source = open_source(weights, options)
     if (source.arch or "").startswith("export:"):
         raise ConfigError(
-            f"{source.name} is a saved program, whose head cannot be replaced; start from a file of weights, with --arch."
+            f"{source.name} is a saved program, whose head cannot be replaced; start from a file of weights and name its "
+            "architecture.",
+            field="arch",
         )
     return source
 

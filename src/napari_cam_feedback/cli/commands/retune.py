@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_cam_feedback.cli.app import out
+from napari_cam_feedback.cli.naming import naming
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
 from napari_cam_feedback.cli.options import (
     All,
@@ -128,7 +129,7 @@ def retune(
             except RetuneError as error:
                 if not stop():
                     raise
-                remark(describe(error))
+                remark(describe(error, naming()))
                 raise CommandStopped from error
         take_from_first(result.classifier.module, fabric)
         with progress("comparing before and after") as bar:

@@ -116,7 +116,7 @@ def _place(folder: Path, key: str, suffix: str) -> Path:
 
 def _check_link(folder: Path, parent: Path) -> None:
     if not parent.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{parent} leads out of {folder} by a link; remove the link or choose another folder as --out.")
+        raise DataError(f"{parent} leads out of {folder} by a link; remove the link or choose another folder.", field="out")
 
 
 class _Npz:

@@ -264,7 +264,8 @@ def merge_masks(
         some = ", ".join(open_[:_NAMED]) + (", …" if len(open_) > _NAMED else "")
         raise MaskError(
             f"{len(open_)} {'image has' if len(open_) == 1 else 'images have'} two different masks ({some}); say which to "
-            f"take: --conflicts {'|'.join(CHOICES)}, or for one image --choose KEY={CHOICES[0]}."
+            f"take ({', '.join(CHOICES)}), for all or for one image.",
+            field=("conflicts", "choices"),
         )
     pairs, result = _pairs(mine, theirs), MergedMasks()
     every = [

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer, WeightsMismatch
+from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer
 from napari_cam_feedback.model_names import names_pretrained
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.files.guess import guess_architecture
 from napari_cam_feedback.models.files.mismatch import (
-    classes_sentence,
+    classes_mismatch,
     count_channels,
     count_outputs,
     fill,
@@ -125,11 +125,15 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSo
     text = str(model)
     if names_pretrained(text):
         if options.arch not in (None, text):
-            raise ConfigError(f"{text} is an architecture itself; leave out --arch, or give a file of weights.")
+            raise ConfigError(
+                f"{text} is an architecture itself; leave out another, or give a file of weights.", field="arch"
+            )
         found = find_pretrained(text, options.weights)
         return ModelSource(text, text, {}, pretrained=found)
     if options.weights is not None:
-        raise ConfigError("Weights are chosen for a model named torchvision:NAME; leave out --weights with a file.")
+        raise ConfigError(
+            "Weights are chosen for a model named torchvision:NAME; leave them out with a file.", field="weights"
+        )
     path = Path(model).expanduser()
     if not path.is_file():
         raise ModelError(f"There is no model file {path}; check the path.")
@@ -137,7 +141,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSo
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelError(f"{path.name} is no model file that can be read; choose a {', '.join(MODEL_SUFFIXES)} file.")
     if program and options.arch is not None:
-        raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave out --arch.")
+        raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave it out.", field="arch")
     ours = not program and path.suffix.lower() == ".safetensors"
     header = (read_header(path) if ours else read_sidecar(path)) or {}
     sidecar = sidecar_of(path) if header and not ours else None
@@ -168,24 +172,26 @@ def load_named(
     arch = source.arch
     if arch is None:
         found = guess_architecture(tensors)
-        hint = f"its weights fit {found}, so say" if found else "name it, for example"
-        raise ModelError(f"{source.name} does not say its architecture; {hint} --arch {found or 'torchvision:resnet18'}.")
+        hint = f"its weights fit {found}, so name that" if found else "name it, for example torchvision:resnet18"
+        raise ModelError(f"{source.name} does not say its architecture; {hint}.", field="arch")
     names = options.class_names or source.class_names or tuple(folders)
     origin = "file" if options.class_names else source.names_from if source.class_names else "folders"
     told = _Told() if names and source.header.get("preprocessing") else _told(arch, tensors)
     if not names:
         raise ModelError(
             f"{source.name} does not say its class names{f' (it has {told.outputs} outputs)' if told.outputs else ''}; "
-            "give them in a file, one a line, with --classes FILE."
+            "give them in a file, one a line.",
+            field="class_names",
         )
     if len(names) == 1:
         outputs = told.outputs or len(source.class_names)
         if outputs > 1:
             raise ModelError(
                 f"{source.name} has {outputs} outputs and one was named ({names[0]}); give its class names in a file, one a "
-                "line, with --classes FILE."
+                "line.",
+                field="class_names",
             )
-        raise ModelError(one_output_sentence(source.name))
+        raise ModelError(one_output_sentence(source.name), field="arch")
     if told.channels not in (None, 1, 3):
         raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")
     preprocessing = choose_preprocessing(
@@ -285,10 +291,11 @@ def _check_outputs(
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{name} cannot take images of {channels} channels and {height}x{width} pixels ({reason}); "
-            "say those it was made for with --size and --channels."
+            "say those it was made for.",
+            field=("size", "channels"),
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ModelError(f"{name} does not put out one number for each class; give a network that puts out (N, K) logits.")
     if logits.shape[1] != len(names):
         row = Mismatch("classes", str(logits.shape[1]), str(len(names)))
-        raise WeightsMismatch(classes_sentence(name, logits.shape[1], names, origin), [row])
+        raise classes_mismatch(name, logits.shape[1], names, origin, [row])

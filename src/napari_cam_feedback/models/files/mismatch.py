@@ -12,7 +12,7 @@ from napari_cam_feedback.models.networks.architectures import first_convolution,
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
-_GIVE_FACTORY = "a Python function that builds the network (--arch file.py:function)"
+_GIVE_FACTORY = "a Python function that builds the network (file.py:function)"
 
 
 def output_layer(module: nn.Module, num_classes: int) -> str | None:
@@ -113,35 +113,44 @@ def _mismatch(
         other -= {f"{head}.weight", f"{head}.bias"}
     if not other:
         if table[0].name == "classes":
-            return WeightsMismatch(classes_sentence(name, outputs, names, names_from), table)
+            return classes_mismatch(name, outputs, names, names_from, table)
         return WeightsMismatch(
-            f"The first layer in {name} takes {channels} channels, not {taken}; leave out --channels {taken}.", table
+            f"The first layer in {name} takes {channels} channels, not {taken}; leave out the channels.",
+            table,
+            field="channels",
         )
-    remedy = _remedy(rows, tensors, head, arch)
-    return WeightsMismatch(f"The weights in {name} do not fit {_short(arch)} ({_counts(rows)}); {remedy}.", table)
+    remedy, field = _remedy(rows, tensors, head, arch)
+    said = f"The weights in {name} do not fit {_short(arch)} ({_counts(rows)}); {remedy}."
+    return WeightsMismatch(said, table, field=field)
 
 
-def classes_sentence(name: str, outputs: int | None, names: Sequence[str], names_from: str) -> str:
-    """Say that a model's outputs are not as many as the class names, and how to mend it."""
-    some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+def classes_mismatch(
+    name: str, outputs: int | None, names: Sequence[str], names_from: str, rows: Sequence[Mismatch]
+) -> WeightsMismatch:
+    """Return the error that a model's outputs are not as many as the class names, with how to mend it."""
     if outputs == 1 and len(names) <= 2:
-        return one_output_sentence(name)
+        return WeightsMismatch(one_output_sentence(name), rows, field="arch")
+    return WeightsMismatch(_classes_sentence(name, outputs, names, names_from), rows, field="class_names")
+
+
+def _classes_sentence(name: str, outputs: int | None, names: Sequence[str], names_from: str) -> str:
+    some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     ours = f"{name} has {outputs} outputs"
     if names_from == "folders":
         return (
-            f"{ours} and the dataset has {len(names)} classes ({some}); name the model's classes in their order with "
-            "--classes FILE, or choose the dataset that it was trained for."
+            f"{ours} and the dataset has {len(names)} classes ({some}); choose the dataset that the model was trained for, "
+            "or name the model's classes in their order."
         )
     given = {"header": "its header names", "sidecar": f"{name}.json names"}.get(names_from, "there are")
     kind = "class names" if given == "there are" else "classes"
-    return f"{ours} and {given} {len(names)} {kind} ({some}); name each output, in their order, with --classes FILE."
+    return f"{ours} and {given} {len(names)} {kind} ({some}); name each output, in their order."
 
 
 def one_output_sentence(name: str) -> str:
     """Say what to do with a network that has one output for two classes."""
     return (
         f"{name} has a single output for two classes, as for a sigmoid, and each class needs one; name a function that "
-        "builds the network with two (--arch file.py:function), whose forward returns "
+        "builds the network with two (file.py:function), whose forward returns "
         "torch.cat([torch.zeros_like(z), z], 1) of that output z."
     )
 
@@ -157,19 +166,20 @@ def _counts(rows: Sequence[Mismatch]) -> str:
     return "; ".join(f"{len(found)} {kind}, first {found[0]}" for kind, found in kinds.items() if found)
 
 
-def _remedy(rows: Sequence[Mismatch], tensors: Mapping[str, torch.Tensor], head: str, arch: str) -> str:
+def _remedy(rows: Sequence[Mismatch], tensors: Mapping[str, torch.Tensor], head: str, arch: str) -> tuple[str, str]:
+    """Return what to do, and the setting that it is done with."""
     top = head.partition(".")[0]
     if head and all(row.name.partition(".")[0] == top for row in rows):
-        return f"its last layer was replaced, so name {_GIVE_FACTORY}"
+        return f"its last layer was replaced, so name {_GIVE_FACTORY}", "arch"
     positions = [row for row in rows if row.name.endswith(("pos_embedding", "pos_embed"))]
     if len(positions) == len(rows):
-        return "it was trained for images of another size; leave out --size"
+        return "it was trained for images of another size; leave out the size", "size"
     found = guess_architecture(tensors)
     if found is not None and found != arch:
-        return f"they fit {found}, which you can name with --arch"
+        return f"they fit {found}, which you can name", "arch"
     if runs_code(arch):
-        return "let the function build the network that they were trained with"
-    return f"name the architecture that they were trained with, or {_GIVE_FACTORY}"
+        return "let the function build the network that they were trained with", "arch"
+    return f"name the architecture that they were trained with, or {_GIVE_FACTORY}", "arch"
 
 
 def _short(arch: str) -> str:

@@ -62,6 +62,6 @@ def open_pair(
     dataset = open_dataset(data, seed=seed)
     if not dataset.class_names:
         raise DataError(
-            f"Neither {source.name} nor {data} names classes; give them in a file, one a line, with --classes FILE."
+            f"Neither {source.name} nor {data} names classes; give them in a file, one a line.", field="class_names"
         )
     return load_named(source, options, device=device, folders=dataset.class_names), dataset

@@ -126,8 +126,8 @@ def read_pretrained(found: Pretrained, *, download: bool = False) -> dict[str, t
         size = f"{found.megabytes:.0f} MB" if found.megabytes >= 1 else f"{found.megabytes:.1f} MB"
         if not download:
             raise ConsentNeeded(
-                f"The weights {path.name} ({size}) of {found.arch} are not on this machine; say --download to fetch them "
-                f"from {found.url}, or put the file into {path.parent}.",
+                f"The weights {path.name} ({size}) of {found.arch} are not on this machine; agree to fetching them from "
+                f"{found.url}, or put the file into {path.parent}.",
                 kind="download",
                 question=f"Fetch {path.name} ({size}) from {found.url} and keep it in {path.parent}?",
             )

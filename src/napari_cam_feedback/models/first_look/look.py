@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
+from napari_cam_feedback.errors import Naming, Remark
 from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, chance_agreement
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.first_look.class_order import ClassOrder, find_class_order
@@ -26,8 +27,6 @@ _TWICE = 8
 _BATCH = 16
 #: An accuracy is far below what the model's file says if it is that much lower, and that is hardly chance.
 _MUCH_LOWER, _HARDLY_CHANCE = 0.1, 0.001
-#: Names of an order of classes that are written out.
-_MAX_NAMES = 30
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,8 @@ class Correction:
         How many images are right with it, of how many.
     what : str
         In words, to go after "with".
-    settings : dict of str to str
-        What to set: fields of `ModelOptions`, and the value as a user reads it.
-    options : str
-        The same as options of the shell.
+    settings : dict
+        What to set: fields of `ModelOptions`, as `load_classifier` takes them.
     """
 
     preprocessing: Preprocessing
@@ -55,8 +52,7 @@ class Correction:
     right: int
     images: int
     what: str
-    settings: dict[str, str]
-    options: str
+    settings: dict[str, Any]
 
     @property
     def accuracy(self) -> float:
@@ -81,10 +77,10 @@ class Look:
         another order. None: nothing is amiss.
     correction : Correction or None
         What makes it far better, where something does.
-    outputs : tuple of str
-        Sentences on what the outputs show by themselves (`look_outputs`).
-    layer : tuple of str
-        Sentences on the target layer: coarse maps, or several runs.
+    outputs : tuple of Remark
+        On what the outputs show by themselves.
+    layer : tuple of Remark
+        On the target layer: coarse maps, or several runs.
     complete : bool
         Whether all was tried that would be; False where it took too long.
     """
@@ -95,8 +91,8 @@ class Look:
     expected: float | None = None
     doubt: Literal["chance", "below", "order"] | None = None
     correction: Correction | None = None
-    outputs: tuple[str, ...] = ()
-    layer: tuple[str, ...] = ()
+    outputs: tuple[Remark, ...] = ()
+    layer: tuple[Remark, ...] = ()
     complete: bool = True
 
     @property
@@ -104,13 +100,13 @@ class Look:
         """Share of the images that are right; None without any."""
         return self.right / self.images if self.images else None
 
-    def accuracy_remark(self, titles: Mapping[str, str] | None = None) -> str | None:
+    def accuracy_remark(self, naming: Naming | None = None) -> str | None:
         """Say in one sentence that the accuracy is poor, with the likeliest cause and what to set; None where it is not.
 
         Parameters
         ----------
-        titles : mapping of str to str, optional
-            What a window calls the fields of `ModelOptions`; without it the sentence names the shell's options.
+        naming : Naming, optional
+            How the settings are given where the sentence is read; without it they are those of `load_classifier`.
         """
         if self.doubt is None:
             return None
@@ -127,16 +123,18 @@ class Look:
                 else "no other preprocessing that there was time to try, and no other order of classes, makes it much better"
             )
             return f"{began}, and {tried}: check that the model is for these images and classes."
-        if titles is None:
-            how = found.options
+        if naming is not None:
+            how = naming.assign(found.settings)
         else:
-            how = "set " + " and ".join(f"“{titles[field]}” to {value}" for field, value in found.settings.items())
+            how = "set " + ", ".join(f"{name}={value!r}" for name, value in found.settings.items())
         with_it = f"{found.right} of {found.images} ({found.accuracy:.2f})"
         return f"{began}; with {found.what} it would be right on {with_it}: {how}."
 
-    def sentences(self, titles: Mapping[str, str] | None = None) -> list[str]:
-        """Return all that is to be said, a sentence each; `titles` as of `accuracy_remark`."""
-        return [each for each in (*self.outputs, self.accuracy_remark(titles), *self.layer) if each]
+    def sentences(self, naming: Naming | None = None) -> list[str]:
+        """Return all that is to be said, a sentence each; `naming` as of `accuracy_remark`."""
+        outputs, layer = ([remark.told(naming) for remark in remarks] for remarks in (self.outputs, self.layer))
+        accuracy = self.accuracy_remark(naming)
+        return [*outputs, *([accuracy] if accuracy else []), *layer]
 
 
 def look_at(
@@ -177,7 +175,7 @@ def look_at(
         return Look()
     again = classifier.logits(seen.first).float().cpu()
     outputs = (nan_remark(classifier, seen.logits), random_remark(seen.logits[: len(again)], again))
-    said = tuple(filter(None, (*outputs, softmax_remark(seen.logits))))
+    said = tuple(each for each in (*outputs, softmax_remark(seen.logits)) if each is not None)
     layer = tuple(layer_remarks(classifier))
     judged, correction, complete = _Judged(), None, True
     if labelled and len(seen.indices) >= MIN_IMAGES:
@@ -313,60 +311,51 @@ def _preprocessing_correction(
     before, after = (ask(classifier, each, images, labels) for each in (classifier.preprocessing, found.preprocessing))
     if before is None or after is None or not is_far_better(after, before, labels):
         return None, complete
-    what, settings, options = describe_change(classifier.preprocessing, found.preprocessing)
+    what, settings = describe_change(classifier.preprocessing, found.preprocessing)
     right = int(after.right.sum())
     names = classifier.class_names
-    return Correction(found.preprocessing, names, right, len(labels), what, settings, options), complete
+    return Correction(found.preprocessing, names, right, len(labels), what, settings), complete
 
 
 def _order_correction(classifier: Classifier, order: ClassOrder) -> Correction:
     names = order.names(classifier.class_names)
-    listed = ", ".join(names[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
     return Correction(
         classifier.preprocessing,
         names,
         int(order.right.sum()),
         len(order.right),
         "the classes in another order",
-        {"class_names": f"a file with the names in the order {listed}"},
-        f"name them with --classes FILE in the order {listed}",
+        {"class_names": names},
     )
 
 
-def describe_change(before: Preprocessing, after: Preprocessing) -> tuple[str, dict[str, str], str]:
+def describe_change(before: Preprocessing, after: Preprocessing) -> tuple[str, dict[str, Any]]:
     """Say what differs between two preprocessings.
 
     Returns
     -------
     what : str
         In words.
-    settings : dict of str to str
-        Fields of `ModelOptions` and their values as a user reads them.
-    options : str
-        As options of the shell.
+    settings : dict
+        Fields of `ModelOptions` and their values.
     """
-    words, settings, options = [], dict[str, str](), []
+    words, settings = [], dict[str, Any]()
     if after.channel_order != before.channel_order:
         words.append(f"the colours in the order {after.channel_order.upper()}")
-        settings["channel_order"] = after.channel_order.upper()
-        options.append(f"--channel-order {after.channel_order}")
+        settings["channel_order"] = after.channel_order
     if (after.mean, after.std) != (before.mean, before.std):
         mean, std = (" ".join(f"{v:g}" for v in part) for part in (after.mean, after.std))
         words.append(f"mean {mean} and deviation {std}")
-        settings |= {"mean": mean, "std": std}
-        options.append(f"--mean {mean.replace(' ', ',')} --std {std.replace(' ', ',')}")
+        settings |= {"mean": after.mean, "std": after.std}
     if after.value_range != before.value_range and after.value_range is not None:
-        low, high = (f"{v:g}" for v in after.value_range)
-        words.append(f"pixel values from {low} to {high}")
-        settings["value_range"] = f"{low} {high}"
-        options.append(f"--value-range {low} {high}")
+        low, high = after.value_range
+        words.append(f"pixel values from {low:g} to {high:g}")
+        settings["value_range"] = after.value_range
     if (after.size, after.crop, after.resize_to) != (before.size, before.crop, before.resize_to):
         height, width = after.size
         cut = f"the centre cut out{f' after scaling to {after.resize_to} pixels' if after.resize_to else ''}"
         words.append(f"{height}x{width} pixels, {cut if after.crop else 'the whole image stretched'}")
-        settings |= {"size": f"{height}x{width}", "crop": "the centre cut out" if after.crop else "stretched"}
-        options.append(f"--size {height} {width} {'--crop' if after.crop else '--no-crop'}")
+        settings |= {"size": after.size, "crop": after.crop}
         if after.resize_to:
-            settings["resize_to"] = str(after.resize_to)
-            options.append(f"--resize-to {after.resize_to}")
-    return " and ".join(words), settings, " ".join(options)
+            settings["resize_to"] = after.resize_to
+    return " and ".join(words), settings

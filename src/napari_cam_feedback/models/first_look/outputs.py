@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.errors import ModelError, Remark
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 
@@ -12,7 +12,7 @@ MIN_CHANGE = 1e-3
 _TOLERANCE = 1e-3
 
 
-def nan_remark(classifier: Classifier, logits: torch.Tensor) -> str | None:
+def nan_remark(classifier: Classifier, logits: torch.Tensor) -> Remark | None:
     """Say that some outputs are no numbers; None where all are.
 
     Parameters
@@ -37,18 +37,20 @@ def nan_remark(classifier: Classifier, logits: torch.Tensor) -> str | None:
     remedy = (
         "load another checkpoint, saved before the training broke down"
         if weights
-        else "check --mean, --std and --value-range, which may be for other pixel values"
+        else "check the mean, the deviation and the value range, which may be for other pixel values"
     )
+    fields = () if weights else ("mean", "std", "value_range")
+    said = "The network's outputs are not finite numbers (NaN) for"
     if count == images:
-        raise ModelError(f"The network's outputs are not finite numbers (NaN) for any image{cause}; {remedy}.")
-    return f"The network's outputs are not finite numbers (NaN) for {count} of {images} images{cause}; {remedy}."
+        raise ModelError(f"{said} any image{cause}; {remedy}.", field=fields)
+    return Remark(f"{said} {count} of {images} images{cause}; {remedy}.", fields)
 
 
 def _not_finite(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all())
 
 
-def random_remark(first: torch.Tensor, again: torch.Tensor) -> str | None:
+def random_remark(first: torch.Tensor, again: torch.Tensor) -> Remark | None:
     """Say that a network gives other outputs when it is asked again; None where it does not.
 
     Parameters
@@ -59,14 +61,14 @@ def random_remark(first: torch.Tensor, again: torch.Tensor) -> str | None:
     change = float((first.float().softmax(1) - again.float().softmax(1)).abs().nan_to_num(0).max())
     if change <= MIN_CHANGE:
         return None
-    return (
+    return Remark(
         f"Asked twice about the same image, the network answers differently (a probability changes by up to {change:.2f}): "
         "something in it is drawn at random, such as dropout that stays on (training=True), which makes all that follows "
         "partly noise; turn that off in its forward."
     )
 
 
-def softmax_remark(logits: torch.Tensor) -> str | None:
+def softmax_remark(logits: torch.Tensor) -> Remark | None:
     """Say that a network ends in a softmax; None where its outputs are no probabilities.
 
     Parameters
@@ -79,7 +81,7 @@ def softmax_remark(logits: torch.Tensor) -> str | None:
         return None
     if not bool(((logits.sum(1) - 1).abs() < _TOLERANCE).all()):
         return None
-    return (
+    return Remark(
         "The network ends in a softmax, and a second one is applied to its outputs: the probabilities shown are too even, "
         "and heatmaps and retuning, which expect logits, are weakened; let its forward return what comes before the softmax."
     )

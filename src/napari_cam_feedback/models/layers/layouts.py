@@ -146,7 +146,8 @@ def find_layout(
         return Layout("vector", shape[1], 1, 1)
     if len(shape) != 3:
         raise ModelError(
-            "puts out neither (N, F, h, w) maps nor (N, T, F) tokens nor (N, F) features; choose another layer."
+            "puts out neither (N, F, h, w) maps nor (N, T, F) tokens nor (N, F) features; choose another layer.",
+            field="layer",
         )
     _, tokens, filters = shape
     if grid is None:
@@ -154,13 +155,15 @@ def find_layout(
         if grid is None:
             raise ModelError(
                 f"puts out {tokens} tokens, and no grid of patches of {size[0]}x{size[1]} images has as many; "
-                f"set their rows and columns with --grid{_examples(tokens, size)}, or choose another layer."
+                f"choose another layer, or set their rows and columns{_examples(tokens, size)}.",
+                field="grid",
             )
     prefix = tokens - math.prod(grid)
     if not 0 <= prefix <= MAX_PREFIX_TOKENS:
         raise ModelError(
             f"puts out {tokens} tokens, which do not fit a grid of {grid[0]}x{grid[1]}; "
-            f"set another with --grid{_examples(tokens, size)}, or choose another layer."
+            f"choose another layer, or set another grid{_examples(tokens, size)}.",
+            field="grid",
         )
     return Layout("tokens", filters, *grid, prefix)
 

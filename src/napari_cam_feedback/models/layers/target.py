@@ -67,17 +67,21 @@ def choose_layer(
         output = outputs_of(module, channels, size).get(layer, LayerOutput())
         shape = output.shape
         if output.varies:
-            other = f", such as {default_layer(layers, module, channels, size)!r} (--layer)" if layers else ""
+            other = f", such as {default_layer(layers, module, channels, size)!r}" if layers else ""
             raise SharedLayer(
                 f"Layer {layer!r} ({described}) runs {output.runs} times for one image and puts out other maps each time, "
-                f"so there are no activations of it to look at; choose a layer that runs once{other}."
+                f"so there are no activations of it to look at; choose a layer that runs once{other}.",
+                field="layer",
             )
         if len(shape) == 3:
             _find_named(layer, shape, size, grid)
         if len(shape) == 2:
-            raise ModelError(f"Layer {layer!r} ({described}) puts out the logits themselves; choose a layer before it.")
+            raise ModelError(
+                f"Layer {layer!r} ({described}) puts out the logits themselves; choose a layer before it.", field="layer"
+            )
         raise ModelError(
-            f"Layer {layer!r} ({described}) puts out neither maps nor features; choose one of the listed layers."
+            f"Layer {layer!r} ({described}) puts out neither maps nor features; choose one of the listed layers.",
+            field="layer",
         )
     if grid is not None and found.kind == "tokens" and found.layout.grid != tuple(grid):
         tokens = found.layout.prefix + math.prod(found.layout.grid)
@@ -89,7 +93,7 @@ def _find_named(name: str, shape: tuple[int, ...], size: tuple[int, int], grid: 
     try:
         return find_layout(shape, size, grid)
     except ModelError as error:
-        raise ModelError(f"Layer {name!r} {error}") from error
+        raise ModelError(f"Layer {name!r} {error}", field=error.fields) from error
 
 
 def default_layer(
@@ -129,8 +133,9 @@ def default_layer(
     if not layers:
         raise ModelError(
             "The model has no layer that could be looked at (none puts out maps, tokens on a grid, or features before the "
-            "logits); give it layers of their own, as nn.Flatten() in place of x.flatten(1), name a layer with --layer, "
-            "or set the rows and columns of its tokens with --grid."
+            "logits); give it layers of their own, as nn.Flatten() in place of x.flatten(1), name a layer, or set the rows "
+            "and columns of its tokens.",
+            field=("layer", "grid"),
         )
     features, layers = layers, [info for info in layers if info.layout.has_places]
     if not layers:

@@ -59,7 +59,7 @@ def resolve(arch: str, beside: Path | None = None) -> str:
     if found is None:
         folder = f" and not beside {beside.name}" if beside is not None else ""
         raise ModelError(
-            f"The file {path} that makes the network is not there{folder}; put it there, or name it with --arch."
+            f"The file {path} that makes the network is not there{folder}; put it there, or name it.", field="arch"
         )
     return f"{kind}:{found}" if factory is None else f"{found}:{factory[1]}"
 

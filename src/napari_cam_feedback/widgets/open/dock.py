@@ -23,7 +23,7 @@ from napari_cam_feedback.widgets.open.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, bring_into_view, confirmed, fill_scrolling, wrapped_label
-from napari_cam_feedback.widgets.parts.error_view import ErrorView, missing_field
+from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.session.loading import load, move_images
@@ -225,9 +225,7 @@ class SessionWidget(QWidget):
     def _show_error(self, error: BaseException | str) -> None:
         self._say()
         self.error.show_error(error)
-        field = missing_field(str(error))
-        if field is not None:
-            self.choice.form.reveal(field)
+        self.choice.form.reveal(getattr(error, "fields", ()))
         # What went wrong must be seen, however long the form above it is; after the layout has made room for it.
         QTimer.singleShot(0, self._show_error_area)
 

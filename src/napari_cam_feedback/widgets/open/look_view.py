@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -9,8 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, wrapped_label
-from napari_cam_feedback.widgets.parts.error_view import in_the_window
-from napari_cam_feedback.widgets.parts.model_form import TITLES
+from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 from napari_cam_feedback.widgets.session.session import Session
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class LookView(QWidget):
 
         def failed(error: BaseException) -> None:
             if of_now():
-                self._show([in_the_window(describe(error))])
+                self._show([describe(error, MODEL_FIELDS)])
 
         self.waiting.show()
         self.show()
@@ -95,9 +95,9 @@ class LookView(QWidget):
         from napari_cam_feedback.models.first_look.coarse import layer_remarks
 
         classifier = self._session.classifier
-        layer = [] if classifier is None else layer_remarks(classifier)
-        about_outputs = [*look.outputs, *filter(None, [look.accuracy_remark(TITLES)])]
-        self._show([in_the_window(sentence) for sentence in (*about_outputs, *layer)])
+        # The layer may be another one than when it was looked at.
+        layer = () if classifier is None else tuple(layer_remarks(classifier))
+        self._show(replace(look, layer=layer).sentences(MODEL_FIELDS))
 
     def _show(self, sentences: list[str]) -> None:
         self.waiting.hide()

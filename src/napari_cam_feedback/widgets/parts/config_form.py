@@ -302,6 +302,14 @@ class ConfigForm(QWidget):
         """Return the widget that edits one field."""
         return self._editors[name].widget
 
+    def reveal(self, names: Sequence[str]) -> None:
+        """Put the cursor into the first of these settings that has an editor, unfolding where it is; nothing without."""
+        editor = next((self._editors[name].widget for name in names if name in self._editors), None)
+        if editor is not None:
+            if self.more.content.isAncestorOf(editor):
+                self.more.set_opened(True)
+            editor.setFocus(Qt.FocusReason.OtherFocusReason)
+
     def set_row_visible(self, name: str, visible: bool) -> None:
         """Show or hide one field, label included."""
         self._editors[name].widget.setVisible(visible)
@@ -348,4 +356,4 @@ class ConfigForm(QWidget):
             name = str(first["loc"][0]) if first["loc"] else "The settings"
             field = self._model.model_fields.get(name)
             title = (field.title if field else None) or name
-            raise ConfigError(f"{title}: {first['msg']}; change that setting.") from error
+            raise ConfigError(f"{title}: {first['msg']}; change that setting.", field=name) from error

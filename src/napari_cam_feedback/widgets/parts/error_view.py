@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_cam_feedback.errors import Mismatch, WeightsMismatch, describe
+from napari_cam_feedback.errors import Mismatch, Naming, WeightsMismatch, describe
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, breakable, wrapped_label
-from napari_cam_feedback.widgets.parts.model_form import TITLES
+from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
 _MAX_ROWS = 10
 _LONG_NAME = 18
-#: Options of the shell by the names of `ModelOptions`, where they are called otherwise.
-_FIELDS = {"classes": "class_names", "no_crop": "crop"}
 
 
 class ErrorView(QWidget):
-    """A sentence, a table where there is one, and a button that copies both; hidden while all is well."""
+    """A sentence, a table where there is one, and a button that copies both; hidden while all is well.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    naming : Naming
+        What the form beside it calls the settings that an error is about; by default as in the form of models.
+    """
+
+    def __init__(self, naming: Naming = MODEL_FIELDS) -> None:
         super().__init__()
+        self._naming = naming
         self._copy_text = ""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -50,7 +54,7 @@ class ErrorView(QWidget):
 
     def show_error(self, error: BaseException | str | None) -> None:
         """Show an error or a sentence; None for nothing."""
-        sentence = error if isinstance(error, str) else "" if error is None else in_the_window(describe(error))
+        sentence = error if isinstance(error, str) else "" if error is None else describe(error, self._naming)
         rows = error.rows if isinstance(error, WeightsMismatch) else ()
         self.sentence.setText(sentence)
         self.table.setText(mismatch_table(rows))
@@ -91,21 +95,3 @@ def _row(row: Mismatch, stacked: bool) -> str:
 def _shape(text: str) -> str:
     # What is not there is the likeliest reason that it does not fit; a dash says it better than nothing.
     return escape(text) or "–"
-
-
-_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)((?: [A-Z]+\b)*)")
-
-
-def in_the_window(sentence: str) -> str:
-    """Return the sentence with the shell's options called as the form calls them."""
-    return _OPTION.sub(lambda found: f"“{TITLES[_field(found[1])]}”" if _field(found[1]) in TITLES else found[0], sentence)
-
-
-def missing_field(sentence: str) -> str | None:
-    """Return the field of `ModelOptions` that an error's sentence asks for, None where it asks for none."""
-    return next((name for found in _OPTION.finditer(sentence) if (name := _field(found[1])) in TITLES), None)
-
-
-def _field(option: str) -> str:
-    name = option.replace("-", "_")
-    return _FIELDS.get(name, name)

@@ -14,6 +14,7 @@ from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, small_button, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
+from napari_cam_feedback.widgets.parts.naming import TitleNames
 from napari_cam_feedback.widgets.parts.path_field import PathField
 
 TITLE = "What the file does not say"
@@ -51,6 +52,8 @@ TITLES = {
     "layer": "Target layer",
     "grid": "Token grid",
 }
+#: What this form calls the settings of a model.
+MODEL_FIELDS = TitleNames(TITLES)
 
 
 class ModelForm(Fold):
@@ -163,13 +166,18 @@ class ModelForm(Fold):
             row = combo.findData(known[name]) if known.get(name) is not None else -1
             combo.setItemText(0, AS_FILE if row < 0 else f"{AS_FILE}: {combo.itemText(row)}")
 
-    def reveal(self, name: str) -> None:
-        """Unfold, and put the cursor into a field that must be filled in."""
-        self.set_opened(True)
-        self.fields[name].setFocus(Qt.FocusReason.OtherFocusReason)
+    def reveal(self, names: Sequence[str]) -> None:
+        """Unfold, and put the cursor into the first of these settings that has a field; nothing where none has."""
+        field = next((self.fields[name] for name in names if name in self.fields), None)
+        if field is not None:
+            self.set_opened(True)
+            field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _whole(self, name: str, line: QLineEdit, count: int) -> tuple[int, ...] | None:
-        return whole_numbers(line.text(), TITLES[name], count)
+        try:
+            return whole_numbers(line.text(), TITLES[name], count)
+        except ConfigError as error:
+            raise ConfigError(str(error), field=name) from error
 
     def _numbers(self, name: str, line: QLineEdit, count: int = 0) -> tuple[float, ...] | None:
         parts = [part for part in re.split(r",?\s+|;", line.text().strip().strip("()[]")) if part]
@@ -183,10 +191,12 @@ class ModelForm(Fold):
             values = tuple(float(part.replace(",", ".")) for part in parts)
         except ValueError:
             raise ConfigError(
-                f"“{title}” cannot be “{line.text().strip()}”; write numbers with spaces between them."
+                f"“{title}” cannot be “{line.text().strip()}”; write numbers with spaces between them.", field=name
             ) from None
         if count and len(values) != count:
-            raise ConfigError(f"“{title}” needs {count} numbers, not {len(values)}; write the lowest and the highest value.")
+            raise ConfigError(
+                f"“{title}” needs {count} numbers, not {len(values)}; write the lowest and the highest value.", field=name
+            )
         return values
 
     def _count(self) -> None:

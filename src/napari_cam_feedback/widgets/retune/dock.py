@@ -191,6 +191,7 @@ class RetuneWidget(RetuneView):
             config = self.choice.config()
         except FeedbackError as error:
             self._say(describe(error), error=True)
+            self.choice.reveal(error.fields)
             return
         session.autosave.flush()
         self._begin(

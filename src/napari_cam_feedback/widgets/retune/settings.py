@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -90,6 +90,11 @@ class RetuneSettings(QWidget):
         describe_method(method)
         hidden = {name: self.form.default(name) for name, shown in self._matter().items() if not shown}
         return self.form.config(method=method, **hidden)
+
+    def reveal(self, names: Sequence[str]) -> None:
+        """Put the cursor into the first of these settings that has a field."""
+        if self.form is not None:
+            self.form.reveal(names)
 
     def _method_chosen(self, name: str) -> None:
         from napari_cam_feedback.retuning.methods import describe_method, method_parts

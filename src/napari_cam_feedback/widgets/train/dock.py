@@ -134,7 +134,7 @@ class TrainWidget(TrainView):
             order = self.form.order()
             check(order)
         except FeedbackError as error:
-            self.error.show_error(error)
+            self._show_error(error)
             return
         if order.out.exists() and not self._may_replace(order.out):
             return
@@ -249,6 +249,7 @@ class TrainWidget(TrainView):
 
     def _show_error(self, error: BaseException | str) -> None:
         self.error.show_error(error)
+        self.form.reveal(getattr(error, "fields", ()))
         QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(self.error))
 
     def _ask(self, order: Order, request: ConsentRequest) -> None:

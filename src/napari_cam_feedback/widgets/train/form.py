@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
@@ -219,21 +220,32 @@ class TrainForm(QWidget):
         assert self.settings is not None
         data = self.data.path
         if data is None:
-            raise ConfigError("Choose the images first: a folder with a folder of images for each class.")
+            raise ConfigError("Choose the images first: a folder with a folder of images for each class.", field="data")
         model = None
         if self.from_model:
             text = self.model.text
             if not text:
-                raise ConfigError("Choose the model to start from: a file, or torchvision:NAME.")
+                raise ConfigError("Choose the model to start from: a file, or torchvision:NAME.", field="model")
             model = text if names_pretrained(text) else str(self.model.path)
         settings = self.network.settings()
         if model is None:
             settings.pop("weights", None)
         out = self._out_file()
         if out is None:
-            raise ConfigError("Name the file that the model is to be saved as.")
+            raise ConfigError("Name the file that the model is to be saved as.", field="out")
         hidden = {name: self.settings.default(name) for name in self._hidden()}
         return Order(data, model, settings, self.settings.config(**hidden), out.absolute(), self.device.currentData())
+
+    def reveal(self, names: Sequence[str]) -> None:
+        """Put the cursor into the first of these settings that has a field here, unfolding where it is."""
+        own: dict[str, QWidget] = {"data": self.data, "model": self.model, "arch": self.arch, "out": self.out}
+        name = next(iter(names), None)
+        if name in own:
+            own[name].setFocus(Qt.FocusReason.OtherFocusReason)
+        elif self.settings is not None and name in self.settings.names:
+            self.settings.reveal(names)
+        else:
+            self.network.reveal(names)
 
     def _out_file(self) -> Path | None:
         out = self.out.path
