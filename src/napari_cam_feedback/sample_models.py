@@ -17,6 +17,7 @@ from napari_cam_feedback.models import (
     save_classifier,
 )
 from napari_cam_feedback.models.networks.efficientnet_lite import has_lite_weights
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.steps import run_to_end
 from napari_cam_feedback.training import TrainConfig, TrainStep, Transfer, train_classifier, transfer
 
@@ -75,13 +76,14 @@ def start_from_imagenet(arch: str, dataset: Dataset, *, seed: int = 0) -> Transf
     return transfer(source, dataset.class_names, seed=seed)
 
 
+@takes_monitor
 def sample_training(
     name: str,
     dataset: Dataset,
     *,
     seed: int = 0,
     device: str = "cpu",
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     small: bool = False,
 ) -> Generator[TrainStep, None, Classifier]:
     """Train a sample's model, shortcut and all; see `train_classifier`.
@@ -96,7 +98,7 @@ def sample_training(
         Of weights and order.
     device : str
         Where to compute, as `pick_device` takes it.
-    stop : callable, optional
+    monitor : Monitor, optional
         Asked before each step.
     small : bool
         Train the small network that is shipped, whatever is installed.
@@ -111,16 +113,17 @@ def sample_training(
         start = build_classifier(SAMPLE_ARCH, dataset.class_names, preprocessing, seed=seed)
         head = None
     config = config.model_copy(update={"seed": seed})
-    return train_classifier(start.to(pick_device(device)), dataset, config, head=head, stop=stop)
+    return train_classifier(start.to(pick_device(device)), dataset, config, head=head, monitor=monitor)
 
 
+@takes_monitor
 def sample_steps(
     name: str,
     folder: str | Path,
     *,
     seed: int = SAMPLE_SEED,
     device: str = "cpu",
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> SampleSteps:
     """Write ``<folder>/data`` (masks inside) and ``<folder>/model.safetensors``; yields each epoch of a training.
 
@@ -137,7 +140,7 @@ def sample_steps(
         Of the images and the training.
     device : str
         Where to train, as `pick_device` takes it.
-    stop : callable, optional
+    monitor : Monitor, optional
         Asked before each step of a training.
 
     Returns
@@ -164,8 +167,8 @@ def sample_steps(
         with atomic_path(model) as temporary:
             temporary.write_bytes(shipped.read_bytes())
         return data, model
-    trained = yield from sample_training(name, open_dataset(data), seed=seed, device=device, stop=stop)
-    if stop is not None and stop():
+    trained = yield from sample_training(name, open_dataset(data), seed=seed, device=device, monitor=monitor)
+    if monitor.stopped:
         raise Interrupted
     save_classifier(trained, model)
     return data, model

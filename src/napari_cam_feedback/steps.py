@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from napari_cam_feedback.monitor import Monitor
+
 Step = TypeVar("Step")
 Result = TypeVar("Result")
 
@@ -27,5 +29,31 @@ def run_to_end(steps: Generator[Step, None, Result], on_step: Callable[[Step], o
                 return end.value
             if on_step is not None:
                 on_step(step)
+    finally:
+        steps.close()
+
+
+def told(
+    steps: Generator[Step, None, Result], monitor: Monitor, measure: Callable[[Step], tuple[int, int, str]]
+) -> Generator[Step, None, Result]:
+    """Yield the steps of some work, and tell a monitor of each before.
+
+    Parameters
+    ----------
+    steps : generator
+        The work; closed with this one.
+    monitor : Monitor
+        What hears of it.
+    measure : callable
+        What a step says: done, total and message, as `Monitor.progress` takes them.
+    """
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            monitor.progress(*measure(step))
+            yield step
     finally:
         steps.close()

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari_cam_feedback.widgets.tasks.reporting import reporting
 from qtpy.QtCore import QPoint, QPointF, Qt
 
 from napari_cam_feedback.explanations import agreement, embed, features_of, filter_changes
@@ -17,7 +18,6 @@ from napari_cam_feedback.widgets.filters.charts import ticks
 from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.model import JOB
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 
 pytest_plugins = ["widget_fixtures"]
 

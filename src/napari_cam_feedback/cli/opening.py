@@ -68,7 +68,7 @@ def _looked_at(classifier: Classifier, dataset: Dataset, *, layer: bool) -> list
     from napari_cam_feedback.models.first_look.look import look_at
 
     with progress("looking for what makes the model right") as bar:
-        look = look_at(classifier, dataset, progress=bar)
+        look = look_at(classifier, dataset, monitor=bar)
     return (look if layer else replace(look, layer=())).sentences(naming())
 
 

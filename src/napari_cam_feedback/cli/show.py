@@ -41,16 +41,22 @@ def write_json(path: Path | None, value: Any) -> None:
 
 
 class Bar:
-    """One line of progress on stderr; called with (done, total)."""
+    """One line of progress on stderr: the `Monitor` of a command."""
 
-    def __init__(self, progress: Progress, description: str, first: str | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task(description, total=None)
-        self._first = first
+    def __init__(self, shown: Progress, description: str, first: str | None, stop: Callable[[], bool] | None) -> None:
+        self._shown = shown
+        self._task = shown.add_task(description, total=None)
+        self._first, self._stop = first, stop
 
-    def __call__(self, done: int, total: int | None, description: str | None = None) -> None:
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Move the bar; a message takes the place of the one before."""
         self.begin()
-        self._progress.update(self._task, completed=done, total=total, description=description)
+        self._shown.update(self._task, completed=done, total=total or None, description=message or None)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user wants to stop."""
+        return self._stop is not None and self._stop()
 
     def begin(self) -> None:
         """Say the first remark, now that the work has begun; bad input is thus said in one line, alone."""
@@ -59,8 +65,18 @@ class Bar:
 
 
 @contextmanager
-def progress(description: str, *first: str | None) -> Iterator[Bar]:
-    """Show progress while something is done; `first` are remarks to be made, a line each, once that has begun."""
+def progress(description: str, *first: str | None, stop: Callable[[], bool] | None = None) -> Iterator[Bar]:
+    """Show progress while something is done.
+
+    Parameters
+    ----------
+    description : str
+        What is done.
+    *first : str or None
+        Remarks to be made, a line each, once that has begun.
+    stop : callable, optional
+        Whether the user wants to stop, as `stop_on_interrupt` gives it.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -71,14 +87,14 @@ def progress(description: str, *first: str | None) -> Iterator[Bar]:
     )
     # In a log, a bar that moves is only noise.
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
-        bar = Bar(shown, description, "\n".join(filter(None, first)))
+        bar = Bar(shown, description, "\n".join(filter(None, first)), stop)
         yield bar
         bar.begin()
 
 
 def training_progress(bar: Bar) -> Callable[[TrainStep], None]:
     """Return what shows the epochs of a sample's training on a bar."""
-    return lambda step: bar(step.epoch, step.epochs, f"training the sample's model  loss {step.loss:.3f}")
+    return lambda step: bar.progress(step.epoch, step.epochs, f"training the sample's model  loss {step.loss:.3f}")
 
 
 def retune_progress(bar: Bar, config: RetuneConfig) -> Callable[[RetuneStep], None]:
@@ -87,10 +103,10 @@ def retune_progress(bar: Bar, config: RetuneConfig) -> Callable[[RetuneStep], No
 
     def show(step: RetuneStep) -> None:
         if step.trying is not None:
-            bar(0, None, f"trying a learning rate of {step.trying:g}")
+            bar.progress(0, 0, f"trying a learning rate of {step.trying:g}")
             return
         terms = "  ".join(f"{name} {value:.3f}" for name, value in step.losses.items() if name != "total")
-        bar(step.iteration, step.iterations, f"{doing}  {terms}")
+        bar.progress(step.iteration, step.iterations, f"{doing}  {terms}")
         remark(step.message)
 
     return show

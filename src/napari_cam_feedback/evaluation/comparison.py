@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,11 @@ from napari_cam_feedback.evaluation.predictions import KeptPredictions
 from napari_cam_feedback.evaluation.results import Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import ItemReasons, RightReasons
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Progress = Callable[[int, int], None]
 
 #: Where no interval was asked for, changes up to this, or of one image, are taken for chance; as in a retune's verdict.
 CHANCE = 0.02
@@ -174,6 +174,7 @@ def reasons_rows(split: str, before: RightReasons, after: RightReasons) -> list[
     return rows
 
 
+@takes_monitor
 def compare(
     before: Classifier,
     after: Classifier,
@@ -187,8 +188,7 @@ def compare(
     detail: bool = False,
     quick: bool = False,
     kept: KeptPredictions | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> Comparison:
     """Evaluate two classifiers on the same images, masks and fills; errors as of `evaluate`.
@@ -197,7 +197,7 @@ def compare(
     ----------
     before, after : Classifier
         The two.
-    dataset, masks, splits, cache, seed, max_masked, progress, stop, fabric
+    dataset, masks, splits, cache, seed, max_masked, monitor, fabric
         As of `evaluate`.
     detail : bool
         Keep the predictions, and tell how sure each number and each change is.
@@ -215,10 +215,10 @@ def compare(
         detail=detail,
         quick=quick,
         kept=kept,
-        stop=stop,
+        monitor=monitor,
         fabric=fabric,
     )
-    first, second = measuring.run([before, after], cache=cache, progress=progress)
+    first, second = measuring.run([before, after], cache=cache)
     return Comparison(first, second, seed)
 
 

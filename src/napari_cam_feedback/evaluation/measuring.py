@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +18,13 @@ from napari_cam_feedback.evaluation.sampling import draw, masked_limit, quick_li
 from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, count_masks
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.parallel import agreed, any_of, gather_skipped
+from napari_cam_feedback.monitor import QUIET, Callbacks, Monitor, takes_monitor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Progress = Callable[[int, int], None]
 
-
+@takes_monitor
 def evaluate(
     classifier: Classifier,
     dataset: Dataset,
@@ -35,8 +35,7 @@ def evaluate(
     seed: int = 0,
     max_masked: int | None = None,
     detail: bool = False,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> Evaluation:
     """Measure a classifier on splits of a dataset.
@@ -60,10 +59,9 @@ def evaluate(
         on as many as `masked_limit` says, so that refilling costs little more than looking at the split.
     detail : bool
         Keep the predictions image by image, for whoever compares.
-    progress : callable, optional
-        Called with images through the network, done and in all; a masked image counts once for each of its refills.
-    stop : callable, optional
-        Asked all the time; True ends with the splits done so far, and of the present one with the accuracy if that is known.
+    monitor : Monitor, optional
+        Told of images through the network, done and in all; a masked image counts once for each of its refills.
+        Stopped, it ends with the splits done so far, and of the present one with the accuracy if that is known.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -75,9 +73,9 @@ def evaluate(
         The classifier is for other classes.
     """
     measuring = Measuring(
-        dataset, masks=masks, splits=splits, seed=seed, max_masked=max_masked, detail=detail, stop=stop, fabric=fabric
+        dataset, masks=masks, splits=splits, seed=seed, max_masked=max_masked, detail=detail, monitor=monitor, fabric=fabric
     )
-    return measuring.run([classifier], cache=cache, progress=progress)[0]
+    return measuring.run([classifier], cache=cache)[0]
 
 
 class Measuring:
@@ -85,7 +83,7 @@ class Measuring:
 
     Parameters
     ----------
-    dataset, masks, splits, seed, max_masked, detail, stop, fabric
+    dataset, masks, splits, seed, max_masked, detail, monitor, fabric
         As of `evaluate`.
     quick : bool
         Measure a sample of each split, as `quick_limits` says.
@@ -93,6 +91,7 @@ class Measuring:
         Predictions made before; those made now are added.
     """
 
+    @takes_monitor
     def __init__(
         self,
         dataset: Dataset,
@@ -104,7 +103,7 @@ class Measuring:
         detail: bool = False,
         quick: bool = False,
         kept: KeptPredictions | None = None,
-        stop: Callable[[], bool] | None = None,
+        monitor: Monitor = QUIET,
         fabric: Fabric | None = None,
     ) -> None:
         self.dataset = dataset
@@ -112,15 +111,12 @@ class Measuring:
         self.names = list(splits or dataset.split_names)
         self._all_must_be_there = splits is not None and len(splits) > 0
         self.seed, self.detail, self.quick, self.kept = seed, detail, quick, kept
-        self.stop, self.fabric = stop, fabric
+        self.monitor, self.fabric = monitor, fabric
         self._max_masked = max_masked
         self._done = 0
-        self._progress: Progress | None = None
         self._chosen: tuple[tuple[str, bytes], dict[str, np.ndarray]] | None = None
 
-    def run(
-        self, classifiers: Sequence[Classifier], *, cache: InputCache | None = None, progress: Progress | None = None
-    ) -> list[Evaluation]:
+    def run(self, classifiers: Sequence[Classifier], *, cache: InputCache | None = None) -> list[Evaluation]:
         """Measure all of them on each split, one split after the other, so that each image is read once.
 
         Parameters
@@ -129,8 +125,6 @@ class Measuring:
             One or more.
         cache : InputCache, optional
             Inputs read before; by default one for all classifiers of the same preprocessing.
-        progress : callable, optional
-            Called with images through the networks, done and in all.
 
         Returns
         -------
@@ -145,7 +139,7 @@ class Measuring:
         for classifier in classifiers:
             check_fits(classifier, self.dataset)
         self._plan(classifiers)
-        self._done, self._progress = 0, progress
+        self._done = 0
         caches = _caches(classifiers, self.dataset, cache)
         prints = [fingerprint_of(classifier, self.kept) for classifier in classifiers]
         results: list[dict[str, SplitResult]] = [{} for _ in classifiers]
@@ -212,7 +206,7 @@ class Measuring:
         """Measure one classifier on one split; None where nothing of it can be measured; and whether it was stopped."""
         begun = self._done
         found = self._predict(classifier, cache, fingerprint, name)
-        if any_of(self.stop is not None and self.stop(), self.fabric):
+        if any_of(self.monitor.stopped, self.fabric):
             return None, True
         labelled = found.labels >= 0
         if not labelled.any():
@@ -231,11 +225,10 @@ class Measuring:
             chosen,
             cache=cache,
             seed=self.seed,
-            progress=lambda done, of: self._move(begun_masked, done, of, begun + self._passes[name] - begun_masked),
-            stop=self.stop,
+            monitor=self._part(begun_masked, begun + self._passes[name] - begun_masked),
             fabric=self.fabric,
         )
-        stopped = any_of(self.stop is not None and self.stop(), self.fabric)
+        stopped = any_of(self.monitor.stopped, self.fabric)
         if stopped:
             # They come class by class, so the first of them do not stand for the rest.
             items = None
@@ -272,8 +265,7 @@ class Measuring:
                 self.dataset,
                 indices=indices,
                 cache=cache,
-                progress=lambda done, of: self._move(begun, done, of, len(indices)),
-                stop=self.stop,
+                monitor=self._part(begun, len(indices)),
                 fabric=self.fabric,
             )
             if self.kept is not None:
@@ -299,8 +291,13 @@ class Measuring:
     def _move(self, begun: int, done: int, of: int = 1, passes: int = 1) -> None:
         """Say how far it is: a share of so many passes since a part was begun."""
         self._done = begun + done * passes // max(of, 1)
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
+        self.monitor.progress(min(self._done, self._total), self._total)
+
+    def _part(self, begun: int, passes: int) -> Monitor:
+        """Return the monitor of a part that takes so many of the passes."""
+        if self.monitor is QUIET:
+            return QUIET
+        return Callbacks(lambda done, of, _: self._move(begun, done, of, passes), lambda: self.monitor.stopped)
 
 
 def _caches(classifiers: Sequence[Classifier], dataset: Dataset, given: InputCache | None) -> list[InputCache]:

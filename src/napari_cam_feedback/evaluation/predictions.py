@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, gather_skipped, own_blocks
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,20 +40,21 @@ def images_at_once(classifier: Classifier) -> int:
 
 
 @contextmanager
-def breaking_off(classifier: Classifier, stop: Callable[[], bool] | None, fabric: Fabric | None) -> Iterator[None]:
-    """While entered, what is inside is left at the next layer of the network once `stop` says True.
+def breaking_off(classifier: Classifier, monitor: Monitor, fabric: Fabric | None) -> Iterator[None]:
+    """While entered, what is inside is left at the next layer of the network once the monitor says to stop.
 
-    Several processes must stop between the same batches, so there it does nothing. Without a `stop` of its own an
+    Several processes must stop between the same batches, so there it does nothing. Where the monitor did not say so, an
     `Interrupted` is somebody else's, and goes on to them: what was measured until then must not pass for all.
     """
-    if stop is None or (fabric is not None and fabric.world_size > 1):
+    if monitor is QUIET or (fabric is not None and fabric.world_size > 1):
         yield
         return
-    with suppress(Interrupted), interruptible(classifier.module, stop):
-        yield
-
-
-Progress = Callable[[int, int], None]
+    try:
+        with interruptible(classifier.module, monitor):
+            yield
+    except Interrupted:
+        if not monitor.stopped:
+            raise
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Predictions:
         write_text(path, text.getvalue())
 
 
+@takes_monitor
 def predict(
     classifier: Classifier,
     dataset: Dataset,
@@ -102,8 +105,7 @@ def predict(
     indices: np.ndarray | None = None,
     cache: InputCache | None = None,
     batch_size: int | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> Predictions:
     """Predict the class of many images.
@@ -122,10 +124,9 @@ def predict(
         Inputs read before.
     batch_size : int, optional
         Images at a time; by default `images_at_once`.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked all the time; True ends with the batches that there are.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends with the batches that there are.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -146,7 +147,7 @@ def predict(
     numbers: list[np.ndarray] = []
     done: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    with agreed(fabric), breaking_off(classifier, stop, fabric):
+    with agreed(fabric), breaking_off(classifier, monitor, fabric):
         for number, block in blocks:
             for picked, inputs in cache.batches(block, batch_size):
                 with autocast(fabric):
@@ -154,9 +155,8 @@ def predict(
                 numbers.append(np.full(len(picked), number))
                 done.append(picked)
                 found.append(logits.float().softmax(1).cpu().numpy())
-            if progress is not None:
-                progress(min(sum(len(part) for part in done) + len(cache.skipped), total), total)
-            if stop is not None and stop():
+            monitor.progress(min(sum(len(part) for part in done) + len(cache.skipped), total), total)
+            if monitor.stopped:
                 break
     order = np.argsort(gather_rows(_joined(numbers, (0,), np.int64), fabric), kind="stable")
     read = gather_rows(_joined(done, (0,), np.int64), fabric)[order]

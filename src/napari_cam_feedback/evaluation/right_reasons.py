@@ -20,6 +20,7 @@ from napari_cam_feedback.explanations.maps.registry import default_method, get_m
 from napari_cam_feedback.feedback.masks.size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, own_blocks
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class ItemReasons:
         return RightReasons(n=len(self.indices), **means)  # type: ignore[arg-type]
 
 
+@takes_monitor
 def right_reasons(
     classifier: Classifier,
     dataset: Dataset,
@@ -114,7 +116,7 @@ def right_reasons(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     full: bool = True,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> RightReasons | None:
     """Measure the masked ones among some labelled images; parameters and errors as of `item_reasons`.
@@ -133,12 +135,13 @@ def right_reasons(
         batch_size=batch_size,
         seed=seed,
         full=full,
-        stop=stop,
+        monitor=monitor,
         fabric=fabric,
     )
     return None if found is None else found.means()
 
 
+@takes_monitor
 def item_reasons(
     classifier: Classifier,
     dataset: Dataset,
@@ -149,8 +152,7 @@ def item_reasons(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     full: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> ItemReasons | None:
     """Measure the masked ones among some labelled images, and tell the measures of each.
@@ -173,10 +175,9 @@ def item_reasons(
         Of the fills, the donors of swapped patches, and the random places; none of them depends on another.
     full : bool
         Measure `swap_flip_rate` and `random_flip_rate` too, which takes as long again as all the rest.
-    progress : callable, optional
-        Called with passes of an image through the network, done and in all.
-    stop : callable, optional
-        Asked all the time; True ends with the batches measured so far.
+    monitor : Monitor, optional
+        Told of passes of an image through the network, done and in all.
+        Stopped, it ends with the batches measured so far.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -198,12 +199,11 @@ def item_reasons(
     total = sum(len(block) for _, block in blocks) * passes_of(full)
 
     def ran(passes: int) -> None:
-        if progress is not None:
-            progress(min(passes, total), total)
+        monitor.progress(min(passes, total), total)
 
     measure = _Measure(classifier, fabric, ran)
     swaps = _Swaps(dataset, masked, masks, cache, seed) if full else None
-    with agreed(fabric), breaking_off(classifier, stop, fabric):
+    with agreed(fabric), breaking_off(classifier, monitor, fabric):
         for number, block in blocks:
             measure.begin(number, seed)
             for picked, inputs in cache.batches(block, batch_size):
@@ -217,7 +217,7 @@ def item_reasons(
                     measure.elsewhere(inputs, input_masks, predicted)
                     measure.swapped(swaps, picked, inputs, input_masks, predicted)
             measure.end()
-            if stop is not None and stop():
+            if monitor.stopped:
                 break
     return measure.result()
 

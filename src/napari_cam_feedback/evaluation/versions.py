@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,7 @@ from napari_cam_feedback.evaluation.intervals import Certainty, Interval
 from napari_cam_feedback.evaluation.measuring import Measuring
 from napari_cam_feedback.evaluation.results import Evaluation
 from napari_cam_feedback.models.classifier import Classifier
-
-Progress = Callable[[int, int], None]
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +96,7 @@ class VersionComparison:
 _VALUES = ("value", "low", "high", "change", "change_low", "change_high")
 
 
+@takes_monitor
 def compare_models(
     models: Mapping[str, Classifier],
     dataset: Dataset,
@@ -105,8 +105,7 @@ def compare_models(
     splits: Sequence[str] | None = None,
     seed: int = 0,
     max_masked: int | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> VersionComparison:
     """Compare two or more classifiers: accuracy, classes, confusion, right reasons, and which predictions changed.
 
@@ -124,10 +123,9 @@ def compare_models(
         Of the fills, of the choice of masked images where there are many, and of the intervals.
     max_masked : int, optional
         Masked images of a split that are refilled at most; by default as of `evaluate`.
-    progress : callable, optional
-        Called with images through the networks, done and in all.
-    stop : callable, optional
-        Asked all the time; True ends with the splits that all classifiers have done.
+    monitor : Monitor, optional
+        Told of images through the networks, done and in all.
+        Stopped, it ends with the splits that all classifiers have done.
 
     Raises
     ------
@@ -138,8 +136,10 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("A comparison needs at least two models; name another one.")
-    measuring = Measuring(dataset, masks=masks, splits=splits, seed=seed, max_masked=max_masked, detail=True, stop=stop)
-    found = measuring.run(list(models.values()), progress=progress)
+    measuring = Measuring(
+        dataset, masks=masks, splits=splits, seed=seed, max_masked=max_masked, detail=True, monitor=monitor
+    )
+    found = measuring.run(list(models.values()))
     first = found[0]
     return VersionComparison(
         names=tuple(models),

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ from napari_cam_feedback.experiments.config import SAMPLE, SEED, ExperimentConfi
 from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
 from napari_cam_feedback.files import read_json, write_json, write_text
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier, save_classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, Part, takes_monitor
 from napari_cam_feedback.retuning import retune
+from napari_cam_feedback.steps import told
 from napari_cam_feedback.training import train_classifier
 
 RUNS, SETTINGS, MODELS = "runs.csv", "experiment.json", "models"
@@ -48,13 +50,14 @@ class ExperimentStep:
     text: str
 
 
+@takes_monitor
 def run_experiment(
     config: ExperimentConfig,
     folder: str | os.PathLike[str],
     *,
     device: str = "auto",
     trust: bool = False,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Generator[ExperimentStep, None, list[dict[str, str]]]:
     """Train, retune and measure all that an experiment asks for; what is in the folder already is not done again.
 
@@ -68,8 +71,8 @@ def run_experiment(
         Where to compute.
     trust : bool
         The user agrees that a model's own code runs.
-    stop : callable, optional
-        Asked now and then; True ends with the runs that are done.
+    monitor : Monitor, optional
+        Stopped, it ends with the runs that are done.
 
     Yields
     ------
@@ -95,8 +98,18 @@ def run_experiment(
     FeedbackError
         Data or model cannot be opened.
     """
-    stop = stop or (lambda: False)
-    folder = Path(folder)
+    steps = _all_runs(config, Path(folder), device, trust, Part(monitor, silent=True))
+    return told(steps, monitor, _how_far)
+
+
+def _how_far(step: ExperimentStep) -> tuple[int, int, str]:
+    # In hundredths of a run, which may take minutes.
+    return round(100 * (step.done + step.share)), 100 * step.total, step.text
+
+
+def _all_runs(
+    config: ExperimentConfig, folder: Path, device: str, trust: bool, monitor: Monitor
+) -> Generator[ExperimentStep, None, list[dict[str, str]]]:
     _claim(folder, config)
     rows = _done(folder)
     known = {(row["seed"], row["method"], row["masks"]) for row in rows}
@@ -108,13 +121,13 @@ def run_experiment(
             continue
         yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: reading the images")
         dataset = _dataset(config, seed)
-        for share, text in _train(config, dataset, folder, seed, device, trust, stop):
+        for share, text in _train(config, dataset, folder, seed, device, trust, monitor):
             yield ExperimentStep(len(rows), total, share, f"seed {seed}: {text}")
-        if stop():
+        if monitor.stopped:
             return rows
         yield ExperimentStep(len(rows), total, 0.0, f"seed {seed}: measuring before")
         classifier = load_classifier(config.model or _model_file(folder, seed), device=device, trust=trust)
-        before = _evaluate(classifier, dataset, seed, stop)
+        before = _evaluate(classifier, dataset, seed, monitor)
         reference = None
         if config.without_shortcut is not None:
             honest = load_classifier(_model_file(folder, seed, honest=True), device=device, trust=trust)
@@ -126,7 +139,7 @@ def run_experiment(
             settings = entry.retuning(seed, config.settings)
             started = time.perf_counter()
             try:
-                with closing(retune(classifier, dataset, masks, settings, stop=stop, trust=trust)) as steps:
+                with closing(retune(classifier, dataset, masks, settings, monitor=monitor, trust=trust)) as steps:
                     while True:
                         try:
                             step = next(steps)
@@ -136,7 +149,7 @@ def run_experiment(
                         if step.check is not None or step.iteration % 10 == 0:
                             yield ExperimentStep(len(rows), total, step.iteration / step.iterations, title)
             except FeedbackError as error:
-                if stop():
+                if monitor.stopped:
                     return rows
                 rows.append({**row, "refused": str(error)})
             else:
@@ -144,8 +157,8 @@ def run_experiment(
                     # Half a run is no run of the table.
                     return rows
                 seconds = time.perf_counter() - started
-                after = _evaluate(result.classifier, dataset, seed, stop)
-                if stop():
+                after = _evaluate(result.classifier, dataset, seed, monitor)
+                if monitor.stopped:
                     return rows
                 found = _measures(before, after, config.watched, reference)
                 found |= {"verdict": result.verdict.name, "status": result.status, "seconds": f"{seconds:.1f}"}
@@ -226,7 +239,7 @@ def _train(
     seed: int,
     device: str,
     trust: bool,
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> Iterator[tuple[float, str]]:
     """Train the models of a seed that are not there yet, and yield the share done of each and what is done."""
     wanted = [] if config.model else [(_model_file(folder, seed), dataset, "training")]
@@ -240,7 +253,7 @@ def _train(
             continue
         start = build_classifier(config.arch, images.class_names, default_preprocessing(images), seed=seed, trust=trust)
         training = config.training.model_copy(update={"seed": seed})
-        steps = train_classifier(start.to(device) if device != "auto" else start, images, training, stop=stop)
+        steps = train_classifier(start.to(device) if device != "auto" else start, images, training, monitor=monitor)
         while True:
             try:
                 step = next(steps)
@@ -248,7 +261,7 @@ def _train(
                 trained: Classifier = end.value
                 break
             yield step.epoch / step.epochs, f"{text}, epoch {step.epoch}"
-        if stop():
+        if monitor.stopped:
             return
         save_classifier(trained, file)
 
@@ -260,11 +273,15 @@ def _masks(config: ExperimentConfig, dataset: Dataset, count: int, seed: int) ->
     return choose_masks(MaskStore(Path(config.masks)), dataset, count, indices=indices, seed=seed)
 
 
-def _evaluate(classifier: Classifier, dataset: Dataset, seed: int, stop: Callable[[], bool]) -> Evaluation:
+def _evaluate(classifier: Classifier, dataset: Dataset, seed: int, monitor: Monitor) -> Evaluation:
     """Measure accuracy on all splits, and right reasons, which take longest, on the test alone."""
     others = [name for name in dataset.split_names if name != "test"]
-    found = evaluate(classifier, dataset, splits=["test"], seed=seed, stop=stop)
-    more = evaluate(classifier, dataset, masks={}, splits=others, stop=stop) if others and not stop() else Evaluation({})
+    found = evaluate(classifier, dataset, splits=["test"], seed=seed, monitor=monitor)
+    more = (
+        evaluate(classifier, dataset, masks={}, splits=others, monitor=monitor)
+        if others and not monitor.stopped
+        else Evaluation({})
+    )
     return Evaluation({**more.splits, **found.splits})
 
 

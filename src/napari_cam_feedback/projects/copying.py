@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import StorageError, describe
 from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.projects.versions import PROJECT_FILE, ProjectFolder
 
 # What a crash may have left of a file that was being written.
@@ -39,13 +39,13 @@ def reference_to(source: Path, folder: Path) -> str:
     return Path(os.path.relpath(source, folder)).as_posix() if source.is_relative_to(folder.parent) else str(source)
 
 
+@takes_monitor
 def copy_project(
     project: ProjectFolder,
     folder: str | os.PathLike[str],
     *,
     dataset: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Path | None:
     """Copy all of a project into a new folder; images that lie in the project's own folder come along.
 
@@ -59,10 +59,9 @@ def copy_project(
         New, or empty.
     dataset : Path, optional
         Where its images are, should that be elsewhere than its file says.
-    progress : callable, optional
-        Takes bytes copied and bytes in all.
-    stop : callable, optional
-        Asked between files; where it says yes, nothing is left behind.
+    monitor : Monitor, optional
+        Told of bytes copied and bytes in all.
+        Asked between files whether to stop; where it says yes, nothing is left behind.
 
     Returns
     -------
@@ -93,13 +92,12 @@ def copy_project(
         raise StorageError(f"Could not write {target}: {describe(error)}") from error
     try:
         for path in files:
-            if stop is not None and stop():
+            if monitor.stopped:
                 return None
             with atomic_path(temporary / path.relative_to(project.folder)) as copy:
                 shutil.copyfile(path, copy)
                 done += copy.stat().st_size
-            if progress is not None:
-                progress(done, max(total, done))
+            monitor.progress(done, max(total, done))
         state = temporary / PROJECT_FILE
         write_json(state, {**read_json(state), "dataset": reference})
         # The folders of temporary files can be entered by their owner only.

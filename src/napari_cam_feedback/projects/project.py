@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.projects.copying import copy_project, reference_to
 from napari_cam_feedback.projects.runs import save_run
 from napari_cam_feedback.projects.versions import (
@@ -146,12 +146,12 @@ class Project(ProjectFolder):
         project._change(lambda _: {"dataset": reference})
         return project
 
+    @takes_monitor
     def save_as(
         self,
         folder: str | os.PathLike[str],
         *,
-        progress: Callable[[int, int], None] | None = None,
-        stop: Callable[[], bool] | None = None,
+        monitor: Monitor = QUIET,
     ) -> Project | None:
         """Copy the whole project into a new folder and return the copy, opened; this one stays as it is.
 
@@ -159,10 +159,9 @@ class Project(ProjectFolder):
         ----------
         folder : path
             New, or empty.
-        progress : callable, optional
-            Takes bytes copied and bytes in all.
-        stop : callable, optional
-            Asked between files; where it says yes, nothing is left behind and None is returned.
+        monitor : Monitor, optional
+            Told of bytes copied and bytes in all.
+            Asked between files whether to stop; where it says yes, nothing is left behind and None is returned.
 
         Raises
         ------
@@ -171,7 +170,7 @@ class Project(ProjectFolder):
         """
         # Without the lock, for which strokes on their way to the disk would have to wait.
         source = self.dataset_path if self.dataset.source is None else self.dataset.source
-        copied = copy_project(self, folder, dataset=source, progress=progress, stop=stop)
+        copied = copy_project(self, folder, dataset=source, monitor=monitor)
         if copied is None:
             return None
         inside = source.absolute().is_relative_to(self.folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.retuning.images.masked_set import read_painted, separate
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.validation import Validator, run_images
@@ -29,6 +30,7 @@ def checkpoint_name(iteration: int, share: float = 1.0) -> str:
     return f"iteration {iteration}, {parts.get(share, f'{share:.0%}')} of the way from the given weights"
 
 
+@takes_monitor
 def take_checkpoint(
     result: RetuneResult,
     iteration: int,
@@ -36,7 +38,7 @@ def take_checkpoint(
     masks: Mapping[str, np.ndarray],
     *,
     share: float = 1.0,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> RetuneResult:
     """Return the same run as if it had ended with one of its other checkpoints.
 
@@ -53,8 +55,8 @@ def take_checkpoint(
     share : float
         One that was looked at on the way from the given weights to the best ones (`result.path`); 1 for the checkpoint
         itself.
-    stop : callable, optional
-        Asked all the time; True leaves the measures as they were in the middle of the run.
+    monitor : Monitor, optional
+        Asked all the time; stopped, the measures stay as they were in the middle of the run.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def take_checkpoint(
     after = checks[iteration, share]
     classifier = result.classifier_at(iteration, share)
     with suppress(Interrupted):
-        after = _complete(result, classifier, after, dataset, masks, stop or (lambda: False))
+        after = _complete(result, classifier, after, dataset, masks, monitor)
     verdict = judge(result.before, after, held_out=result.held_out_keys != result.painted_keys, troubles=result.troubles)
     info = classifier.info.get("retune")
     if isinstance(info, dict):
@@ -89,9 +91,9 @@ def _complete(
     check: ValidationMetrics,
     dataset: Dataset,
     masks: Mapping[str, np.ndarray],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> ValidationMetrics:
-    """Return a check with every measure that a run takes at its end; raises `Interrupted` once `stop` says True."""
+    """Return a check with every measure that a run takes at its end; raises `Interrupted` once it is to stop."""
     if check.held_out.random_flip_rate is not None:
         return check
     given = result.given.copy()
@@ -99,7 +101,7 @@ def _complete(
     for each in (given, classifier):
         each.module.to(memory_format=torch.channels_last)
     try:
-        with interruptible(given.module, stop), interruptible(classifier.module, stop):
+        with interruptible(given.module, monitor), interruptible(classifier.module, monitor):
             validator = _validator_of(result, dataset, masks)
             validator.remember(given)
             return validator.complete(classifier, check)

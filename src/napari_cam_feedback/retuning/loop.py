@@ -15,6 +15,7 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted
 from napari_cam_feedback.models.parallel import one_process
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.old_names import old_arguments
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.ending import result_of
@@ -25,6 +26,7 @@ from napari_cam_feedback.retuning.results import RetuneResult, RetuneStep, Statu
 from napari_cam_feedback.retuning.run import RetuneRun, flat, named
 from napari_cam_feedback.retuning.run_state import RunState
 from napari_cam_feedback.retuning.weight_path import walk
+from napari_cam_feedback.steps import told
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SHORT_STEP = 0.1
 
 
+@takes_monitor
 @old_arguments
 def retune(
     classifier: Classifier,
@@ -40,7 +43,7 @@ def retune(
     masks: Mapping[str, np.ndarray],
     config: RetuneConfig | None = None,
     *,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     resume: RunState | None = None,
     on_run_state: Callable[[RunState], None] | None = None,
     fabric: Fabric | None = None,
@@ -62,8 +65,8 @@ def retune(
         Key to (H, W) bool, true where the image is irrelevant.
     config : RetuneConfig, optional
         Settings.
-    stop : callable, optional
-        Asked before each step; True ends the run with the best so far.
+    monitor : Monitor, optional
+        Told of steps done and in all; stopped, the run ends with the best so far.
     resume : RunState, optional
         Where a run that was stopped is taken up again; the result is that of a run that was not stopped.
     on_run_state : callable, optional
@@ -106,12 +109,12 @@ def retune(
         dataset,
         masks,
         config or RetuneConfig(),
-        stop or (lambda: False),
+        monitor,
         on_run_state or (lambda _: None),
         fabric or one_process(classifier.device),
         trust,
     )
-    return _steps(run, resume, complete)
+    return told(_steps(run, resume, complete), monitor, lambda step: (step.iteration, step.iterations, "retuning"))
 
 
 def _steps(run: RetuneRun, resume: RunState | None, complete: bool) -> Generator[RetuneStep, None, RetuneResult]:

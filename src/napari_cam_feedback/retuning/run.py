@@ -16,6 +16,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.models.classes_shown import classes_remark, unseen_classes
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import interruptible
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
@@ -78,13 +79,13 @@ class RetuneRun:
         dataset: Dataset,
         masks: Mapping[str, np.ndarray],
         config: RetuneConfig,
-        stop: Callable[[], bool],
+        monitor: Monitor,
         on_run_state: Callable[[RunState], None],
         fabric: Fabric,
         trust: bool,
     ) -> None:
         self.given, self.dataset, self.config = classifier, dataset, config
-        self.stop, self.on_run_state, self.fabric = stop, on_run_state, fabric
+        self.monitor, self.on_run_state, self.fabric = monitor, on_run_state, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
         painted = separate(read_painted(dataset, masks, self.cache))
         if needs_inpainting(config):
@@ -303,11 +304,12 @@ class RetuneRun:
         self.generator.set_state(position.noise)
 
     def stopped(self) -> bool:
-        return self.stop() if self.fabric.world_size == 1 else bool(self.fabric.broadcast(self.stop()))
+        stopped = self.monitor.stopped
+        return stopped if self.fabric.world_size == 1 else bool(self.fabric.broadcast(stopped))
 
     def interruptible(self) -> AbstractContextManager[None]:
         # Of several processes none may leave the others waiting within a step.
-        return interruptible(self.tuned.module, self.stop) if self.fabric.world_size == 1 else nullcontext()
+        return interruptible(self.tuned.module, self.monitor) if self.fabric.world_size == 1 else nullcontext()
 
     def keep_run_state(self) -> None:
         self.run_state = RunState(

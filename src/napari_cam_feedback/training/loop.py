@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from napari_cam_feedback.data.cache import InputCache
@@ -11,6 +11,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted
+from napari_cam_feedback.monitor import QUIET, Monitor, Part, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training.config import PhaseName, TrainConfig
 from napari_cam_feedback.training.split import choose_split
@@ -53,6 +54,7 @@ class TrainStep:
     whole: bool = True
 
 
+@takes_monitor
 def train_classifier(
     classifier: Classifier,
     dataset: Dataset,
@@ -60,8 +62,7 @@ def train_classifier(
     *,
     head: str | None = None,
     cache: InputCache | None = None,
-    stop: Callable[[], bool] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Generator[TrainStep, None, Classifier]:
     """Train a copy of `classifier` on the split ``train``; yields after each epoch.
 
@@ -81,10 +82,9 @@ def train_classifier(
         Dotted name of the layer that is new.
     cache : InputCache, optional
         Inputs read before; its ``skipped`` tells which images could not be read.
-    stop : callable, optional
-        Asked before each step and each layer; True ends the training with the best epoch so far.
-    progress : callable, optional
-        Called with the number of images of the epoch done and in all.
+    monitor : Monitor, optional
+        Told of the number of images of the epoch done and in all.
+        Stopped, it ends with the best epoch so far.
 
     Returns
     -------
@@ -103,7 +103,6 @@ def train_classifier(
         A frozen part is not there, or nothing is left to learn.
     """
     config = config or TrainConfig()
-    stop = stop or (lambda: False)
     check_fits(classifier, dataset)
     split = choose_split(dataset, config.val_share, config.seed)
     phases = config.phases(head is not None)
@@ -119,14 +118,14 @@ def train_classifier(
         for _ in range(phase.epochs):
             epoch += 1
             rate = trainer.learning_rate
-            trained = trainer.epoch(stop, progress)
-            stopped = stop()
+            trained = trainer.epoch(Part(monitor, f"epoch {epoch} of {planned}"))
+            stopped = monitor.stopped
             if not trained.seen and not stopped:
                 trainer.complain()
             if not math.isfinite(trained.loss):
                 raise ModelError("The loss became NaN; train again with a smaller learning rate.")
             try:
-                judged = None if stopped else trainer.validate(stop)
+                judged = None if stopped else trainer.validate(monitor)
             except Interrupted:
                 judged, stopped = None, True
             if stopped and best is not None:
@@ -149,7 +148,7 @@ def train_classifier(
                 better,
                 not stopped,
             )
-            last = stopped or stop()
+            last = stopped or monitor.stopped
             if last or patience.over(judged):
                 break
         if last:

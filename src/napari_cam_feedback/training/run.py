@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
@@ -20,6 +20,7 @@ from napari_cam_feedback.models.networks.architectures import has_preset, resolv
 from napari_cam_feedback.models.networks.own_preprocessing import default_preprocessing
 from napari_cam_feedback.models.networks.presets import choose_preprocessing
 from napari_cam_feedback.models.options import ModelOptions, make_options
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.training.loop import TrainStep, train_classifier
 from napari_cam_feedback.training.recipe import DEFAULT_ARCH, TrainRecipe
 from napari_cam_feedback.training.record import Record, record_folder, write_record
@@ -107,9 +108,8 @@ class Training:
                 )
         return None
 
-    def run(
-        self, stop: Callable[[], bool] | None = None, progress: Callable[[int, int], None] | None = None
-    ) -> Generator[TrainStep, None, Classifier]:
+    @takes_monitor
+    def run(self, *, monitor: Monitor = QUIET) -> Generator[TrainStep, None, Classifier]:
         """Train; yields after each epoch and returns the best. See `train_classifier`."""
         began = time.monotonic()
         steps = train_classifier(
@@ -118,8 +118,7 @@ class Training:
             self.recipe.training,
             head=self.head,
             cache=self._cache,
-            stop=stop,
-            progress=progress,
+            monitor=monitor,
         )
         while True:
             try:
@@ -130,7 +129,7 @@ class Training:
             if step.whole:
                 self.steps.append(step)
                 yield step
-        self.stopped = stop is not None and stop()
+        self.stopped = monitor.stopped
         self._seconds = time.monotonic() - began
         assert self.result is not None
         return self.result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.layers.parts import inside, learning_parameters, set_learning
 from napari_cam_feedback.models.layers.taps import get_layer
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training.augmentation import augment
 from napari_cam_feedback.training.config import TrainConfig, TrainPhase
@@ -89,7 +90,7 @@ class Trainer:
         """That of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def epoch(self, stop: Callable[[], bool], progress: Callable[[int, int], None] | None) -> Measured:
+    def epoch(self, monitor: Monitor) -> Measured:
         """Go through the training images once, or until it is time to stop; without images the measures are 0."""
         if self._phase.name != "head":
             statistics = self._config.keeps_statistics(self._head is not None)
@@ -97,9 +98,9 @@ class Trainer:
         total, right, seen = 0.0, 0, 0
         order = self._rng.permutation(self._split.train)
         try:
-            with interruptible(self._module, stop):
+            with interruptible(self._module, monitor):
                 for picked, inputs in self._batches(order):
-                    if stop():
+                    if monitor.stopped:
                         break
                     if len(picked) < 2:  # batch norm cannot learn from one image
                         continue
@@ -107,8 +108,7 @@ class Trainer:
                     total += loss * len(picked)
                     right += hits
                     seen += len(picked)
-                    if progress is not None:
-                        progress(seen, len(order))
+                    monitor.progress(seen, len(order))
         except Interrupted:
             pass
         return Measured(total / max(seen, 1), right / max(seen, 1), seen)
@@ -145,17 +145,17 @@ class Trainer:
     def _batches(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         return (self._kept or self._cache).batches(indices, self._config.batch_size)
 
-    def validate(self, stop: Callable[[], bool]) -> Measured | None:
+    def validate(self, monitor: Monitor) -> Measured | None:
         """Measure the network on the validation images; None where there are none that can be read.
 
         Raises
         ------
         Interrupted
-            `stop` said so.
+            It is to stop.
         """
         total, right, seen = 0.0, 0, 0
         self._module.eval()
-        with torch.no_grad(), interruptible(self._module, stop):
+        with torch.no_grad(), interruptible(self._module, monitor):
             for picked, inputs in self._batches(self._split.validation):
                 labels = torch.from_numpy(self._dataset.labels[picked]).to(self._device)
                 logits = self._logits(inputs.to(self._device))

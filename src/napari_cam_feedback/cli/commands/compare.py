@@ -101,7 +101,7 @@ def compare(
             splits=split or None,
             seed=seed,
             max_masked=len(found.dataset) if everything else None,
-            progress=bar,
+            monitor=bar,
         )
     facts = report_facts(
         found.models,
@@ -122,7 +122,7 @@ def compare(
             facts=facts,
             pictures=pictures,
             filters=filters,
-            progress=bar,
+            monitor=bar,
         )
     show_skipped({key: text for each in comparison.evaluations for key, text in each.skipped.items()})
     for other, rows in zip(comparison.names[1:], comparison.rows, strict=True):

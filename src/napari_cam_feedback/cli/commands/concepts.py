@@ -129,7 +129,7 @@ def concepts(
         options = options.model_copy(update={"layer": layers[0]})
     opened = open_model_and_data(model, data, options, device=device, seed=seed)
     chosen += _painted(painted_name, opened.dataset, masks)
-    with progress("testing concepts", opened.assumed) as bar, stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, progress("testing concepts", opened.assumed, stop=stop) as bar:
         result = test(
             opened.classifier,
             opened.dataset,
@@ -139,8 +139,7 @@ def concepts(
             classes=tested,
             layers=layers,
             split=split,
-            progress=bar,
-            stop=stop,
+            monitor=bar,
         )
     if result is None:
         raise KeyboardInterrupt

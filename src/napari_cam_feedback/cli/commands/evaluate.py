@@ -58,7 +58,7 @@ def evaluate(
     with agreed(fabric):
         opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed)
         store = open_masks(masks, opened.dataset)
-    with progress("evaluating", opened.assumed) as bar, stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, progress("evaluating", opened.assumed, stop=stop) as bar:
         found = evaluate_splits(
             opened.classifier,
             opened.dataset,
@@ -66,8 +66,7 @@ def evaluate(
             splits=split or None,
             seed=seed,
             max_masked=len(opened.dataset) if everything else None,
-            progress=bar,
-            stop=stop,
+            monitor=bar,
             fabric=fabric,
         )
     if not fabric.is_global_zero:

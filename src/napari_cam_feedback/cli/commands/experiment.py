@@ -44,9 +44,8 @@ def experiment(
         seeds=tuple(seeds) if seeds else None,
         painted=tuple(painted) if painted else None,
     )
-    with progress(config.title) as bar, stop_on_interrupt() as stop:
-        steps = run_experiment(config, out_dir, device=device, trust=trust, stop=stop)
-        rows = run_to_end(steps, lambda step: bar(round(100 * (step.done + step.share)), 100 * step.total, step.text))
+    with stop_on_interrupt() as stop, progress(config.title, stop=stop) as bar:
+        rows = run_to_end(run_experiment(config, out_dir, device=device, trust=trust, monitor=bar))
         stopped = stop()
     table = summarise(config, rows)
     if table:

@@ -96,7 +96,7 @@ def explain(
             split=split,
             pictures=pictures,
             table=table,
-            progress=bar,
+            monitor=bar,
             fabric=fabric,
         )
     if not fabric.is_global_zero:

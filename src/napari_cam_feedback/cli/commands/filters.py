@@ -13,6 +13,7 @@ from napari_cam_feedback.cli.opening import ModelAndData, open_masks, open_model
 from napari_cam_feedback.cli.options import Data, Device, Json, Masks, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import Bar, progress, remark, show_skipped, show_table, write_json
 from napari_cam_feedback.errors import ConfigError, DataError
+from napari_cam_feedback.monitor import Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import FilterMarks
@@ -76,7 +77,7 @@ def filters(
             validation=validation,
             cache=cache,
             seed=seed,
-            report=lambda text, done, total: bar(done, total, text.lower()),
+            monitor=bar,
         )
         under = _under_masks(opened, masks, split, seed, bar)
         shown = list(dict.fromkeys(number)) if number else survey.best[:top].tolist()
@@ -84,7 +85,7 @@ def filters(
         written = result.write_tables(shown)
         written += result.draw_galleries(shown, seed, bar)
         if embedding != "none":
-            bar(0, None, "placing the images")
+            bar.progress(0, 0, "Placing the images")
             written += result.write_embedding(embedding, seed)
         if earlier is not None:
             written += result.write_changes(earlier, split, cache, shown, bar)
@@ -126,9 +127,7 @@ def _under_masks(opened: ModelAndData, folder: Path | None, split: str, seed: in
             store = known_masks(opened.dataset, MAX_KNOWN_MASKS, split=split, seed=seed)
         except MaskError:
             return None  # those are of other splits
-    return activation_under_masks(
-        opened.classifier, opened.dataset, store, progress=lambda done, total: bar(done, total, "looking under the masks")
-    )
+    return activation_under_masks(opened.classifier, opened.dataset, store, monitor=Part(bar, "Looking under the masks"))
 
 
 @dataclass
@@ -170,7 +169,7 @@ class _SurveyFiles:
         written = []
         features, classifier = self.survey.features, self.opened.classifier
         for place, number in enumerate(shown):
-            bar(place, len(shown), "drawing galleries")
+            bar.progress(place, len(shown), "Drawing galleries")
             name, histogram = f"gallery_{number:04d}.png", f"histogram_{number:04d}.png"
             found = gallery(classifier, self.opened.dataset, features, number, seed=seed)
             contact_sheet(found).save_png(self.folder / name)
@@ -194,10 +193,9 @@ class _SurveyFiles:
         from napari_cam_feedback.explanations import change_histograms, features_of, filter_changes
         from napari_cam_feedback.explanations.filters.plots import save_change_histograms
 
-        def step(done: int, total: int) -> None:
-            bar(done, total, "looking with the earlier version")
-
-        one = features_of(earlier, self.opened.dataset, split, cache=cache, progress=step)
+        one = features_of(
+            earlier, self.opened.dataset, split, cache=cache, monitor=Part(bar, "Looking with the earlier version")
+        )
         changes = filter_changes(one, self.survey.features)
         changes.save_csv(self.folder / "changes.csv")
         written = ["changes.csv"]

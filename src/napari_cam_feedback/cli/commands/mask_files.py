@@ -56,7 +56,7 @@ def import_(
     for note in dataset.notes:
         remark(note)
     store = _open_store(out_dir)
-    with progress("reading masks") as bar, stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, progress("reading masks", stop=stop) as bar:
         found = find_masks(
             source,
             dataset,
@@ -64,8 +64,7 @@ def import_(
             category=category,
             resize=resize,
             invert=invert,
-            progress=lambda done, total: bar(done, total or None),
-            stop=stop,
+            monitor=bar,
         )
         result = import_masks(found, store, author=author)
         stopped = stop()
@@ -110,8 +109,8 @@ def export(
 
     store = _existing(masks)
     kind = kind or _kind_of(target)
-    with progress("writing masks") as bar, stop_on_interrupt() as stop:
-        written = export_masks(store, target, kind, compressed=not uncompressed, progress=bar, stop=stop)
+    with stop_on_interrupt() as stop, progress("writing masks", stop=stop) as bar:
+        written = export_masks(store, target, kind, compressed=not uncompressed, monitor=bar)
         stopped = stop()
     out.print(f"{len(written)} {'mask' if len(written) == 1 else 'masks'}: {target}", markup=False, highlight=False)
     write_json(json_file, {"written": written, "out": str(target), "format": kind})
@@ -158,12 +157,12 @@ def merge(
         if each.folder.resolve() == out_dir.resolve():
             raise ConfigError(f"{out_dir} holds masks to be merged; choose a new folder, so that none is lost.")
     choices = dict(_choice(text) for text in choose or [])
-    with progress("comparing") as bar, stop_on_interrupt() as stop:
-        found = compare_masks(ours, others, progress=bar, stop=stop)
+    with stop_on_interrupt() as stop, progress("comparing", stop=stop) as bar:
+        found = compare_masks(ours, others, monitor=bar)
         if stop():
             raise CommandStopped
     _show_differences(found)
-    with progress("writing masks") as bar, stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, progress("writing masks", stop=stop) as bar:
         result = merge_masks(
             ours,
             others,
@@ -171,8 +170,7 @@ def merge(
             conflicts=conflicts,
             choices=choices,
             found=found,
-            progress=bar,
-            stop=stop,
+            monitor=bar,
         )
         stopped = stop()
     for key in result.empty:

@@ -13,6 +13,7 @@ from napari_cam_feedback.cli.opening import open_model_and_data
 from napari_cam_feedback.cli.options import Commands, Data, Device, Json, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, show_skipped, write_json
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.monitor import Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
@@ -61,7 +62,7 @@ def from_filter(
                 dataset,
                 split,
                 inputs=inputs,
-                progress=lambda done, total: bar(done, total, "looking at the images"),
+                monitor=Part(bar, "looking at the images"),
             )
             indices = top_images(features, number, top)
         found = filter_masks(
@@ -74,7 +75,7 @@ def from_filter(
             split=split,
             seed=seed,
             inputs=inputs,
-            progress=lambda done, total: bar(done, total, "making masks"),
+            monitor=Part(bar, "making masks"),
         )
         saved = save_filter_masks(found, store, author=author_of(number))
     if not (saved.written or saved.kept or saved.empty):

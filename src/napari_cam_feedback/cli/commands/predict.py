@@ -51,7 +51,7 @@ def predict(
     with agreed(fabric):
         opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=seed, maps=False)
     with progress("predicting", opened.assumed) as bar:
-        found = predict_items(opened.classifier, opened.dataset, split=split, progress=bar, fabric=fabric)
+        found = predict_items(opened.classifier, opened.dataset, split=split, monitor=bar, fabric=fabric)
         if found.skipped and not len(found.indices):
             raise DataError(f"None of the images could be read: {next(iter(found.skipped.values()))}")
         if not fabric.is_global_zero:

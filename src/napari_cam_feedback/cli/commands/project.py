@@ -192,8 +192,8 @@ def save_as(
     from napari_cam_feedback.projects.copying import copy_project
 
     opened = ProjectFolder(folder)
-    with progress("copying") as bar, stop_on_interrupt() as stop:
-        made = copy_project(opened, copy, progress=bar, stop=stop)
+    with stop_on_interrupt() as stop, progress("copying", stop=stop) as bar:
+        made = copy_project(opened, copy, monitor=bar)
     if made is None:
         out.print("Stopped; nothing was copied.", markup=False, highlight=False)
         raise CommandStopped

@@ -68,7 +68,7 @@ def propose(
             most=most,
             seed=seed,
             inputs=inputs,
-            progress=bar,
+            monitor=bar,
         )
         written = store.add(found, classifier=classifier.fingerprint(), masks=painted)
     _list(store, written)

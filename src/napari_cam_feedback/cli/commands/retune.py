@@ -40,6 +40,7 @@ from napari_cam_feedback.cli.show import (
 )
 from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
 from napari_cam_feedback.errors import ConfigError, RetuneError, describe
+from napari_cam_feedback.monitor import Part
 
 #: File of a run's folder from which it is resumed.
 RUN_STATE = "state.pt"
@@ -111,13 +112,13 @@ def retune(
     keeper = RunStateKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
     # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
     with stop_on_interrupt() as stop:
-        with progress("measuring before", opened.assumed, unused_remark(chosen)) as bar:
+        with progress("measuring before", opened.assumed, unused_remark(chosen), stop=stop) as bar:
             steps = start_retune(
                 classifier,
                 dataset,
                 painted,
                 chosen,
-                stop=stop,
+                monitor=Part(bar, silent=True),
                 resume=run_state,
                 on_run_state=keeper,
                 fabric=fabric,
@@ -132,7 +133,7 @@ def retune(
                 remark(describe(error, naming()))
                 raise CommandStopped from error
         take_from_first(result.classifier.module, fabric)
-        with progress("comparing before and after") as bar:
+        with progress("comparing before and after", stop=stop) as bar:
             comparison = compare(
                 classifier,
                 result.classifier,
@@ -142,8 +143,7 @@ def retune(
                 max_masked=len(dataset) if everything else None,
                 detail=True,
                 quick=not everything,
-                progress=bar,
-                stop=stop,
+                monitor=bar,
                 fabric=fabric,
             )
     if keeper is None:

@@ -11,6 +11,7 @@ from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.opening import open_model_and_data
 from napari_cam_feedback.cli.options import Data, Device, Json, Model, Seed, takes_model_options
 from napari_cam_feedback.cli.show import progress, remark, show_skipped, show_table, write_json
+from napari_cam_feedback.monitor import Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.models.options import ModelOptions
@@ -74,7 +75,7 @@ def suggest(
             method=method,
             most=most,
             seed=seed,
-            progress=bar,
+            monitor=bar,
         )
         written: list[str] = []
         if clusters is not None:
@@ -84,7 +85,7 @@ def suggest(
                 found.clusters,
                 found.class_names,
                 value_range=opened.classifier.preprocessing.value_range,
-                progress=lambda done, total: bar(done, total, "drawing the groups"),
+                monitor=Part(bar, "drawing the groups"),
             )
     if csv_file is not None:
         found.save_csv(csv_file)

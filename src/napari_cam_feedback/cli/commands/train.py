@@ -126,9 +126,9 @@ def train(
         remark(note)
     if training.split_remark is not None:
         out.print(training.split_remark, markup=False, highlight=False)
-    with progress("training") as bar, stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, progress("training", stop=stop) as bar:
         shown = _Shown(bar)
-        for step in training.run(stop, shown.within):
+        for step in training.run(monitor=shown):
             shown.epoch(step)
     show_skipped(training.skipped)
     if not training.steps:
@@ -159,12 +159,12 @@ def train(
 
 
 class _Shown:
-    """Shows a training on a bar: epochs done, and how far the present one is."""
+    """The monitor of a training: shows epochs done on a bar, and how far the present one is."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._done = 0
-        self._total: int | None = None
+        self._total = 0
         self._last = "training"
         self._shown = time.monotonic()
 
@@ -173,12 +173,17 @@ class _Shown:
         known = "" if step.val_accuracy is None else f"  validation {step.val_accuracy:.3f}"
         self._last = f"{_PHASES[step.phase]}  loss {step.loss:.3f}  accuracy {step.train_accuracy:.3f}{known}"
         self._done, self._total, self._shown = step.epoch, step.epochs, time.monotonic()
-        self._bar(step.epoch, step.epochs, self._last)
+        self._bar.progress(step.epoch, step.epochs, self._last)
 
-    def within(self, done: int, total: int) -> None:
+    @property
+    def stopped(self) -> bool:
+        """Whether the user wants to stop."""
+        return self._bar.stopped
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
         """Show how many images of the epoch are done, once a second: most epochs are shorter."""
         now = time.monotonic()
         if now - self._shown < 1:
             return
         self._shown = now
-        self._bar(self._done, self._total, f"{self._last}  {done / total:4.0%} of epoch {self._done + 1}")
+        self._bar.progress(self._done, self._total, f"{self._last}  {done / total:4.0%} of {message}")

@@ -19,12 +19,13 @@ from napari_cam_feedback.explanations.filters.changes import FilterChanges, filt
 from napari_cam_feedback.explanations.filters.features import features_of
 from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, Part, takes_monitor
 
-Progress = Callable[[int, int], None]
 #: Images that are drawn unless another number is asked for.
 PICTURES = 12
 
 
+@takes_monitor
 def report_versions(
     folder: str | os.PathLike[str],
     comparison: VersionComparison,
@@ -38,8 +39,7 @@ def report_versions(
     filters: bool = True,
     title: str | None = None,
     summary: str | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Path | None:
     """Write the report of a comparison; see `write_report` for its files.
 
@@ -65,10 +65,9 @@ def report_versions(
         Look at what became of the filters too, on the test images; takes another pass over its images.
     title, summary : str, optional
         Heading of the page, and what it came to; by default `summarise`.
-    progress : callable, optional
-        Called with steps done and in all.
-    stop : callable, optional
-        Asked between steps; True ends it, and nothing is written.
+    monitor : Monitor, optional
+        Told of steps done and in all.
+        Stopped, it ends and nothing is written.
 
     Returns
     -------
@@ -90,9 +89,8 @@ def report_versions(
     def step() -> bool:
         nonlocal done
         done += 1
-        if progress is not None:
-            progress(done, total)
-        return stop is not None and stop()
+        monitor.progress(done, total)
+        return monitor.stopped
 
     for index in chosen:
         try:
@@ -103,9 +101,9 @@ def report_versions(
             return None
     changes: dict[str, FilterChanges] = {}
     if filters and comparison.headline is not None:
-        changes, said = _filter_changes(models, dataset, comparison.headline, step, stop)
+        changes, said = _filter_changes(models, dataset, comparison.headline, step, monitor)
         notes += said
-        if stop is not None and stop():
+        if monitor.stopped:
             return None
     page = write_report(
         folder,
@@ -201,19 +199,19 @@ def _filter_changes(
     dataset: Dataset,
     split: str,
     step: Callable[[], bool],
-    stop: Callable[[], bool] | None,
+    monitor: Monitor,
 ) -> tuple[dict[str, FilterChanges], list[str]]:
     """Return the change of each model's filters from the first one's, and why where it cannot be told."""
-    names = list(models)
+    names, silent = list(models), Part(monitor, silent=True)
     found: dict[str, FilterChanges] = {}
     notes: list[str] = []
     try:
-        first = features_of(models[names[0]], dataset, split, stop=stop)
+        first = features_of(models[names[0]], dataset, split, monitor=silent)
         if step():
             return {}, []
         for name in names[1:]:
             try:
-                found[name] = filter_changes(first, features_of(models[name], dataset, split, stop=stop))
+                found[name] = filter_changes(first, features_of(models[name], dataset, split, monitor=silent))
             except FeedbackError as error:
                 notes.append(f"The filters of {name} are not compared: {error}")
             if step():

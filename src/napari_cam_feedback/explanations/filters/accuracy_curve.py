@@ -7,16 +7,16 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.explanations.filters.features import Features, Progress
+from napari_cam_feedback.explanations.filters.features import Features
 from napari_cam_feedback.explanations.filters.ranking import labelled, standardised, stratified_rows
 from napari_cam_feedback.files import write_text
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 Head = Literal["logistic", "least squares"]
 
@@ -88,6 +88,7 @@ class AccuracyCurve:
         write_text(path, text.getvalue())
 
 
+@takes_monitor
 def accuracy_curve(
     train: Features,
     validation: Features,
@@ -95,8 +96,7 @@ def accuracy_curve(
     *,
     head: Head | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> AccuracyCurve:
     """Refit a linear head on the best k filters of the training images, for rising k, and try it on validation images.
 
@@ -111,10 +111,9 @@ def accuracy_curve(
         one-hot classes, for every k at once by one Cholesky factorisation), the default for `MANY_CLASSES` or more.
     seed : int
         Of the training images fitted on, where there are more than `FIT_ROWS`.
-    progress : callable, optional
-        Called with points done and in all.
-    stop : callable, optional
-        Asked after each point; True ends with the points there are.
+    monitor : Monitor, optional
+        Told of points done and in all.
+        Stopped, it ends with the points there are.
 
     Raises
     ------
@@ -140,10 +139,10 @@ def accuracy_curve(
     chosen: Head = head or ("least squares" if len(np.unique(y)) >= MANY_CLASSES else "logistic")
     if chosen == "logistic":
         counts = grid_of_counts(len(order))
-        accuracy = _logistic(z, y, z_val, y_val, counts, progress, stop)
+        accuracy = _logistic(z, y, z_val, y_val, counts, monitor)
     else:
         counts = np.arange(1, len(order) + 1)
-        accuracy = _least_squares(z, y, z_val, y_val, progress, stop)
+        accuracy = _least_squares(z, y, z_val, y_val, monitor)
     met = np.flatnonzero(accuracy >= full - error)
     return AccuracyCurve(
         counts=counts[: len(accuracy)],
@@ -171,8 +170,7 @@ def _logistic(
     z_val: np.ndarray,
     y_val: np.ndarray,
     counts: np.ndarray,
-    progress: Progress | None,
-    stop: Callable[[], bool] | None,
+    monitor: Monitor,
 ) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning  # these take a second to load
     from sklearn.linear_model import LogisticRegression
@@ -185,9 +183,8 @@ def _logistic(
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(z[:, :count], y)
         accuracy.append(float((model.predict(z_val[:, :count]) == y_val).mean()))
-        if progress is not None:
-            progress(len(accuracy), len(counts))
-        if len(accuracy) < len(counts) and stop is not None and stop():
+        monitor.progress(len(accuracy), len(counts))
+        if len(accuracy) < len(counts) and monitor.stopped:
             break
     return np.array(accuracy)
 
@@ -197,8 +194,7 @@ def _least_squares(
     y: np.ndarray,
     z_val: np.ndarray,
     y_val: np.ndarray,
-    progress: Progress | None,
-    stop: Callable[[], bool] | None,
+    monitor: Monitor,
 ) -> np.ndarray:
     """Accuracy for every k: with Gram matrix L L^T in the filters' order the solution for k + 1 adds one term to that for k.
 
@@ -222,8 +218,7 @@ def _least_squares(
     for direction, coefficient in zip(directions, coefficients, strict=True):
         scores += direction[:, None] * coefficient
         accuracy.append(float((classes[scores.argmax(1)] == y_val).mean()))
-        if progress is not None:
-            progress(len(accuracy), total)
-        if len(accuracy) < total and stop is not None and stop():
+        monitor.progress(len(accuracy), total)
+        if len(accuracy) < total and monitor.stopped:
             break
     return np.array(accuracy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,7 @@ from napari_cam_feedback.explanations.filters.store import (
     write_arrays,
 )
 from napari_cam_feedback.models.classifier import Classifier, check_fits
-
-Progress = Callable[[int, int], None]
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 
 class FeatureBatch(NamedTuple):
@@ -205,6 +204,7 @@ def iterate_features(
         yield FeatureBatch(picked, mean.cpu().numpy(), maximum.cpu().numpy(), logits.float().cpu().numpy())
 
 
+@takes_monitor
 def features_of(
     classifier: Classifier,
     dataset: Dataset,
@@ -213,8 +213,7 @@ def features_of(
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Features:
     """Pass a split through the classifier once and keep each filter's mean and maximum in each image.
 
@@ -235,10 +234,9 @@ def features_of(
         Images at a time.
     inputs : InputCache, optional
         Inputs read before.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked after each batch; True ends with what there is, and `complete` is False.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends with what there is, and `complete` is False.
 
     Raises
     ------
@@ -256,8 +254,7 @@ def features_of(
     if file is not None:
         kept = _kept(file, fingerprint, digest)
         if kept is not None:
-            if progress is not None:
-                progress(len(indices), len(indices))
+            monitor.progress(len(indices), len(indices))
             return replace(kept, split=split)
     inputs = inputs or InputCache(dataset, classifier.preprocessing, max_bytes=0)
     tables: list[np.ndarray] = []
@@ -274,13 +271,12 @@ def features_of(
         done = end
         # Those that could not be read count as done.
         tried = int(np.searchsorted(indices, batch.indices[-1])) + 1
-        if progress is not None:
-            progress(tried, len(indices))
-        if tried < len(indices) and stop is not None and stop():
+        monitor.progress(tried, len(indices))
+        if tried < len(indices) and monitor.stopped:
             break
     else:
-        if progress is not None and tried < len(indices):
-            progress(len(indices), len(indices))
+        if tried < len(indices):
+            monitor.progress(len(indices), len(indices))
         tried = len(indices)
     missing = [dataset.keys[int(index)] for index in np.setdiff1d(indices[:tried], picked[:done])]
     skipped = {key: inputs.skipped.get(key, "It could not be read.") for key in missing}

@@ -6,7 +6,7 @@ images from each, each visible only where the filter's map passes Otsu's thresho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,10 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.explanations.display import thumbnail
-from napari_cam_feedback.explanations.filters.features import Features, Progress, batch_for
+from napari_cam_feedback.explanations.filters.features import Features, batch_for
 from napari_cam_feedback.explanations.filters.statistics import check_filter
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 _OTSU_BINS = 256
@@ -197,6 +198,7 @@ def iterate_tiles(
         yield tiles
 
 
+@takes_monitor
 def gallery(
     classifier: Classifier,
     dataset: Dataset,
@@ -208,8 +210,7 @@ def gallery(
     size: int = 96,
     seed: int = 0,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Gallery:
     """Make the gallery of a filter; parameters are as of `plan_gallery` and `iterate_tiles`.
 
@@ -224,9 +225,8 @@ def gallery(
     complete = True
     for batch in iterate_tiles(classifier, dataset, features, number, plan, size=size, inputs=inputs):
         tiles += batch
-        if progress is not None:
-            progress(len(tiles), total)
-        if len(tiles) < total and stop is not None and stop():
+        monitor.progress(len(tiles), total)
+        if len(tiles) < total and monitor.stopped:
             complete = False
             break
     return Gallery(number, plan, tuple(tiles), complete)

@@ -14,14 +14,14 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.explanations.filters.features import Features, Progress
+from napari_cam_feedback.explanations.filters.features import Features
 from napari_cam_feedback.files import write_text
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 #: Bins of equal numbers of images into which an activation is cut for mutual information and the one-variable classifier.
 BINS = 16
@@ -89,12 +89,12 @@ class FilterRanking:
         write_text(path, text.getvalue())
 
 
+@takes_monitor
 def rank_filters(
     features: Features,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> FilterRanking | None:
     """Rank filters by what their mean activations tell of the class.
 
@@ -104,10 +104,9 @@ def rank_filters(
         Of the training images; those without a label are left out.
     seed : int
         The same seed gives the same ranking.
-    progress : callable, optional
-        Called with steps done and in all.
-    stop : callable, optional
-        Asked between steps, which take a few seconds at most; True ends the work.
+    monitor : Monitor, optional
+        Told of steps done and in all.
+        Stopped, it ends.
 
     Returns
     -------
@@ -129,9 +128,8 @@ def rank_filters(
     def step() -> bool:
         nonlocal done
         done += 1
-        if progress is not None:
-            progress(done, steps)
-        return done < steps and stop is not None and stop()
+        monitor.progress(done, steps)
+        return done < steps and monitor.stopped
 
     information, alone = binned_scores(x, y, seed=seed)
     if step():

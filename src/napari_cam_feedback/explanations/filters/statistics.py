@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,11 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError, MaskError
-from napari_cam_feedback.explanations.filters.features import Features, Progress, batch_for
+from napari_cam_feedback.explanations.filters.features import Features, batch_for
 from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.explanations.maps.gradients import HiResCam
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -181,13 +182,13 @@ class MaskActivation:
         return np.argsort(-self.excess, kind="stable")
 
 
+@takes_monitor
 def activation_under_masks(
     classifier: Classifier,
     dataset: Dataset,
     masks: Mapping[str, np.ndarray],
     *,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> MaskActivation:
     """Find which filters look at what is masked, over all masked images.
 
@@ -199,7 +200,7 @@ def activation_under_masks(
         Where the items are.
     masks : mapping
         Key to (H, W) bool; a `MaskStore` will do. Masks of other datasets' items are left out.
-    progress, stop : callable, optional
+    monitor : Monitor, optional
         As of `features_of`; what was seen until a stop counts.
 
     Raises
@@ -236,9 +237,8 @@ def activation_under_masks(
         places_inside += int(small.sum())
         places_outside += small.numel() - int(small.sum())
         images += len(picked)
-        if progress is not None:
-            progress(images, len(indices))
-        if stop is not None and stop():
+        monitor.progress(images, len(indices))
+        if monitor.stopped:
             break
     if not places_inside:
         raise MaskError("None of these images has a mask yet; paint what is irrelevant on some of them first.")

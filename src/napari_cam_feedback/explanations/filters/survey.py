@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +19,7 @@ from napari_cam_feedback.explanations.filters.ranking import FilterRanking, rank
 from napari_cam_feedback.explanations.filters.statistics import class_contributions
 from napari_cam_feedback.explanations.filters.store import read_arrays, write_arrays
 from napari_cam_feedback.models.classifier import Classifier
-
-#: Called with what is being done, how much of it is done, and how much there is in all.
-Report = Callable[[str, int, int], None]
+from napari_cam_feedback.monitor import QUIET, Monitor, Part, takes_monitor
 
 #: Classes up to which contributions are found without a linear head; each costs some gradients.
 MAX_GRADIENT_CLASSES = 50
@@ -86,6 +83,7 @@ class FilterSurvey:
         return np.argsort(-(self.activation if contribution is None else contribution), kind="stable")
 
 
+@takes_monitor
 def survey_filters(
     classifier: Classifier,
     dataset: Dataset,
@@ -94,8 +92,7 @@ def survey_filters(
     validation: str = "val",
     cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    report: Report | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> FilterSurvey:
     """Look at all images of a split once, and rank the filters.
 
@@ -113,10 +110,9 @@ def survey_filters(
         Folder of results kept, which know the weights and the images that they belong to.
     seed : int
         Of the ranking.
-    report : callable, optional
-        See `Report`.
-    stop : callable, optional
-        Asked now and then; True ends with what there is, and a note says so.
+    monitor : Monitor, optional
+        Told what is done, and images or steps done and in all.
+        Stopped, it ends with what there is, and a note says so.
 
     Raises
     ------
@@ -127,12 +123,8 @@ def survey_filters(
     StorageError
         The results cannot be kept.
     """
-    say = report or (lambda text, done, total: None)
-
-    def step(text: str) -> Callable[[int, int], None]:
-        return lambda done, total: say(text, done, total)
-
-    features = features_of(classifier, dataset, split, cache=cache, progress=step("Looking at the images"), stop=stop)
+    images = Part(monitor, "Looking at the images")
+    features = features_of(classifier, dataset, split, cache=cache, monitor=images)
     if not features.complete:
         total = len(dataset.indices(split))
         return FilterSurvey(features, notes=(f"Stopped after {len(features)} of {total} images; look again to go on.",))
@@ -141,7 +133,7 @@ def survey_filters(
     if validation in dataset.split_names and validation != split:
         try:
             other = features_of(
-                classifier, dataset, validation, cache=cache, progress=step("Looking at the validation images"), stop=stop
+                classifier, dataset, validation, cache=cache, monitor=Part(monitor, "Looking at the validation images")
             )
         except DataError as error:
             notes.append(f"There is no accuracy curve. {describe(error)}")
@@ -157,14 +149,14 @@ def survey_filters(
     ranking: FilterRanking | None = None
     curve: AccuracyCurve | None = None
     try:
-        ranking = rank_filters(features, seed=seed, progress=step("Ranking the filters"), stop=stop)
+        ranking = rank_filters(features, seed=seed, monitor=Part(monitor, "Ranking the filters"))
         if ranking is not None and other is not None:
             curve = accuracy_curve(
-                features, other, ranking.order, seed=seed, progress=step("Trying numbers of filters"), stop=stop
+                features, other, ranking.order, seed=seed, monitor=Part(monitor, "Trying numbers of filters")
             )
     except DataError as error:
         notes.append(describe(error))
-    if stop is not None and stop():
+    if monitor.stopped:
         notes.append("Stopped before all was done; look again to go on.")
     elif file is not None and ranking is not None:
         _keep(file, contributions, ranking, curve, other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -18,12 +18,12 @@ from napari_cam_feedback.explanations.maps.registry import default_method, get_m
 from napari_cam_feedback.explanations.targets import Target, class_index, resolve_target
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.parallel import autocast, own_blocks, world_of
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Progress = Callable[[int, int], None]
 #: One class for each image, as `Target` says it; or the same several for all: ``all``, or names and indices.
 Targets = Target | Sequence[Target]
 
@@ -257,6 +257,7 @@ def _own_batches(
         yield nothing
 
 
+@takes_monitor
 def explain(
     classifier: Classifier,
     dataset: Dataset,
@@ -265,8 +266,7 @@ def explain(
     target: Targets = "predicted",
     split: str | None = "test",
     batch_size: int = 64,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Explanations:
     """Make the attribution map of every image of a split.
 
@@ -288,10 +288,9 @@ def explain(
         None for all.
     batch_size : int
         Images at a time.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked before each batch; True ends with what there is.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends with what there is.
 
     Raises
     ------
@@ -307,9 +306,8 @@ def explain(
     batches = iterate_maps(classifier, dataset, indices, method=method, target=target, batch_size=batch_size, cache=cache)
     for batch in batches:
         result.items += batch
-        if progress is not None:
-            progress(len(result.items) + len(result.skipped), len(indices))
-        if stop is not None and stop():
+        monitor.progress(len(result.items) + len(result.skipped), len(indices))
+        if monitor.stopped:
             break
     check_any(len(result.items), indices, split, cache)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -16,10 +16,11 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.explanations.maps.files import Add, npz_file, tiff_folder
 from napari_cam_feedback.explanations.maps.pictures import map_table, picture_folder
-from napari_cam_feedback.explanations.maps.split import ItemMap, Progress, Targets, are_several, check_any, iterate_maps
+from napari_cam_feedback.explanations.maps.split import ItemMap, Targets, are_several, check_any, iterate_maps
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.parallel import agreed, any_of, gather_rows, gather_skipped, world_of
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.steps import run_to_end
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class MapsWritten:
     stopped: bool = False
 
 
+@takes_monitor
 def write_maps(
     classifier: Classifier,
     dataset: Dataset,
@@ -149,8 +151,7 @@ def write_maps(
     batch_size: int = 64,
     pictures: str | Path | None = None,
     table: str | Path | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> MapsWritten:
     """Write the attribution map of every image of a split into files, as it is made.
@@ -159,7 +160,7 @@ def write_maps(
 
     Parameters
     ----------
-    classifier, dataset, method, target, split, batch_size, progress
+    classifier, dataset, method, target, split, batch_size
         As for `explain`.
     path : path or None
         An ``.npz`` (`npz_file`), or else a folder, for one TIFF an image (`tiff_folder`); None for neither.
@@ -167,8 +168,9 @@ def write_maps(
         Folder for a PNG of each image with its maps over it (`picture_folder`).
     table : path, optional
         CSV with a row for each map (`map_table`).
-    stop : callable, optional
-        Asked at each layer of the network (of several processes, between their batches); True ends, see `MapsWritten`.
+    monitor : Monitor, optional
+        Told of images done and in all; asked at each layer of the network (of several processes, between their batches)
+        whether to stop, see `MapsWritten`.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision. Each process writes the TIFFs and pictures
         of its images; the first one writes the ``.npz`` and the table, as one process would.
@@ -193,12 +195,13 @@ def write_maps(
         batch_size=batch_size,
         pictures=pictures,
         table=table,
-        stop=stop,
+        monitor=monitor,
         fabric=fabric,
     )
-    return run_to_end(steps, None if progress is None else lambda step: progress(*step))
+    return run_to_end(steps)
 
 
+@takes_monitor
 def writing_maps(
     classifier: Classifier,
     dataset: Dataset,
@@ -210,7 +213,7 @@ def writing_maps(
     batch_size: int = 64,
     pictures: str | Path | None = None,
     table: str | Path | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     fabric: Fabric | None = None,
 ) -> Generator[tuple[int, int], None, MapsWritten]:
     """Do what `write_maps` does, yielding the images done and in all after each batch."""
@@ -231,7 +234,7 @@ def writing_maps(
     done = 0
     try:
         # Of several processes none may leave the others waiting within a batch.
-        with nullcontext() if stop is None or not alone else interruptible(classifier.module, stop):
+        with nullcontext() if monitor is QUIET or not alone else interruptible(classifier.module, monitor):
             # What does not work at all is found out before anything is written.
             first = next((each for each in rounds if each.n), Round(0, [], []))
             check_any(first.n, indices, split, cache)
@@ -250,12 +253,12 @@ def writing_maps(
                     if table is not None and rank == 0:
                         merged.append(files.enter_context(map_table(table, dataset, classifier.class_names)))
                 for each in chain([first], rounds):
-                    if not alone and any_of(stop is not None and stop(), fabric):
+                    if not alone and any_of(monitor.stopped, fabric):
                         raise Interrupted
                     before = done
                     with agreed(fabric):
                         for item in each.own:
-                            if alone and stop is not None and stop():
+                            if alone and monitor.stopped:
                                 raise Interrupted
                             for add in own:
                                 add(item)
@@ -264,6 +267,7 @@ def writing_maps(
                             for add in merged:
                                 add(item)
                     done = before + each.n
+                    monitor.progress(done + len(cache.skipped), len(indices))
                     yield done + len(cache.skipped), len(indices)
                 with agreed(fabric):
                     files.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from napari_cam_feedback.explanations.tcav.config import GOOD_IMAGES, MIN_IMAGES
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.torch_loader import torch
 
 #: Numbers of the inputs of a batch, so that a stop is heard within a second or two.
@@ -54,9 +54,8 @@ class Reader:
         Steps there will be.
     cache : ActivationCache, optional
         Keeps activations from one test to the next.
-    progress : callable, optional
-        Called with steps done and in all.
-    stop : callable, optional
+    monitor : Monitor, optional
+        Told of steps done and in all.
         Asked after each step.
     """
 
@@ -65,11 +64,10 @@ class Reader:
         preprocessing: Preprocessing,
         total: int,
         cache: ActivationCache | None,
-        progress: Callable[[int, int], None] | None,
-        stop: Callable[[], bool] | None,
+        monitor: Monitor,
     ) -> None:
         self.preprocessing, self.total, self.cache = preprocessing, total, cache
-        self.progress, self.stop, self.done = progress, stop, 0
+        self.monitor, self.done = monitor, 0
         self.warnings: list[str] = []
         self.inputs: dict[int, InputCache] = {}
         channels, (height, width) = preprocessing.channels, preprocessing.size
@@ -78,9 +76,8 @@ class Reader:
     def tick(self, steps: int) -> None:
         """Count steps done, and raise `Interrupted` if the user asked to stop."""
         self.done += steps
-        if self.progress is not None:
-            self.progress(self.done, self.total)
-        if self.stop is not None and self.stop():
+        self.monitor.progress(self.done, self.total)
+        if self.monitor.stopped:
             raise Interrupted
 
     def cache_of(self, dataset: Dataset) -> InputCache:

@@ -13,7 +13,7 @@ concept's sensitivity unusual among those of random concepts? Its unit is the co
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,13 @@ from napari_cam_feedback.explanations.tcav.space import Reader, Space
 from napari_cam_feedback.explanations.tcav.statistics import correct, stronger_than, unusual_test, welch_test
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
-Progress = Callable[[int, int], None]
 #: Held-out accuracy below which a layer does not hold the concept.
 MIN_ACCURACY = 0.6
 
 
+@takes_monitor
 def concepts(
     classifier: Classifier,
     dataset: Dataset,
@@ -47,8 +48,7 @@ def concepts(
     layers: Sequence[str] | None = None,
     split: str | None = None,
     cache: ActivationCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> ConceptResult | None:
     """Test whether classes depend on concepts.
 
@@ -77,9 +77,8 @@ def concepts(
         Where the classes' images are from; by default all splits.
     cache : ActivationCache, optional
         Spares computing the same activations again in the next test.
-    progress : callable, optional
-        Called with steps done and in all.
-    stop : callable, optional
+    monitor : Monitor, optional
+        Told of steps done and in all.
         Asked after each batch and each classifier.
 
     Returns
@@ -106,9 +105,7 @@ def concepts(
     labels = [class_index(c, classifier.class_names) for c in classes or classifier.class_names]
     found = [classifier.with_layer(name) for name in layers or [default_concept_layer(classifier)]]
     try:
-        return _Test(
-            found, dataset, concept_sets, random, config, list(dict.fromkeys(labels)), split, cache, progress, stop
-        ).run()
+        return _Test(found, dataset, concept_sets, random, config, list(dict.fromkeys(labels)), split, cache, monitor).run()
     except Interrupted:
         return None
 
@@ -137,8 +134,7 @@ class _Test:
         labels: list[int],
         split: str | None,
         cache: ActivationCache | None,
-        progress: Progress | None,
-        stop: Callable[[], bool] | None,
+        monitor: Monitor,
     ) -> None:
         self.layers, self.config, self.labels = layers, config, labels
         self.dataset, self.split = dataset, split
@@ -162,7 +158,7 @@ class _Test:
         pools = 1 if self.shared_pool else len(labels)
         fits = pools * (len(self.concepts) * config.runs + len(self.groups) * config.random_runs)
         read = sum(map(len, self.concepts)) + len(self.groups) * (len(self.pool) + sum(map(len, self.class_sets.values())))
-        self.reader = Reader(layers[0].preprocessing, len(layers) * (read + fits), cache, progress, stop)
+        self.reader = Reader(layers[0].preprocessing, len(layers) * (read + fits), cache, monitor)
 
     def _draw(self, chosen: ConceptSet, most: int) -> ConceptSet:
         if len(chosen) <= most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from napari_cam_feedback.feedback.exchange.importing import FoundMasks
 from napari_cam_feedback.feedback.masks.matching import keys_of
 from napari_cam_feedback.feedback.masks.size import resized
 from napari_cam_feedback.feedback.masks.store import MaskStore
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 
 class FittingMasks(Mapping[str, np.ndarray]):
@@ -56,13 +57,13 @@ class FittingMasks(Mapping[str, np.ndarray]):
         return self._store.file(self._names[key])
 
 
+@takes_monitor
 def fitting_masks(
     store: MaskStore,
     dataset: Dataset,
     *,
     resize: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> FoundMasks:
     """Find out which masks of a set fit the images of a dataset, from the headers of their files.
 
@@ -74,10 +75,9 @@ def fitting_masks(
         Where the images are.
     resize : bool
         Bring a mask of another size to its image's, each pixel from the nearest place; else it is refused.
-    progress : callable, optional
-        Takes masks looked at, and masks in all.
-    stop : callable, optional
-        Asked between masks; those looked at so far are returned.
+    monitor : Monitor, optional
+        Told of masks looked at, and masks in all.
+        Asked between masks whether to stop; those looked at so far are returned.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def fitting_masks(
     sizes: dict[str, tuple[int, int]] = {}
     found, total = FoundMasks(), len(store)
     for done, name in enumerate(store, 1):
-        if stop is not None and stop():
+        if monitor.stopped:
             break
         if name not in keys:
             found.unmatched[name] = "no image is called so"
@@ -106,7 +106,6 @@ def fitting_masks(
                         sizes[keys[name]] = wanted
                 else:
                     found.refuse_size(name, size, wanted)
-        if progress is not None:
-            progress(done, total)
+        monitor.progress(done, total)
     found.masks = FittingMasks(store, names, sizes)
     return found

@@ -20,6 +20,7 @@ from napari_cam_feedback.errors import ConfigError, DataError, MaskError, descri
 from napari_cam_feedback.feedback.exchange import rle
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.safe_pickle import read_pickle
 
 #: What masks can be written as.
@@ -210,14 +211,14 @@ def _check_pixels(size: tuple[int, int]) -> None:
 # Writing ----------------------------------------------------------------------------------------------
 
 
+@takes_monitor
 def export_masks(
     masks: Mapping[str, np.ndarray],
     path: Path,
     kind: str,
     *,
     compressed: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> list[str]:
     """Write masks for other programs.
 
@@ -233,10 +234,9 @@ def export_masks(
         One of `KINDS`.
     compressed : bool
         For ``coco``: runs as COCO's compressed text instead of lists of numbers.
-    progress : callable, optional
-        Takes masks done and masks in all.
-    stop : callable, optional
-        Asked between masks; a folder keeps those written so far, a file is not written.
+    monitor : Monitor, optional
+        Told of masks done and masks in all.
+        Asked between masks whether to stop; a folder keeps those written so far, a file is not written.
 
     Returns
     -------
@@ -262,14 +262,13 @@ def export_masks(
     def steps() -> Iterator[tuple[str, np.ndarray]]:
         keys = list(masks)
         for done, key in enumerate(keys):
-            if stop is not None and stop():
+            if monitor.stopped:
                 raise _Stopped
             mask = np.asarray(masks[key]) != 0
             if mask.any():
                 yield key, mask
                 written.append(key)
-            if progress is not None:
-                progress(done + 1, len(keys))
+            monitor.progress(done + 1, len(keys))
 
     try:
         if kind in ("png", "tiff"):

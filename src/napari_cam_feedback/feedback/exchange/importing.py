@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from napari_cam_feedback.feedback.exchange.formats import read_named_masks
 from napari_cam_feedback.feedback.masks.matching import NameMatcher
 from napari_cam_feedback.feedback.masks.size import resized
 from napari_cam_feedback.feedback.masks.store import MaskStore
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 _NAMED = 5
 
@@ -105,6 +106,7 @@ class ImportedMasks:
         }
 
 
+@takes_monitor
 def find_masks(
     path: Path,
     dataset: Dataset,
@@ -113,8 +115,7 @@ def find_masks(
     category: str | None = None,
     resize: bool = False,
     invert: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> FoundMasks:
     """Read masks from a folder or file of any kind and find their images.
 
@@ -132,10 +133,9 @@ def find_masks(
         Bring a mask of another size to its image's, each pixel from the nearest place; else it is refused.
     invert : bool
         Irrelevant is what is black.
-    progress : callable, optional
-        Takes masks read, and 0 since nobody knows how many there are.
-    stop : callable, optional
-        Asked between masks; those read so far are returned.
+    monitor : Monitor, optional
+        Told of masks read, and 0 since nobody knows how many there are.
+        Asked between masks whether to stop; those read so far are returned.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def find_masks(
     masks: dict[str, np.ndarray] = {}
     found, matcher = FoundMasks(masks), NameMatcher(dataset, split)
     for done, (name, read) in enumerate(read_named_masks(path, category=category), 1):
-        if stop is not None and stop():
+        if monitor.stopped:
             break
         try:
             index = matcher.find(name)
@@ -166,8 +166,7 @@ def find_masks(
         if invert:
             mask = ~mask
         masks[key] = mask | masks[key] if key in masks else mask
-        if progress is not None:
-            progress(done, 0)
+        monitor.progress(done, 0)
     found.empty = [key for key, mask in masks.items() if not mask.any()]
     for key in found.empty:
         del masks[key]

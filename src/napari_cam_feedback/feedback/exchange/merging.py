@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -14,6 +14,7 @@ import numpy as np
 from napari_cam_feedback.errors import ConfigError, MaskError
 from napari_cam_feedback.feedback.exchange.fitting import FittingMasks
 from napari_cam_feedback.feedback.masks.store import MaskStore
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 Choice = Literal["mine", "theirs", "union", "intersection", "newest"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -116,12 +117,12 @@ class MergedMasks:
     kept: list[str] = field(default_factory=list)
 
 
+@takes_monitor
 def compare_masks(
     mine: Mapping[str, np.ndarray],
     theirs: Mapping[str, np.ndarray],
     *,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> MaskDifferences:
     """Compare two sets of masks image by image.
 
@@ -129,22 +130,20 @@ def compare_masks(
     ----------
     mine, theirs : mapping
         Key to (H, W) bool: `MaskStore`, or what `find_masks` or `fitting_masks` found.
-    progress : callable, optional
-        Takes images done and images in all.
-    stop : callable, optional
-        Asked between images; those compared so far are returned.
+    monitor : Monitor, optional
+        Told of images done and images in all.
+        Asked between images whether to stop; those compared so far are returned.
     """
     found = MaskDifferences()
     pairs = _pairs(mine, theirs)
     for done, (key, (name_mine, name_theirs)) in enumerate(sorted(pairs.items()), 1):
-        if stop is not None and stop():
+        if monitor.stopped:
             break
         try:
             _compare(found, key, mine, name_mine, theirs, name_theirs)
         except (MaskError, KeyError) as error:
             found.unreadable[key] = str(error)
-        if progress is not None:
-            progress(done, len(pairs))
+        monitor.progress(done, len(pairs))
     return found
 
 
@@ -214,6 +213,7 @@ def _about(masks: Mapping[str, np.ndarray], name: str) -> tuple[str | None, str 
     return author if isinstance(author, str) else None, time
 
 
+@takes_monitor
 def merge_masks(
     mine: Mapping[str, np.ndarray],
     theirs: Mapping[str, np.ndarray],
@@ -222,8 +222,7 @@ def merge_masks(
     conflicts: str | None = None,
     choices: Mapping[str, str] | None = None,
     found: MaskDifferences | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> MergedMasks:
     """Write the masks of two people into a third, empty set; both stay as they are.
 
@@ -241,7 +240,7 @@ def merge_masks(
         By key, what to take of this image.
     found : MaskDifferences, optional
         As `compare_masks` returned it.
-    progress, stop : callable, optional
+    monitor : Monitor, optional
         As of `compare_masks`.
 
     Raises
@@ -276,22 +275,21 @@ def merge_masks(
     ]
     with out.batch():
         for done, (key, choice) in enumerate(sorted(every), 1):
-            if stop is not None and stop():
+            if monitor.stopped:
                 break
             _write(out, key, choice, (mine, pairs[key][0]), (theirs, pairs[key][1]), result)
-            if progress is not None:
-                progress(done, len(every))
+            monitor.progress(done, len(every))
     return result
 
 
+@takes_monitor
 def merge_into(
     mine: MaskStore,
     theirs: Mapping[str, np.ndarray],
     replaced: MaskStore,
     *,
     choices: Mapping[str, str],
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> MergedMasks:
     """Bring somebody's masks into mine; every mask of mine that is changed is copied into another set first.
 
@@ -307,7 +305,7 @@ def merge_into(
         Where those of mine go that are changed, with author and time.
     choices : mapping
         By key, what to take where the two differ; mine stays where it says nothing.
-    progress, stop : callable, optional
+    monitor : Monitor, optional
         As of `compare_masks`.
 
     Raises
@@ -323,15 +321,14 @@ def merge_into(
     every = [*((key, "theirs") for key in new), *((key, choice) for key, choice in chosen.items() if choice != "mine")]
     with mine.batch(), replaced.batch():
         for done, (key, choice) in enumerate(sorted(every), 1):
-            if stop is not None and stop():
+            if monitor.stopped:
                 break
             name, name_theirs = pairs[key]
             if name is not None:
                 author, time = _about(mine, name)
                 replaced.put(key, mine[name], author=author or "", time=time)
             _write(mine, key, choice, (mine, name), (theirs, name_theirs), result)
-            if progress is not None:
-                progress(done, len(every))
+            monitor.progress(done, len(every))
     return result
 
 

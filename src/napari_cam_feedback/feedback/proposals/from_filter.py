@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,9 +14,9 @@ from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.features import batch_for
 from napari_cam_feedback.explanations.filters.gallery import seen_area
 from napari_cam_feedback.explanations.filters.statistics import check_filter
-from napari_cam_feedback.explanations.maps.split import Progress
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 Over = Literal["image", "split"]
 
@@ -79,6 +79,7 @@ class SavedMasks:
         return "; ".join(parts) + "."
 
 
+@takes_monitor
 def filter_masks(
     classifier: Classifier,
     dataset: Dataset,
@@ -90,8 +91,7 @@ def filter_masks(
     split: str | None = "train",
     seed: int = 0,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Iterator[FilterMask]:
     """Make masks of where a filter's map, brought to image pixels, is above a percentile; nothing is saved.
 
@@ -116,10 +116,9 @@ def filter_masks(
         For ``split``: whose maps, None for all; and which of them.
     inputs : InputCache, optional
         Inputs read before.
-    progress : callable, optional
-        Called with masks made and in all.
-    stop : callable, optional
-        Asked after each batch, also while the threshold is found; True ends the masks.
+    monitor : Monitor, optional
+        Told of masks made and in all.
+        Stopped, it ends.
 
     Raises
     ------
@@ -139,8 +138,7 @@ def filter_masks(
         split,
         seed,
         inputs or InputCache(dataset, classifier.preprocessing, max_bytes=0),
-        progress,
-        stop or (lambda: False),
+        monitor,
     )
 
 
@@ -154,12 +152,13 @@ def _masks_of(
     split: str | None,
     seed: int,
     inputs: InputCache,
-    progress: Progress | None,
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> Iterator[FilterMask]:
     common: float | None = None
     if over == "split":
-        common = split_threshold(classifier, dataset, number, percentile, split=split, seed=seed, inputs=inputs, stop=stop)
+        common = split_threshold(
+            classifier, dataset, number, percentile, split=split, seed=seed, inputs=inputs, monitor=monitor
+        )
         if common is None:
             return
     done = 0
@@ -170,12 +169,12 @@ def _masks_of(
             above = values > threshold + 1e-5 * float(np.abs(values).max(initial=0.0))
             yield FilterMask(index, dataset.keys[index], above & seen, threshold)
         done += len(found)
-        if progress is not None:
-            progress(done, len(indices))
-        if stop():
+        monitor.progress(done, len(indices))
+        if monitor.stopped:
             return
 
 
+@takes_monitor
 def split_threshold(
     classifier: Classifier,
     dataset: Dataset,
@@ -185,7 +184,7 @@ def split_threshold(
     split: str | None = "train",
     seed: int = 0,
     inputs: InputCache | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> float | None:
     """Return a percentile of a filter's maps over a split, in image pixels.
 
@@ -209,7 +208,7 @@ def split_threshold(
     values: list[np.ndarray] = []
     for found in _maps(classifier, dataset, indices, number, inputs):
         values += [rng.choice(map_[seen], min(THRESHOLD_PIXELS, int(seen.sum())), replace=False) for _, map_, seen in found]
-        if stop is not None and stop():
+        if monitor.stopped:
             return None
     if not values:
         raise DataError(

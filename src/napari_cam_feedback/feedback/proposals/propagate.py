@@ -6,7 +6,7 @@ a match of the painted patch. A proposed mask is no mask: it counts nowhere befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,9 +20,9 @@ from napari_cam_feedback.feedback.masks.size import resized
 from napari_cam_feedback.feedback.proposals.exemplars import Donors, read_donors
 from napari_cam_feedback.feedback.proposals.templates import Template, best_match, make_templates, prepared
 from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
-Progress = Callable[[int, int], None]
 Kind = Literal["place", "filters", "template"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 AUTO = "auto"
@@ -67,6 +67,7 @@ class Proposal:
     donor: str = ""
 
 
+@takes_monitor
 def propose_masks(
     classifier: Classifier,
     dataset: Dataset,
@@ -79,8 +80,7 @@ def propose_masks(
     without: Collection[str] = (),
     seed: int = 0,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Iterator[Proposal]:
     """Propose masks for images that are not painted, from those that are; nothing is saved.
 
@@ -109,10 +109,9 @@ def propose_masks(
         Which are drawn.
     inputs : InputCache, optional
         Inputs read before; its `skipped` tells which images could not be read.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked after each image; True ends the proposals.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends.
 
     Raises
     ------
@@ -139,12 +138,10 @@ def propose_masks(
         wanted = np.sort(np.random.default_rng(seed).permutation(wanted)[:most])
     kinds: tuple[Kind, ...] = AUTO_KINDS if kind == AUTO else (kind,)  # type: ignore[assignment]
     proposer = _Proposer(classifier, dataset, donors, {each: MIN_SCORE[each] if least is None else least for each in kinds})
-    return _proposals(proposer, wanted, inputs, progress, stop or (lambda: False))
+    return _proposals(proposer, wanted, inputs, monitor)
 
 
-def _proposals(
-    proposer: _Proposer, wanted: np.ndarray, inputs: InputCache, progress: Progress | None, stop: Callable[[], bool]
-) -> Iterator[Proposal]:
+def _proposals(proposer: _Proposer, wanted: np.ndarray, inputs: InputCache, monitor: Monitor) -> Iterator[Proposal]:
     done = 0
     for picked, batch in inputs.batches(wanted, batch_for(proposer.classifier.preprocessing.size)):
         responses = proposer.responses(batch)
@@ -153,12 +150,11 @@ def _proposals(
             if found is not None:
                 yield found
             done = int(np.searchsorted(wanted, index)) + 1
-            if progress is not None:
-                progress(done, len(wanted))
-            if stop():
+            monitor.progress(done, len(wanted))
+            if monitor.stopped:
                 return
-    if progress is not None and done < len(wanted):
-        progress(len(wanted), len(wanted))
+    if done < len(wanted):
+        monitor.progress(len(wanted), len(wanted))
 
 
 class _Proposer:

@@ -17,6 +17,7 @@ from napari_cam_feedback.errors import MaskError, StorageError, describe
 from napari_cam_feedback.feedback.masks.store import MaskStore, read_mask_file
 from napari_cam_feedback.feedback.proposals.propagate import Proposal
 from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 FOLDER = "proposals"
 INDEX_NAME = "proposals.json"
@@ -193,7 +194,8 @@ class ProposalStore:
                     self._write()
         return written
 
-    def accept(self, keys: Iterable[str], masks: MaskStore | None, *, stop: Callable[[], bool] | None = None) -> list[str]:
+    @takes_monitor
+    def accept(self, keys: Iterable[str], masks: MaskStore | None, *, monitor: Monitor = QUIET) -> list[str]:
         """Make proposed masks masks.
 
         Parameters
@@ -202,8 +204,8 @@ class ProposalStore:
             Whose.
         masks : MaskStore or None
             Where they go, with how they were found as their author; None where the caller has put them there already.
-        stop : callable, optional
-            Asked before each; True leaves the others as they are.
+        monitor : Monitor, optional
+            Asked before each whether to stop, which leaves the others as they are.
 
         Returns
         -------
@@ -225,9 +227,10 @@ class ProposalStore:
             self._state.accepted[key] = about.model_copy(update={"time": _now()})
             return True
 
-        return self._settle(keys, one, stop)
+        return self._settle(keys, one, monitor)
 
-    def reject(self, keys: Iterable[str], *, stop: Callable[[], bool] | None = None) -> list[str]:
+    @takes_monitor
+    def reject(self, keys: Iterable[str], *, monitor: Monitor = QUIET) -> list[str]:
         """Drop proposed masks, and remember them, so that they are not proposed again; return them. Raises as `accept`."""
 
         def one(key: str) -> bool:
@@ -239,20 +242,20 @@ class ProposalStore:
             self._state.rejected[key] = about.model_copy(update={"time": _now()})
             return True
 
-        return self._settle(keys, one, stop)
+        return self._settle(keys, one, monitor)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove open proposals without an answer, as those of images painted meanwhile; raises StorageError."""
-        self._settle([key for key in keys if key in self], lambda key: True, None)
+        self._settle([key for key in keys if key in self], lambda key: True, QUIET)
 
-    def _settle(self, keys: Iterable[str], one: Callable[[str], bool], stop: Callable[[], bool] | None) -> list[str]:
+    def _settle(self, keys: Iterable[str], one: Callable[[str], bool], monitor: Monitor) -> list[str]:
         """Do something with each proposal, which goes then; return those for which it said yes."""
         done: list[str] = []
         gone: list[str] = []
         with self._lock:
             try:
                 for key in dict.fromkeys(keys):
-                    if stop is not None and stop():
+                    if monitor.stopped:
                         break
                     if one(key):
                         done.append(key)

@@ -8,12 +8,12 @@ Laplacian. A shortcut shows as a group, often a small one, whose maps lie in the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from napari_cam_feedback.feedback.suggestions.scan import MapScan
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 #: Groups that the images of one class are divided into, at most.
 MAX_GROUPS = 8
@@ -97,9 +97,8 @@ def similarity(maps: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.sqrt(maps.astype(np.float64) * other).sum((1, 2))
 
 
-def cluster_maps(
-    scan: MapScan, *, seed: int = 0, stop: Callable[[], bool] | None = None
-) -> tuple[tuple[MapCluster, ...], np.ndarray]:
+@takes_monitor
+def cluster_maps(scan: MapScan, *, seed: int = 0, monitor: Monitor = QUIET) -> tuple[tuple[MapCluster, ...], np.ndarray]:
     """Group the images of each predicted class by their maps.
 
     Parameters
@@ -108,8 +107,8 @@ def cluster_maps(
         Of the images; those without positive evidence belong to no group.
     seed : int
         Which images of a large class are clustered.
-    stop : callable, optional
-        Asked before each class; True ends with the groups of those before.
+    monitor : Monitor, optional
+        Stopped, it ends with the groups of those before.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def cluster_maps(
     found: list[tuple[float, np.ndarray, MapCluster]] = []
     evidence = scan.maps.sum((1, 2)) > 0
     for predicted in np.unique(scan.predicted):
-        if stop is not None and stop():
+        if monitor.stopped:
             break
         rows = np.flatnonzero((scan.predicted == predicted) & evidence)
         groups = _groups(scan.maps[rows], seed)

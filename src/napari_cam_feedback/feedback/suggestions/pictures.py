@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,7 @@ from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.display import thumbnail
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster
 from napari_cam_feedback.files import atomic_path, write_text
-
-Progress = Callable[[int, int], None]
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 _CELL, _GAP, _LINE = 96, 4, 18
 _BACKGROUND, _TEXT = (32, 34, 38), (220, 220, 220)
@@ -78,6 +77,7 @@ def describe_cluster(cluster: MapCluster, class_names: Sequence[str]) -> str:
     )
 
 
+@takes_monitor
 def save_clusters(
     folder: str | os.PathLike[str],
     dataset: Dataset,
@@ -85,7 +85,7 @@ def save_clusters(
     class_names: Sequence[str],
     *,
     value_range: tuple[float, float] | None = None,
-    progress: Progress | None = None,
+    monitor: Monitor = QUIET,
 ) -> list[str]:
     """Write ``clusters.csv`` (a row an image: group, key) and ``cluster_001.png`` and so on; return the files' names.
 
@@ -100,8 +100,7 @@ def save_clusters(
     writer.writerow(["group", "predicted", "size", "of", "wrong", "tightness", "compactness", "place", "key"])
     names = ["clusters.csv"]
     for number, cluster in enumerate(clusters):
-        if progress is not None:
-            progress(number, len(clusters))
+        monitor.progress(number, len(clusters))
         about = [number + 1, class_names[cluster.predicted], cluster.size, cluster.of, cluster.wrong]
         about += [f"{cluster.tightness:.4f}", f"{cluster.compactness:.4f}"]
         for place, index in enumerate(cluster.indices.tolist(), 1):

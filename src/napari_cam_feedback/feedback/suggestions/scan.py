@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,9 +12,8 @@ from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import batch_for
 from napari_cam_feedback.explanations.maps.registry import default_method, get_method
 from napari_cam_feedback.models.classifier import Classifier, check_fits
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
-
-Progress = Callable[[int, int], None]
 
 #: Maps are kept with at most so many rows and columns.
 GRID = 16
@@ -81,6 +79,7 @@ class MapScan:
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
+@takes_monitor
 def scan_maps(
     classifier: Classifier,
     dataset: Dataset,
@@ -92,8 +91,7 @@ def scan_maps(
     seed: int = 0,
     batch_size: int | None = None,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> MapScan:
     """Look at each image once. Memory is bounded by `most`, however many images there are.
 
@@ -117,10 +115,9 @@ def scan_maps(
         Images at a time.
     inputs : InputCache, optional
         Inputs read before.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked after each batch; True ends with what there is.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends with what there is.
 
     Raises
     ------
@@ -141,9 +138,8 @@ def scan_maps(
         found = explainer(classifier, batch)
         parts.append((picked, *_tables(found.logits, found.maps[:, 0], found.activations)))
         tried = int(np.searchsorted(chosen, picked[-1])) + 1
-        if progress is not None:
-            progress(tried, len(chosen))
-        if tried < len(chosen) and stop is not None and stop():
+        monitor.progress(tried, len(chosen))
+        if tried < len(chosen) and monitor.stopped:
             break
     else:
         tried = len(chosen)

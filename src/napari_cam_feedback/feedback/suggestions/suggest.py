@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.marks import FilterMarks
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, cluster_maps
 from napari_cam_feedback.feedback.suggestions.reasons import Reasons
-from napari_cam_feedback.feedback.suggestions.scan import MAX_IMAGES, Progress, scan_maps
+from napari_cam_feedback.feedback.suggestions.scan import MAX_IMAGES, scan_maps
 from napari_cam_feedback.feedback.suggestions.signals import SuggestWeights, choose, signals_of
 from napari_cam_feedback.files import write_text
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 #: Suggestions made by default.
 USUAL = 20
@@ -167,6 +168,7 @@ class Suggestions:
         }
 
 
+@takes_monitor
 def suggest(
     classifier: Classifier,
     dataset: Dataset,
@@ -180,8 +182,7 @@ def suggest(
     most: int = MAX_IMAGES,
     seed: int = 0,
     inputs: InputCache | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Suggestions:
     """Rank unpainted images by how much painting them should help.
 
@@ -214,10 +215,9 @@ def suggest(
         Of what is drawn.
     inputs : InputCache, optional
         Inputs read before.
-    progress : callable, optional
-        Called with images done and in all.
-    stop : callable, optional
-        Asked after each batch; True ends with suggestions from the images looked at.
+    monitor : Monitor, optional
+        Told of images done and in all.
+        Stopped, it ends with suggestions from the images looked at.
 
     Raises
     ------
@@ -249,10 +249,9 @@ def suggest(
         keep=candidates[done],
         seed=seed,
         inputs=inputs,
-        progress=progress,
-        stop=stop,
+        monitor=monitor,
     )
-    clusters, member = cluster_maps(scan, seed=seed, stop=stop if scan.complete else None)
+    clusters, member = cluster_maps(scan, seed=seed, monitor=monitor if scan.complete else QUIET)
     signals = signals_of(scan, clusters, member, marks.irrelevant if marks is not None else ())
     parts = signals.weighted(weights or SuggestWeights())
     scores = np.sum(list(parts.values()), axis=0)

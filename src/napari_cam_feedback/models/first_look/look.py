@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from napari_cam_feedback.models.first_look.class_order import ClassOrder, find_c
 from napari_cam_feedback.models.first_look.coarse import layer_remarks
 from napari_cam_feedback.models.first_look.outputs import nan_remark, random_remark, softmax_remark
 from napari_cam_feedback.models.first_look.trials import Pictures, ask, is_far_better, try_preprocessings
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 #: Labelled images that are looked at when all is well, and when something is amiss.
@@ -137,12 +137,12 @@ class Look:
         return [*outputs, *([accuracy] if accuracy else []), *layer]
 
 
+@takes_monitor
 def look_at(
     classifier: Classifier,
     dataset: Dataset,
     *,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
 ) -> Look:
     """Look at a model with its data: does it get labelled images right, and are its outputs what they should be?
 
@@ -155,10 +155,9 @@ def look_at(
         Opened with the dataset.
     dataset : Dataset
         Labelled images are taken from its splits other than test, unless only test has labels.
-    progress : callable, optional
-        Called with the trials done and in all, where there are any.
-    stop : callable, optional
-        True ends the trials.
+    monitor : Monitor, optional
+        Told of the trials done and in all, where there are any.
+        Stopped, it ends the trials.
 
     Raises
     ------
@@ -184,7 +183,7 @@ def look_at(
             # Before anything is said against the model, it is asked about more images.
             judged = _judge(classifier, dataset, seen.joined(_see(classifier, dataset, chosen[IMAGES:])))
         if judged.doubt is not None:
-            correction, complete = _preprocessing_correction(classifier, dataset, judged.indices, progress, stop)
+            correction, complete = _preprocessing_correction(classifier, dataset, judged.indices, monitor)
         if judged.order is not None:
             # Red and blue exchanged can look like classes exchanged, and is met more often.
             right = int(judged.order.right.sum())
@@ -300,12 +299,11 @@ def _preprocessing_correction(
     classifier: Classifier,
     dataset: Dataset,
     indices: np.ndarray,
-    progress: Callable[[int, int], None] | None,
-    stop: Callable[[], bool] | None,
+    monitor: Monitor,
 ) -> tuple[Correction | None, bool]:
     """Try other preprocessings on some of the images; return the best if it is far better on all, and if all was tried."""
     images, labels = Pictures(dataset, indices), dataset.labels[indices]
-    found, complete = try_preprocessings(classifier, images, labels, progress=progress, stop=stop)
+    found, complete = try_preprocessings(classifier, images, labels, monitor=monitor)
     if found is None:
         return None, complete
     before, after = (ask(classifier, each, images, labels) for each in (classifier.preprocessing, found.preprocessing))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -15,6 +15,7 @@ from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.models.chance import beyond_chance, chance_agreement, sign_test
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.networks.presets import IMAGENET_MEAN, IMAGENET_STD
+from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
 #: Several things can be wrong at once: from the best change on, others are tried so often.
@@ -184,13 +185,13 @@ def _crop_for(present: Preprocessing, size: tuple[int, int]) -> dict[str, object
     return {"resize_to": max(max(size), round(present.resize_to * min(size) / min(present.size)))}
 
 
+@takes_monitor
 def try_preprocessings(
     classifier: Classifier,
     images: Sequence[np.ndarray],
     labels: np.ndarray,
     *,
-    progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    monitor: Monitor = QUIET,
     seconds: float = MAX_SECONDS,
 ) -> tuple[Answers | None, bool]:
     """Return the best other preprocessing on a few images, None if none is better; and whether all was tried.
@@ -206,9 +207,8 @@ def try_preprocessings(
         As read.
     labels : ndarray of int64
         (N,).
-    progress : callable, optional
-        Called with the trials done and, roughly, in all.
-    stop : callable, optional
+    monitor : Monitor, optional
+        Told of the trials done and, roughly, in all.
         Asked before each trial.
     seconds : float
         No trial begins later than that.
@@ -222,7 +222,7 @@ def try_preprocessings(
     for _ in range(MAX_ROUNDS):
         round_best = best
         for number, trial in enumerate(each := list(candidates(best.preprocessing, images))):
-            if time.monotonic() > end or (stop is not None and stop()):
+            if time.monotonic() > end or (monitor.stopped):
                 complete = False
                 break
             if trial in tried:
@@ -231,8 +231,7 @@ def try_preprocessings(
             found = ask(classifier, trial, images, labels)
             if found is not None and found.rank > round_best.rank:
                 round_best = found
-            if progress is not None:
-                progress(number + 1, len(each))
+            monitor.progress(number + 1, len(each))
         if round_best.right.sum() - best.right.sum() < max(2, 0.04 * len(labels)):
             break
         best = round_best

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -17,13 +18,13 @@ class Interrupted(Exception):
 class Asker:
     """Asks at each layer whether to stop; the hooks of `interruptible`, which copies of a network leave out."""
 
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        self._stop = stop
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
         self._thread = threading.get_ident()
 
     def ask(self, *_: Any) -> None:
         """Raise `Interrupted` if the user wants to stop."""
-        if self._stop():
+        if self._monitor.stopped:
             raise Interrupted
 
     def ran(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
@@ -37,13 +38,13 @@ class Asker:
 
 
 @contextmanager
-def interruptible(module: torch.nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
-    """While entered, raise `Interrupted` from this thread's forward and backward passes of `module` once `stop` says True.
+def interruptible(module: torch.nn.Module, monitor: Monitor) -> Iterator[None]:
+    """While entered, raise `Interrupted` from this thread's forward and backward passes of `module` once it is to stop.
 
     A step of a large network on a CPU takes many seconds; its layers take a fraction of one. Only the innermost modules
     ask, so small networks do not slow down.
     """
-    asker = Asker(stop)
+    asker = Asker(monitor)
     leaves = [child for child in module.modules() if next(child.children(), None) is None]
     handles = [leaf.register_forward_hook(asker.ran) for leaf in leaves]
     try:

@@ -10,9 +10,11 @@ from qtpy.QtCore import QSignalBlocker, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
+from napari_cam_feedback.widgets.tasks.workers import Progress
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations.maps.writing import MapsWritten
@@ -147,29 +149,26 @@ class MapWriter(QWidget):
         kind = {PICTURES: "pictures", TABLE: "table"}.get(self.format.currentData(), "path")
         places: dict[str, Any] = {"path": None, kind: path}
 
-        def work(stop: Any) -> Any:
-            from napari_cam_feedback.explanations.maps.writing import writing_maps
+        def work(monitor: Monitor) -> MapsWritten:
+            from napari_cam_feedback.explanations.maps.writing import write_maps
 
-            return writing_maps(classifier, dataset, **places, method=method, target=target, split=split, stop=stop)
+            return write_maps(classifier, dataset, **places, method=method, target=target, split=split, monitor=monitor)
 
         self._say("")
-        self._move((0, len(dataset.indices(split))))
+        self._move(Progress(0, len(dataset.indices(split))))
         session.jobs.start(
             JOB,
             work,
-            on_step=self._move,
+            on_progress=self._move,
             on_done=self._done,
             on_failed=lambda sentence: self._say(sentence, wrong=True),
             description="Writing maps",
-            total=len(dataset.indices(split)),
-            progress=lambda step: step,
             precious=True,
         )
 
-    def _move(self, step: tuple[int, int]) -> None:
-        done, total = step
-        self.bar.setRange(0, max(1, total))
-        self.bar.setValue(done)
+    def _move(self, found: Progress) -> None:
+        self.bar.setRange(0, max(1, found.total))
+        self.bar.setValue(found.done)
         self.bar.setFormat("%v of %m")
 
     def _done(self, written: MapsWritten) -> None:

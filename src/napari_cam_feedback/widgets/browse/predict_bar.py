@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.unreadable import BrokenImages
 from napari_cam_feedback.widgets.session.session import Session
@@ -24,16 +25,17 @@ _CHUNK = 128
 
 
 def predict_in_chunks(
-    classifier: Classifier, dataset: Dataset, indices: np.ndarray, stop: Callable[[], bool]
+    classifier: Classifier, dataset: Dataset, indices: np.ndarray, monitor: Monitor
 ) -> Iterator[tuple[int, int, Predictions]]:
     """Predict items, yielding (done, total, predictions) after every few; for a worker."""
     from napari_cam_feedback.evaluation import predict
 
     for start in range(0, len(indices), _CHUNK):
-        if stop():
+        if monitor.stopped:
             return
         part = indices[start : start + _CHUNK]
         yield start + len(part), len(indices), predict(classifier, dataset, indices=part)
+        monitor.progress(start + len(part), len(indices))
 
 
 class PredictBar(QWidget):
@@ -127,14 +129,12 @@ class PredictBar(QWidget):
 
         session.jobs.start(
             "predict",
-            lambda stop: predict_in_chunks(classifier, dataset, indices, stop),
+            lambda monitor: predict_in_chunks(classifier, dataset, indices, monitor),
             on_step=step,
             on_done=lambda _: self.show_progress(0, 0),
             on_failed=failed,
             on_stopped=lambda: self.show_progress(0, 0),
             description="Predicting",
-            total=len(indices),
-            progress=lambda found: (found[0], found[1]),
             replace=True,
         )
         self.show_progress(0, len(indices))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from html import escape
 from pathlib import Path
@@ -12,13 +11,13 @@ import numpy as np
 from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.compare.view import CompareView
 from napari_cam_feedback.widgets.compare.work import ComparedVersions, compare_versions, save_report
 from napari_cam_feedback.widgets.parts.basics import link_to
 from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.phase import Phase
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
 if TYPE_CHECKING:
@@ -149,13 +148,13 @@ class CompareWidget(CompareView):
         self._show(None)
         self._say("")
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, ComparedVersions]:
-            return reporting(lambda report: compare_versions(project, versions, classifier, session.consents, report, stop))
+        def work(monitor: Monitor) -> ComparedVersions:
+            return compare_versions(project, versions, classifier, session.consents, monitor)
 
         session.jobs.start(
             JOB,
             work,
-            on_step=self._step,
+            on_progress=self._step,
             on_done=self._done,
             on_failed=lambda sentence: self._ended(project, escape(sentence)),
             on_stopped=lambda: self._ended(project, "Stopped; nothing was compared."),
@@ -295,14 +294,14 @@ class CompareWidget(CompareView):
         if found is None or self._saver.busy:
             return
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, Path]:
-            return reporting(lambda report: save_report(found, folder, report, stop))
+        def work(monitor: Monitor) -> Path:
+            return save_report(found, folder, monitor)
 
         self._say("")
         self._session.jobs.start(
             SAVE_JOB,
             work,
-            on_step=self._step,
+            on_progress=self._step,
             on_done=lambda page: self._say(f"The report is in {link_to(page)}."),
             on_failed=lambda sentence: self._ended(found.project, escape(sentence)),
             on_stopped=lambda: self._ended(found.project, "Stopped; no report was written."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 
@@ -58,8 +59,7 @@ def compare_versions(
     versions: Sequence[str],
     current: Classifier,
     consents: Consents,
-    report: Report,
-    stop: Stop,
+    monitor: Monitor,
 ) -> ComparedVersions:
     """Load versions of a project and compare them by the masks of `known_or_painted`.
 
@@ -73,10 +73,8 @@ def compare_versions(
         What the session looks through; its device and, where the versions have it, its target layer are used.
     consents : Consents
         What the user has agreed to.
-    report : callable
-        Takes what is being done, done and total.
-    stop : callable
-        Whether to stop.
+    monitor : Monitor
+        Told what is being done, done and total.
 
     Raises
     ------
@@ -92,7 +90,7 @@ def compare_versions(
     models: dict[str, Classifier] = {}
     other_layer = False
     for number, version in enumerate(versions):
-        report(f"Loading {version}", number, len(versions))
+        monitor.progress(number, len(versions), f"Loading {version}")
         classifier = load_version(project, version, str(current.device), consents)
         if (classifier.target_layer, classifier.grid) != (current.target_layer, current.grid):
             try:
@@ -101,7 +99,7 @@ def compare_versions(
             except FeedbackError:
                 pass  # a version of another architecture keeps its own
         models[version] = classifier
-        if stop():
+        if monitor.stopped:
             raise WorkStopped
     masks, _ = known_or_painted(project)
     comparison = compare_models(
@@ -109,16 +107,15 @@ def compare_versions(
         project.dataset,
         masks=masks,
         seed=SEED,
-        progress=lambda done, total: report("Comparing", done, total),
-        stop=stop,
+        monitor=Part(monitor, "Comparing"),
     )
-    if stop():
+    if monitor.stopped:
         raise WorkStopped
     explanation_caches = {name: ExplanationCache(classifier, project.dataset) for name, classifier in models.items()}
     return ComparedVersions(project, models, explanation_caches, comparison, current.target_layer if other_layer else None)
 
 
-def save_report(found: ComparedVersions, folder: Path, report: Report, stop: Stop) -> Path:
+def save_report(found: ComparedVersions, folder: Path, monitor: Monitor) -> Path:
     """Write the report of a comparison into a folder; return the page.
 
     Raises
@@ -137,7 +134,7 @@ def save_report(found: ComparedVersions, folder: Path, report: Report, stop: Sto
     command += ["--seed", str(found.comparison.seed)]
     if found.layer is not None:
         command += ["--layer", found.layer]
-    report("Writing the report", 0, 0)
+    monitor.progress(0, 0, "Writing the report")
     page = report_versions(
         folder,
         found.comparison,
@@ -153,8 +150,7 @@ def save_report(found: ComparedVersions, folder: Path, report: Report, stop: Sto
             seed=found.comparison.seed,
             command=command,
         ),
-        progress=lambda done, total: report("Writing the report", done, total),
-        stop=stop,
+        monitor=Part(monitor, "Writing the report"),
     )
     if page is None:
         raise WorkStopped

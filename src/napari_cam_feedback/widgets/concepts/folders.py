@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import DataError, describe
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import ConceptSet
 
 
-def read_folders(folders: Sequence[Path], stop: Callable[[], bool]) -> list[ConceptSet]:
+def read_folders(folders: Sequence[Path], monitor: Monitor) -> list[ConceptSet]:
     """Return the concepts of some folders.
 
     A folder that has images of its own is one concept; one that has only folders gives a concept for each.
@@ -28,7 +29,7 @@ def read_folders(folders: Sequence[Path], stop: Callable[[], bool]) -> list[Conc
 
     found: list[ConceptSet] = []
     for folder in folders:
-        if stop():
+        if monitor.stopped:
             raise WorkStopped
         found += [read_concept(folder)] if _is_one_concept(folder) else read_concepts(folder)
     return found

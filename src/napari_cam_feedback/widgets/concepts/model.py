@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.concepts.folders import free_name, read_folders
 from napari_cam_feedback.widgets.session.painted import MaskSubset
-from napari_cam_feedback.widgets.tasks.reporting import reporting
-from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -140,7 +140,7 @@ class ConceptModel(QObject):
 
         self.session.jobs.start(
             READ_JOB,
-            lambda stop: read_folders(folders, stop),
+            lambda monitor: read_folders(folders, monitor),
             on_done=done,
             on_failed=self.failed.emit,
             description="Reading concepts",
@@ -165,7 +165,7 @@ class ConceptModel(QObject):
         if self._closed or classifier is None or dataset is None or self.layers is not None:
             return
 
-        def work(stop: Callable[[], bool]) -> Layers:
+        def work(monitor: Monitor) -> Layers:
             from napari_cam_feedback.explanations import default_concept_layer
 
             return Layers(tuple(classifier.layers), default_concept_layer(classifier))
@@ -198,8 +198,8 @@ class ConceptModel(QObject):
             self._cache = ActivationCache()
         cache = self._cache
 
-        def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: _test(project, classifier, sets, painted, concept_test, cache, report, stop))
+        def work(monitor: Monitor) -> Any:
+            return _test(project, classifier, sets, painted, concept_test, cache, monitor)
 
         def done(result: ConceptResult) -> None:
             if self._same(classifier, dataset):
@@ -209,7 +209,7 @@ class ConceptModel(QObject):
         session.jobs.start(
             JOB,
             work,
-            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_progress=self.progressed.emit,
             on_done=done,
             on_failed=self.failed.emit,
             on_stopped=self.stopped.emit,
@@ -226,7 +226,7 @@ class ConceptModel(QObject):
         if self._closed or result is None or project is None or session.jobs.running(SAVE_JOB):
             return
 
-        def work(stop: Callable[[], bool]) -> Path:
+        def work(monitor: Monitor) -> Path:
             from napari_cam_feedback.explanations.tcav.report import save_concepts
 
             folder = new_folder(project.folder / FOLDER, datetime.now())
@@ -259,13 +259,12 @@ def _test(
     painted: list[str],
     concept_test: ConceptTest,
     cache: ActivationCache,
-    report: Callable[[str, int, int], None],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> ConceptResult:
     """Do the work of `ConceptModel.test`, in a thread."""
     from napari_cam_feedback.explanations import concepts, painted_concept, read_concept
 
-    report("Reading the images' names", 0, 0)
+    monitor.progress(0, 0, "Reading the images' names")
     random = None if concept_test.random is None else read_concept(concept_test.random)
     if concept_test.painted:
         sets = [*sets, painted_concept(concept_test.painted, project.dataset, MaskSubset(project.masks, painted))]
@@ -279,8 +278,7 @@ def _test(
         layers=None if concept_test.layer is None else [concept_test.layer],
         split=concept_test.split,
         cache=cache,
-        progress=lambda done, total: report("Testing", done, total),
-        stop=stop,
+        monitor=Part(monitor, "Testing"),
     )
     if result is None:
         raise WorkStopped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.filters.charts import COLOURS, HistogramPlot
 from napari_cam_feedback.widgets.filters.model import FOLDER, FilterModel
 from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
 from napari_cam_feedback.widgets.session.loading import load_version
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
@@ -230,10 +229,10 @@ class ChangesView(QWidget):
         names, split = (self.before.currentText(), self.after.currentText()), self.split.currentText()
         layer, grid, device, consents = classifier.target_layer, classifier.grid, str(classifier.device), session.consents
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, ComparedFeatures]:
-            return reporting(lambda report: _compare(project, names, split, layer, grid, device, consents, report, stop))
+        def work(monitor: Monitor) -> ComparedFeatures:
+            return _compare(project, names, split, layer, grid, device, consents, monitor)
 
-        def step(found: Progress) -> None:
+        def show(found: Progress) -> None:
             self.bar.setRange(0, found.total)
             self.bar.setValue(found.done)
             self.bar.setFormat(f"{found.text}: %v of %m" if found.total else found.text)
@@ -241,7 +240,7 @@ class ChangesView(QWidget):
         session.jobs.start(
             JOB,
             work,
-            on_step=step,
+            on_progress=show,
             on_done=lambda found: self._show(found) if session.project is project else None,
             on_failed=self.said.setText,
             on_stopped=lambda: self.said.setText("Stopped; what was looked at is not kept. Compare again to go on."),
@@ -290,14 +289,13 @@ def _compare(
     grid: tuple[int, int] | None,
     device: str,
     consents: Consents,
-    report: Callable[[str, int, int], None],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> ComparedFeatures:
     from napari_cam_feedback.explanations import features_of, filter_changes
 
     found = []
     for name in names:
-        report(f"Loading {name}", 0, 0)
+        monitor.progress(0, 0, f"Loading {name}")
         classifier = load_version(project, name, device, consents)
         if classifier.target_layer != layer:
             classifier = classifier.with_layer(layer, grid=grid)
@@ -307,8 +305,7 @@ def _compare(
                 project.dataset,
                 split,
                 cache=project.folder / FOLDER,
-                progress=lambda done, total, name=name: report(f"Looking with {name}", done, total),  # type: ignore[misc]
-                stop=stop,
+                monitor=Part(monitor, f"Looking with {name}"),
             )
         )
         if not found[-1].complete:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QScrollArea, QShortcut, QStackedWidget, QVBoxLayout, QWidget
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import BarPlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.masking import FilterMasking
 from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult, rows_of
@@ -195,11 +196,10 @@ class FilterDetail(QWidget):
 
         session.jobs.start(
             JOB,
-            lambda stop: _gallery(look, number, what, stop),
+            lambda monitor: _gallery(look, number, what, monitor),
             on_step=step,
             on_failed=lambda sentence: session.notify(sentence, "error"),
             description=f"Gallery of filter {number}",
-            progress=lambda _: (len(self._tiles), sum(len(rows) for rows in self._plan.rows) if self._plan else 0),
             replace=True,
         )
 
@@ -220,7 +220,7 @@ class FilterDetail(QWidget):
         self.panel.set_current(self.model.session.index)
 
 
-def _gallery(look: SurveyResult, number: int, what: str, stop: Callable[[], bool]) -> Iterator[Any]:
+def _gallery(look: SurveyResult, number: int, what: str, monitor: Monitor) -> Iterator[Any]:
     """Yield the plan of a gallery, then its tiles a batch at a time; for a worker."""
     from napari_cam_feedback.explanations import top_images
     from napari_cam_feedback.explanations.filters.gallery import GalleryPlan, iterate_tiles, plan_gallery
@@ -233,7 +233,10 @@ def _gallery(look: SurveyResult, number: int, what: str, stop: Callable[[], bool
     else:
         plan = plan_gallery(features, number)
     yield plan
+    done, total = 0, sum(len(rows) for rows in plan.rows)
     for tiles in iterate_tiles(look.classifier, look.dataset, features, number, plan, inputs=look.inputs):
-        if stop():
+        if monitor.stopped:
             return
         yield tiles
+        done += len(tiles)
+        monitor.progress(done, total)

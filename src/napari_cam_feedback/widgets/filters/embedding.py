@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, OTHER_COLOUR, class_colour
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
@@ -125,10 +125,10 @@ class EmbeddingView(QWidget):
             return
         features, method = survey.features, self.method.currentData()
 
-        def work(stop: Callable[[], bool]) -> Generator[Progress, None, Embedding]:
-            return _placing(features, method, stop)
+        def work(monitor: Monitor) -> Embedding:
+            return _placing(features, method, monitor)
 
-        def step(found: Progress) -> None:
+        def show(found: Progress) -> None:
             self.bar.setRange(0, found.total if found.total > 1 else 0)
             self.bar.setValue(found.done)
 
@@ -141,7 +141,7 @@ class EmbeddingView(QWidget):
         session.jobs.start(
             JOB,
             work,
-            on_step=step,
+            on_progress=show,
             on_done=done,
             on_failed=self.said.setText,
             on_stopped=self._stopped,
@@ -224,18 +224,18 @@ class EmbeddingView(QWidget):
         self.plot.set_current(int(at[0]) if len(at) else None)
 
 
-def _placing(features: Features, method: EmbeddingMethod, stop: Callable[[], bool]) -> Generator[Progress, None, Embedding]:
+def _placing(features: Features, method: EmbeddingMethod, monitor: Monitor) -> Embedding:
     """Place the images step by step, in a thread."""
     from napari_cam_feedback.explanations import embedding_steps
 
     steps = embedding_steps(features, method)
     while True:
-        if stop():
+        if monitor.stopped:
             raise WorkStopped
         try:
             done, total = next(steps)
         except StopIteration as end:
-            if stop():
+            if monitor.stopped:
                 raise WorkStopped from None
             return end.value
-        yield Progress(done, total, "Placing the images")
+        monitor.progress(done, total, "Placing the images")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
 
 if TYPE_CHECKING:
@@ -152,12 +153,11 @@ class FilterMasking(QWidget):
 
         session.jobs.start(
             JOB,
-            lambda stop: _masks(look, wanted, number, percentile, stop),
+            lambda monitor: _masks(look, wanted, number, percentile, monitor),
             on_step=step,
             on_done=done,
             on_failed=self._say,
             description="Making masks from the filter",
-            total=len(wanted),
         )
 
     def _sentence(self, unread: int) -> str:
@@ -197,33 +197,35 @@ class FilterMasking(QWidget):
 
         session.jobs.start(
             JOB,
-            lambda stop: _unchanged(project.masks, made, stop),
+            lambda monitor: _unchanged(project.masks, made, monitor),
             on_step=step,
             on_done=done,
             on_failed=self._say,
             description="Taking masks back",
-            total=len(made),
         )
 
 
 def _masks(
-    look: SurveyResult, items: list[int], number: int, percentile: float, stop: Callable[[], bool]
+    look: SurveyResult, items: list[int], number: int, percentile: float, monitor: Monitor
 ) -> Generator[FilterMask, None, int]:
     """Yield the masks; return how many of the images could not be read."""
     from napari_cam_feedback.feedback import filter_masks
 
     inputs = look.inputs
-    yield from filter_masks(look.classifier, look.dataset, items, number, percentile=percentile, inputs=inputs, stop=stop)
+    yield from filter_masks(
+        look.classifier, look.dataset, items, number, percentile=percentile, inputs=inputs, monitor=monitor
+    )
     return sum(look.dataset.keys[index] in inputs.skipped for index in items)
 
 
 def _unchanged(
-    store: MaskStore, made: dict[str, tuple[tuple[int, ...], bytes]], stop: Callable[[], bool]
+    store: MaskStore, made: dict[str, tuple[tuple[int, ...], bytes]], monitor: Monitor
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the keys, and sizes, of masks that are as they were made."""
-    for key, (shape, packed) in made.items():
-        if stop():
+    for number, (key, (shape, packed)) in enumerate(made.items()):
+        if monitor.stopped:
             return
+        monitor.progress(number + 1, len(made))
         if key in store:
             mask = store[key]
             if mask.shape == shape and np.packbits(mask).tobytes() == packed:

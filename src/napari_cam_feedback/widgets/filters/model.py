@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,8 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.session.painted import MaskSubset
-from napari_cam_feedback.widgets.tasks.reporting import reporting
-from napari_cam_feedback.widgets.tasks.workers import Progress
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -121,9 +120,9 @@ class FilterModel(QObject):
         folder = project.folder
         keys = sorted(session.painted())[-MAX_MASKS:]
 
-        def work(stop: Callable[[], bool]) -> Any:
+        def work(monitor: Monitor) -> tuple[SurveyResult, FilterMarks, FilterMarks | None]:
             painted = MaskSubset(project.masks, keys)
-            return reporting(lambda report: _look(classifier, dataset, split, folder, painted, report, stop))
+            return _look(classifier, dataset, split, folder, painted, monitor)
 
         def done(found: tuple[SurveyResult, FilterMarks, FilterMarks | None]) -> None:
             if self._closed or session.classifier is not classifier or session.dataset is not dataset:
@@ -140,7 +139,7 @@ class FilterModel(QObject):
         session.jobs.start(
             JOB,
             work,
-            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_progress=self.progressed.emit,
             on_done=done,
             on_failed=self.failed.emit,
             description="Looking at all images",
@@ -195,29 +194,22 @@ def _look(
     split: str,
     folder: Path,
     painted: Mapping[str, np.ndarray],
-    report: Callable[[str, int, int], None],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> tuple[SurveyResult, FilterMarks, FilterMarks | None]:
     """Do the work of `FilterModel.look`, in a thread."""
     from napari_cam_feedback.data.cache import InputCache
     from napari_cam_feedback.explanations import activation_under_masks, load_marks
     from napari_cam_feedback.explanations.filters.survey import survey_filters
 
-    report("Looking at the images", 0, 0)
+    monitor.progress(0, 0, "Looking at the images")
     marks = load_marks(folder, classifier)
-    survey = survey_filters(classifier, dataset, split, cache=folder / FOLDER, report=report, stop=stop)
+    survey = survey_filters(classifier, dataset, split, cache=folder / FOLDER, monitor=monitor)
     # Computed here once, and not by the window when it first shows them.
     _ = survey.activation, survey.dead, survey.best
     under = None
-    if painted and not stop():
+    if painted and not monitor.stopped:
         try:
-            under = activation_under_masks(
-                classifier,
-                dataset,
-                painted,
-                progress=lambda done, total: report("Looking under the masks", done, total),
-                stop=stop,
-            )
+            under = activation_under_masks(classifier, dataset, painted, monitor=Part(monitor, "Looking under the masks"))
         except FeedbackError:
             under = None  # a mask that does not fit its image, of which Browse tells
     inputs = InputCache(dataset, classifier.preprocessing, max_bytes=_INPUT_BYTES)

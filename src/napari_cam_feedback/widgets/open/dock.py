@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import ConfigError, ImagesMoved
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.open.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
@@ -136,8 +137,8 @@ class SessionWidget(QWidget):
             return
         self._session.jobs.start(
             "load",
-            lambda stop: load(source, stop),
-            on_step=self._progress,
+            lambda monitor: load(source, monitor),
+            on_progress=self._progress,
             on_done=lambda opened: self._loaded(opened, losses),
             on_error=lambda error: self._failed(error, lambda: self._load(losses)),
             on_stopped=lambda: self._say("Loading was cancelled."),
@@ -205,7 +206,7 @@ class SessionWidget(QWidget):
             return
         self._session.jobs.start(
             "load",
-            lambda stop: move_images(Path(moved.folder), place),
+            lambda _: move_images(Path(moved.folder), place),
             # Later, once this job is over: the next one has its name.
             on_done=lambda _: QTimer.singleShot(0, again),
             on_error=lambda error: self._failed(error, again),
@@ -249,7 +250,7 @@ class SessionWidget(QWidget):
         if not wanted or "torch" not in sys.modules or self._session.jobs.running("architectures"):
             return
 
-        def work(stop: Any) -> Sequence[str]:
+        def work(monitor: Monitor) -> Sequence[str]:
             from napari_cam_feedback.models.networks.architectures import known_architectures
 
             return list(known_architectures())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 from napari_cam_feedback.widgets.session.session import Session
@@ -69,10 +70,10 @@ class LookView(QWidget):
         if self._closed or classifier is None or dataset is None:
             return
 
-        def work(stop: Any) -> Look:
+        def work(monitor: Monitor) -> Look:
             from napari_cam_feedback.models.first_look.look import look_at
 
-            return look_at(classifier, dataset, stop=stop)
+            return look_at(classifier, dataset, monitor=monitor)
 
         def of_now() -> bool:
             now = self._session.classifier

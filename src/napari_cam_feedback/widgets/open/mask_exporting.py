@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
 
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.parts.basics import confirmed
 from napari_cam_feedback.widgets.parts.new_folder import ask_new_folder
 from napari_cam_feedback.widgets.session.session import Session
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 
 JOB = "export masks"
 #: What can be written: the title, what `export_masks` calls it, and the ending of its one file.
@@ -85,12 +84,10 @@ class ExportButton(QPushButton):
             return
         session.save()
 
-        def write(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> list[str]:
+        def work(monitor: Monitor) -> list[str]:
             from napari_cam_feedback.feedback import export_masks
 
-            return export_masks(
-                project.masks, path, kind, progress=lambda done, total: report("Writing masks", done, total), stop=stop
-            )
+            return export_masks(project.masks, path, kind, monitor=Part(monitor, "Writing masks"))
 
         def over() -> None:
             self.setText("Export masks…")
@@ -102,9 +99,6 @@ class ExportButton(QPushButton):
         def failed(error: BaseException) -> None:
             over()
             self._on_error(error, lambda: self.export(path, kind))
-
-        def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: write(report, stop))
 
         self.setText("Stop writing")
         session.jobs.start(JOB, work, on_done=done, on_error=failed, on_stopped=over, description="Writing masks")

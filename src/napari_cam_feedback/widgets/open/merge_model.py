@@ -11,11 +11,10 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.session.opened import painted_items
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.session.unfit_mask import folder_for_replaced
-from napari_cam_feedback.widgets.tasks.reporting import reporting
-from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK, find_layers, tag
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ class MergeModel(QObject):
         self.end()
         session.save()
 
-        def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: _compare(project, path, resize, report, stop))
+        def work(monitor: Monitor) -> MaskComparison | None:
+            return _compare(project, path, resize, monitor)
 
         def done(found: MaskComparison | None) -> None:
             if found is not None and session.project is project:
@@ -128,11 +127,11 @@ class MergeModel(QObject):
 
         self._start(work, done, "Comparing masks")
 
-    def _start(self, work: Callable[[Callable[[], bool]], Any], done: Callable[[Any], None], description: str) -> None:
+    def _start(self, work: Callable[[Monitor], Any], done: Callable[[Any], None], description: str) -> None:
         self.session.jobs.start(
             JOB,
             work,
-            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_progress=self.progressed.emit,
             on_done=done,
             on_error=self.failed.emit,
             description=description,
@@ -260,8 +259,8 @@ class MergeModel(QObject):
             layer.editable = False
         replaced = folder_for_replaced(now.project)
 
-        def work(stop: Callable[[], bool]) -> Any:
-            return reporting(lambda report: _merge(now, replaced, report, stop))
+        def work(monitor: Monitor) -> tuple[MergedMasks, set[str], bool]:
+            return _merge(now, replaced, monitor)
 
         def over() -> None:
             painted = session.layers.get(MASK)
@@ -283,7 +282,7 @@ class MergeModel(QObject):
         session.jobs.start(
             JOB,
             work,
-            on_step=lambda step: self.progressed.emit(step) if isinstance(step, Progress) else None,
+            on_progress=self.progressed.emit,
             on_done=done,
             on_error=failed,
             on_stopped=over,
@@ -292,41 +291,30 @@ class MergeModel(QObject):
         )
 
 
-def _compare(
-    project: Project, path: Path, resize: bool, report: Callable[[str, int, int], None], stop: Callable[[], bool]
-) -> MaskComparison | None:
+def _compare(project: Project, path: Path, resize: bool, monitor: Monitor) -> MaskComparison | None:
     from napari_cam_feedback.feedback import compare_masks
 
-    theirs, remarks = _open_theirs(path, project.dataset, resize, report, stop)
-    found = compare_masks(
-        project.masks, theirs, progress=lambda done, total: report("Comparing masks", done, total), stop=stop
-    )
-    return None if stop() else MaskComparison(project, theirs, found, remarks)
+    theirs, remarks = _open_theirs(path, project.dataset, resize, Part(monitor, "Reading masks"))
+    found = compare_masks(project.masks, theirs, monitor=Part(monitor, "Comparing masks"))
+    return None if monitor.stopped else MaskComparison(project, theirs, found, remarks)
 
 
-def _open_theirs(
-    path: Path, dataset: Dataset, resize: bool, report: Callable[[str, int, int], None], stop: Callable[[], bool]
-) -> tuple[Mapping[str, np.ndarray], list[str]]:
+def _open_theirs(path: Path, dataset: Dataset, resize: bool, monitor: Monitor) -> tuple[Mapping[str, np.ndarray], list[str]]:
     """Open those masks of a project, of a folder of ours, or of another program, that fit; and say which do not."""
     from napari_cam_feedback.feedback import MaskStore, find_masks, fitting_masks
     from napari_cam_feedback.feedback.exchange.importing import ImportedMasks
     from napari_cam_feedback.feedback.masks.store import INDEX_NAME
     from napari_cam_feedback.projects import ProjectFolder
 
-    def progress(done: int, total: int) -> None:
-        report("Reading masks", done, total)
-
     folder = path / "masks" if ProjectFolder.exists(path) else path
     if folder != path or (folder / INDEX_NAME).is_file():
-        found = fitting_masks(MaskStore(folder), dataset, resize=resize, progress=progress, stop=stop)
+        found = fitting_masks(MaskStore(folder), dataset, resize=resize, monitor=monitor)
     else:
-        found = find_masks(path, dataset, resize=resize, progress=progress, stop=stop)
+        found = find_masks(path, dataset, resize=resize, monitor=monitor)
     return found.masks, ImportedMasks(found).sentences[1:]
 
 
-def _merge(
-    now: MaskComparison, replaced: Path, report: Callable[[str, int, int], None], stop: Callable[[], bool]
-) -> tuple[MergedMasks, set[str], bool]:
+def _merge(now: MaskComparison, replaced: Path, monitor: Monitor) -> tuple[MergedMasks, set[str], bool]:
     from napari_cam_feedback.feedback import MaskStore, merge_into
 
     store = MaskStore(replaced)
@@ -335,8 +323,7 @@ def _merge(
         now.theirs,
         store,
         choices=now.choices,
-        progress=lambda done, total: report("Merging masks", done, total),
-        stop=stop,
+        monitor=Part(monitor, "Merging masks"),
     )
     return merged, painted_items(now.project.dataset, now.project.masks), len(store) > 0
 

@@ -11,6 +11,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.widgets.open.layers_page import is_image
 from napari_cam_feedback.widgets.open.look_view import LookView
 from napari_cam_feedback.widgets.open.mask_exporting import ExportButton
@@ -25,7 +26,6 @@ from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_l
 from napari_cam_feedback.widgets.session.loading import find_head, load_version
 from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
 from napari_cam_feedback.widgets.session.session import Session
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.viewer.docks import open_dock
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class OpenView(QGroupBox):
             return
         device, layer, grid = str(classifier.device), classifier.target_layer, classifier.grid
 
-        def work(stop: Any) -> Classifier:
+        def work(monitor: Monitor) -> Classifier:
             loaded = load_version(project, chosen, device, session.consents).with_layer(layer, grid=grid)
             find_head(loaded)
             project.select(chosen)
@@ -241,10 +241,13 @@ class OpenView(QGroupBox):
         if not may_leave(self, losses_of_leaving(session), "Copy"):
             return
 
-        def copy(report: Callable[[str, int, int], None], stop: Callable[[], bool]) -> OpenedProject | None:
-            made = project.save_as(
-                folder, progress=lambda done, total: report("Copying", done // 1024, max(1, total // 1024)), stop=stop
+        def copy(monitor: Monitor) -> OpenedProject | None:
+            # In kilobytes, since Qt counts no further than two thousand millions.
+            small = Callbacks(
+                lambda done, total, _: monitor.progress(done // 1024, max(1, total // 1024), "Copying"),
+                lambda: monitor.stopped,
             )
+            made = project.save_as(folder, monitor=small)
             return None if made is None else prepare(made, classifier)
 
         def over() -> None:
@@ -269,7 +272,7 @@ class OpenView(QGroupBox):
         self.stop_save_button.show()
         session.jobs.start(
             "load",
-            lambda stop: reporting(lambda report: copy(report, stop)),
+            copy,
             on_done=done,
             on_error=failed,
             description="Copying the project",
@@ -295,7 +298,7 @@ class OpenView(QGroupBox):
             self._change_layer(classifier, classifier.target_layer, (grid[0], grid[1]))
 
     def _change_layer(self, classifier: Classifier, layer: str, grid: tuple[int, int] | None) -> None:
-        def work(stop: Any) -> Classifier:
+        def work(monitor: Monitor) -> Classifier:
             changed = classifier.with_layer(layer, grid=grid)
             find_head(changed)
             return changed

@@ -66,7 +66,7 @@ class RecentList(QComboBox):
         # A convenience: a list that cannot be written is no reason to disturb anyone.
         self._session.jobs.start(
             JOB,
-            lambda stop: work(),
+            lambda _: work(),
             on_done=self._show,
             on_failed=lambda _: None,
             description="Listing projects",

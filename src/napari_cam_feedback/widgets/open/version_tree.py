@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import breakable, wrapped_label
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.session.session import Session
@@ -243,7 +244,7 @@ class VersionTree(QWidget):
         if project is None or session.jobs.running(JOB):
             return
 
-        def work(stop: Any) -> list[Path]:
+        def work(monitor: Monitor) -> list[Path]:
             from napari_cam_feedback.models.files.exporting import export_classifier
 
             return export_classifier(load_version(project, version, "cpu", session.consents), path)

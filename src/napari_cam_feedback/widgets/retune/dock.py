@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, QTimer
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import confirmed
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
@@ -30,7 +31,6 @@ from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 from napari_cam_feedback.widgets.tasks.phase import Phase
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
 if TYPE_CHECKING:
@@ -223,13 +223,13 @@ class RetuneWidget(RetuneView):
             self.log.replay(run_state.history)
         self.settings.set_opened(False)
 
-        def work(stop: Any) -> Any:
+        def work(monitor: Monitor) -> Any:
             run.read_masks()
             subject = subject_of(Path(config.inpainter or ""), config.inpainter)
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 return retune(
-                    run.classifier, run.project.dataset, run.masks, config, stop=stop, resume=run_state, trust=trust
+                    run.classifier, run.project.dataset, run.masks, config, monitor=monitor, resume=run_state, trust=trust
                 )
 
         self._hold(True)
@@ -241,8 +241,6 @@ class RetuneWidget(RetuneView):
             on_error=lambda error: self._broken(run, error),
             on_stopped=lambda: self._failed(run, ""),
             description="Retuning",
-            total=config.iterations or 0,
-            progress=lambda step: (step.iteration, step.iterations),
             precious=True,
         )
         self._refresh()
@@ -320,7 +318,7 @@ class RetuneWidget(RetuneView):
         self.checkpoint_row.setVisible(len(names) > 1)
         self.old_share.set_path(result.path_checks, result.selected_share)
         self._show_result(run, result)
-        self._measure(run, lambda stop: result)
+        self._measure(run, lambda _: result)
 
     def _show_result(self, run: UndecidedRun, result: RetuneResult) -> None:
         """Show what a model came to, before it is measured on all splits."""
@@ -382,14 +380,14 @@ class RetuneWidget(RetuneView):
         self.table_label.setText(f"Taking the model of {checkpoint_name(iteration, share)}…")
         self._refresh()
 
-        def take(stop: Callable[[], bool]) -> RetuneResult:
+        def take(monitor: Monitor) -> RetuneResult:
             if (iteration, share) == (best.selected_iteration, best.selected_share):
                 return best
-            return take_checkpoint(best, iteration, run.project.dataset, run.masks, share=share, stop=stop)
+            return take_checkpoint(best, iteration, run.project.dataset, run.masks, share=share, monitor=monitor)
 
         self._measure(run, take)
 
-    def _measure(self, run: UndecidedRun, take: Callable[[Callable[[], bool]], RetuneResult]) -> None:
+    def _measure(self, run: UndecidedRun, take: Callable[[Monitor], RetuneResult]) -> None:
         """Measure both models on all splits, in a worker, while the user looks at images.
 
         Parameters
@@ -410,35 +408,30 @@ class RetuneWidget(RetuneView):
         begun = 0.0
         labelled = [name for name in dataset.split_names if (dataset.labels[dataset.indices(name)] >= 0).any()]
 
-        def work(stop: Any) -> Generator[RetuneResult | Progress, None, Comparison]:
-            result = take(stop)
+        def work(monitor: Monitor) -> Generator[RetuneResult, None, Comparison]:
+            result = take(monitor)
             yield result
-            return (
-                yield from reporting(
-                    lambda report: compare(
-                        run.classifier,
-                        result.classifier,
-                        dataset,
-                        masks=masks,
-                        splits=labelled,
-                        detail=True,
-                        quick=True,
-                        kept=kept,
-                        progress=lambda done, total: report("", done, total),
-                        stop=stop,
-                    )
-                )
+            return compare(
+                run.classifier,
+                result.classifier,
+                dataset,
+                masks=masks,
+                splits=labelled,
+                detail=True,
+                quick=True,
+                kept=kept,
+                monitor=monitor,
             )
 
-        def taken(step: RetuneResult | Progress) -> None:
+        def taken(result: RetuneResult) -> None:
+            if run is self._run and result is not run.result:
+                self._show_result(run, result)
+
+        def measured(found: Progress) -> None:
             nonlocal begun
-            if run is not self._run:
-                return
-            if isinstance(step, Progress):
+            if run is self._run:
                 begun = begun or time.monotonic()
-                self.table_label.setText(measuring_sentence(step.done, step.total, time.monotonic() - begun))
-            elif step is not run.result:
-                self._show_result(run, step)
+                self.table_label.setText(measuring_sentence(found.done, found.total, time.monotonic() - begun))
 
         def done(comparison: Comparison) -> None:
             if run is not self._run:
@@ -463,10 +456,10 @@ class RetuneWidget(RetuneView):
             COMPARE_JOB,
             work,
             on_step=taken,
+            on_progress=measured,
             on_done=done,
             on_failed=failed,
             description="Measuring before and after",
-            progress=lambda _: (0, 0),
             replace=True,
         )
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import describe
+from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class ExplanationLoader:
             try:
                 if explanation_cache.peek(*request) is not None:
                     continue
-                with interruptible(explanation_cache.classifier.module, partial(self._obsolete, request)):
+                with interruptible(explanation_cache.classifier.module, Callbacks(stop=partial(self._obsolete, request))):
                     explanation, sentence = explanation_cache.get(*request), None
             except Interrupted:
                 continue

@@ -6,16 +6,18 @@ Everything here runs in a worker thread and knows no Qt. Torch is loaded by the 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError
+from napari_cam_feedback.monitor import Monitor, Part
+from napari_cam_feedback.steps import run_to_end
 from napari_cam_feedback.widgets.session.consents import Consents, asking, subject_of
 from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
 from napari_cam_feedback.widgets.session.sources import ProjectSource
-from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
+from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 from napari_cam_feedback.widgets.viewer.layer_images import LayerImages
 
 if TYPE_CHECKING:
@@ -23,20 +25,14 @@ if TYPE_CHECKING:
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.models.options import ModelOptions
     from napari_cam_feedback.projects import Project
+    from napari_cam_feedback.training import TrainStep
 
-Steps = Generator[Progress, None, OpenedProject]
-Stop = Callable[[], bool]
 #: Folder in a project that holds copies of the viewer's layers.
 IMAGES = "images"
 
 
-def load(source: ProjectSource, stop: Stop) -> Steps:
-    """Open `source`.
-
-    Yields
-    ------
-    Progress
-        What is being done now.
+def load(source: ProjectSource, monitor: Monitor) -> OpenedProject:
+    """Open `source`; the monitor is told what is being done.
 
     Returns
     -------
@@ -46,19 +42,19 @@ def load(source: ProjectSource, stop: Stop) -> Steps:
     Raises
     ------
     WorkStopped
-        `stop` said so.
+        The user has stopped it.
     ConsentRequest
         The user must agree to something first.
     FeedbackError
         Something cannot be opened; the sentence says what to do.
     """
 
-    def at(number: int, text: str) -> Progress:
-        if stop():
+    def at(number: int, text: str) -> None:
+        if monitor.stopped:
             raise WorkStopped
-        return Progress(number, 5, text)
+        monitor.progress(number, 5, text)
 
-    yield at(0, "Loading PyTorch (the first time takes some seconds) …")
+    at(0, "Loading PyTorch (the first time takes some seconds) …")
     import napari_cam_feedback.torch_loader
 
     assert napari_cam_feedback.torch_loader.torch is not None
@@ -66,59 +62,60 @@ def load(source: ProjectSource, stop: Stop) -> Steps:
 
     again = Project.exists(source.project)
     if source.kind == "project" or (source.kind == "sample" and again):
-        yield at(1, "Reading the images' names …")
+        at(1, "Reading the images' names …")
         project = Project.open(source.project)
     else:
-        yield at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
+        at(1, "Making the sample …" if source.kind == "sample" else "Reading the images' names …")
         model: Path | str
         if source.kind == "sample":
-            data, model = yield from _sample(source, stop)
+            data, model = _sample(source, monitor)
         else:
-            model, data = _model_and_data(source, stop)
+            model, data = _model_and_data(source, monitor)
         with _removed_on_failure(data if source.kind == "layers" else None):
-            yield at(2, "Loading the model …")
+            at(2, "Loading the model …")
             classifier, dataset = open_model_and_data(model, data, source)
             check_model(classifier, dataset)
             project = _project(source, dataset, classifier)
-    yield at(3, "Loading the model …")
+    at(3, "Loading the model …")
     classifier = _with_remembered_layer(project, load_version(project, None, source.device, source.consents))
-    yield at(4, "Looking at the model …")
+    at(4, "Looking at the model …")
     opened = prepare(project, classifier)
-    yield at(5, "Done.")
+    at(5, "Done.")
     return opened
 
 
-def _model_and_data(source: ProjectSource, stop: Stop) -> tuple[Path | str, Path]:
+def _model_and_data(source: ProjectSource, monitor: Monitor) -> tuple[Path | str, Path]:
     """Return model and dataset; the images are written first where they are layers."""
     if source.model is None:
         raise ConfigError("Choose a model file first, or write torchvision:NAME in its place.")
     if source.kind == "layers":
-        return source.model, _write_layers(source, stop)
+        return source.model, _write_layers(source, monitor)
     if source.data is None:
         raise ConfigError("Choose the images first: a folder, or a file that lists or holds them.")
     return source.model, source.data
 
 
-def _sample(source: ProjectSource, stop: Stop) -> Generator[Progress, None, tuple[Path, Path]]:
+def _sample(source: ProjectSource, monitor: Monitor) -> tuple[Path, Path]:
     """Write the sample and its model into the project's folder; the model is trained where none is shipped."""
     from napari_cam_feedback.models import Interrupted
     from napari_cam_feedback.sample_models import model_remark, sample_steps
 
     remark = model_remark(source.sample)
     if remark is not None:
-        yield Progress(1, 5, f"Making the sample. {remark}")
-    steps = sample_steps(source.sample, source.project, device=source.device, stop=stop)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        except Interrupted:
-            raise WorkStopped from None
-        yield Progress(step.epoch, step.epochs, f"Training the sample's model: epoch {step.epoch} of {step.epochs} done …")
+        monitor.progress(1, 5, f"Making the sample. {remark}")
+
+    def tell(step: TrainStep) -> None:
+        said = f"Training the sample's model: epoch {step.epoch} of {step.epochs} done …"
+        monitor.progress(step.epoch, step.epochs, said)
+
+    steps = sample_steps(source.sample, source.project, device=source.device, monitor=Part(monitor, silent=True))
+    try:
+        return run_to_end(steps, tell)
+    except Interrupted:
+        raise WorkStopped from None
 
 
-def _write_layers(source: ProjectSource, stop: Stop) -> Path:
+def _write_layers(source: ProjectSource, monitor: Monitor) -> Path:
     """Write the chosen layers as image files into the project's folder; return the CSV that lists them.
 
     Raises
@@ -130,7 +127,7 @@ def _write_layers(source: ProjectSource, stop: Stop) -> Path:
     from napari_cam_feedback.projects import Project
 
     def on_read(_: int) -> None:
-        if stop():
+        if monitor.stopped:
             raise WorkStopped
 
     images = LayerImages(source.layers, on_read)

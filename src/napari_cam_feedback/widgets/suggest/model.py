@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_feedback.widgets.tasks.reporting import reporting
+from napari_cam_feedback.monitor import Monitor, Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import ProposalStore, Suggestions
@@ -109,8 +109,8 @@ class SuggestModel(QObject):
             return
         painted = session.painted()
 
-        def work(stop: Callable[[], bool]) -> Generator[Any, None, PicturedSuggestions]:
-            return reporting(lambda report: _suggest(project, classifier, painted, n, report, stop))
+        def work(monitor: Monitor) -> PicturedSuggestions:
+            return _suggest(project, classifier, painted, n, monitor)
 
         def done(found: PicturedSuggestions) -> None:
             if self._closed or session.project is not project or session.classifier is not classifier:
@@ -123,7 +123,7 @@ class SuggestModel(QObject):
         session.jobs.start(
             SUGGEST,
             work,
-            on_step=lambda step: self.progressed.emit(SUGGEST, step),
+            on_progress=lambda found: self.progressed.emit(SUGGEST, found),
             on_done=done,
             on_failed=lambda sentence: self.said.emit(sentence, True),
             on_stopped=lambda: self.said.emit("Stopped.", False),
@@ -141,8 +141,8 @@ class SuggestModel(QObject):
         # What was just painted counts.
         session.save()
 
-        def work(stop: Callable[[], bool]) -> Generator[Any, None, int]:
-            return reporting(lambda report: _propose(project, classifier, store, kind, most, report, stop))
+        def work(monitor: Monitor) -> int:
+            return _propose(project, classifier, store, kind, most, monitor)
 
         def done(count: int) -> None:
             if self._closed or session.project is not project:
@@ -159,7 +159,7 @@ class SuggestModel(QObject):
         session.jobs.start(
             PROPOSE,
             work,
-            on_step=lambda step: self.progressed.emit(PROPOSE, step),
+            on_progress=lambda found: self.progressed.emit(PROPOSE, found),
             on_done=done,
             on_failed=lambda sentence: self.said.emit(sentence, True),
             description="Looking for what was painted",
@@ -184,7 +184,7 @@ class SuggestModel(QObject):
             left = f"; {kept} {'was' if kept == 1 else 'were'} not, being painted already or stopped" if kept else ""
             return f"{len(put)} {'mask was' if len(put) == 1 else 'masks were'} accepted{left}."
 
-        self._answer(lambda stop: _taken(store, keys, stop), step, sentence, len(keys))
+        self._answer(lambda monitor: _taken(store, keys, monitor), step, sentence)
 
     def reject(self, keys: list[str]) -> None:
         """Drop proposals for good."""
@@ -194,14 +194,13 @@ class SuggestModel(QObject):
             def sentence(dropped: list[str]) -> str:
                 return f"{len(dropped)} {'proposal was' if len(dropped) == 1 else 'proposals were'} rejected."
 
-            self._answer(lambda stop: store.reject(keys, stop=stop), None, sentence, len(keys))
+            self._answer(lambda monitor: store.reject(keys, monitor=monitor), None, sentence)
 
     def _answer(
         self,
-        work: Callable[[Callable[[], bool]], Any],
+        work: Callable[[Monitor], Any],
         step: Callable[[Any], None] | None,
         sentence: Callable[[Any], str],
-        total: int,
     ) -> None:
         project = self.session.project
 
@@ -220,18 +219,16 @@ class SuggestModel(QObject):
             on_failed=lambda sentence: self.said.emit(sentence, True),
             on_stopped=self.proposed.emit,
             description="Answering proposals",
-            total=total,
         )
 
 
-def _taken(
-    store: ProposalStore, keys: list[str], stop: Callable[[], bool]
-) -> Generator[tuple[str, np.ndarray, str], None, None]:
+def _taken(store: ProposalStore, keys: list[str], monitor: Monitor) -> Generator[tuple[str, np.ndarray, str], None, None]:
     """Yield the masks and what made them, then note them as accepted."""
     given = []
     for key in keys:
-        if stop():
+        if monitor.stopped:
             break
+        monitor.progress(len(given) + 1, len(keys))
         yield key, store.mask(key), store.about(key).author
         given.append(key)
     store.accept(given, None)
@@ -242,8 +239,7 @@ def _suggest(
     classifier: Any,
     painted: set[str],
     n: int,
-    report: Callable[[str, int, int], None],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> PicturedSuggestions:
     from napari_cam_feedback.errors import DataError
     from napari_cam_feedback.explanations import load_marks
@@ -258,20 +254,19 @@ def _suggest(
         painted,
         n,
         marks=load_marks(project.folder, classifier),
-        progress=lambda done, total: report("looking at the images", done, total),
-        stop=stop,
+        monitor=Part(monitor, "looking at the images"),
     )
     wanted = list(dict.fromkeys([item.index for item in found.items] + [int(c.indices[0]) for c in found.clusters]))
     wanted = list(dict.fromkeys([*wanted, *(int(i) for cluster in found.clusters for i in cluster.examples[:6])]))
     pictures = {}
     for number, index in enumerate(wanted):
-        if stop():
+        if monitor.stopped:
             break
         try:
             pictures[index] = thumbnail(dataset.read(index), SIDE, classifier.preprocessing.value_range)
         except DataError:
             continue
-        report("reading the images", number + 1, len(wanted))
+        monitor.progress(number + 1, len(wanted), "reading the images")
     return PicturedSuggestions(found, pictures, [mean_map_picture(cluster.mean_map, SIDE) for cluster in found.clusters])
 
 
@@ -281,8 +276,7 @@ def _propose(
     store: ProposalStore,
     kind: str,
     most: int,
-    report: Callable[[str, int, int], None],
-    stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> int:
     from napari_cam_feedback.feedback import propose_masks
 
@@ -293,7 +287,6 @@ def _propose(
         kind=kind,
         most=most,
         without=store.keys(),
-        progress=lambda done, total: report("looking for what was painted", done, total),
-        stop=stop,
+        monitor=Part(monitor, "looking for what was painted"),
     )
     return len(store.add(found, classifier=classifier.fingerprint(), masks=list(project.masks)))

@@ -56,7 +56,8 @@ class ActivityBar:
             self._bar.total = total
         if text:
             self._bar.set_description(text)
-        if self._bar is not None and done > self._bar.n:
+        # A next part of the work begins anew.
+        if self._bar is not None and done != self._bar.n:
             self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

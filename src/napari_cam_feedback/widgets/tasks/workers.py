@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.memory import release_memory
+from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.tasks.activity import ActivityBar
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
@@ -35,7 +36,7 @@ class WorkStopped(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Something that work may yield to move the progress bar; also given to ``on_step``.
+    """How far some work is.
 
     Attributes
     ----------
@@ -81,12 +82,28 @@ class Job:
         self.over = False
         self.bar: ActivityBar | None = None
         self.on_step: Callable[[Any], None] | None = None
+        self.on_progress: Callable[[Progress], None] | None = None
         self.on_done: Callable[[Any], None] | None = None
         self.on_failed: Callable[[str], None] | None = None
         self.on_error: Callable[[BaseException], None] | None = None
         self.on_stopped: Callable[[], None] | None = None
-        self.progress: Callable[[Any], tuple[int, int]] | None = None
-        self.total = 0
+
+
+class JobMonitor:
+    """The `Monitor` of a job's work: what it is told goes to the main thread, and it stops when the job is to."""
+
+    def __init__(self, job: Job, tell: Callable[[Progress], None]) -> None:
+        self._job, self._tell = job, tell
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Move the job's bar."""
+        if not self._job.detached:
+            self._tell(Progress(done, total, message))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self._job.stop_event.is_set()
 
 
 class Jobs(QObject):
@@ -130,16 +147,15 @@ class Jobs(QObject):
     def start(
         self,
         name: str,
-        work: Callable[[Callable[[], bool]], Any],
+        work: Callable[[Monitor], Any],
         *,
         on_step: Callable[[Any], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         on_done: Callable[[Any], None] | None = None,
         on_failed: Callable[[str], None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
         on_stopped: Callable[[], None] | None = None,
         description: str = "",
-        total: int = 0,
-        progress: Callable[[Any], tuple[int, int]] | None = None,
         replace: bool = False,
         precious: bool = False,
     ) -> Job:
@@ -153,21 +169,19 @@ class Jobs(QObject):
         name : str
             What kind of work this is ("load", "predict", "retune"); one of a name runs at a time.
         work : callable
-            Called in the thread with ``stop``, a function that says whether to stop, as the core takes it.
-            It may return a generator, whose yields are the steps and whose return value is the result; any
+            Called in the thread with a ``monitor``, as the core takes it: what it is told moves the bar in the activity
+            dock. It may return a generator, whose yields are the steps and whose return value is the result; any
             other value is the result. For example
-            ``lambda stop: retune(classifier, dataset, masks, config, stop=stop)``.
+            ``lambda monitor: retune(classifier, dataset, masks, config, monitor=monitor)``.
             Work that was asked to stop returns what it has, or raises `WorkStopped`.
         on_step, on_done, on_failed, on_stopped : callable, optional
             Take the step, the result, the sentence, nothing. Without `on_failed` the signal `failed` tells.
+        on_progress : callable, optional
+            Takes the `Progress` that the monitor is told.
         on_error : callable, optional
             Instead of `on_failed`: takes the exception, for whoever has a question to ask or a table to show.
         description : str
             What the activity dock says.
-        total : int
-            Number of steps, 0 when unknown.
-        progress : callable, optional
-            From a step to (done, total); without it, steps are counted. A yielded `Progress` needs none.
         replace : bool
             Ask a running job of that name to stop, forget it, and start at once; else a second start is an
             error.
@@ -189,12 +203,12 @@ class Jobs(QObject):
         job = Job(name, description or name, precious=precious)
         job.on_step, job.on_done, job.on_stopped = on_step, on_done, on_stopped
         job.on_failed, job.on_error = on_failed, on_error
-        job.progress, job.total = progress, total
+        job.on_progress = on_progress
         self._jobs[name] = job
         machine.to(Phase.RUNNING)
         self.changed.emit(name)
         # Making the bar runs the event loop, in which this job may be replaced, or the window closed, before it began.
-        bar = ActivityBar(job.description, total)
+        bar = ActivityBar(job.description, 0)
         if job.over:
             bar.close()
             return job
@@ -231,10 +245,10 @@ class Jobs(QObject):
 
     # In the thread --------------------------------------------------------------------------------
 
-    def _run(self, job: Job, work: Callable[[Callable[[], bool]], Any]) -> None:
+    def _run(self, job: Job, work: Callable[[Monitor], Any]) -> None:
         post, started = self.main.post, time.monotonic()
         try:
-            result = work(job.stop_event.is_set)
+            result = work(JobMonitor(job, lambda found: post(self._progress, job, found)))
             if isinstance(result, Generator):
                 result = self._iterate(job, result)
         except WorkStopped:
@@ -284,15 +298,14 @@ class Jobs(QObject):
         if job.detached or job.over:
             return
         job.steps += 1
-        if isinstance(step, Progress):
-            done, total, text = step.done, step.total, step.text
-        elif job.progress is not None:
-            (done, total), text = job.progress(step), ""
-        else:
-            done, total, text = job.steps, job.total, ""
         self._call(job, job.on_step, step)
+
+    def _progress(self, job: Job, found: Progress) -> None:
+        if job.detached or job.over:
+            return
+        self._call(job, job.on_progress, found)
         if job.bar is not None and not job.detached:
-            job.bar.move(done, total, text)
+            job.bar.move(found.done, found.total, found.text)
 
     def _finish(self, job: Job, end: str, value: Any) -> None:
         if job.detached or job.over:

@@ -20,9 +20,10 @@ from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.session.sources import home
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 from napari_cam_feedback.widgets.tasks.phase import Phase
+from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.train.form import Order
 from napari_cam_feedback.widgets.train.view import TrainView
-from napari_cam_feedback.widgets.train.work import Ready, Trained, check, save, train
+from napari_cam_feedback.widgets.train.work import PARTS, Ready, Trained, check, save, train
 from napari_cam_feedback.widgets.viewer.docks import open_dock
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TrainWidget(TrainView):
         self._epochs = 0
         self._began = 0.0
         # Written by the worker, read by the timer: images done of the present epoch.
-        self._within = (0, 0)
+        self._at = 0.0
         self._redraw = QTimer(self)
         self._redraw.setInterval(REDRAW_MS)
         self._redraw.timeout.connect(self._show_progress)
@@ -148,7 +149,7 @@ class TrainWidget(TrainView):
 
     def _begin(self, order: Order) -> None:
         self._trained = self._project = self._step = None
-        self._within, self._epochs, self._began = (0, 0), 0, 0.0
+        self._at, self._epochs, self._began = 0.0, 0, 0.0
         self.plot.clear()
         self.progress.setRange(0, 0)
         self.progress_label.setText("Opening the images…")
@@ -156,18 +157,15 @@ class TrainWidget(TrainView):
         self._redraw.start()
         self._hold(True)
 
-        def within(done: int, total: int) -> None:
-            self._within = (done, total)
-
         self._session.jobs.start(
             JOB,
-            lambda stop: train(order, self._session.consents, stop, within),
+            lambda monitor: train(order, self._session.consents, monitor),
             on_step=self._stepped,
+            on_progress=self._moved,
             on_done=self._done,
             on_error=lambda error: self._failed(order, error),
             on_stopped=lambda: self._ended("Stopped before the first epoch was done; nothing was saved."),
             description="Training",
-            progress=lambda step: (0, 0) if isinstance(step, Ready) else (step.epoch, step.epochs),
             precious=True,
         )
         self._refresh()
@@ -185,17 +183,19 @@ class TrainWidget(TrainView):
             self._say(training.split_remark or "")
             self.progress.setRange(0, 0)
             return
-        self._step, self._epochs, self._within = step, step.epochs, (0, 0)
+        self._step, self._epochs, self._at = step, step.epochs, float(step.epoch)
         self._phase = step.phase
         self.plot.add(step)
         self._show_progress()
+
+    def _moved(self, found: Progress) -> None:
+        self._at = found.done / PARTS
 
     def _show_progress(self) -> None:
         """Show how far it is; called by a timer, so that no step pays for a drawing."""
         if not self._epochs or self._machine.phase is not Phase.RUNNING:
             return
-        done, total = self._within
-        epochs = (0 if self._step is None else self._step.epoch) + (done / total if total else 0.0)
+        epochs = self._at
         self.progress.setRange(0, 1000)
         self.progress.setValue(round(1000 * epochs / self._epochs))
         text = f"Epoch {min(int(epochs) + 1, self._epochs)} of {self._epochs}{_PHASES[self._phase]}"

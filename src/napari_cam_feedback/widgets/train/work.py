@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.widgets.session.consents import Consents, asking, subject_of
 from napari_cam_feedback.widgets.tasks.workers import WorkStopped
 from napari_cam_feedback.widgets.train.form import Order
 
 if TYPE_CHECKING:
     from napari_cam_feedback.training import Training, TrainStep
+
+
+#: Parts of an epoch in which progress is told.
+PARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,8 @@ def check(order: Order) -> None:
     check_model_path(order.out, order.data, order.model)
 
 
-def train(
-    order: Order, consents: Consents, stop: Callable[[], bool], progress: Callable[[int, int], None]
-) -> Generator[Ready | TrainStep, None, Trained]:
-    """Open, train, and save.
+def train(order: Order, consents: Consents, monitor: Monitor) -> Generator[Ready | TrainStep, None, Trained]:
+    """Open, train, and save; the monitor is told thousandths of epochs.
 
     Yields
     ------
@@ -101,7 +104,15 @@ def train(
             download=consents.given("download", subject),
         )
     yield Ready(training)
-    yield from training.run(stop, progress)
+    epochs = sum(phase.epochs for phase in training.recipe.training.phases(training.head is not None))
+    done = 0
+    within = Callbacks(
+        lambda seen, of, message: monitor.progress(PARTS * done + PARTS * seen // max(of, 1), PARTS * epochs, message),
+        lambda: monitor.stopped,
+    )
+    for step in training.run(monitor=within):
+        done, epochs = step.epoch, step.epochs
+        yield step
     if not training.steps:
         raise WorkStopped
     return save(Trained(training, order))
