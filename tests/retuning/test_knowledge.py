@@ -11,6 +11,7 @@ from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, default_preprocessing
 from napari_cam_feedback.models.parallel import one_process
+from napari_cam_feedback.monitor import QUIET
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, retune, run_to_end
 from napari_cam_feedback.retuning.judging.metrics import knows_little_else
 from napari_cam_feedback.retuning.run import RetuneRun
@@ -72,7 +73,7 @@ def classifier_of(dataset: ArrayDataset) -> Classifier:
 
 def run_of(classifier: Classifier, dataset: ArrayDataset, config: RetuneConfig) -> RetuneRun:
     fabric = one_process(classifier.device)
-    return RetuneRun(classifier, dataset, known(dataset, count=10), config, lambda: False, lambda _: None, fabric, False)
+    return RetuneRun(classifier, dataset, known(dataset, count=10), config, QUIET, lambda _: None, fabric, False)
 
 
 def test_such_a_network_has_labels_as_its_target_and_may_take_large_steps_and_the_user_is_told(dataset):

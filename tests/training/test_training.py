@@ -12,6 +12,7 @@ from core_builders import TAG, same_weights, small_gap, stripes
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import DataError, ModelError
 from napari_cam_feedback.models import Classifier, Interrupted, build_classifier, default_preprocessing, interruptible
+from napari_cam_feedback.monitor import QUIET, Callbacks
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, TrainStep, train_classifier
 from napari_cam_feedback.training.augmentation import augment
@@ -392,7 +393,7 @@ class Counts(nn.Module):
 def test_a_stop_in_a_pass_ends_it_before_the_next_layer_and_leaves_no_hook(last, expected):
     Counts.ran = []
     module = nn.Sequential(*(Counts(name) for name in "abcd"))
-    with pytest.raises(Interrupted), interruptible(module, lambda: last in Counts.ran):
+    with pytest.raises(Interrupted), interruptible(module, Callbacks(stop=lambda: last in Counts.ran)):
         module(torch.ones(1, 2)).sum().backward()
     assert Counts.ran == expected
     assert not any(child._forward_hooks for child in module.modules())
@@ -403,6 +404,6 @@ def test_without_a_stop_an_interruptible_pass_is_an_ordinary_one():
     module(torch.ones(1, 2)).sum().backward()
     expected = [p.grad.clone() for p in module.parameters()]
     module.zero_grad()
-    with interruptible(module, lambda: False):
+    with interruptible(module, QUIET):
         module(torch.ones(1, 2)).sum().backward()
     assert all(torch.equal(p.grad, g) for p, g in zip(module.parameters(), expected, strict=True))

@@ -199,7 +199,7 @@ def test_closing_the_window_saves_what_was_just_painted(make_napari_viewer, proj
     viewer.window._qt_window.close()
     assert same(MaskStore(project.folder / "masks")[key], painted)
     with pytest.raises(RuntimeError, match="closed"):
-        session.jobs.start("late", lambda stop: 1)
+        session.jobs.start("late", lambda _: 1)
 
 
 def test_removing_all_layers_saves_what_was_just_painted(session, wait):

@@ -45,7 +45,7 @@ class Record:
 
 
 def test_steps_and_result_of_a_generator_arrive_in_order(jobs, wait):
-    def work(stop):
+    def work(monitor):
         yield 1
         yield 2
         return "result"
@@ -55,7 +55,7 @@ def test_steps_and_result_of_a_generator_arrive_in_order(jobs, wait):
     threads = []
     callbacks = record.callbacks()
     callbacks["on_done"] = lambda result: (threads.append(threading.get_ident()), record.told.append(result))
-    jobs.start("count", work, total=2, **callbacks)
+    jobs.start("count", work, **callbacks)
     wait(lambda: threads)
     assert record.told == [("step", 1), ("step", 2), "result"]
     assert threads == [main]
@@ -65,10 +65,10 @@ def test_steps_and_result_of_a_generator_arrive_in_order(jobs, wait):
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), MemoryError(), ValueError("x"), KeyError("y")])
 @pytest.mark.parametrize("kind", ["generator", "function"])
 def test_any_failure_of_a_worker_reaches_the_user_as_one_sentence(jobs, wait, error, kind):
-    def function(stop):
+    def function(monitor):
         raise error
 
-    def generator(stop):
+    def generator(monitor):
         yield 1
         raise error
 
@@ -82,7 +82,7 @@ def test_any_failure_of_a_worker_reaches_the_user_as_one_sentence(jobs, wait, er
 
 
 def test_our_own_errors_are_told_word_for_word(jobs, wait):
-    def work(stop):
+    def work(monitor):
         raise DataError("The image x.png is broken; remove it.")
 
     record = Record()
@@ -95,7 +95,7 @@ def test_a_failure_without_a_callback_is_told_by_the_signal(jobs, wait):
     told = []
     jobs.failed.connect(lambda name, sentence: told.append((name, sentence)))
 
-    def work(stop):
+    def work(monitor):
         raise DataError("No.")
 
     jobs.start("fail", work)
@@ -112,7 +112,7 @@ def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
     alive: list[weakref.ref] = []
     told = []
 
-    def work(stop):
+    def work(monitor):
         network = Network()
         alive.append(weakref.ref(network))
         try:
@@ -129,14 +129,14 @@ def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
 def test_a_fault_in_a_callback_is_told_too(jobs, wait):
     told = []
     jobs.failed.connect(lambda name, sentence: told.append(sentence))
-    jobs.start("work", lambda stop: 1, on_done=lambda result: 1 / 0)
+    jobs.start("work", lambda _: 1, on_done=lambda result: 1 / 0)
     wait(lambda: told)
     assert "ZeroDivisionError" in told[0]
 
 
 def test_stop_ends_the_work_and_its_result_still_arrives(jobs, wait):
-    def work(stop):
-        while not stop():
+    def work(monitor):
+        while not monitor.stopped:
             yield 0
             time.sleep(0.002)
         return "stopped early"
@@ -153,8 +153,8 @@ def test_stop_ends_the_work_and_its_result_still_arrives(jobs, wait):
 
 
 def test_work_that_raises_stopped_ends_idle(jobs, wait):
-    def work(stop):
-        while not stop():
+    def work(monitor):
+        while not monitor.stopped:
             time.sleep(0.002)
         raise WorkStopped
 
@@ -168,9 +168,9 @@ def test_work_that_raises_stopped_ends_idle(jobs, wait):
 
 def test_two_of_a_name_do_not_run_at_once(jobs, wait):
     release = threading.Event()
-    jobs.start("one", lambda stop: release.wait(5))
+    jobs.start("one", lambda _: release.wait(5))
     with pytest.raises(RuntimeError):
-        jobs.start("one", lambda stop: 1)
+        jobs.start("one", lambda _: 1)
     release.set()
     wait(lambda: not jobs.running())
 
@@ -185,7 +185,7 @@ def test_a_replaced_job_is_not_heard_of_again(jobs, wait):
 
     first, second = Record(), Record()
     jobs.start("one", old, **first.callbacks())
-    job = jobs.start("one", lambda stop: "new", replace=True, **second.callbacks())
+    job = jobs.start("one", lambda _: "new", replace=True, **second.callbacks())
     release.set()
     wait(lambda: second.told)
     job.thread.join(5)
@@ -199,11 +199,11 @@ def test_a_job_replaced_while_its_bar_is_made_does_not_begin(jobs, wait, make_na
     first, second, begun = Record(), Record(), []
 
     def again() -> None:
-        jobs.start("one", lambda stop: "new", replace=True, **second.callbacks())
+        jobs.start("one", lambda _: "new", replace=True, **second.callbacks())
 
     # napari's activity dock runs the event loop while a bar is made, and so calls this.
     QTimer.singleShot(0, again)
-    job = jobs.start("one", lambda stop: begun.append("old"), **first.callbacks())
+    job = jobs.start("one", lambda _: begun.append("old"), **first.callbacks())
     assert job.thread is None
     wait(lambda: second.told)
     assert (first.told, second.told, begun) == ([], [("done", "new")], [])
@@ -215,9 +215,9 @@ def test_shutdown_stops_and_joins_busy_threads(qtbot):
     jobs = Jobs()
     ended = []
 
-    def work(stop):
+    def work(monitor):
         try:
-            while not stop():
+            while not monitor.stopped:
                 yield 0
                 time.sleep(0.002)
         finally:
@@ -231,31 +231,36 @@ def test_shutdown_stops_and_joins_busy_threads(qtbot):
     qtbot.wait(20)
     assert not record.told
     with pytest.raises(RuntimeError):
-        jobs.start("late", lambda stop: 1)
+        jobs.start("late", lambda _: 1)
 
 
 def test_the_bar_in_the_activity_dock_moves_and_goes(jobs, wait):
     release = threading.Event()
-    bars = []
+    bars, told = [], []
 
-    def work(stop):
-        yield Progress(3, 4, "three quarters")
+    def work(monitor):
+        monitor.progress(3, 4, "three quarters")
         release.wait(5)
+        monitor.progress(1, 9, "the next part")
 
-    def step(step):
+    def moved(found):
+        told.append(found)
         bars.extend(progress._all_instances)
 
-    jobs.start("bar", work, on_step=step, total=4, description="Reading")
+    jobs.start("bar", work, on_progress=moved, description="Reading")
     assert [bar.desc for bar in progress._all_instances] == ["Reading"]
     wait(lambda: bars)
-    wait(lambda: bars[0].n == 3)
+    wait(lambda: (bars[0].n, bars[0].total) == (3, 4))
+    time.sleep(0.11)  # the bar moves ten times a second at most
     release.set()
     wait(lambda: not jobs.running())
+    assert told == [Progress(3, 4, "three quarters"), Progress(1, 9, "the next part")]
+    assert (bars[0].n, bars[0].total) == (1, 9)
     assert not progress._all_instances
 
 
 def test_a_flood_of_steps_leaves_the_event_loop_alive(jobs, wait):
-    def work(stop):
+    def work(monitor):
         yield from range(3000)
 
     gaps, last = [], [time.perf_counter()]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from napari_cam_feedback.monitor import Monitor
+from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -38,12 +39,15 @@ class Asker:
 
 
 @contextmanager
-def interruptible(module: torch.nn.Module, monitor: Monitor) -> Iterator[None]:
+def interruptible(module: torch.nn.Module, monitor: Monitor | Callable[[], bool]) -> Iterator[None]:
     """While entered, raise `Interrupted` from this thread's forward and backward passes of `module` once it is to stop.
 
     A step of a large network on a CPU takes many seconds; its layers take a fraction of one. Only the innermost modules
     ask, so small networks do not slow down.
     """
+    if callable(monitor):
+        warnings.warn("interruptible takes a monitor in place of a function.", DeprecationWarning, stacklevel=3)
+        monitor = Callbacks(stop=monitor)
     asker = Asker(monitor)
     leaves = [child for child in module.modules() if next(child.children(), None) is None]
     handles = [leaf.register_forward_hook(asker.ran) for leaf in leaves]

@@ -280,7 +280,7 @@ class TrainWidget(TrainView):
             return
         self._session.jobs.start(
             SAVE_JOB,
-            lambda stop: save(replace(trained, order=order)),
+            lambda _: save(replace(trained, order=order)),
             on_done=self._show_result,
             on_error=self._show_error,
             description="Saving the model",
