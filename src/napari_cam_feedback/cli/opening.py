@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_cam_feedback.cli.naming import naming
 from napari_cam_feedback.cli.show import progress
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.model_names import Architecture
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -99,7 +100,7 @@ def _beside(source: ModelSource, options: ModelOptions, classifier: Classifier) 
         return []
     names = classifier.class_names
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    program = classifier.arch.startswith("export:")
+    program = Architecture.of(classifier.arch).origin == "export"
     parts = [] if options.arch or program else [f"the architecture {classifier.arch}"]
     parts += [] if options.class_names else [f"the classes {some}"]
     if not {"size", "mean", "std"} <= options.preprocessing.keys():

@@ -10,13 +10,14 @@ from pathlib import Path
 from napari_cam_feedback.data import Dataset, InputCache, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.files import check_writable
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, largest_share
 from napari_cam_feedback.models.classifier import Classifier, build_classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.files.loading import ModelSource
 from napari_cam_feedback.models.files.storage import save_classifier
 from napari_cam_feedback.models.layers.parts import learning_parameters
-from napari_cam_feedback.models.networks.architectures import has_preset, resolve
+from napari_cam_feedback.models.networks.architectures import resolve
 from napari_cam_feedback.models.networks.own_preprocessing import default_preprocessing
 from napari_cam_feedback.models.networks.presets import choose_preprocessing
 from napari_cam_feedback.models.options import ModelOptions, make_options
@@ -299,6 +300,6 @@ def _new(dataset: Dataset, options: ModelOptions, seed: int) -> Classifier:
 def _preprocessing(dataset: Dataset, arch: str, options: ModelOptions) -> Preprocessing:
     """What suits the dataset and the architecture, but for what the user said."""
     found = default_preprocessing(dataset, value_range=options.value_range)
-    if has_preset(arch) and options.channels is None:
+    if Architecture.of(arch).has_preset and options.channels is None:
         options = make_options(options, channels=3)
     return choose_preprocessing("the network", arch, found.model_dump(), options)

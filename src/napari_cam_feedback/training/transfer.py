@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_cam_feedback.errors import ConfigError, ModelError
-from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.loading import ModelSource, load_named, open_source
 from napari_cam_feedback.models.files.mismatch import count_outputs, output_layer
@@ -16,7 +16,7 @@ from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, re
 from napari_cam_feedback.models.layers.layouts import Grid
 from napari_cam_feedback.models.layers.parts import inside
 from napari_cam_feedback.models.layers.target import choose_layer
-from napari_cam_feedback.models.networks.architectures import build_module, runs_code, skeleton
+from napari_cam_feedback.models.networks.architectures import build_module, skeleton
 from napari_cam_feedback.models.networks.gap import FEATURES, GAP, HEAD, find_maps_part
 from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.torch_loader import torch
@@ -59,10 +59,10 @@ def backbone_source(weights: str | os.PathLike[str], options: ModelOptions | Non
     """
     options = _without_classes(options)
     arch, text = options.arch or "", str(weights)
-    if names_pretrained(arch) and not names_pretrained(text) and _names_weights(text):
+    if Architecture.of(arch).pretrained and not Architecture.of(text).pretrained and _names_weights(text):
         return open_source(arch, make_options(options, weights=text))
     source = open_source(weights, options)
-    if (source.arch or "").startswith("export:"):
+    if Architecture.of(source.arch or "").origin == "export":
         raise ConfigError(
             f"{source.name} is a saved program, whose head cannot be replaced; start from a file of weights and name its "
             "architecture.",
@@ -163,7 +163,7 @@ def _plan(source: Classifier) -> tuple[str, str, str | None]:
     if pooled is not None:
         return source.arch, pooled.name, None
     head = output_layer(module, source.num_classes)
-    if not runs_code(source.arch):
+    if not Architecture.of(source.arch).runs_code:
         part = find_maps_part(module, prepared.channels, prepared.size, head)
         if part is not None:
             return f"{GAP}{part}:{source.arch}", HEAD, part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.files.statedict import align
 from napari_cam_feedback.models.networks.architectures import known_architectures, skeleton
 from napari_cam_feedback.torch_loader import torch
@@ -44,7 +45,7 @@ def guess_architecture(tensors: Mapping[str, torch.Tensor]) -> str | None:
 
 def _family(arch: str) -> str:
     """Return the start of a name: networks of one family share most names of weights."""
-    name = arch.rpartition(":")[2]
+    name = Architecture.of(arch).name
     start = re.match(r"[a-z-]+(_v\d)?", name)
     return (start[0] if start else name) + ("_bn" if name.endswith("_bn") else "")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer
-from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.files.guess import guess_architecture
@@ -26,7 +26,7 @@ from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
 from napari_cam_feedback.models.files.storage import read_header
 from napari_cam_feedback.models.layers.target import choose_layer
-from napari_cam_feedback.models.networks.architectures import build_module, resolve, runs_code, skeleton
+from napari_cam_feedback.models.networks.architectures import build_module, resolve, skeleton
 from napari_cam_feedback.models.networks.exported import program_info
 from napari_cam_feedback.models.networks.presets import choose_preprocessing, trained_size
 from napari_cam_feedback.models.options import ModelOptions, make_options
@@ -123,7 +123,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSo
         The options are for another kind of model.
     """
     text = str(model)
-    if names_pretrained(text):
+    if Architecture.of(text).pretrained:
         if options.arch not in (None, text):
             raise ConfigError(
                 f"{text} is an architecture itself; leave out another, or give a file of weights.", field="arch"
@@ -245,8 +245,9 @@ class _Told:
 
 
 def _told(arch: str, tensors: Mapping[str, torch.Tensor]) -> _Told:
-    if arch.startswith("export:"):
-        info = program_info(Path(arch.partition(":")[2]))
+    named = Architecture.of(arch)
+    if named.origin == "export" and named.file is not None:
+        info = program_info(named.file)
         if info is None:
             return _Told()
         if info.input_size is None:
@@ -280,7 +281,7 @@ def _check_outputs(
     module: torch.nn.Module, preprocessing: Preprocessing, name: str, arch: str, names: Sequence[str], origin: str
 ) -> None:
     """Run a network made by code once, since only that tells how many outputs it has."""
-    if not runs_code(arch):
+    if not Architecture.of(arch).runs_code:
         return
     height, width = preprocessing.size
     channels = preprocessing.channels

@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from napari_cam_feedback.errors import Mismatch, WeightsMismatch
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.files.guess import guess_architecture
 from napari_cam_feedback.models.files.statedict import align
-from napari_cam_feedback.models.networks.architectures import first_convolution, runs_code
+from napari_cam_feedback.models.networks.architectures import first_convolution
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -177,7 +178,7 @@ def _remedy(rows: Sequence[Mismatch], tensors: Mapping[str, torch.Tensor], head:
     found = guess_architecture(tensors)
     if found is not None and found != arch:
         return f"they fit {found}, which you can name", "arch"
-    if runs_code(arch):
+    if Architecture.of(arch).runs_code:
         return "let the function build the network that they were trained with", "arch"
     return f"name the architecture that they were trained with, or {_GIVE_FACTORY}", "arch"
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.error import URLError
 
 from napari_cam_feedback.errors import ConfigError, ConsentNeeded, ModelError, StorageError, describe
-from napari_cam_feedback.model_names import TORCHVISION, is_lite
+from napari_cam_feedback.model_names import TORCHVISION, Architecture
 from napari_cam_feedback.models.files.statedict import read_state_dict
 from napari_cam_feedback.models.networks.architectures import check_torchvision
 from napari_cam_feedback.models.networks.efficientnet_lite import imagenet_names, lite_preprocessing, lite_weights
@@ -75,9 +75,10 @@ def find_pretrained(model: str, weights: str | None = None) -> Pretrained:
     """
     from torchvision.models import get_model_weights
 
-    if is_lite(model):
+    named = Architecture.of(model)
+    if named.origin == "efficientnet-lite":
         return _find_lite(model, weights)
-    name = model.removeprefix(TORCHVISION)
+    name = named.name
     check_torchvision(name)
     known = get_model_weights(name)
     wanted = (weights or "DEFAULT").rpartition(".")[2]

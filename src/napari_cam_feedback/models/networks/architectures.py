@@ -9,29 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.model_names import LITE_SIZES, TORCHVISION, is_lite
+from napari_cam_feedback.model_names import LITE_SIZES, TORCHVISION, Architecture
 from napari_cam_feedback.models.networks.efficientnet_lite import build_lite, lite_names
 from napari_cam_feedback.models.networks.networks import ARCHITECTURES
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 TIMM = "timm:"
-_PROGRAM = "export"
 
 
 def known_architectures() -> list[str]:
     """Return the names that can be typed without a file: ours, torchvision's classifiers, EfficientNet-Lite if installed."""
     return [*ARCHITECTURES, *(TORCHVISION + name for name in _torchvision_names()), *lite_names()]
-
-
-def has_preset(arch: str) -> bool:
-    """Tell whether a network was made for a preprocessing of its own (`presets.preset`)."""
-    return arch.startswith((TORCHVISION, TIMM)) or is_lite(arch)
-
-
-def runs_code(arch: str) -> bool:
-    """Tell whether an architecture is code of the user's: a function of a Python file, or a saved program."""
-    return arch.partition(":")[0] == _PROGRAM or _factory(arch) is not None
 
 
 def resolve(arch: str, beside: Path | None = None) -> str:
@@ -47,13 +36,14 @@ def resolve(arch: str, beside: Path | None = None) -> str:
     Raises
     ------
     ModelError
-        The file is at neither place.
+        The file is at neither place, or a Python file is named and no function of it.
     """
-    kind, _, rest = arch.partition(":")
-    factory = None if kind == _PROGRAM else _factory(arch)
-    if kind != _PROGRAM and factory is None:
+    named = Architecture.of(arch)
+    path = named.file
+    if path is None or named.origin == "torchscript":
         return arch
-    path = Path(rest) if factory is None else factory[0]
+    if named.origin == "function":
+        _function(named)
     places = [path.expanduser().absolute(), *([beside.absolute().parent / path.name] if beside is not None else [])]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -61,7 +51,7 @@ def resolve(arch: str, beside: Path | None = None) -> str:
         raise ModelError(
             f"The file {path} that makes the network is not there{folder}; put it there, or name it.", field="arch"
         )
-    return f"{kind}:{found}" if factory is None else f"{found}:{factory[1]}"
+    return f"{found}:{named.name}" if named.origin == "function" else f"{named.origin}:{found}"
 
 
 def build_module(
@@ -94,29 +84,19 @@ def build_module(
     """
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch](num_classes, channels)
-    if arch.startswith(TORCHVISION):
-        return with_channels(_build_torchvision(arch.removeprefix(TORCHVISION), num_classes, size), channels)
-    if arch.startswith(TIMM):
-        return with_channels(_build_timm(arch.removeprefix(TIMM), num_classes, size), channels)
-    if is_lite(arch):
+    named = Architecture.of(arch)
+    if named.origin == "torchvision":
+        return with_channels(_build_torchvision(named.name, num_classes, size), channels)
+    if named.origin == "timm":
+        return with_channels(_build_timm(named.name, num_classes, size), channels)
+    if named.origin == "efficientnet-lite":
         return with_channels(build_lite(arch, num_classes, size), channels)
-    kind, _, rest = arch.partition(":")
-    if kind == "gap":
+    if named.origin == "gap":
         from napari_cam_feedback.models.networks.gap import build_gap
 
         return build_gap(arch, num_classes, channels, size, trust=trust)
-    if kind in {_PROGRAM, "torchscript"}:
-        from napari_cam_feedback.models.networks.exported import load_program, script_refused
-
-        if kind == "torchscript":
-            # Files that 0.1.0 wrote name such an architecture.
-            raise script_refused(Path(rest).name)
-        return load_program(Path(rest), trust=trust)
-    factory = _factory(arch)
-    if factory is not None:
-        from napari_cam_feedback.models.networks.factory import build_from_factory
-
-        return build_from_factory(*factory, num_classes=num_classes, channels=channels, trust=trust)
+    if named.file is not None:
+        return _build_from_file(named, named.file, num_classes, channels, trust)
     raise ModelError(_unknown(arch, [*ARCHITECTURES, TORCHVISION + "NAME", TIMM + "NAME", *LITE_SIZES, "FILE.py:FUNCTION"]))
 
 
@@ -130,7 +110,7 @@ def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = 
     ModelError
         As `build_module`.
     """
-    if runs_code(arch):
+    if Architecture.of(arch).runs_code:
         return None
     try:
         with _NoMemory():
@@ -240,10 +220,25 @@ def load_timm(name: str) -> Any:
         ) from error
 
 
-def _factory(arch: str) -> tuple[Path, str] | None:
+def _function(named: Architecture) -> tuple[Path, str]:
     from napari_cam_feedback.models.networks.factory import parse_factory
 
-    return parse_factory(arch)
+    found = parse_factory(named.text)
+    assert found is not None
+    return found
+
+
+def _build_from_file(named: Architecture, file: Path, num_classes: int, channels: int, trust: bool) -> nn.Module:
+    if named.origin == "function":
+        from napari_cam_feedback.models.networks.factory import build_from_factory
+
+        return build_from_factory(*_function(named), num_classes=num_classes, channels=channels, trust=trust)
+    from napari_cam_feedback.models.networks.exported import load_program, script_refused
+
+    if named.origin == "torchscript":
+        # Files that 0.1.0 wrote name such an architecture.
+        raise script_refused(file.name)
+    return load_program(file, trust=trust)
 
 
 def _unbuilt(arch: str, size: tuple[int, int] | None, error: Exception) -> ModelError:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from napari_cam_feedback.errors import ConsentNeeded, ModelError
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -27,8 +28,8 @@ _PREFIX = "_napari_cam_feedback_"
 _lock = threading.RLock()
 
 
-def parse_factory(arch: str) -> tuple[Path, str] | None:
-    r"""Return file and function of ``FILE.py:FUNCTION``, None where `arch` is nothing of that kind.
+def parse_factory(text: str) -> tuple[Path, str] | None:
+    r"""Return file and function of ``FILE.py:FUNCTION``, None where a text is nothing of that kind.
 
     Examples
     --------
@@ -42,14 +43,12 @@ def parse_factory(arch: str) -> tuple[Path, str] | None:
     ModelError
         A Python file is named and no function of it.
     """
-    # From the right, since C:\nets\mine.py:make has two colons.
-    file, _, function = arch.rpartition(":")
-    if file.endswith(".py") and function.isidentifier():
-        return Path(file), function
-    if arch.endswith((".py", ".py:")) or file.endswith(".py"):
-        name = arch if arch.endswith(".py") else file
-        raise ModelError(f"{arch} names no function; write it as {Path(name).name}:FUNCTION.")
-    return None
+    named = Architecture.of(text)
+    if named.origin != "function" or named.file is None:
+        return None
+    if not named.name:
+        raise ModelError(f"{text} names no function; write it as {named.file.name}:FUNCTION.")
+    return named.file, named.name
 
 
 def build_from_factory(

@@ -6,6 +6,7 @@ Their name is ``gap:PART:ARCHITECTURE``: the part of the architecture that makes
 from __future__ import annotations
 
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.layers.layers import list_layers
 from napari_cam_feedback.models.layers.layouts import find_layout, puts_channels_first
 from napari_cam_feedback.models.layers.target import default_layer
@@ -53,9 +54,11 @@ def build_gap(
     """
     from napari_cam_feedback.models.networks.architectures import build_module
 
-    part, _, inner = arch.removeprefix(GAP).partition(":")
-    if not part or not inner:
+    named = Architecture.of(arch)
+    part = named.name
+    if not part or named.inner is None:
         raise ModelError(f"{arch} names no network; write it as {GAP}PART:ARCHITECTURE, as {GAP}features:torchvision:vgg16.")
+    inner = named.inner.text
     whole = build_module(inner, num_classes, channels, size, trust=trust)
     filters = count_filters(whole, part, channels, size or (224, 224))
     if filters is None:

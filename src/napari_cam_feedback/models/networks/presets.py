@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.model_names import TORCHVISION, is_lite
-from napari_cam_feedback.models.networks.architectures import TIMM, has_preset, load_timm
+from napari_cam_feedback.model_names import TORCHVISION, Architecture
+from napari_cam_feedback.models.networks.architectures import load_timm
 from napari_cam_feedback.models.networks.efficientnet_lite import lite_preprocessing
 from napari_cam_feedback.models.options import ModelOptions
 from napari_cam_feedback.torch_loader import torch
@@ -28,14 +28,14 @@ def preset(arch: str) -> dict[str, Any]:
     are fine-tuned are normally trained with it, EfficientNet-Lites that of their training; for all others, 224x224 and
     ImageNet's means are taken.
     """
-    name = arch.partition(":")[2]
-    if arch.startswith(TORCHVISION):
+    named = Architecture.of(arch)
+    if named.origin == "torchvision":
         from torchvision.models import get_model_weights
 
-        return from_transforms(name, get_model_weights(name).DEFAULT.transforms())
-    if arch.startswith(TIMM):
-        return _from_timm(name)
-    if is_lite(arch):
+        return from_transforms(named.name, get_model_weights(named.name).DEFAULT.transforms())
+    if named.origin == "timm":
+        return _from_timm(named.name)
+    if named.origin == "efficientnet-lite":
         return lite_preprocessing(arch)
     return {"size": (224, 224), "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
@@ -134,7 +134,7 @@ def _for_channels(values: dict[str, Any], channels: int, *, preset_of: str = TOR
     """Return values whose mean and std are for that many channels."""
     mean, std = values["mean"], values["std"]
     if len(mean) != channels:
-        if not has_preset(preset_of):
+        if not Architecture.of(preset_of).has_preset:
             mean, std = (0.5,) * channels, (0.5,) * channels
         else:
             mean, std = ((round(sum(part) / len(part), 4),) * channels for part in (mean, std))

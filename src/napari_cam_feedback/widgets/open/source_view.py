@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QGroupBox, QSizePolicy, QStac
 from napari_cam_feedback.data import SAMPLES
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.files import unused
-from napari_cam_feedback.model_names import TORCHVISION, names_pretrained
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.widgets.open.layers_page import LayersPage
 from napari_cam_feedback.widgets.open.recent_list import RecentList
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
@@ -181,12 +181,12 @@ class SourceView(QGroupBox):
         model = self._model()
         if model is None:
             return ""
-        return model.stem if isinstance(model, Path) else re.sub(r"[^\w.-]+", "-", model.removeprefix(TORCHVISION))
+        return model.stem if isinstance(model, Path) else re.sub(r"[^\w.-]+", "-", Architecture.of(model).name)
 
     def _model(self) -> Path | str | None:
         """The model file, or the text of a model that has none."""
         text = self.model.text
-        return text if names_pretrained(text) else self.model.path
+        return text if Architecture.of(text).pretrained else self.model.path
 
     def source(self) -> ProjectSource:
         """Return what the user has chosen.

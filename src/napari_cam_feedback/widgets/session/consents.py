@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_cam_feedback.errors import ConsentNeeded
+from napari_cam_feedback.model_names import Architecture
 
 #: What a consent is about: a file with its time and size, since another content asks for another consent; or a name.
 Subject = tuple[str, int, int]
-_PROGRAM = "export:"
 
 
 class ConsentRequest(ConsentNeeded):
@@ -71,11 +71,9 @@ def code_file(arch: str, model: Path) -> Path | None:
 
     Where it is not at the place that is named, it is looked for beside the weights.
     """
-    text = arch.removeprefix(_PROGRAM) if arch.startswith(_PROGRAM) else None
-    if text is None:
-        text, _, _function = arch.rpartition(":")
-        if not text.endswith(".py"):
-            return None
-    path = Path(text).expanduser()
+    named = Architecture.of(arch)
+    if not named.runs_code or named.file is None:
+        return None
+    path = named.file.expanduser()
     beside = model.parent / path.name
     return beside if not path.is_file() and beside.is_file() else path

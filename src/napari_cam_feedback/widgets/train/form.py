@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLi
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.files import unused
-from napari_cam_feedback.model_names import TORCHVISION, names_pretrained
+from napari_cam_feedback.model_names import TORCHVISION, Architecture
 from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, show_row, small_button, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.parts.fold import Fold
@@ -226,7 +226,7 @@ class TrainForm(QWidget):
             text = self.model.text
             if not text:
                 raise ConfigError("Choose the model to start from: a file, or torchvision:NAME.", field="model")
-            model = text if names_pretrained(text) else str(self.model.path)
+            model = text if Architecture.of(text).pretrained else str(self.model.path)
         settings = self.network.settings()
         if model is None:
             settings.pop("weights", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import StorageError
-from napari_cam_feedback.model_names import names_pretrained
+from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.widgets.session.consents import Consents, asking, subject_of
 from napari_cam_feedback.widgets.tasks.workers import WorkStopped
@@ -93,7 +93,7 @@ def train(order: Order, consents: Consents, monitor: Monitor) -> Generator[Ready
         values["arch"], weights = weights, which
     recipe = make_recipe(weights, make_options(None, **values), order.training)
     arch = recipe.arch
-    named = order.model is None or names_pretrained(order.model)
+    named = order.model is None or Architecture.of(order.model).pretrained
     subject = subject_of(order.model or Path(arch or "network") if named else Path(order.model or ""), arch)
     with asking(subject):
         training = open_training(
