@@ -52,7 +52,7 @@ def judging(monkeypatch, measures: list[tuple[float, float]]) -> list[dict[str, 
     left = iter(measures)
     kept: list[dict[str, torch.Tensor]] = []
 
-    def validate(self: Trainer, stop: object) -> Measured:
+    def validate(self: Trainer, monitor: object) -> Measured:
         kept.append(self.state())
         accuracy, loss = next(left)
         return Measured(loss, accuracy, 16)

@@ -576,8 +576,8 @@ def test_closing_asks_while_a_precious_job_runs(browse, wait, monkeypatch, yes):
     assert session.guard.may_close(browse)
     assert asked == []
 
-    def work(stop):
-        while not stop():
+    def work(monitor):
+        while not monitor.stopped:
             time.sleep(0.005)
 
     session.jobs.start("retune", work, description="A retune", precious=True)

@@ -320,7 +320,7 @@ def held(ready, wait, monkeypatch):
 
     def slow(self, steps):
         going.set()
-        while not self.stop():
+        while not self.monitor.stopped:
             threading.Event().wait(0.005)
         tick(self, steps)
 

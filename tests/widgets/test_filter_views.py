@@ -13,6 +13,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from napari_cam_feedback.explanations import agreement, embed, features_of, filter_changes
 from napari_cam_feedback.files import read_json, write_json
 from napari_cam_feedback.models import save_classifier
+from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.widgets.filters import changes as filter_changes_view
 from napari_cam_feedback.widgets.filters.charts import ticks
 from napari_cam_feedback.widgets.filters.dock import FiltersWidget
@@ -126,8 +127,8 @@ def test_comparing_can_be_stopped(two_versions, wait, monkeypatch):
     _, widget = two_versions
     real = features_of
 
-    def stopped(*args, stop, **more):
-        return real(*args, stop=lambda: True, batch_size=2, **more)
+    def stopped(*args, monitor, **more):
+        return real(*args, monitor=Callbacks(stop=lambda: True), batch_size=2, **more)
 
     monkeypatch.setattr("napari_cam_feedback.explanations.features_of", stopped)
     widget.changes.button.click()
@@ -251,29 +252,6 @@ def test_another_version_empties_what_was_about_the_one_before(docked, wait):
     assert widget.embedding.found is None
     assert not len(widget.embedding.plot.points)
     assert widget.ranking.plot.curve is None
-
-
-def test_work_that_reports_is_a_generator_of_its_reports():
-    def work(report):
-        report("one", 1, 2)
-        report("two", 2, 2)
-        return "result"
-
-    steps = reporting(work)
-    found = [next(steps), next(steps)]
-    with pytest.raises(StopIteration) as end:
-        next(steps)
-    assert end.value.value == "result"
-    assert [(step.text, step.done, step.total) for step in found] == [("one", 1, 2), ("two", 2, 2)]
-
-    def fails(report):
-        report("one", 1, 2)
-        raise RuntimeError("of torch")
-
-    steps = reporting(fails)
-    next(steps)
-    with pytest.raises(RuntimeError, match="of torch"):
-        next(steps)
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,9 @@ def fake_retune(monkeypatch, generator):
     monkeypatch.setattr(retune_package, "retune", generator)
 
 
-def endless(classifier, dataset, masks, config, *, stop, **_):
+def endless(classifier, dataset, masks, config, *, monitor, **_):
     iteration = 0
-    while not stop():
+    while not monitor.stopped:
         time.sleep(0.005)
         iteration += 1
         yield RetuneStep(iteration, 10_000, {"total": 1.0}, ())
@@ -265,9 +265,9 @@ def test_a_loss_that_is_no_number_is_told_of_in_a_sentence(docked, wait, monkeyp
 def says(*steps):
     """A run of these steps that fails after them."""
 
-    def run(classifier, dataset, masks, config, *, stop, **_):
+    def run(classifier, dataset, masks, config, *, monitor, **_):
         yield from steps
-        while not stop():
+        while not monitor.stopped:
             time.sleep(0.005)
         raise WorkStopped
 
@@ -331,7 +331,7 @@ def test_a_run_that_ends_by_itself_says_at_most_and_its_axis_grows(docked, wait,
     ],
 )
 def test_an_error_inside_the_run_reaches_the_user(docked, wait, monkeypatch, error, words):
-    def failing(classifier, dataset, masks, config, *, stop, **_):
+    def failing(classifier, dataset, masks, config, *, monitor, **_):
         yield RetuneStep(0, 4, {}, ())
         raise error
 
@@ -372,7 +372,7 @@ def test_a_full_disk_while_keeping_loses_nothing(docked, wait, monkeypatch, impr
 
 
 def test_the_plot_is_drawn_a_few_times_a_second_however_many_steps_come(docked, wait, monkeypatch):
-    def fast(classifier, dataset, masks, config, *, stop, **_):
+    def fast(classifier, dataset, masks, config, *, monitor, **_):
         for iteration in range(2000):
             yield RetuneStep(iteration, 2000, {"total": 1.0 / (iteration + 1)}, ())
         raise RuntimeError("end")
@@ -510,12 +510,12 @@ def test_a_user_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_to_
     dock, other = other_project(session, qtbot, files)
     real, tried = session_widget.load, []
 
-    def load(source, stop):
+    def load(source, monitor):
         tried.append(source)
         if len(tried) == 1:
             need = ConsentNeeded("Its code has to run.", kind="trust", question="May its code run?")
             raise ConsentRequest(need, ("model.pt2", 0, 0))
-        return real(source, stop)
+        return real(source, monitor)
 
     monkeypatch.setattr(session_widget, "load", load)
     paint_all(session)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from qtpy.QtWidgets import QPushButton
 
+from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.widgets.open import dock as session_widget
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.session import loading
@@ -77,11 +78,9 @@ def test_the_window_stays_alive_and_shows_progress_while_loading(widget, files, 
     texts, release = [], threading.Event()
     real = loading.load
 
-    def slow(source, stop):
-        steps = real(source, stop)
-        yield next(steps)
-        release.wait(10)
-        return (yield from steps)
+    def slow(source, monitor):
+        held = Callbacks(lambda *said: (monitor.progress(*said), release.wait(10)), lambda: monitor.stopped)
+        return real(source, held)
 
     monkeypatch.setattr(session_widget, "load", slow)
     widget.choose_files(files.model, files.data, files.project)
@@ -103,11 +102,9 @@ def test_cancel_ends_loading_and_leaves_things_as_they_were(widget, files, wait,
     release = threading.Event()
     real = loading.load
 
-    def slow(source, stop):
-        steps = real(source, stop)
-        yield next(steps)
-        release.wait(10)
-        return (yield from steps)
+    def slow(source, monitor):
+        held = Callbacks(lambda *said: (monitor.progress(*said), release.wait(10)), lambda: monitor.stopped)
+        return real(source, held)
 
     monkeypatch.setattr(session_widget, "load", slow)
     widget.choose_files(files.model, files.data, files.project)
@@ -132,9 +129,9 @@ def test_closing_the_window_while_loading_waits_for_the_thread(make_napari_viewe
     ended = []
     real = loading.load
 
-    def watched(source, stop):
+    def watched(source, monitor):
         try:
-            return (yield from real(source, stop))
+            return real(source, monitor)
         finally:
             ended.append(1)
 

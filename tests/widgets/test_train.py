@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.models import load_classifier
+from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.training import Training, TrainStep
 from napari_cam_feedback.training.loop import TrainConfig
 from napari_cam_feedback.widgets.session.session import session_of
@@ -121,8 +122,8 @@ def slowly(monkeypatch):
     """Let a training go on until it is stopped, an epoch each 5 ms."""
     run = Training.run
 
-    def endless(self, stop, progress):
-        steps = run(self, lambda: False, progress)
+    def endless(self, *, monitor):
+        steps = run(self, monitor=Callbacks(lambda *said: monitor.progress(*said)))
         found = []
         while True:
             try:
@@ -131,7 +132,7 @@ def slowly(monkeypatch):
                 break
         epoch = 0
         self.steps.clear()
-        while not stop():
+        while not monitor.stopped:
             epoch += 1
             time.sleep(0.005)
             step = TrainStep(epoch, 10_000, 1.0, 0.5, 0.5, 1.0)

@@ -178,7 +178,7 @@ def test_two_of_a_name_do_not_run_at_once(jobs, wait):
 def test_a_replaced_job_is_not_heard_of_again(jobs, wait):
     release = threading.Event()
 
-    def old(stop):
+    def old(monitor):
         release.wait(5)
         yield "old"
         return "old"
