@@ -6,15 +6,26 @@ from pathlib import Path
 
 import pytest
 
-WIDGETS = Path(__file__).parent / "widgets"
+TESTS = Path(__file__).parent
+WIDGETS = TESTS / "widgets"
 #: Fixtures that open a window or an event loop of Qt.
 WINDOW_FIXTURES = {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
+#: Tests that run whole commands, each of which takes a second or more of a processor.
+COMMANDS = (
+    TESTS / "cli",
+    TESTS / "docs",
+    TESTS / "experiments",
+    TESTS / "test_benchmarks.py",
+    TESTS / "test_sample_models.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test as `window` where it needs Qt, else as `unit`, but for the slow ones."""
+    """Mark each test as `window` where it needs Qt, else as `unit`, but for the slow ones; commands are `lengthy`."""
     for item in items:
         if WIDGETS in item.path.parents or WINDOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.window)
         elif item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.unit)
+        if any(place in (item.path, *item.path.parents) for place in COMMANDS):
+            item.add_marker(pytest.mark.lengthy)
