@@ -11,13 +11,7 @@ WIDGETS = TESTS / "widgets"
 #: Fixtures that open a window or an event loop of Qt.
 WINDOW_FIXTURES = {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
 #: Tests that run whole commands, each of which takes a second or more of a processor.
-COMMANDS = (
-    TESTS / "cli",
-    TESTS / "docs",
-    TESTS / "experiments",
-    TESTS / "test_benchmarks.py",
-    TESTS / "test_sample_models.py",
-)
+COMMANDS = [TESTS / name for name in ("cli", "docs", "experiments", "test_benchmarks.py", "test_sample_models.py")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
