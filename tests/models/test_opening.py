@@ -96,7 +96,7 @@ def test_versions_of_a_network_that_code_makes_are_opened_with_consent(tmp_path)
     classifier, dataset = open_pair(plain(tmp_path / "m.pt"), data, options, device="cpu")
     Project.create(tmp_path / "project", dataset, classifier)
     project = Project.open(tmp_path / "project")
-    with pytest.raises(ConsentNeeded, match=r"nets\.py .*--trust"):
+    with pytest.raises(ConsentNeeded, match=r"nets\.py .*agree to it if you trust"):
         project.classifier(device="cpu")
     assert same_weights(project.classifier(device="cpu", trust=True), classifier)
 

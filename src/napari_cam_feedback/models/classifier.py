@@ -147,7 +147,7 @@ class Classifier:
         """Raise a ModelError that says what to do where the target layer has no places; see `no_places`."""
         sentence = self.no_places(lacking)
         if sentence is not None:
-            raise ModelError(sentence, field="layer")
+            raise ModelError(sentence, field="layer" if any(info.layout.has_places for info in self.layers) else ())
 
     @cached_property
     def head(self) -> LinearHead | None:

@@ -224,7 +224,7 @@ class SuggestModel(QObject):
 
 def _taken(store: ProposalStore, keys: list[str], monitor: Monitor) -> Generator[tuple[str, np.ndarray, str], None, None]:
     """Yield the masks and what made them, then note them as accepted."""
-    given = []
+    given: list[str] = []
     for key in keys:
         if monitor.stopped:
             break
