@@ -151,6 +151,8 @@ def test_a_cut_tap_lets_no_gradient_through_to_the_tokens_below():
 def test_a_tap_on_tokens_that_fit_no_grid_names_its_layer():
     with (
         ActivationTap(Layered(), "layer", size=(64, 64), grid=(9, 9)) as tap,
-        pytest.raises(ModelError, match=r"^Layer 'layer' puts out 17 tokens, which do not fit a grid of 9x9; choose another layer"),
+        pytest.raises(
+            ModelError, match=r"^Layer 'layer' puts out 17 tokens, which do not fit a grid of 9x9; choose another layer"
+        ),
     ):
         tap._target(torch.zeros(1, 17, 3))

@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari_cam_feedback.widgets.tasks.reporting import reporting
 from qtpy.QtCore import QPoint, QPointF, Qt
 
 from napari_cam_feedback.explanations import agreement, embed, features_of, filter_changes
