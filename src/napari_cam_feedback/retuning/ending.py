@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_cam_feedback.evaluation.report.provenance import package_versions
+from napari_cam_feedback.retuning.automatic import choose_refill
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult, Status
@@ -69,7 +70,7 @@ def resolved_settings(run: RetuneRun) -> dict[str, Any]:
         "validation_images": len(run.validator.validation),
         "freeze_batch_norm": run.trainer.freeze_batch_norm,
         "target_layer": run.given.target_layer,
-        "refill": run.config.fill,
+        "refill": choose_refill(run.config, surroundings=run.learnt.surroundings),
         "seed": run.config.seed,
         "device": str(run.fabric.device),
         "threads": torch.get_num_threads(),

@@ -17,6 +17,7 @@ from napari_cam_feedback.models.classes_shown import classes_remark, unseen_clas
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import interruptible
 from napari_cam_feedback.monitor import Monitor
+from napari_cam_feedback.retuning.automatic import distils
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
@@ -156,12 +157,9 @@ class RetuneRun:
         return knows_little_else(self.before, self.given.num_classes - self._unseen)
 
     def _choose_teacher(self) -> None:
-        distils = self.config.distillation
-        if distils is None:
-            # Where new features must be found, its own answers do not show them.
-            lacking = self._unseen > 0 or not self.relearns
-            distils = self.config.method == "auto" and not self.validator.painted.surroundings and lacking
-        self.teacher = Teacher(self.given, self.learnt) if distils else None
+        surroundings = self.validator.painted.surroundings
+        wanted = distils(self.config, surroundings=surroundings, unseen_classes=self._unseen > 0, relearns=self.relearns)
+        self.teacher = Teacher(self.given, self.learnt) if wanted else None
 
     def begin(self) -> RetuneStep:
         """Measure the classifier as it was given."""

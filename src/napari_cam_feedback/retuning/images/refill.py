@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_cam_feedback.evaluation.perturbations.backgrounds import before_others, of_other_classes, without_objects
 from napari_cam_feedback.evaluation.perturbations.fills import get_fill
 from napari_cam_feedback.evaluation.perturbations.shifts import shifted
+from napari_cam_feedback.retuning.automatic import choose_refill
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
@@ -30,8 +31,7 @@ class Replacer:
     def __init__(self, config: RetuneConfig, donors: MaskedSet) -> None:
         self.config = config
         self.donors = donors
-        # What surrounds an object is no small hole that could be filled from around.
-        self._fill = "donor" if config.method == "auto" and donors.surroundings else config.fill
+        self._fill = choose_refill(config, surroundings=donors.surroundings)
 
     def __call__(self, batch: Batch, generator: torch.Generator, fill: str | None = None) -> torch.Tensor:
         """Return the painted images (P, C, h, w) refilled.

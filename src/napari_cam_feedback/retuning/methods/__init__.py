@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.retuning.automatic import AUTO, AUTO_FEW_CLASSES, AUTO_SURROUNDINGS, auto_methods
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.batch import Batch
 from napari_cam_feedback.retuning.methods.activations import ActDiff, Pas, Pasa, SelectiveDropout, Tap
@@ -51,12 +52,6 @@ METHODS: dict[str, type[Method]] = {
         Continued,
     )
 }
-
-#: What ``auto`` stands for: where marks are painted; where they are and the training images show few of the network's
-#: classes, since actdiff's penalty then costs what it knows of the others; where all that surrounds an object is painted.
-AUTO = ("actdiff", "transplant")
-AUTO_FEW_CLASSES = ("transplant",)
-AUTO_SURROUNDINGS = ("actdiff", "counterexample")
 
 
 def method_names() -> tuple[str, ...]:
@@ -113,8 +108,6 @@ def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
         As of `method_parts`.
     """
     parts: Sequence[str] = method_parts(config.method)
-    if config.method == "auto" and context.donors.surroundings:
-        parts = AUTO_SURROUNDINGS
-    elif config.method == "auto" and context.few_classes:
-        parts = AUTO_FEW_CLASSES
+    if config.method == "auto":
+        parts = auto_methods(surroundings=context.donors.surroundings, few_classes=context.few_classes)
     return [METHODS[part](context) for part in parts]
