@@ -155,7 +155,7 @@ def sample_steps(
     StorageError
         Something cannot be written.
     Interrupted
-        `stop` said so: the data are there, the model is not.
+        The user has stopped it: the data are there, the model is not.
     """
     folder = Path(folder)
     data = write_sample(name, folder / "data", seed)

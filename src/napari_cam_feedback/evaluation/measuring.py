@@ -61,7 +61,7 @@ def evaluate(
         Keep the predictions image by image, for whoever compares.
     monitor : Monitor, optional
         Told of images through the network, done and in all; a masked image counts once for each of its refills.
-        Stopped, it ends with the splits done so far, and of the present one with the accuracy if that is known.
+        Once stopped, the work ends with the splits done so far, and of the present one with the accuracy if that is known.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 
@@ -91,7 +91,6 @@ class Measuring:
         Predictions made before; those made now are added.
     """
 
-    @takes_monitor
     def __init__(
         self,
         dataset: Dataset,

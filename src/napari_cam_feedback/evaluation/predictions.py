@@ -126,7 +126,7 @@ def predict(
         Images at a time; by default `images_at_once`.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends with the batches that there are.
+        Once stopped, the work ends with the batches that there are.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 

@@ -177,7 +177,7 @@ def item_reasons(
         Measure `swap_flip_rate` and `random_flip_rate` too, which takes as long again as all the rest.
     monitor : Monitor, optional
         Told of passes of an image through the network, done and in all.
-        Stopped, it ends with the batches measured so far.
+        Once stopped, the work ends with the batches measured so far.
     fabric : Fabric, optional
         Launched, to share the images among its processes, and for its precision; every process gets the same result.
 

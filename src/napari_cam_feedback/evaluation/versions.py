@@ -125,7 +125,7 @@ def compare_models(
         Masked images of a split that are refilled at most; by default as of `evaluate`.
     monitor : Monitor, optional
         Told of images through the networks, done and in all.
-        Stopped, it ends with the splits that all classifiers have done.
+        Once stopped, the work ends with the splits that all classifiers have done.
 
     Raises
     ------

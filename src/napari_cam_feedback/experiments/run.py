@@ -72,7 +72,7 @@ def run_experiment(
     trust : bool
         The user agrees that a model's own code runs.
     monitor : Monitor, optional
-        Stopped, it ends with the runs that are done.
+        Once stopped, the work ends with the runs that are done.
 
     Yields
     ------

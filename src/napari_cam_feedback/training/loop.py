@@ -84,7 +84,7 @@ def train_classifier(
         Inputs read before; its ``skipped`` tells which images could not be read.
     monitor : Monitor, optional
         Told of the number of images of the epoch done and in all.
-        Stopped, it ends with the best epoch so far.
+        Once stopped, the work ends with the best epoch so far.
 
     Returns
     -------

@@ -67,7 +67,7 @@ def report_versions(
         Heading of the page, and what it came to; by default `summarise`.
     monitor : Monitor, optional
         Told of steps done and in all.
-        Stopped, it ends and nothing is written.
+        Once stopped, the work ends and nothing is written.
 
     Returns
     -------

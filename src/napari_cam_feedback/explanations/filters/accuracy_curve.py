@@ -113,7 +113,7 @@ def accuracy_curve(
         Of the training images fitted on, where there are more than `FIT_ROWS`.
     monitor : Monitor, optional
         Told of points done and in all.
-        Stopped, it ends with the points there are.
+        Once stopped, the work ends with the points there are.
 
     Raises
     ------

@@ -236,7 +236,7 @@ def features_of(
         Inputs read before.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends with what there is, and `complete` is False.
+        Once stopped, the work ends with what there is, and `complete` is False.
 
     Raises
     ------

@@ -106,7 +106,7 @@ def rank_filters(
         The same seed gives the same ranking.
     monitor : Monitor, optional
         Told of steps done and in all.
-        Stopped, it ends.
+        Once stopped, the work ends.
 
     Returns
     -------

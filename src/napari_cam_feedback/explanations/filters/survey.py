@@ -112,7 +112,7 @@ def survey_filters(
         Of the ranking.
     monitor : Monitor, optional
         Told what is done, and images or steps done and in all.
-        Stopped, it ends with what there is, and a note says so.
+        Once stopped, the work ends with what there is, and a note says so.
 
     Raises
     ------

@@ -290,7 +290,7 @@ def explain(
         Images at a time.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends with what there is.
+        Once stopped, the work ends with what there is.
 
     Raises
     ------

@@ -118,7 +118,7 @@ def filter_masks(
         Inputs read before.
     monitor : Monitor, optional
         Told of masks made and in all.
-        Stopped, it ends.
+        Once stopped, the work ends.
 
     Raises
     ------

@@ -111,7 +111,7 @@ def propose_masks(
         Inputs read before; its `skipped` tells which images could not be read.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends.
+        Once stopped, the work ends.
 
     Raises
     ------

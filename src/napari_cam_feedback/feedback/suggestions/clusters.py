@@ -108,7 +108,7 @@ def cluster_maps(scan: MapScan, *, seed: int = 0, monitor: Monitor = QUIET) -> t
     seed : int
         Which images of a large class are clustered.
     monitor : Monitor, optional
-        Stopped, it ends with the groups of those before.
+        Once stopped, the work ends with the groups of those before.
 
     Returns
     -------

@@ -117,7 +117,7 @@ def scan_maps(
         Inputs read before.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends with what there is.
+        Once stopped, the work ends with what there is.
 
     Raises
     ------

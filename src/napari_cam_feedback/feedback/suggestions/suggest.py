@@ -217,7 +217,7 @@ def suggest(
         Inputs read before.
     monitor : Monitor, optional
         Told of images done and in all.
-        Stopped, it ends with suggestions from the images looked at.
+        Once stopped, the work ends with suggestions from the images looked at.
 
     Raises
     ------

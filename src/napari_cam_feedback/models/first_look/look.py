@@ -157,7 +157,7 @@ def look_at(
         Labelled images are taken from its splits other than test, unless only test has labels.
     monitor : Monitor, optional
         Told of the trials done and in all, where there are any.
-        Stopped, it ends the trials.
+        Once stopped, the work ends the trials.
 
     Raises
     ------
