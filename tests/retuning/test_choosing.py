@@ -63,6 +63,7 @@ def run(classifier: Classifier, dataset: ArrayDataset, config: RetuneConfig = CO
     return run_to_end(retune(classifier, dataset, known(dataset, count=COUNT), config))
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("freeze_batch_norm", "iteration", "share"),
     [
@@ -97,6 +98,7 @@ def test_the_model_that_a_run_chose_is_judged_alike_when_it_is_taken(
     assert not any(child._forward_hooks for child in taken.classifier.module.modules())
 
 
+@pytest.mark.lengthy
 def test_what_went_wrong_on_the_way_is_told_of_every_model_of_the_run(dataset, fooled, monkeypatch):
     real, steps = Guard.watch, []
 
@@ -134,6 +136,7 @@ def forgetting() -> tuple[ArrayDataset, RetuneResult]:
     return dataset, replace(result, before=before, checkpoints=(*result.checkpoints, Checkpoint(check, state)))
 
 
+@pytest.mark.lengthy
 def test_a_model_that_forgot_something_is_called_mixed_when_it_is_taken(forgetting):
     dataset, result = forgetting
     check = result.checkpoints[-1].check

@@ -74,6 +74,7 @@ def fooled(dataset, fresh) -> Classifier:
 # What a retune is for ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 def test_a_retune_restores_accuracy_where_the_shortcut_lies_from_a_handful_of_masks(dataset, fooled):
     before = evaluate(fooled, dataset, splits=["test"]).splits["test"]
     assert before.accuracy < 0.2
@@ -90,6 +91,7 @@ def test_a_retune_restores_accuracy_where_the_shortcut_lies_from_a_handful_of_ma
 # What it never touches --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_the_classifier_given_is_never_changed(dataset, fresh, method):
     before, hooks = fresh.fingerprint(), count_hooks(fresh.module)
@@ -175,6 +177,7 @@ def trained_on(dataset: ArrayDataset, masks: dict[str, np.ndarray], **settings) 
     return {dataset.keys[number - 1] for number in seen}, result
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_neither_held_out_images_nor_test_splits_are_ever_trained_on(method):
     dataset, masks = painted_by_number({"train": 24, "val": 6, "test": 4, "test-clean": 4, "test_hard": 4})
@@ -195,6 +198,7 @@ def test_with_few_painted_images_all_are_learnt_from():
     assert "paint ten or more images" in result.verdict.reason
 
 
+@pytest.mark.lengthy
 def test_without_a_validation_split_a_fifth_of_the_training_images_is_kept_for_it():
     dataset, masks = painted_by_number({"train": 30, "test": 4})
     seen, result = trained_on(dataset, dict(itertools.islice(masks.items(), 3)), iterations=20, batch_size=8)
@@ -237,6 +241,7 @@ def test_where_every_validation_image_is_painted_training_images_stand_in_for_th
 # The same again ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_the_same_settings_give_the_same_weights_bit_for_bit(dataset, fooled, method):
     masks = known(dataset, count=12)
@@ -250,6 +255,7 @@ def test_the_same_settings_give_the_same_weights_bit_for_bit(dataset, fooled, me
     assert one.to_json() == again.to_json()
 
 
+@pytest.mark.lengthy
 def test_another_seed_gives_other_steps(dataset, fooled):
     masks = known(dataset, count=12)
     one, _ = run(fooled, dataset, masks, seed=5, **QUICK)
@@ -302,6 +308,7 @@ def test_the_history_holds_what_the_steps_said(dataset, fooled):
     json.dumps(result.history, allow_nan=False)
 
 
+@pytest.mark.lengthy
 def test_the_classifier_returned_is_the_best_that_was_seen(dataset, fooled):
     masks = known(dataset, count=12)
     result, steps = run(fooled, dataset, masks, iterations=30, check_every=5, batch_size=16, learning_rate=1e-3)
@@ -390,6 +397,7 @@ class Flat(nn.Module):
         return self.rest(self.features(x))
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 @pytest.mark.parametrize("layer", ["features", "features.0"])
 def test_any_convolutional_network_can_be_retuned_at_any_layer(dataset, method, layer):
@@ -502,6 +510,7 @@ def test_a_stop_within_the_measuring_of_the_painted_images_is_a_stop_and_no_fail
     assert [row["iteration"] for row in result.history] == [0, 1, 2]
 
 
+@pytest.mark.lengthy
 def test_a_stop_leaves_the_best_so_far(dataset, fooled):
     masks, asked = known(dataset, count=12), [False]
     config = RetuneConfig(iterations=1000, check_every=5, batch_size=16, learning_rate=1e-3)

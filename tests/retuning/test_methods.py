@@ -335,6 +335,7 @@ def test_a_long_gradient_is_cut_also_where_half_precision_scales_it(scaled, monk
 WITHOUT = {("mobilenet", "rrr"): "Hardsigmoid"}
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", [*METHODS, "auto", "dropout+rrr+rrr-gradcam+energy+tap+transplant"])
 def test_every_method_takes_steps_with_every_kind_of_network_or_says_why_not(network, method):
     name, classifier = network
@@ -598,6 +599,7 @@ def test_a_head_refit_changes_the_head_alone_and_reports_as_a_retune_does():
     assert not any(module._forward_pre_hooks for module in result.classifier.module.modules())
 
 
+@pytest.mark.lengthy
 def test_a_head_refit_that_is_stopped_can_be_taken_up_again():
     dataset = stripes({"train": 24, "val": 12})
     classifier, masks = small_gap(dataset.class_names), known(dataset, count=12)

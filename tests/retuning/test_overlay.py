@@ -185,6 +185,7 @@ def moving(images: torch.Tensor, reach: int) -> tuple[torch.Tensor, torch.Tensor
     return moved, torch.cat([around(place, 1) for place in places])
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("case", NOT_ONE_MARK)
 def test_what_is_not_one_half_transparent_mark_at_one_place_is_not_separated(case):
     assert separate_overlay(*not_one_mark()[case]) is None

@@ -96,6 +96,7 @@ def test_a_trial_has_fewer_steps_where_a_step_costs_more(images, size, steps):
     assert steps_of_trial(images, size) == steps
 
 
+@pytest.mark.lengthy
 def test_a_run_searches_for_its_rate_and_goes_on_from_the_trial_taken(dataset, fooled):
     steps = []
     config = RetuneConfig(batch_size=8, patience=1, check_every=5)
@@ -112,6 +113,7 @@ def test_a_run_searches_for_its_rate_and_goes_on_from_the_trial_taken(dataset, f
     assert said in [row.get("message") for row in result.history]
 
 
+@pytest.mark.lengthy
 def test_just_so_many_steps_as_are_asked_for_begin_from_the_given_weights(dataset, fooled):
     steps = []
     config = RetuneConfig(batch_size=8, iterations=22, check_every=11, method="transplant")

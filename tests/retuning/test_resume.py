@@ -58,6 +58,7 @@ def stopped_after(classifier: Classifier, dataset: ArrayDataset, steps: int, con
 # Taking up again --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("method", ["auto", "misclassified", "augment+pasa"])
 @pytest.mark.parametrize("steps", [1, 6])
 def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not_been(dataset, fresh, tmp_path, method, steps):
@@ -79,6 +80,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not_been(dataset, 
     assert again.verdict == whole.verdict
 
 
+@pytest.mark.lengthy
 def test_the_same_settings_give_the_same_weights_bit_for_bit(dataset, fresh):
     text = CONFIG.model_dump_json()
     first, second = (
@@ -109,6 +111,7 @@ def test_only_the_same_run_can_be_resumed(dataset, fresh, other):
     )
 
 
+@pytest.mark.lengthy
 def test_run_states_come_after_each_check(dataset, fresh):
     seen: list[RunState] = []
     run_to_end(retune(fresh, dataset, known(dataset, count=12), CONFIG, on_run_state=seen.append))
@@ -158,6 +161,7 @@ def same_run(one: RetuneResult, other: RetuneResult) -> bool:
     return same_weights(one.classifier, other.classifier)
 
 
+@pytest.mark.lengthy
 def test_a_searched_learning_rate_is_found_again_and_gives_the_same_weights_bit_for_bit(dataset, fresh, searching):
     config, first = searching
     text = config.model_dump_json()
@@ -165,6 +169,7 @@ def test_a_searched_learning_rate_is_found_again_and_gives_the_same_weights_bit_
     assert same_run(second, first)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "moment",
     [

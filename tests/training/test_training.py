@@ -66,6 +66,7 @@ def separable() -> ArrayDataset:
     return untagged({"train": 32, "val": 16})
 
 
+@pytest.mark.lengthy
 def test_it_learns_what_is_trivially_separable_and_says_how_it_went(separable):
     trained, steps = train(start(separable), separable, epochs=8, batch_size=8, learning_rate=3e-3)
     assert [step.epoch for step in steps] == list(range(1, 9))

@@ -89,6 +89,7 @@ def test_the_network_it_starts_from_is_not_changed(images):
     assert old.fingerprint() == before
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("name", "arch", "head"),
     [
@@ -172,6 +173,7 @@ def test_a_single_class_gives_a_sentence():
 # What to start from ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 def test_weights_of_others_need_no_class_names(tmp_path):
     torch.manual_seed(0)
     module = theirs.shufflenet_v2_x0_5(num_classes=7).eval()
@@ -340,6 +342,7 @@ def test_settings_that_cannot_be_used_give_a_sentence(values, sentence):
 # Afterwards ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.lengthy
 def test_the_trained_model_is_loaded_explained_and_retuned_without_the_one_it_started_from(images, tmp_path):
     torch.manual_seed(0)
     module = theirs.squeezenet1_1(num_classes=4).eval()
