@@ -19,8 +19,8 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.files import write_bytes, write_json, write_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
+from napari_cam_feedback.training.config import TrainRecipe
 from napari_cam_feedback.training.loop import TrainStep
-from napari_cam_feedback.training.recipe import TrainRecipe
 from napari_cam_feedback.training.split import TrainSplit
 
 #: Files of a record.
