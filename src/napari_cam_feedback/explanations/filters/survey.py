@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from napari_cam_feedback.explanations.filters.marks import FilterMarks
 from napari_cam_feedback.explanations.filters.ranking import FilterRanking, rank_filters
 from napari_cam_feedback.explanations.filters.statistics import MaskActivation, class_contributions, class_histograms
 from napari_cam_feedback.explanations.filters.store import read_arrays, write_arrays
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.models.classifier import Classifier
 
 #: Called with what is being done, how much of it is done, and how much there is in all.
@@ -321,8 +319,4 @@ def _shown(value: float) -> str:
 
 
 def _write(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(columns, rows))
