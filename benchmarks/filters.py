@@ -127,9 +127,8 @@ def ranking() -> None:
 def gallery_time() -> None:
     """Time a gallery of 81 tiles of a resnet18 at 224x224."""
     from napari_cam_feedback.data import ArrayDataset, Preprocessing
-    from napari_cam_feedback.explanations.filters.contact_sheet import contact_sheet
     from napari_cam_feedback.explanations.filters.features import features_of
-    from napari_cam_feedback.explanations.filters.gallery import gallery
+    from napari_cam_feedback.explanations.filters.gallery import contact_sheet, gallery
     from napari_cam_feedback.models import build_classifier
 
     images = np.random.default_rng(0).integers(0, 255, (120, 14, 14, 3), np.uint8).repeat(16, 1).repeat(16, 2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
@@ -52,6 +54,19 @@ def _numbered(path: Path) -> Iterator[Path]:
 def is_free(path: Path) -> bool:
     """Tell whether there is nothing at a path, or an empty folder."""
     return not path.exists() or (path.is_dir() and next(path.iterdir(), None) is None)
+
+
+def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table as CSV text with a header; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def csv_of_mappings(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return mappings as CSV text, a row each, with a column for every name that occurs."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return csv_text(columns, ([row.get(name, "") for name in columns] for row in rows))
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from core_builders import hand_classifier, small_gap, stop_after
 from napari_cam_feedback.data import ArrayDataset, Preprocessing, make_sample, sample_data_dir
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.explanations.display import thumbnail
-from napari_cam_feedback.explanations.filters.contact_sheet import contact_sheet
 from napari_cam_feedback.explanations.filters.features import Features, features_of
-from napari_cam_feedback.explanations.filters.gallery import active_area, gallery, plan_gallery, seen_area
+from napari_cam_feedback.explanations.filters.gallery import active_area, contact_sheet, gallery, plan_gallery, seen_area
 from napari_cam_feedback.explanations.filters.statistics import activation_under_masks
 from napari_cam_feedback.feedback import known_masks
 from napari_cam_feedback.models import load_classifier

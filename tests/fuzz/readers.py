@@ -309,7 +309,7 @@ def _settings(folder: Path) -> list[Path]:
 
 def _read_settings(path: Path) -> None:
     from napari_cam_feedback.experiments.config import read_experiment
-    from napari_cam_feedback.training.recipe import read_recipe
+    from napari_cam_feedback.training.config import read_recipe
 
     read_experiment(path) if path.suffix == ".toml" else read_recipe(path)
 

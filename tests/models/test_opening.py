@@ -102,11 +102,11 @@ def test_versions_of_a_network_that_code_makes_are_opened_with_consent(tmp_path)
 
 
 def test_the_dataset_is_opened_once(tmp_path, monkeypatch):
-    from napari_cam_feedback.models.files import opening
+    from napari_cam_feedback.models.files import loading
 
     opened = []
-    original = opening.open_dataset
-    monkeypatch.setattr(opening, "open_dataset", lambda *a, **k: opened.append(k) or original(*a, **k))
+    original = loading.open_dataset
+    monkeypatch.setattr(loading, "open_dataset", lambda *a, **k: opened.append(k) or original(*a, **k))
     data = images(tmp_path / "data")
     open_pair(plain(tmp_path / "m.pt"), data, PLAIN, device="cpu")
     save_classifier(small_gap(("c", "a", "b")), tmp_path / "m.safetensors")

@@ -20,7 +20,7 @@ from napari_cam_feedback.retuning import (
     take_checkpoint,
 )
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint
-from napari_cam_feedback.retuning.optimisation.collapse import Guard
+from napari_cam_feedback.retuning.optimisation.pace import Guard
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
 

@@ -487,7 +487,7 @@ def test_second_derivatives_of_a_transformer_are_exact():
     weight = module.conv_proj.weight
     make(TWO, "rrr")[0].check(wrap(small_vit()))
 
-    from napari_cam_feedback.retuning.methods.second_derivatives import plain_attention
+    from napari_cam_feedback.retuning.methods.gradients import plain_attention
 
     def value() -> torch.Tensor:
         with plain_attention():

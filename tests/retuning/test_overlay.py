@@ -13,10 +13,10 @@ from skimage import data
 from sklearn.datasets import load_digits
 
 from napari_cam_feedback.retuning import RetuneConfig
-from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet, separate
 from napari_cam_feedback.retuning.images.overlay import Overlay, beneath, near, slopes
 from napari_cam_feedback.retuning.images.refill import Replacer
+from napari_cam_feedback.retuning.images.sampling import augment
 from napari_cam_feedback.retuning.images.separation import separate_overlay
 from napari_cam_feedback.retuning.methods import Batch
 

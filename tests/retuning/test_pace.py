@@ -19,9 +19,8 @@ from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, ch
 from napari_cam_feedback.retuning.judging.verdict import change_interval
 from napari_cam_feedback.retuning.methods import Batch
 from napari_cam_feedback.retuning.optimisation.averaging import DECAY, WARM_UP, WeightAverage
-from napari_cam_feedback.retuning.optimisation.collapse import ONE_CLASS_STEPS, RISEN_STEPS, Guard
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES, RateSearch, steps_of_trial
-from napari_cam_feedback.retuning.optimisation.pace import MAX_ROLLBACKS, Pace
+from napari_cam_feedback.retuning.optimisation.pace import MAX_ROLLBACKS, ONE_CLASS_STEPS, RISEN_STEPS, Guard, Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher, distillation, has_answer
 from napari_cam_feedback.retuning.run import RetuneRun
 from napari_cam_feedback.retuning.weight_path import walk

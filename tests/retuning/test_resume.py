@@ -25,8 +25,8 @@ from napari_cam_feedback.retuning import (
     run_to_end,
     save_run_state,
 )
-from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.images.sampling import augment
 from napari_cam_feedback.retuning.judging.pareto import MAX_CHECKPOINTS, ParetoFront
 from napari_cam_feedback.retuning.methods import Batch
 from napari_cam_feedback.torch_loader import torch

@@ -55,7 +55,7 @@ def open_model_and_data(
     ModelError, DataError, ConfigError
         One of them cannot be opened, they do not fit each other, or the model's outputs are no numbers.
     """
-    from napari_cam_feedback.models.files.opening import open_pair
+    from napari_cam_feedback.models.files.loading import open_pair
 
     classifier, dataset = open_pair(model, data, options, device=device, seed=seed)
     assumed = _assumed(model, options, classifier, dataset)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +18,7 @@ from napari_cam_feedback.evaluation.measuring import Measuring
 from napari_cam_feedback.evaluation.predictions import KeptPredictions
 from napari_cam_feedback.evaluation.results import Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import ItemReasons, RightReasons
+from napari_cam_feedback.files import csv_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
@@ -148,18 +147,11 @@ class Comparison:
 
     def to_csv(self) -> str:
         """The rows as CSV text."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["split", "measure", "before", "after", "change"])
-        for r in self.rows:
-            writer.writerow(
-                [
-                    r.split,
-                    r.measure,
-                    *("" if v is None else f"{v:.6g}" for v in (r.before, r.after, r.change)),
-                ]
-            )
-        return text.getvalue()
+        rows = []
+        for row in self.rows:
+            values = (row.before, row.after, row.change)
+            rows.append([row.split, row.measure, *("" if value is None else f"{value:.6g}" for value in values)])
+        return csv_text(["split", "measure", "before", "after", "change"], rows)
 
 
 def reasons_rows(split: str, before: RightReasons, after: RightReasons) -> list[ComparisonRow]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.predictions import Predictions
 from napari_cam_feedback.evaluation.results import Evaluation
+from napari_cam_feedback.files import csv_text
 
 #: What a flip is, by the number in `Flips.kinds`.
 KINDS = ("right to wrong", "wrong to right", "wrong to other", "no label")
@@ -80,11 +79,7 @@ class Flips:
 
     def to_csv(self, class_names: Sequence[str]) -> str:
         """Return a row an image as CSV text."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(self.rows(class_names))
-        return text.getvalue()
+        return csv_text(HEADER, self.rows(class_names))
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """Return how many there are of each kind, by split."""

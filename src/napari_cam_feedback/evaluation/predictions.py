@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from cachetools import LRUCache
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, gather_skipped, own_blocks
@@ -86,14 +84,13 @@ class Predictions:
     def save_csv(self, path: str | Path, dataset: Dataset) -> None:
         """Write key, split, label, prediction and every class's probability, one row an image."""
         names = dataset.class_names
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["key", "split", "label", "predicted", *(f"p_{name}" for name in names)])
+        rows = []
         for index, predicted, row in zip(self.indices, self.predicted, self.probabilities, strict=True):
             item = dataset.item(int(index))
             label = "" if item.label is None else names[item.label]
-            writer.writerow([item.key, item.split, label, names[predicted], *(f"{p:.6g}" for p in row)])
-        write_text(path, text.getvalue())
+            rows.append([item.key, item.split, label, names[predicted], *(f"{p:.6g}" for p in row)])
+        columns = ["key", "split", "label", "predicted", *(f"p_{name}" for name in names)]
+        write_text(path, csv_text(columns, rows))
 
 
 @takes_monitor

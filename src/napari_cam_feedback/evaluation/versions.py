@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from napari_cam_feedback.evaluation.flips import Flips, find_flips
 from napari_cam_feedback.evaluation.intervals import Certainty, Interval
 from napari_cam_feedback.evaluation.measuring import Measuring
 from napari_cam_feedback.evaluation.results import Evaluation
+from napari_cam_feedback.files import csv_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
@@ -77,20 +76,18 @@ class VersionComparison:
 
     def to_csv(self) -> str:
         """Return every measure of every classifier as CSV text, with the ends of its interval and its change."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["version", "split", "measure", *_VALUES, "p"])
+        lines: list[list[str]] = []
         for row in self.rows[0]:
             plain = _plain(row)
             own = [plain["before"], *(plain["before_interval"] or (None, None))]
-            writer.writerow([self.names[0], row.split, row.measure, *map(_cell, own), *[""] * 4])
+            lines.append([self.names[0], row.split, row.measure, *map(_cell, own), *[""] * 4])
         for name, rows in zip(self.names[1:], self.rows, strict=True):
             for row in rows:
                 plain = _plain(row)
                 values = [plain["after"], *(plain["after_interval"] or (None, None))]
                 values += [plain["change"], *(plain["change_interval"] or (None, None)), plain["p"]]
-                writer.writerow([name, row.split, row.measure, *map(_cell, values)])
-        return text.getvalue()
+                lines.append([name, row.split, row.measure, *map(_cell, values)])
+        return csv_text(["version", "split", "measure", *_VALUES, "p"], lines)
 
 
 _VALUES = ("value", "low", "high", "change", "change_low", "change_high")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -20,7 +19,7 @@ from napari_cam_feedback.errors import ConfigError, FeedbackError, StorageError,
 from napari_cam_feedback.evaluation import Evaluation, evaluate
 from napari_cam_feedback.experiments.config import SAMPLE, SEED, ExperimentConfig
 from napari_cam_feedback.feedback import MaskStore, choose_masks, known_masks
-from napari_cam_feedback.files import read_json, write_json, write_text
+from napari_cam_feedback.files import csv_of_mappings, read_json, write_json, write_text
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier, save_classifier
 from napari_cam_feedback.monitor import QUIET, Monitor, Part, takes_monitor
 from napari_cam_feedback.retuning import retune
@@ -163,7 +162,7 @@ def _all_runs(
                 found = _measures(before, after, config.watched, reference)
                 found |= {"verdict": result.verdict.name, "status": result.status, "seconds": f"{seconds:.1f}"}
                 rows.append(row | found)
-            write_text(folder / RUNS, _csv(rows))
+            write_text(folder / RUNS, csv_of_mappings(rows))
             yield ExperimentStep(len(rows), total, 0.0, title)
     return rows
 
@@ -301,12 +300,3 @@ def _measures(before: Evaluation, after: Evaluation, watched: tuple[str, ...], r
     for name in watched:
         found[f"f1_{name}_before"], found[f"f1_{name}_after"] = old.per_class[name].f1, new.per_class[name].f1
     return {name: f"{value:.6g}" for name, value in found.items()}
-
-
-def _csv(rows: list[dict[str, str]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

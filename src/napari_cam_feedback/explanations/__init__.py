@@ -10,7 +10,6 @@ from napari_cam_feedback.explanations.display import (
 )
 from napari_cam_feedback.explanations.filters.accuracy_curve import AccuracyCurve, accuracy_curve
 from napari_cam_feedback.explanations.filters.changes import FilterChanges, change_histograms, filter_changes
-from napari_cam_feedback.explanations.filters.contact_sheet import ContactSheet, contact_sheet
 from napari_cam_feedback.explanations.filters.embedding import (
     EMBEDDING_METHODS,
     Embedding,
@@ -19,7 +18,7 @@ from napari_cam_feedback.explanations.filters.embedding import (
     umap_installed,
 )
 from napari_cam_feedback.explanations.filters.features import Features, features_of, iterate_features, load_features
-from napari_cam_feedback.explanations.filters.gallery import Gallery, Tile, gallery
+from napari_cam_feedback.explanations.filters.gallery import ContactSheet, Gallery, Tile, contact_sheet, gallery
 from napari_cam_feedback.explanations.filters.marks import FilterMarks, agreement, load_marks
 from napari_cam_feedback.explanations.filters.ranking import FilterRanking, rank_filters
 from napari_cam_feedback.explanations.filters.statistics import (
@@ -30,7 +29,6 @@ from napari_cam_feedback.explanations.filters.statistics import (
     top_images,
 )
 from napari_cam_feedback.explanations.filters.survey import FilterSurvey, survey_filters
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.explanations.maps.base import AttributionMethod, MapBatch
 from napari_cam_feedback.explanations.maps.class_maps import ClassMaps, ClassMapsCache, class_maps
 from napari_cam_feedback.explanations.maps.explanation import (
@@ -49,6 +47,7 @@ from napari_cam_feedback.explanations.tcav.report import concept_chart, draw_con
 from napari_cam_feedback.explanations.tcav.result import ConceptResult, ConceptRow
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.tcav import concepts, default_concept_layer
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.old_names import old_names
 
 __all__ = [

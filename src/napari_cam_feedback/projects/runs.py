@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +14,7 @@ from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import write_json, write_text
+from napari_cam_feedback.files import csv_of_mappings, write_json, write_text
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.projects.versions import now
 from napari_cam_feedback.retuning import RetuneResult
@@ -62,8 +60,8 @@ def save_run(
     """
     folder = Path(folder)
     write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
-    write_text(folder / "history.csv", _table(result.history))
-    write_text(folder / "painted.csv", _table(result.painted_history))
+    write_text(folder / "history.csv", csv_of_mappings(result.history))
+    write_text(folder / "painted.csv", csv_of_mappings(result.painted_history))
     copy_masks(masks, folder / MASKS, (*result.painted_keys, *result.held_out_keys))
     content = {
         **result.to_json(),
@@ -111,12 +109,3 @@ def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str
             # One that is gone or broken by now is no reason to lose the run.
             with suppress(KeyError, MaskError):
                 store.put(key, masks[key], author=about.get("author") or "", time=about.get("time"))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

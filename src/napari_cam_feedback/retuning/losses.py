@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.torch_loader import torch
 
 #: Below this a sum is taken for nothing; what is divided by it has been brought to the order of 1 before.

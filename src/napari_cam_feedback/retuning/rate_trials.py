@@ -6,7 +6,6 @@ from collections.abc import Generator
 from typing import Any
 
 from napari_cam_feedback.models.layers.interrupt import Interrupted
-from napari_cam_feedback.retuning.optimisation.collapse import Guard
 from napari_cam_feedback.retuning.optimisation.learning_rate import (
     MAX_WITHOUT_BATCH_NORM,
     MIN_SEARCHED,
@@ -15,6 +14,7 @@ from napari_cam_feedback.retuning.optimisation.learning_rate import (
     first_rate,
     steps_of_trial,
 )
+from napari_cam_feedback.retuning.optimisation.pace import Guard
 from napari_cam_feedback.retuning.results import RetuneStep
 from napari_cam_feedback.retuning.run import RetuneRun, named
 from napari_cam_feedback.retuning.run_state import Position

@@ -19,10 +19,9 @@ from napari_cam_feedback.models.layers.interrupt import interruptible
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.retuning.automatic import distils
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.augmentation import augment
 from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
 from napari_cam_feedback.retuning.images.refill import Replacer
-from napari_cam_feedback.retuning.images.sampling import Sampler, choose_sampling_weights, wrong_at_start
+from napari_cam_feedback.retuning.images.sampling import Sampler, augment, choose_sampling_weights, wrong_at_start
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
 from napari_cam_feedback.retuning.judging.validation import run_images

@@ -1,8 +1,7 @@
 """Training a classifier: from random weights, or from those of another model."""
 
-from napari_cam_feedback.training.config import TrainConfig
+from napari_cam_feedback.training.config import TrainConfig, TrainRecipe, make_recipe, read_recipe
 from napari_cam_feedback.training.loop import TrainStep, train_classifier
-from napari_cam_feedback.training.recipe import TrainRecipe, make_recipe, read_recipe
 from napari_cam_feedback.training.run import Training, open_training
 from napari_cam_feedback.training.transfer import Transfer, transfer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import platform
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.files import write_bytes, write_json, write_text
+from napari_cam_feedback.files import csv_text, write_bytes, write_json, write_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
+from napari_cam_feedback.training.config import TrainRecipe
 from napari_cam_feedback.training.loop import TrainStep
-from napari_cam_feedback.training.recipe import TrainRecipe
 from napari_cam_feedback.training.split import TrainSplit
 
 #: Files of a record.
@@ -83,14 +82,8 @@ def write_record(record: Record, folder: Path) -> None:
 
 def history_table(steps: Sequence[TrainStep]) -> str:
     """Return the epochs as CSV, a row each; what was not measured is empty."""
-    text = io.StringIO()
     names = [field.name for field in fields(TrainStep) if field.name not in ("epochs", "whole")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for step in steps:
-        values = (getattr(step, name) for name in names)
-        writer.writerow(["" if value is None else value for value in values])
-    return text.getvalue()
+    return csv_text(names, ([getattr(step, name) for name in names] for step in steps))
 
 
 def save_curves(steps: Sequence[TrainStep], path: Path) -> None:
@@ -130,12 +123,8 @@ def save_curves(steps: Sequence[TrainStep], path: Path) -> None:
 def _split_table(dataset: Dataset, split: TrainSplit) -> str:
     names = dataset.splits.astype(object).copy()
     names[split.validation] = "val"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["key", "label", "split"])
-    for key, label, name in zip(dataset.keys, dataset.labels.tolist(), names, strict=True):
-        writer.writerow([key, dataset.class_names[label] if label >= 0 else "", name])
-    return text.getvalue()
+    labels = [dataset.class_names[label] if label >= 0 else "" for label in dataset.labels.tolist()]
+    return csv_text(["key", "label", "split"], zip(dataset.keys, labels, names, strict=True))
 
 
 def _result(record: Record) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from napari_cam_feedback.models.files.loading import ModelSource
 from napari_cam_feedback.models.files.storage import save_classifier
 from napari_cam_feedback.models.layers.parts import learning_parameters
 from napari_cam_feedback.models.networks.architectures import resolve
-from napari_cam_feedback.models.networks.own_preprocessing import default_preprocessing
-from napari_cam_feedback.models.networks.presets import choose_preprocessing
+from napari_cam_feedback.models.networks.presets import choose_preprocessing, default_preprocessing
 from napari_cam_feedback.models.options import ModelOptions, make_options
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
+from napari_cam_feedback.training.config import DEFAULT_ARCH, TrainRecipe
 from napari_cam_feedback.training.loop import TrainStep, train_classifier
-from napari_cam_feedback.training.recipe import DEFAULT_ARCH, TrainRecipe
 from napari_cam_feedback.training.record import Record, record_folder, write_record
 from napari_cam_feedback.training.split import choose_split
 from napari_cam_feedback.training.transfer import backbone_source, load_backbone, transfer

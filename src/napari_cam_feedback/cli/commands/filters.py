@@ -143,15 +143,15 @@ class _SurveyFiles:
 
     def write_tables(self, shown: list[int]) -> list[str]:
         from napari_cam_feedback.explanations.filters import plots as filter_plots
-        from napari_cam_feedback.explanations.filters import tables as filter_tables
+        from napari_cam_feedback.explanations.filters.survey import save_contributions, save_histograms, save_overview
 
         survey, names = self.survey, self.opened.classifier.class_names
         survey.features.save_npz(self.folder / "features.npz")
-        filter_tables.save_overview(survey, self.folder / "filters.csv", under=self.under, marks=self.marks)
-        filter_tables.save_histograms(survey.features, shown, self.folder / "histograms.csv")
+        save_overview(survey, self.folder / "filters.csv", under=self.under, marks=self.marks)
+        save_histograms(survey.features, shown, self.folder / "histograms.csv")
         written = ["features.npz", "filters.csv", "histograms.csv"]
         if survey.contributions is not None:
-            filter_tables.save_contributions(survey.contributions, names, self.folder / "contributions.csv")
+            save_contributions(survey.contributions, names, self.folder / "contributions.csv")
             written.append("contributions.csv")
         if survey.ranking is not None:
             survey.ranking.save_csv(self.folder / "ranking.csv")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import shutil
@@ -19,6 +17,7 @@ import tifffile
 from napari_cam_feedback.data.formats.file_dataset import MASKS
 from napari_cam_feedback.data.pixels.images import to_supported
 from napari_cam_feedback.errors import DataError, StorageError, describe
+from napari_cam_feedback.files import csv_text
 
 LABELS_NAME = "labels.csv"
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -77,10 +76,7 @@ def save_images(
     splits = [""] * count if splits is None else splits
     if any(splits) and not all(splits):
         raise DataError("Some images have a split and some do not; give every image one, or none.")
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("path", "label", "split"))
-    writer.writerows(zip(paths, map(_text_of, labels), splits, strict=True))
+    table = csv_text(("path", "label", "split"), zip(paths, map(_text_of, labels), splits, strict=True))
     if folder.exists() or folder.is_symlink():
         raise StorageError(f"{folder} exists already; choose another folder, so that nothing in it is overwritten.")
     # Not by `tempfile`, whose folders only their owner may open.
@@ -89,7 +85,7 @@ def save_images(
         temporary.mkdir(parents=True)
         for i, path in enumerate(paths):
             _write(temporary / path, _image(images, i, names[i] if names is not None else f"number {i}"))
-        (temporary / LABELS_NAME).write_bytes(table.getvalue().encode())
+        (temporary / LABELS_NAME).write_bytes(table.encode())
         _sync(temporary / LABELS_NAME)
         temporary.rename(folder)
     except OSError as error:

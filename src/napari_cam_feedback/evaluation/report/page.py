@@ -13,8 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from napari_cam_feedback.evaluation.flips import KINDS, UNKNOWN, Flips
 from napari_cam_feedback.evaluation.intervals import LEVEL, Certainty
 from napari_cam_feedback.evaluation.measures import MEASURES, show
-from napari_cam_feedback.evaluation.report.figures import draw_measures
-from napari_cam_feedback.evaluation.report.pictures import Picture
+from napari_cam_feedback.evaluation.report.pictures import Picture, draw_measures
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
 

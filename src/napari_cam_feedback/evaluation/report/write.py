@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from napari_cam_feedback.evaluation.report.page import MEASURED, make_page
 from napari_cam_feedback.evaluation.report.pictures import Picture
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
-from napari_cam_feedback.files import read_json, write_bytes, write_json, write_text
+from napari_cam_feedback.files import csv_text, read_json, write_bytes, write_json, write_text
 
 REPORT, PICTURES = "report.json", "pictures"
 # Names of files that not every report in the same folder writes again.
@@ -142,9 +140,8 @@ def _remove_stale(folder: Path, kept: Collection[str]) -> None:
 
 def class_csv(comparison: VersionComparison) -> str:
     """Return precision, recall and F1 of every class, split and version as CSV text, with the change from the first."""
-    rows: list[list[object]] = [
-        ["split", "class", "version", "images", *MEASURED, *(f"change_{measure}" for measure in MEASURED)]
-    ]
+    columns = ["split", "class", "version", "images", *MEASURED, *(f"change_{measure}" for measure in MEASURED)]
+    rows: list[list[object]] = []
     for split in comparison.splits:
         for class_name in comparison.class_names:
             first = comparison.evaluations[0].splits[split].per_class[class_name]
@@ -154,12 +151,12 @@ def class_csv(comparison: VersionComparison) -> str:
                 changes = [getattr(found, m) - getattr(first, m) if number else None for m in MEASURED]
                 cells = ["" if value is None else f"{value:.6g}" for value in (*values, *changes)]
                 rows.append([split, class_name, name, found.support, *cells])
-    return _csv(rows)
+    return csv_text(columns, rows)
 
 
 def confusion_csv(comparison: VersionComparison) -> str:
     """Return the confusion matrices as CSV text, a row a pair of classes."""
-    rows: list[list[object]] = [["version", "split", "true", "predicted", "images"]]
+    rows: list[list[object]] = []
     names = comparison.class_names
     for version, evaluation in zip(comparison.names, comparison.evaluations, strict=True):
         for split in comparison.splits:
@@ -167,10 +164,4 @@ def confusion_csv(comparison: VersionComparison) -> str:
             rows += [
                 [version, split, names[i], names[j], int(matrix[i, j])] for i in range(len(names)) for j in range(len(names))
             ]
-    return _csv(rows)
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return csv_text(["version", "split", "true", "predicted", "images"], rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import warnings
@@ -15,7 +13,7 @@ import numpy as np
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import Features
 from napari_cam_feedback.explanations.filters.ranking import labelled, standardised, stratified_rows
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 Head = Literal["logistic", "least squares"]
@@ -80,12 +78,9 @@ class AccuracyCurve:
 
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write ``filters,accuracy,cut``, one row a point; raises StorageError."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["filters", "accuracy", "cut"])
-        for count, accuracy in zip(self.counts.tolist(), self.accuracy, strict=True):
-            writer.writerow([count, f"{accuracy:.6g}", int(count == self.cut)])
-        write_text(path, text.getvalue())
+        points = zip(self.counts.tolist(), self.accuracy, strict=True)
+        rows = ([count, f"{accuracy:.6g}", int(count == self.cut)] for count, accuracy in points)
+        write_text(path, csv_text(["filters", "accuracy", "cut"], rows))
 
 
 @takes_monitor

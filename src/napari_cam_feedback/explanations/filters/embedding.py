@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
-import io
 import os
 import warnings
 from collections.abc import Generator
@@ -16,7 +14,7 @@ import numpy as np
 
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.features import Features
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.steps import run_to_end
 
 EmbeddingMethod = Literal["pca", "tsne", "umap"]
@@ -73,13 +71,11 @@ class Embedding:
 
     def save_csv(self, path: str | os.PathLike[str], class_names: tuple[str, ...]) -> None:
         """Write ``key,x,y,label,predicted``, one row an image; raises StorageError."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["key", "x", "y", "label", "predicted"])
+        rows = []
         for key, (x, y), label, predicted in zip(self.keys, self.points, self.labels, self.predicted, strict=True):
             name = class_names[label] if label >= 0 else ""
-            writer.writerow([key, f"{x:.6g}", f"{y:.6g}", name, class_names[predicted]])
-        write_text(path, text.getvalue())
+            rows.append([key, f"{x:.6g}", f"{y:.6g}", name, class_names[predicted]])
+        write_text(path, csv_text(["key", "x", "y", "label", "predicted"], rows))
 
 
 def umap_installed() -> bool:

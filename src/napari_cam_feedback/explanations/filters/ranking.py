@@ -10,8 +10,6 @@ Three measures with equal weights, and a fourth for comparison:
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import warnings
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import numpy as np
 
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import Features
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 #: Bins of equal numbers of images into which an activation is cut for mutual information and the one-variable classifier.
@@ -79,14 +77,13 @@ class FilterRanking:
 
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a row a filter, the best first: place, filter, mean rank and scores; raises StorageError."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["place", "filter", "mean_rank", "mutual_information", "forest", "one_variable", "l1"])
+        columns = ["place", "filter", "mean_rank", "mutual_information", "forest", "one_variable", "l1"]
+        rows = []
         for place, number in enumerate(self.order.tolist(), start=1):
             scores = (self.mutual_information[number], self.forest[number], self.one_variable[number])
             last = "" if self.l1 is None else f"{self.l1[number]:.6g}"
-            writer.writerow([place, number, f"{self.mean_rank[number]:.6g}", *(f"{score:.6g}" for score in scores), last])
-        write_text(path, text.getvalue())
+            rows.append([place, number, f"{self.mean_rank[number]:.6g}", *(f"{score:.6g}" for score in scores), last])
+        write_text(path, csv_text(columns, rows))
 
 
 @takes_monitor

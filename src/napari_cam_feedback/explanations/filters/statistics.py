@@ -12,9 +12,9 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError, MaskError
 from napari_cam_feedback.explanations.filters.features import Features, batch_for
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.explanations.maps.gradients import HiResCam
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 

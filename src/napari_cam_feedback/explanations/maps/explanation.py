@@ -13,10 +13,10 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.explanations.display import has_evidence
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.explanations.maps.registry import get_method
 from napari_cam_feedback.explanations.targets import Target, resolve_target
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.torch_loader import torch
 
 FilterOrder = Literal["contribution", "activation", "mask"]

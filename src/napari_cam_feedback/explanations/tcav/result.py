@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from napari_cam_feedback.files import atomic_path, write_json, write_text
+from napari_cam_feedback.files import atomic_path, csv_text, write_json, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +112,9 @@ class ConceptResult:
 
     def to_csv(self) -> str:
         """Return the rows as CSV with a header."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
         names = [f.name for f in fields(ConceptRow)]
-        writer.writerow(["class" if name == "class_name" else name for name in names])
-        writer.writerows([_plain(getattr(row, name)) for name in names] for row in self.rows)
-        return file.getvalue()
+        columns = ["class" if name == "class_name" else name for name in names]
+        return csv_text(columns, ([_plain(getattr(row, name)) for name in names] for row in self.rows))
 
     def to_json(self) -> dict[str, Any]:
         """Return rows, warnings, skipped images and settings as plain values."""

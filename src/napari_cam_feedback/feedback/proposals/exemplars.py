@@ -11,9 +11,9 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.explanations.filters.features import batch_for
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
 from napari_cam_feedback.feedback.masks.size import check_mask
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.torch_loader import torch
 
 #: Painted images that are learnt from, at most; of more, as many are drawn with the seed.

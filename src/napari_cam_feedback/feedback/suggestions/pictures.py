@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.display import thumbnail
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster
-from napari_cam_feedback.files import atomic_path, write_text
+from napari_cam_feedback.files import atomic_path, csv_text, write_text
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 _CELL, _GAP, _LINE = 96, 4, 18
@@ -95,19 +93,17 @@ def save_clusters(
         Something cannot be written.
     """
     folder = Path(folder)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "predicted", "size", "of", "wrong", "tightness", "compactness", "place", "key"])
+    columns = ["group", "predicted", "size", "of", "wrong", "tightness", "compactness", "place", "key"]
+    rows: list[list[object]] = []
     names = ["clusters.csv"]
     for number, cluster in enumerate(clusters):
         monitor.progress(number, len(clusters))
         about = [number + 1, class_names[cluster.predicted], cluster.size, cluster.of, cluster.wrong]
         about += [f"{cluster.tightness:.4f}", f"{cluster.compactness:.4f}"]
-        for place, index in enumerate(cluster.indices.tolist(), 1):
-            writer.writerow([*about, place, dataset.keys[index]])
+        rows += [[*about, place, dataset.keys[index]] for place, index in enumerate(cluster.indices.tolist(), 1)]
         name = f"cluster_{number + 1:03d}.png"
         with atomic_path(folder / name) as temporary:
             cluster_sheet(dataset, cluster, class_names, value_range).save(temporary, format="PNG")
         names.append(name)
-    write_text(folder / "clusters.csv", text.getvalue())
+    write_text(folder / "clusters.csv", csv_text(columns, rows))
     return names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, cluste
 from napari_cam_feedback.feedback.suggestions.reasons import Reasons
 from napari_cam_feedback.feedback.suggestions.scan import MAX_IMAGES, scan_maps
 from napari_cam_feedback.feedback.suggestions.signals import SuggestWeights, choose, signals_of
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import csv_text, write_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
@@ -116,17 +114,15 @@ class Suggestions:
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write rank, key, split, label, predicted, certainty, score, what each signal adds, group (from 1) and reason."""
         signals = list(self.items[0].parts) if self.items else []
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        columns = ["rank", "key", "split", "label", "predicted", "certainty", "score"]
-        writer.writerow([*columns, *signals, "group", "reason"])
+        columns = ["rank", "key", "split", "label", "predicted", "certainty", "score", *signals, "group", "reason"]
+        rows = []
         for item in self.items:
             label = "" if item.label is None else self.class_names[item.label]
             numbers = [f"{value:.4f}" for value in (item.certainty, item.score, *(item.parts[name] for name in signals))]
             group = "" if item.cluster is None else item.cluster + 1
-            row = [item.rank, item.key, item.split, label, self.class_names[item.predicted], *numbers, group, item.reason]
-            writer.writerow(row)
-        write_text(path, text.getvalue())
+            predicted = self.class_names[item.predicted]
+            rows.append([item.rank, item.key, item.split, label, predicted, *numbers, group, item.reason])
+        write_text(path, csv_text(columns, rows))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values: ``suggestions``, ``groups`` of like maps (numbered from 1), and how they came about."""

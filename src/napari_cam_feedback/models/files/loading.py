@@ -1,4 +1,4 @@
-"""Loading a classifier, whatever it is: a file of ours or of others, a saved program, torchvision's own weights."""
+"""Loading a classifier, whatever it is (a file, a saved program, torchvision's weights), alone or with its dataset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_cam_feedback.data import Dataset, open_dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import ConfigError, Mismatch, ModelError, SharedLayer
+from napari_cam_feedback.errors import ConfigError, DataError, Mismatch, ModelError, SharedLayer
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
@@ -300,3 +301,58 @@ def _check_outputs(
     if logits.shape[1] != len(names):
         row = Mismatch("classes", str(logits.shape[1]), str(len(names)))
         raise classes_mismatch(name, logits.shape[1], names, origin, [row])
+
+
+def open_pair(
+    model: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    options: ModelOptions | None = None,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+) -> tuple[Classifier, Dataset]:
+    """Open a model and a dataset.
+
+    The class names are those that the user gives; else those of the model's file, or torchvision's categories; else the
+    dataset's own, in its order, which for folders is the alphabet's. ``classifier.info["class_names_from"]`` says which:
+    ``file``, ``header``, ``sidecar`` (what lies beside an exported file), ``torchvision`` or ``folders``.
+
+    Parameters
+    ----------
+    model : path or str
+        As `load_classifier` takes it.
+    data : path
+        As `open_dataset` takes it.
+    options : ModelOptions, optional
+        What the model's file does not say.
+    device : str
+        Where to compute.
+    seed : int
+        Seeds the split of a dataset that has none, unless the model was trained on such a split: then that is made again,
+        or the model would be judged by images that it learnt from.
+
+    Raises
+    ------
+    ModelError, ConsentNeeded, ConfigError
+        As `load_classifier`.
+    DataError
+        The dataset cannot be opened, or has classes that the model does not know.
+    """
+    options = make_options(options)
+    data = Path(data).expanduser()
+    if not data.exists():
+        raise DataError(f"{data} does not exist; check the path.")
+    source = open_source(model, options)
+    if source.split_seed is not None:
+        seed = source.split_seed
+    names = options.class_names or source.class_names
+    if names:
+        # The model first: what is wrong with it is said before a large folder is read.
+        classifier = load_named(source, options, device=device)
+        return classifier, open_dataset(data, seed=seed, class_names=names)
+    dataset = open_dataset(data, seed=seed)
+    if not dataset.class_names:
+        raise DataError(
+            f"Neither {source.name} nor {data} names classes; give them in a file, one a line.", field="class_names"
+        )
+    return load_named(source, options, device=device, folders=dataset.class_names), dataset

@@ -1,4 +1,4 @@
-"""How a layer lays out its activations, and how they are brought to (N, F, h, w) and back."""
+"""How a layer lays out its activations, how they are brought to (N, F, h, w) and back, and masks to its size."""
 
 from __future__ import annotations
 
@@ -199,3 +199,21 @@ def _examples(tokens: int, size: tuple[int, int]) -> str:
     if not found:
         return ""
     return f" (such as {' or '.join(f'{rows} {columns}' for rows, columns in found[:3])})"
+
+
+def masks_at_layer(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bring masks from input pixels down to a layer's size; a place counts if any of its pixels is masked.
+
+    Parameters
+    ----------
+    masks : Tensor
+        (N, H, W) bool.
+    size : tuple of int
+        (h, w) of the layer.
+
+    Returns
+    -------
+    Tensor
+        (N, h, w) bool.
+    """
+    return torch.nn.functional.adaptive_max_pool2d(masks[:, None].float(), size)[:, 0] > 0

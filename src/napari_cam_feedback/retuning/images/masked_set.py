@@ -1,10 +1,11 @@
-"""The painted images of a retune: inputs, masks and labels in memory, some of them held out to judge the result."""
+"""The painted images of a retune, some of them held out to judge the result; and the images of a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.measure import label
@@ -20,6 +21,10 @@ from napari_cam_feedback.feedback.masks.size import check_mask
 from napari_cam_feedback.retuning.images.overlay import Overlay
 from napari_cam_feedback.retuning.images.separation import separate_overlay
 from napari_cam_feedback.torch_loader import torch
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 #: Share of the image beyond which the painted places together are no place any more.
 MAX_SHARE_OF_PLACES = 0.25
@@ -224,3 +229,30 @@ def inpaint(painted: MaskedSet, inpainter: str | None, preprocessing: Preprocess
     """
     fill = get_fill("inpaint") if inpainter is None else load_inpainter(inpainter, trust=trust).fill(preprocessing)
     return replace(painted, inpainted=fill(painted.inputs, painted.masks, torch.Generator().manual_seed(0)))
+
+
+@dataclass
+class Batch:
+    """One step's images.
+
+    Attributes
+    ----------
+    inputs : Tensor
+        (N, C, h, w) training images.
+    labels : Tensor
+        (N,) int64.
+    painted : MaskedSet
+        P painted images.
+    items : ndarray or None
+        (N,) int64, which items of the dataset the training images are, before a method changed them.
+    answers, painted_answers : Tensor or None
+        (N, K) and (P, K), the given classifier's logits for the images as they were, rows of NaN where it was wrong; None
+        where labels alone are the target (`retuning.optimisation.teacher`).
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    painted: MaskedSet
+    items: np.ndarray | None = None
+    answers: torch.Tensor | None = None
+    painted_answers: torch.Tensor | None = None

@@ -14,7 +14,7 @@ from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.retuning.images.batch import Batch
+    from napari_cam_feedback.retuning.images.masked_set import Batch
 
 
 class Replacer:

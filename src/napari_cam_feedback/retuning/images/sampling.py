@@ -1,10 +1,10 @@
-"""Which images a retune learns from, which it is judged by, and what each step draws."""
+"""Which images a retune learns from, which it is judged by, what each step draws, and how that is moved."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.images.masked_set import Batch, MaskedSet
 from napari_cam_feedback.torch_loader import torch
+from napari_cam_feedback.training.augmentation import draw_moves, move, shade
 
 #: Iterations of a retune that ends by itself, at most; more where there are many training images. Most end far earlier, when
 #: the checks no longer get better; a network that must learn its classes anew takes them.
@@ -202,3 +202,34 @@ def choose_sampling_weights(
 ) -> np.ndarray | None:
     """Return the first wish of the methods for how likely each training image is drawn; None where there is none."""
     return next((sampling_weights for wish in wishes if (sampling_weights := wish(wrong)) is not None), None)
+
+
+def augment(batch: Batch, generator: torch.Generator, *, mirror: bool = False) -> Batch:
+    """Return a batch whose images are each turned, shifted, zoomed and brightened by amounts of their own.
+
+    Parameters
+    ----------
+    batch : Batch
+        The step's images.
+    generator : torch.Generator
+        The amounts are drawn from it.
+    mirror : bool
+        Flip every other image left to right as well.
+    """
+    grid = draw_moves(batch.inputs, generator, mirror=mirror)
+    inputs = shade(move(batch.inputs, grid), generator)
+    painted = batch.painted
+    grid = draw_moves(painted.inputs, generator, mirror=mirror)
+    together = [painted.inputs] if painted.inpainted is None else [painted.inputs, painted.inpainted]
+    channels = painted.inputs.shape[1]
+    # One draw of light for both, so that they differ under the mask only.
+    moved = shade(move(torch.cat(together, 1), grid), generator, channels)
+    masks = move(painted.masks[:, None].float(), grid, mode="nearest", padding="zeros")[:, 0] > 0.5
+    changed = replace(
+        painted,
+        inputs=moved[:, :channels],
+        inpainted=None if painted.inpainted is None else moved[:, channels:],
+        masks=masks,
+        overlay=None,  # it is where the mark was before the images were moved
+    )
+    return replace(batch, inputs=inputs, painted=changed)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.retuning.automatic import AUTO, AUTO_FEW_CLASSES, AUTO_SURROUNDINGS, auto_methods
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.retuning.methods.activations import ActDiff, Pas, Pasa, SelectiveDropout, Tap
 from napari_cam_feedback.retuning.methods.base import Context, Method, Outputs
 from napari_cam_feedback.retuning.methods.gradients import Energy, Rrr, RrrGradCam

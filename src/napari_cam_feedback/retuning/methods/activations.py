@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import RetuneError
-from napari_cam_feedback.explanations.layer_masks import masks_at_layer
+from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.models.layers.taps import get_layer
-from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.retuning.losses import actdiff, pas, pasa, tap
 from napari_cam_feedback.retuning.methods.base import Method, Outputs
 from napari_cam_feedback.torch_loader import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.layers.target import default_layer
-from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:

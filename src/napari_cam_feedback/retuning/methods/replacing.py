@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.retuning.head_refit import find_last_linear
-from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.retuning.methods.base import Method
 from napari_cam_feedback.torch_loader import torch
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retuning.images.batch import Batch
-from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.images.masked_set import Batch, MaskedSet
 from napari_cam_feedback.torch_loader import torch
 
 #: Bytes of answers kept at most, so that images that come again need not be looked at again.

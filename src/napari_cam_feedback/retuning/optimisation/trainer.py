@@ -12,9 +12,9 @@ import numpy as np
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.parts import inside, learning_parameters
 from napari_cam_feedback.models.layers.taps import ActivationTap
-from napari_cam_feedback.retuning.images.batch import Batch
+from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.retuning.methods.base import Method, Outputs
-from napari_cam_feedback.retuning.methods.second_derivatives import plain_attention
+from napari_cam_feedback.retuning.methods.gradients import plain_attention
 from napari_cam_feedback.retuning.optimisation.teacher import distillation, has_answer
 from napari_cam_feedback.torch_loader import torch
 

@@ -152,7 +152,7 @@ def _removed_on_failure(table: Path | None) -> Iterator[None]:
 
 def open_model_and_data(model: Path | str, data: Path, source: ProjectSource) -> tuple[Classifier, Dataset]:
     """Open both as the user's settings say; raises `ConsentRequest` where something must be agreed to first."""
-    from napari_cam_feedback.models.files.opening import open_pair
+    from napari_cam_feedback.models.files.loading import open_pair
 
     options = _options(source.settings)
     subject = subject_of(model, options.arch or _arch_of(model))
