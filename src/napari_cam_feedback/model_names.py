@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 TORCHVISION = "torchvision:"
+#: Before the file of a program of torch.export.
+EXPORT = "export:"
+#: Before an architecture whose one output is the logit, or the probability, of the second of two classes.
+ONE_OUTPUT, ONE_PROBABILITY = "one-output:", "one-probability:"
 #: EfficientNet-Lite: the side in pixels of the images that each was trained on (TensorFlow's efficientnet_lite_builder.py).
 LITE_SIZES = {
     "efficientnet-lite0": 224,
@@ -16,6 +20,11 @@ LITE_SIZES = {
 def is_lite(arch: str) -> bool:
     """Tell whether a name is that of an EfficientNet-Lite."""
     return arch in LITE_SIZES
+
+
+def without_one_output(arch: str) -> str:
+    """Return the architecture alone where a name says that its one output stands for two classes."""
+    return arch.removeprefix(ONE_OUTPUT).removeprefix(ONE_PROBABILITY)
 
 
 def names_pretrained(model: str) -> bool:

@@ -124,9 +124,7 @@ def _mismatch(
 def classes_sentence(name: str, outputs: int | None, names: Sequence[str], names_from: str) -> str:
     """Say that a model's outputs are not as many as the class names, and how to mend it."""
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    if outputs == 1 and len(names) <= 2:
-        return one_output_sentence(name)
-    ours = f"{name} has {outputs} outputs"
+    ours = f"{name} has {outputs} outputs" if outputs != 1 else f"{name} has 1 output"
     if names_from == "folders":
         return (
             f"{ours} and the dataset has {len(names)} classes ({some}); name the model's classes in their order with "
@@ -135,15 +133,6 @@ def classes_sentence(name: str, outputs: int | None, names: Sequence[str], names
     given = {"header": "its header names", "sidecar": f"{name}.json names"}.get(names_from, "there are")
     kind = "class names" if given == "there are" else "classes"
     return f"{ours} and {given} {len(names)} {kind} ({some}); name each output, in their order, with --classes FILE."
-
-
-def one_output_sentence(name: str) -> str:
-    """Say what to do with a network that has one output for two classes."""
-    return (
-        f"{name} has a single output for two classes, as for a sigmoid, and each class needs one; name a function that "
-        "builds the network with two (--arch file.py:function), whose forward returns "
-        "torch.cat([torch.zeros_like(z), z], 1) of that output z."
-    )
 
 
 def _counts(rows: Sequence[Mismatch]) -> str:

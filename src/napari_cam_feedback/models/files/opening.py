@@ -55,6 +55,9 @@ def open_pair(
     if source.split_seed is not None:
         seed = source.split_seed
     names = options.class_names or source.class_names
+    if options.class_names and len(options.class_names) == 1:
+        names = _two_names(options.class_names[0], data, seed)
+        options = options.model_copy(update={"class_names": names})
     if names:
         # The model first: what is wrong with it is said before a large folder is read.
         classifier = load_named(source, options, device=device)
@@ -65,3 +68,15 @@ def open_pair(
             f"Neither {source.name} nor {data} names classes; give them in a file, one a line, with --classes FILE."
         )
     return load_named(source, options, device=device, folders=dataset.class_names), dataset
+
+
+def _two_names(second: str, data: Path, seed: int) -> tuple[str, str]:
+    """Return the classes of a network of one output, of which the user named the one that it stands for."""
+    found = open_dataset(data, seed=seed).class_names
+    others = [name for name in found if name != second]
+    if second not in found or len(others) != 1:
+        raise DataError(
+            f"One class was named ({second}), and {data} has the classes {', '.join(found[:8])}; name all classes of the "
+            "model in the order of its outputs, one a line."
+        )
+    return others[0], second

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.model_names import LITE_SIZES, TORCHVISION, is_lite
+from napari_cam_feedback.model_names import LITE_SIZES, TORCHVISION, is_lite, without_one_output
 from napari_cam_feedback.models.networks.efficientnet_lite import build_lite, lite_names
 from napari_cam_feedback.models.networks.networks import ARCHITECTURES
 from napari_cam_feedback.torch_loader import torch
@@ -31,6 +31,7 @@ def has_preset(arch: str) -> bool:
 
 def runs_code(arch: str) -> bool:
     """Tell whether an architecture is code of the user's: a function of a Python file, or a saved program."""
+    arch = without_one_output(arch)
     return arch.partition(":")[0] == _PROGRAM or _factory(arch) is not None
 
 
@@ -49,6 +50,9 @@ def resolve(arch: str, beside: Path | None = None) -> str:
     ModelError
         The file is at neither place.
     """
+    plain = without_one_output(arch)
+    if plain != arch:
+        return arch.removesuffix(plain) + resolve(plain, beside)
     kind, _, rest = arch.partition(":")
     factory = None if kind == _PROGRAM else _factory(arch)
     if kind != _PROGRAM and factory is None:
@@ -75,7 +79,8 @@ def build_module(
         A key of `ARCHITECTURES`; ``torchvision:NAME`` or ``timm:NAME`` for a classification model of those packages;
         a key of `LITE_SIZES`, as ``efficientnet-lite0``;
         ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE``;
-        ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`).
+        ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`);
+        ``one-output:ARCH`` for one with a single output for two classes (`one_output.build_one_output`).
     num_classes, channels : int
         Number of outputs, channels of the input. Where a network of another package is to take other than 3, its first
         convolution is another one.
@@ -100,6 +105,10 @@ def build_module(
         return with_channels(_build_timm(arch.removeprefix(TIMM), num_classes, size), channels)
     if is_lite(arch):
         return with_channels(build_lite(arch, num_classes, size), channels)
+    if without_one_output(arch) != arch:
+        from napari_cam_feedback.models.networks.one_output import build_one_output
+
+        return build_one_output(arch, num_classes, channels, size, trust=trust)
     kind, _, rest = arch.partition(":")
     if kind == "gap":
         from napari_cam_feedback.models.networks.gap import build_gap

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_cam_feedback.errors import ConsentNeeded
+from napari_cam_feedback.model_names import EXPORT, without_one_output
 
 #: What a consent is about: a file with its time and size, since another content asks for another consent; or a name.
 Subject = tuple[str, int, int]
-_PROGRAM = "export:"
 
 
 class ConsentRequest(ConsentNeeded):
@@ -71,7 +71,8 @@ def code_file(arch: str, model: Path) -> Path | None:
 
     Where it is not at the place that is named, it is looked for beside the weights.
     """
-    text = arch.removeprefix(_PROGRAM) if arch.startswith(_PROGRAM) else None
+    arch = without_one_output(arch)
+    text = arch.removeprefix(EXPORT) if arch.startswith(EXPORT) else None
     if text is None:
         text, _, _function = arch.rpartition(":")
         if not text.endswith(".py"):
