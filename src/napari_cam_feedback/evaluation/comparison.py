@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from napari_cam_feedback.evaluation.measuring import Measuring
 from napari_cam_feedback.evaluation.predictions import KeptPredictions
 from napari_cam_feedback.evaluation.results import Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import ItemReasons, RightReasons
+from napari_cam_feedback.files import TableWriter
 from napari_cam_feedback.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Comparison:
     def to_csv(self) -> str:
         """The rows as CSV text."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["split", "measure", "before", "after", "change"])
         for r in self.rows:
             writer.writerow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ import numpy as np
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.predictions import Predictions
 from napari_cam_feedback.evaluation.results import Evaluation
+from napari_cam_feedback.files import TableWriter
 
 #: What a flip is, by the number in `Flips.kinds`.
 KINDS = ("right to wrong", "wrong to right", "wrong to other", "no label")
@@ -81,7 +81,7 @@ class Flips:
     def to_csv(self, class_names: Sequence[str]) -> str:
         """Return a row an image as CSV text."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(HEADER)
         writer.writerows(self.rows(class_names))
         return text.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from cachetools import LRUCache
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.parallel import agreed, autocast, gather_rows, gather_skipped, own_blocks
@@ -85,7 +84,7 @@ class Predictions:
         """Write key, split, label, prediction and every class's probability, one row an image."""
         names = dataset.class_names
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["key", "split", "label", "predicted", *(f"p_{name}" for name in names)])
         for index, predicted, row in zip(self.indices, self.predicted, self.probabilities, strict=True):
             item = dataset.item(int(index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from napari_cam_feedback.evaluation.flips import Flips, find_flips
 from napari_cam_feedback.evaluation.intervals import Certainty, Interval
 from napari_cam_feedback.evaluation.measuring import Measuring
 from napari_cam_feedback.evaluation.results import Evaluation
+from napari_cam_feedback.files import TableWriter
 from napari_cam_feedback.models.classifier import Classifier
 
 Progress = Callable[[int, int], None]
@@ -79,7 +79,7 @@ class VersionComparison:
     def to_csv(self) -> str:
         """Return every measure of every classifier as CSV text, with the ends of its interval and its change."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["version", "split", "measure", *_VALUES, "p"])
         for row in self.rows[0]:
             plain = _plain(row)

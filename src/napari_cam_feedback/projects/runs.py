@@ -16,7 +16,7 @@ from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import write_json, write_text
+from napari_cam_feedback.files import refuse_links, write_json, write_text
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.projects.versions import now
 from napari_cam_feedback.retuning import RetuneResult
@@ -61,6 +61,7 @@ def save_run(
         Something cannot be written.
     """
     folder = Path(folder)
+    refuse_links(folder, folder / CHECKPOINTS / "any")
     write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
     write_text(folder / "history.csv", _table(result.history))
     write_text(folder / "painted.csv", _table(result.painted_history))

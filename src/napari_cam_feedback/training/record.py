@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import platform
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.files import write_bytes, write_json, write_text
+from napari_cam_feedback.figures import png_of
+from napari_cam_feedback.files import TableWriter, write_bytes, write_json, write_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training.loop import TrainStep
@@ -85,7 +85,7 @@ def history_table(steps: Sequence[TrainStep]) -> str:
     """Return the epochs as CSV, a row each; what was not measured is empty."""
     text = io.StringIO()
     names = [field.name for field in fields(TrainStep) if field.name not in ("epochs", "whole")]
-    writer = csv.writer(text, lineterminator="\n")
+    writer = TableWriter(text)
     writer.writerow(names)
     for step in steps:
         values = (getattr(step, name) for name in names)
@@ -122,16 +122,14 @@ def save_curves(steps: Sequence[TrainStep], path: Path) -> None:
     losses.set_ylim(bottom=0)
     accuracies.set_ylim(0, 1.02)
     accuracies.legend(fontsize=8, loc="lower right")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    write_bytes(path, file.getvalue())
+    write_bytes(path, png_of(figure))
 
 
 def _split_table(dataset: Dataset, split: TrainSplit) -> str:
     names = dataset.splits.astype(object).copy()
     names[split.validation] = "val"
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = TableWriter(text)
     writer.writerow(["key", "label", "split"])
     for key, label, name in zip(dataset.keys, dataset.labels.tolist(), names, strict=True):
         writer.writerow([key, dataset.class_names[label] if label >= 0 else "", name])

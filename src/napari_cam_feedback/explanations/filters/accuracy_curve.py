@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -16,7 +15,7 @@ import numpy as np
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import Features, Progress
 from napari_cam_feedback.explanations.filters.ranking import labelled, standardised, stratified_rows
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 
 Head = Literal["logistic", "least squares"]
 
@@ -81,7 +80,7 @@ class AccuracyCurve:
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write ``filters,accuracy,cut``, one row a point; raises StorageError."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["filters", "accuracy", "cut"])
         for count, accuracy in zip(self.counts.tolist(), self.accuracy, strict=True):
             writer.writerow([count, f"{accuracy:.6g}", int(count == self.cut)])

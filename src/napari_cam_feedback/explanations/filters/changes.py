@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import Features
 from napari_cam_feedback.explanations.filters.statistics import check_filter
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 
 #: A filter is silent where nothing exceeds this share of the layer's largest activation, in any image.
 SILENT = 1e-6
@@ -82,7 +81,7 @@ class FilterChanges:
     def to_csv(self) -> str:
         """Return a row a filter as CSV text, the greatest change first; what is undefined is left empty."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["filter", "before", "after", "change", "relative", "effect", "died", "born"])
         change, relative = self.change, self.relative
         for n in self.order.tolist():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
 import io
@@ -16,7 +15,7 @@ import numpy as np
 
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.explanations.filters.features import Features
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 from napari_cam_feedback.steps import run_to_end
 
 EmbeddingMethod = Literal["pca", "tsne", "umap"]
@@ -74,7 +73,7 @@ class Embedding:
     def save_csv(self, path: str | os.PathLike[str], class_names: tuple[str, ...]) -> None:
         """Write ``key,x,y,label,predicted``, one row an image; raises StorageError."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["key", "x", "y", "label", "predicted"])
         for key, (x, y), label, predicted in zip(self.keys, self.points, self.labels, self.predicted, strict=True):
             name = class_names[label] if label >= 0 else ""

@@ -10,7 +10,6 @@ Three measures with equal weights, and a fourth for comparison:
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import warnings
@@ -21,7 +20,7 @@ import numpy as np
 
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.filters.features import Features, Progress
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 
 #: Bins of equal numbers of images into which an activation is cut for mutual information and the one-variable classifier.
 BINS = 16
@@ -80,7 +79,7 @@ class FilterRanking:
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a row a filter, the best first: place, filter, mean rank and scores; raises StorageError."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(["place", "filter", "mean_rank", "mutual_information", "forest", "one_variable", "l1"])
         for place, number in enumerate(self.order.tolist(), start=1):
             scores = (self.mutual_information[number], self.forest[number], self.one_variable[number])

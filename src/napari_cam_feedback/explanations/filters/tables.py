@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from napari_cam_feedback.explanations.filters.features import Features
 from napari_cam_feedback.explanations.filters.marks import FilterMarks
 from napari_cam_feedback.explanations.filters.statistics import MaskActivation, class_histograms
 from napari_cam_feedback.explanations.filters.survey import FilterSurvey
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 
 
 def save_overview(
@@ -81,7 +80,7 @@ def _shown(value: float) -> str:
 
 def _write(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = TableWriter(text)
     writer.writerow(columns)
     writer.writerows(rows)
     write_text(path, text.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_cam_feedback.files import atomic_path, write_json, write_text
+from napari_cam_feedback.files import TableWriter, atomic_path, write_json, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class ConceptResult:
     def to_csv(self) -> str:
         """Return the rows as CSV with a header."""
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
+        writer = TableWriter(file)
         names = [f.name for f in fields(ConceptRow)]
         writer.writerow(["class" if name == "class_name" else name for name in names])
         writer.writerows([_plain(getattr(row, name)) for name in names] for row in self.rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.explanations.display import thumbnail
 from napari_cam_feedback.feedback.suggestions.clusters import MapCluster
-from napari_cam_feedback.files import atomic_path, write_text
+from napari_cam_feedback.files import TableWriter, atomic_path, write_text
 
 Progress = Callable[[int, int], None]
 
@@ -96,7 +95,7 @@ def save_clusters(
     """
     folder = Path(folder)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = TableWriter(text)
     writer.writerow(["group", "predicted", "size", "of", "wrong", "tightness", "compactness", "place", "key"])
     names = ["clusters.csv"]
     for number, cluster in enumerate(clusters):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -20,7 +19,7 @@ from napari_cam_feedback.feedback.suggestions.clusters import MapCluster, cluste
 from napari_cam_feedback.feedback.suggestions.reasons import Reasons
 from napari_cam_feedback.feedback.suggestions.scan import MAX_IMAGES, Progress, scan_maps
 from napari_cam_feedback.feedback.suggestions.signals import SuggestWeights, choose, signals_of
-from napari_cam_feedback.files import write_text
+from napari_cam_feedback.files import TableWriter, write_text
 from napari_cam_feedback.models.classifier import Classifier
 
 #: Suggestions made by default.
@@ -116,7 +115,7 @@ class Suggestions:
         """Write rank, key, split, label, predicted, certainty, score, what each signal adds, group (from 1) and reason."""
         signals = list(self.items[0].parts) if self.items else []
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         columns = ["rank", "key", "split", "label", "predicted", "certainty", "score"]
         writer.writerow([*columns, *signals, "group", "reason"])
         for item in self.items:
