@@ -91,3 +91,43 @@ def test_checkpoints_are_read_whatever_programs_call_them_with_what_lies_beside_
         for each in names:
             del sys.modules[each]
     assert read_state_dict(tmp_path / name)["net.weight"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9**9**9**9",
+        "Pow(Pow(9, 64), 64)",
+        "LShift(1, 10**9)",
+        "2**(s0*1000000)",
+        "1 << 100000",
+        "9" * 30,
+        "(s0+" * 3000,
+        "s0**1000",
+    ],
+)
+def test_an_expression_that_would_not_end_is_not_plain(text):
+    from napari_cam_feedback.models.networks.archive import _is_plain
+
+    assert not _is_plain(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["s0", "2*s0 + 1", "Max(1, s0//2)", "s0**2", "Pow(s0, -1)", "FloorDiv(s0, 4)", "Pow(s0, Integer(2))"]
+)
+def test_sizes_as_torch_writes_them_are_plain(text):
+    from napari_cam_feedback.models.networks.archive import _is_plain
+
+    assert _is_plain(text)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_an_exported_program_that_unpacks_to_far_more_than_its_size_is_refused(compression, tmp_path):
+    from napari_cam_feedback.models.networks.archive import Archive
+
+    with zipfile.ZipFile(tmp_path / "p.pt2", "w", compression) as file:
+        file.writestr("p/models/model.json", "{}")
+        file.writestr("p/data/weights/weight_0", bytes(30_000_000))
+    assert (tmp_path / "p.pt2").stat().st_size < 100_000
+    with pytest.raises(ModelError, match=r"is no archive of torch\.export or is cut short"):
+        Archive(tmp_path / "p.pt2")
