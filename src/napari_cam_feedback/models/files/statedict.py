@@ -6,6 +6,7 @@ import errno
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,6 @@ class _Ignored:
 
     def __setstate__(self, _: object) -> None: ...
 
-    def __setitem__(self, _: object, __: object) -> None: ...
-
 
 # Beside the weights in checkpoints: settings of Lightning, paths, numbers of NumPy.
 _ATTRIBUTES = ("pytorch_lightning.utilities.parsing", "lightning.pytorch.utilities.parsing")
@@ -50,11 +49,14 @@ _FABRIC = ("lightning_fabric.utilities.data", "lightning.fabric.utilities.data")
 _STAND_INS = (
     *("argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"),
     *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"),
-    *(f"{module}.AttributeDict" for module in (*_ATTRIBUTES, *_FABRIC)),
 )
 # What the weights of a file may take in all, beyond some times its size: more is the same few numbers over and over.
 _MOST_TIMES, _MOST_BYTES = 4, 64 << 20
-_INERT: list[Any] = [(_Ignored, name) for name in _STAND_INS]
+_INERT: list[Any] = [
+    *((_Ignored, name) for name in _STAND_INS),
+    # torch fills plain dictionaries only.
+    *((OrderedDict, f"{module}.AttributeDict") for module in (*_ATTRIBUTES, *_FABRIC)),
+]
 
 
 def is_program(path: Path) -> bool:
