@@ -16,7 +16,11 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = -1
 
 
-class TooDeep(ValueError):
+class BadPickle(ValueError):
+    """Instructions that no pickler writes."""
+
+
+class TooDeep(BadPickle):
     """Tuples lie in each other deeper than `MAX_DEPTH`."""
 
 
@@ -33,7 +37,9 @@ def check_pickles(data: Any, count: int = 1) -> None:
     Raises
     ------
     ValueError
-        They are broken, or nested too deep (`TooDeep`).
+        They are broken.
+    BadPickle
+        They are made to bring the process down, as by tuples that lie too deep in each other (`TooDeep`).
     """
     for _ in range(count):
         for _ in checked(pickletools.genops(data)):
@@ -81,14 +87,14 @@ def _follow(opcode: Any, stack: list[int]) -> None:
 
 def _top(stack: list[int]) -> int:
     if not stack:
-        raise ValueError("nothing is on the stack")
+        raise BadPickle("nothing is on the stack")
     return stack[-1]
 
 
 def _take(stack: list[int], count: int) -> list[int]:
     taken = [stack.pop() for _ in islice(range(len(stack)), count)]
     if len(taken) < count:
-        raise ValueError("nothing is on the stack")
+        raise BadPickle("nothing is on the stack")
     return taken
 
 
@@ -99,4 +105,4 @@ def _to_mark(stack: list[int]) -> list[int]:
         if top == _MARK:
             return taken
         taken.append(top)
-    raise ValueError("no mark is on the stack")
+    raise BadPickle("no mark is on the stack")

@@ -19,7 +19,7 @@ from napari_cam_feedback.errors import DataError
 SUFFIXES = (".tif", ".tiff")
 # Compressions that tifffile unpacks without a limit, and the bytes of a strip above which that is looked at: fewer make no
 # more than a quarter of a gigabyte.
-_UNPACKS = {COMPRESSION.ADOBE_DEFLATE: 1 << 18, COMPRESSION.DEFLATE: 1 << 18, COMPRESSION.LZMA: 1 << 15}
+_UNPACKS = {int(COMPRESSION.ADOBE_DEFLATE): 1 << 18, int(COMPRESSION.DEFLATE): 1 << 18, int(COMPRESSION.LZMA): 1 << 15}
 # What a strip may unpack to, beyond some times what it is to hold.
 _TIMES, _SPARE = 2, 1 << 20
 # Values of the tag ExtraSamples.
