@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import stat
@@ -12,7 +14,9 @@ import pytest
 
 from core_builders import small_disk
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, ModelError, RetuneError, StorageError, describe
+from napari_cam_feedback.figures import png_of
 from napari_cam_feedback.files import (
+    TableWriter,
     atomic_path,
     check_writable,
     make_unused_folder,
@@ -300,3 +304,24 @@ def test_a_sentence_with_an_endless_word_stays_readable():
     said = describe(DataError(f"The page {'9' * 5000} is no number; correct it."))
     assert len(said) < 400
     assert said.endswith("… is no number; correct it.")
+
+
+def test_a_text_in_a_table_is_no_formula_to_a_spreadsheet_and_numbers_stay():
+    text = io.StringIO()
+    writer = TableWriter(text)
+    writer.writerow(["=cmd|' /C calc'!A0", "@SUM(1)", "+a", "-b", "a=b", "-1.5", "+0.012", "-1e-05", "-", -2, 0.5, None])
+    assert next(csv.reader(io.StringIO(text.getvalue()))) == [
+        "'=cmd|' /C calc'!A0", "'@SUM(1)", "'+a", "'-b", "a=b", "-1.5", "+0.012", "-1e-05", "-", "-2", "0.5", "",
+    ]  # fmt: skip
+
+
+def test_dollar_signs_in_names_are_no_formulas_in_figures():
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([0, 1], label="$\\frac{$")
+    axes.set_title("5 $ or $\\x_{$")
+    axes.set_xticks([0, 1], ["$_$", "a$^$"])
+    axes.legend()
+    assert png_of(figure).startswith(b"\x89PNG")

@@ -17,6 +17,7 @@ from typing import Any
 
 from napari_cam_feedback.errors import StorageError, describe
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)|-", re.IGNORECASE)
 # mkstemp makes files that only their owner may read; results are to be shared like any other file. The mask can
 # only be read by setting it, which is safe at import and not in a thread.
 _UMASK = os.umask(0)
@@ -57,9 +58,9 @@ def is_free(path: Path) -> bool:
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table as CSV text with a header; None is an empty cell."""
+    """Return a table as CSV text with a header, as `TableWriter` writes it; None is an empty cell."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    TableWriter(text).writerows([columns, *rows])
     return text.getvalue()
 
 
@@ -153,6 +154,36 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
+
+
+class TableWriter:
+    """Writes CSV whose texts a spreadsheet shows and does not compute.
+
+    A text that begins as a formula does (``=``, ``+``, ``-``, ``@``) gets an apostrophe before it; numbers stay.
+
+    Parameters
+    ----------
+    file : text file
+        Where to.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+
+    def writerow(self, row: Iterable[Any]) -> None:
+        """Write one row."""
+        self._writer.writerow([_only_text(cell) for cell in row])
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def _only_text(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 TORCHVISION = "torchvision:"
+#: Before the file of a program of torch.export.
+EXPORT = "export:"
+#: Before an architecture whose one output is the logit, or the probability, of the second of two classes.
+ONE_OUTPUT, ONE_PROBABILITY = "one-output:", "one-probability:"
 #: EfficientNet-Lite: the side in pixels of the images that each was trained on (TensorFlow's efficientnet_lite_builder.py).
 LITE_SIZES = {
     "efficientnet-lite0": 224,
@@ -17,9 +21,16 @@ LITE_SIZES = {
     "efficientnet-lite4": 300,
 }
 
-Origin = Literal["named", "torchvision", "timm", "efficientnet-lite", "function", "export", "torchscript", "gap"]
+Origin = Literal[
+    "named", "torchvision", "timm", "efficientnet-lite", "function", "export", "torchscript", "gap", "one-output"
+]
 # What stands before a colon.
 _PREFIXES: tuple[Origin, ...] = ("torchvision", "timm", "export", "torchscript", "gap")
+
+
+def without_one_output(arch: str) -> str:
+    """Return the architecture alone where a name says that its one output stands for two classes."""
+    return arch.removeprefix(ONE_OUTPUT).removeprefix(ONE_PROBABILITY)
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,15 @@ class Architecture:
     origin : str
         ``named``: a name of ours, or an unknown one. ``torchvision``, ``timm``, ``efficientnet-lite``: a network of those
         packages. ``function``: of a Python file. ``export``: an archive of torch.export. ``torchscript``: a file that 0.1.0
-        could open. ``gap``: a part of another architecture with a head of ours.
+        could open. ``gap``: a part of another architecture with a head of ours. ``one-output``: another architecture whose
+        one output stands for two classes.
     name : str
         The network's name in its package; the function, empty where a Python file is named and none of its functions; the
         part. Else the text.
     file : Path or None
         The Python file or the program.
     inner : Architecture or None
-        The architecture that a part is of.
+        The architecture that a part is of, or whose output it is.
     """
 
     text: str
@@ -63,6 +75,9 @@ class Architecture:
         """
         if text in LITE_SIZES:
             return Architecture(text, "efficientnet-lite", text)
+        plain = without_one_output(text)
+        if plain != text:
+            return Architecture(text, "one-output", plain, inner=Architecture.of(plain))
         start, _, rest = text.partition(":")
         origin = next((each for each in _PREFIXES if each == start), None)
         if origin in ("export", "torchscript"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.pickle_depth import checked
 
 # What plain containers, numbers, texts and calls are written with. Not among them: objects of classes, numbers of a
 # registry, persistent names, and buffers outside of the file.
@@ -61,7 +62,8 @@ def read_pickle(path: Path, error: type[FeedbackError], broken: str, instead: st
     try:
         data = path.read_bytes()
         _scan(data)
-        return _plain(_Unpickler(io.BytesIO(data), encoding="latin-1").load(), 0)
+        # What is in the file once has taken a byte at least; what is in it by reference can be in it ever so often.
+        return _plain(_Unpickler(io.BytesIO(data), encoding="latin-1").load(), 0, iter(range(len(data))))
     except _Refused as refusal:
         raise error(f"{path} {refusal}; {instead}.") from refusal
     except OSError as failure:
@@ -76,10 +78,10 @@ class _Refused(Exception):
 
 def _scan(data: bytes) -> None:
     """Look at every instruction before the first is followed, so that no small file can ask for much memory."""
-    for number, (opcode, value, _) in enumerate(pickletools.genops(data)):
-        if opcode.name not in _OPCODES:
-            raise _Refused(f"holds Python objects ({opcode.name}), whose reading could run code")
-        if opcode.name in _PUTS and isinstance(value, int) and value > number:
+    for number, (name, value) in enumerate(checked(pickletools.genops(data))):
+        if name not in _OPCODES:
+            raise _Refused(f"holds Python objects ({name}), whose reading could run code")
+        if name in _PUTS and isinstance(value, int) and value > number:
             raise _Refused("is broken on purpose: it asks for far more memory than it needs")
 
 
@@ -152,6 +154,8 @@ class _Array(_Inert):
         """Return the array, if bytes and shape agree."""
         if len(self.described) != 4:
             raise _Refused("holds an array without its pixels")
+        if isinstance(self.described[0], np.ndarray):
+            return self.described[0]
         data, dtype, shape, order = self.described
         data = data.encode("latin-1") if isinstance(data, str) else data
         kind = dtype.dtype() if isinstance(dtype, _DType) else None
@@ -160,7 +164,9 @@ class _Array(_Inert):
         fits = isinstance(shape, tuple) and len(shape) <= 4 and all(type(n) is int and n > 0 for n in shape)
         if not fits or prod(shape) * kind.itemsize != len(data):
             raise _Refused(f"holds an array that says {str(shape)[:60]} pixels and has {len(data)} bytes")
-        return np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
+        found = np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
+        self.described = (found, dtype, shape, order)  # asked again, it is no copy
+        return found
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
@@ -210,14 +216,16 @@ def _stand_in(module: str, name: str) -> _Name | None:
     return None if made is None else _Name(made)
 
 
-def _plain(value: Any, level: int) -> Any:
-    """Return the same without stand-ins."""
+def _plain(value: Any, level: int, left: Iterator[int]) -> Any:
+    """Return the same without stand-ins; `left` gives out how many objects there may be."""
+    if next(left, None) is None:
+        raise _Refused("is broken on purpose: it holds the same objects over and over")
     if level > _MAX_LEVELS:
         raise _Refused(f"holds dictionaries in dictionaries, more than {_MAX_LEVELS} deep")
     if isinstance(value, dict):
-        return {_key(key): _plain(inner, level + 1) for key, inner in value.items()}
+        return {_key(key): _plain(inner, level + 1, left) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_plain(inner, level + 1) for inner in value)
+        return type(value)(_plain(inner, level + 1, left) for inner in value)
     if isinstance(value, _Array):
         return value.array()
     if isinstance(value, _Inert):

@@ -62,7 +62,7 @@ def test_classes_without_an_image_and_files_that_are_not_read_are_counted(tmp_pa
     for name in ("x.dcm", "y.czi", "IM0001"):
         (tmp_path / "train" / "ant" / name).write_bytes(b"x")
     said = notes(tmp_path)
-    assert "No image that can be read is in cow (empty), dog (3 .heic), so they are no class." in said
+    assert "No image that can be read is in cow (empty), dog (3 .heic), so they are no classes." in said
     assert "6 files are left out" in said
     assert "3 .heic" in said
     assert "1 .dcm" in said

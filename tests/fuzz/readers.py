@@ -240,7 +240,7 @@ def _read_proposals(path: Path) -> None:
     folder = path.parent.parent if path.suffix == ".png" else path.parent
     store = ProposalStore(folder)
     for key in store:
-        _each(lambda key=key: store.mask(key), lambda key=key: store.info(key).author)
+        _each(lambda key=key: store.mask(key), lambda key=key: store.about(key).author)
 
 
 def _class_names(folder: Path) -> list[Path]:
@@ -271,7 +271,7 @@ def _read_project(path: Path) -> None:
     folder = ProjectFolder(path.parent)
     assert folder.versions
     folder.version("v001")
-    _ = folder.current, folder.available, folder.remembered("index", int, 0) if hasattr(folder, "remembered") else None
+    _ = folder.current, folder.available
 
 
 def _run(folder: Path) -> list[Path]:

@@ -125,22 +125,6 @@ def test_what_cannot_be_used_is_said_with_what_would_help(tmp_path, text, senten
         make(tmp_path, text)
 
 
-@pytest.mark.parametrize("names", [("ill",), ("ill", "well")])
-def test_one_output_for_two_classes_is_said_with_the_way_out(tmp_path, names):
-    arch = network(tmp_path, "class Net(Base):\n    pass\n")
-    state = {
-        "features.0.weight": torch.zeros(4, 1, 3, 3),
-        "features.0.bias": torch.zeros(4),
-        "head.weight": torch.zeros(1, 4),
-        "head.bias": torch.zeros(1),
-    }
-    torch.save(state, tmp_path / "one.pth")
-    with pytest.raises(ModelError, match=r"one\.pth has a single output for two classes, as for a sigmoid.* returns torch"):
-        load_classifier(
-            tmp_path / "one.pth", arch=arch, trust=True, class_names=names, size=(16, 16), channels=1, mean=(0,), std=(1,)
-        )
-
-
 def test_maps_that_are_pooled_along_one_axis_are_not_taken_for_channels_last():
     class Lines(nn.Module):
         def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_cam_feedback.cli.naming import naming
 from napari_cam_feedback.cli.show import progress
 from napari_cam_feedback.errors import DataError
-from napari_cam_feedback.model_names import Architecture
+from napari_cam_feedback.model_names import Architecture, without_one_output
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -83,6 +83,9 @@ def _assumed(model: str, options: ModelOptions, classifier: Classifier, dataset:
         some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         order = "its folders in alphabetical order" if dataset.source and dataset.source.is_dir() else "in its order"
         parts.append(f"the dataset's classes, {order} ({some}; else --classes)")
+    if classifier.info.get("one_output") and not source.header:
+        first, second = classifier.class_names
+        parts.append(f"two classes of one output, which stands for {second} (else --classes, with {second} before {first})")
     said = {"size", "mean", "std"} <= options.preprocessing.keys()
     if not (said or source.pretrained or source.header.get("preprocessing")):
         parts.append(f"the preprocessing {classifier.preprocessing.summary} (else --size, --mean, --std, …)")
@@ -100,7 +103,7 @@ def _beside(source: ModelSource, options: ModelOptions, classifier: Classifier) 
         return []
     names = classifier.class_names
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    program = Architecture.of(classifier.arch).origin == "export"
+    program = Architecture.of(without_one_output(classifier.arch)).origin == "export"
     parts = [] if options.arch or program else [f"the architecture {classifier.arch}"]
     parts += [] if options.class_names else [f"the classes {some}"]
     if not {"size", "mean", "std"} <= options.preprocessing.keys():

@@ -22,7 +22,7 @@ PANEL = "The model, where its file does not say it"
 Model = Annotated[
     str,
     typer.Argument(
-        help="Model: a .safetensors of ours; with --arch any .safetensors, .pt, .pth or .th; a .pt2 file "
+        help="Model: a .safetensors of ours; with --arch any .safetensors, .pt, .pth, .ckpt, .bin or .pth.tar; a .pt2 file "
         "with --trust; torchvision:NAME; or efficientnet-lite0.",
         show_default=False,
     ),

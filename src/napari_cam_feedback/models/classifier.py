@@ -16,6 +16,7 @@ from napari_cam_feedback.models.layers.layouts import Grid, Layout
 from napari_cam_feedback.models.layers.taps import ActivationTap, copy_module, get_layer
 from napari_cam_feedback.models.layers.target import choose_layer, default_layer
 from napari_cam_feedback.models.networks.architectures import build_module
+from napari_cam_feedback.models.networks.one_output import TwoClasses
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -156,11 +157,13 @@ class Classifier:
         It is found by numbers, not by names: for a random batch, weight @ GAP(activation) + bias must be the logits.
         """
         parameters = dict(self.module.named_parameters())
+        # One output for two classes: half of its row is that of the second, and negated that of the first.
+        single = isinstance(self.module, TwoClasses)
         # By parameters, not by modules: those of an exported program are no `torch.nn.Linear`.
         names = [
             name.removesuffix(".weight")
             for name, weight in parameters.items()
-            if name.endswith(".weight") and weight.ndim == 2 and len(weight) == self.num_classes
+            if name.endswith(".weight") and weight.ndim == 2 and len(weight) == (1 if single else self.num_classes)
         ]
         if not names:
             return None
@@ -171,8 +174,11 @@ class Classifier:
         # Logits that do not depend on the image, as of a head of zeros, would be explained by anything.
         spread = float((logits[0] - logits[1]).abs().max())
         for name in reversed(names):
-            weight = parameters[f"{name}.weight"]
-            bias = parameters.get(f"{name}.bias", weight.new_zeros(len(weight)))
+            weight: torch.Tensor = parameters[f"{name}.weight"]
+            bias: torch.Tensor = parameters.get(f"{name}.bias", weight.new_zeros(len(weight)))
+            if single:
+                weight = torch.cat([-weight / 2, weight / 2])
+                bias = torch.cat([-bias / 2, bias / 2])
             if not spread or weight.shape[1] != pooled.shape[1]:
                 continue
             # Without the bias, which may be far larger than what comes from the image.

@@ -14,7 +14,7 @@ from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import MaskError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import csv_of_mappings, write_json, write_text
+from napari_cam_feedback.files import csv_of_mappings, refuse_links, write_json, write_text
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.projects.versions import now
 from napari_cam_feedback.retuning import RetuneResult
@@ -59,6 +59,7 @@ def save_run(
         Something cannot be written.
     """
     folder = Path(folder)
+    refuse_links(folder, folder / CHECKPOINTS / "any")
     write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
     write_text(folder / "history.csv", csv_of_mappings(result.history))
     write_text(folder / "painted.csv", csv_of_mappings(result.painted_history))

@@ -15,6 +15,7 @@ from napari_cam_feedback.errors import RetuneError, StorageError, describe
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
 from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.files.statedict import load_plain
 from napari_cam_feedback.old_names import current_names
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
@@ -141,7 +142,7 @@ def load_run_state(path: str | Path) -> RunState:
     if not path.is_file():
         raise StorageError(f"There is no {path.name} in {path.parent}; only a run that was stopped can be resumed.")
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values = load_plain(path)
         if values.pop("schema_version") != SCHEMA_VERSION:
             raise ValueError("another version")
         values["before"], values["position"] = _check(values["before"]), Position(**values["position"])

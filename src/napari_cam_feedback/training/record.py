@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.figures import png_of
 from napari_cam_feedback.files import csv_text, write_bytes, write_json, write_text
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.torch_loader import torch
@@ -115,9 +115,7 @@ def save_curves(steps: Sequence[TrainStep], path: Path) -> None:
     losses.set_ylim(bottom=0)
     accuracies.set_ylim(0, 1.02)
     accuracies.legend(fontsize=8, loc="lower right")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    write_bytes(path, file.getvalue())
+    write_bytes(path, png_of(figure))
 
 
 def _split_table(dataset: Dataset, split: TrainSplit) -> str:

@@ -43,6 +43,9 @@ def import_(
     ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Bring masks of another size to their image's.")] = False,
     invert: Annotated[bool, typer.Option("--invert", help="Irrelevant is what is black.")] = False,
+    background: Annotated[
+        int | None, typer.Option(min=0, help="Of images, the value of what is not painted.", show_default="0")
+    ] = None,
     author: Annotated[str | None, typer.Option(help="Who painted them.", show_default=False)] = None,
     json_file: Json = None,
 ) -> None:
@@ -64,6 +67,7 @@ def import_(
             category=category,
             resize=resize,
             invert=invert,
+            background=background,
             monitor=bar,
         )
         result = import_masks(found, store, author=author)

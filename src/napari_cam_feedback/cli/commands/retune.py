@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -92,9 +93,8 @@ def retune(
 
     if resume:
         config, run_state = _run_to_resume(out_dir, config, settings, method, seed), load_run_state(out_dir / RUN_STATE)
-    elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ConfigError(f"{out_dir} is not empty; choose a new folder for the run.")
     else:
+        _check_new(out_dir)
         run_state = None
     chosen = _retune_config(config, settings or [], method, seed)
     fabric = launch(device, devices, nodes, strategy, precision)
@@ -183,6 +183,7 @@ class RunStateKeeper:
     def __init__(self, folder: Path, config: RetuneConfig, masks: dict[str, np.ndarray]) -> None:
         self._folder, self._config, self._masks = folder, config, masks
         self._written = 0.0
+        self._begun = False
 
     def __call__(self, run_state: RunState) -> None:
         """Write it, unless one was written a moment ago: a large network's state takes a while."""
@@ -202,10 +203,31 @@ class RunStateKeeper:
         from napari_cam_feedback.projects.runs import MASKS, copy_masks
         from napari_cam_feedback.retuning import save_run_state
 
-        if not (self._folder / MASKS).exists():
-            copy_masks(self._masks, self._folder / MASKS, self._masks)
+        # The settings first: by them a folder is known that was left by a run which was killed.
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
+        if not self._begun:
+            copy_masks(self._masks, self._folder / MASKS, self._masks)
+            self._begun = True
         save_run_state(run_state, self._folder / RUN_STATE)
+
+
+# What a run writes before its model, which makes it whole.
+_BEFORE_THE_MODEL = {"config.json", "history.csv", "painted.csv", "masks", "result.json"}
+
+
+def _check_new(folder: Path) -> None:
+    """Refuse a folder that holds something, but for what a run left that was killed before it could be resumed."""
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".tmp-")} if folder.is_dir() else {""}
+    if RUN_STATE in names:
+        raise ConfigError(f"{folder} holds a run that was stopped; go on with it by --resume, or choose a new folder.")
+    if names and not ("config.json" in names and names <= _BEFORE_THE_MODEL):
+        raise ConfigError(f"{folder} is not empty; choose a new folder for the run.")
+    if names:
+        _retune_config(folder / "config.json", [], None, None)  # raises where it is none of a run
+        shutil.rmtree(folder / "masks", ignore_errors=True)
+        remark(f"{folder} holds what is left of a run that was killed; it is begun anew.")
 
 
 def _run_to_resume(folder: Path, *said: object) -> Path:

@@ -210,7 +210,8 @@ class _Scan:
         if empty:
             told = ", ".join(f"{label} ({_kinds(kinds) or 'empty'})" for label, kinds in list(empty.items())[:_MOST_NAMES])
             more = f" and {len(empty) - _MOST_NAMES} more" if len(empty) > _MOST_NAMES else ""
-            yield f"No image that can be read is in {told}{more}, so {'they are' if len(empty) > 1 else 'it is'} no class."
+            so = "they are no classes" if len(empty) > 1 else "it is no class"
+            yield f"No image that can be read is in {told}{more}, so {so}."
         unread: Counter[str] = sum(self._unread.values(), Counter())
         if unread:
             files = "1 file is" if unread.total() == 1 else f"{unread.total()} files are"

@@ -160,6 +160,16 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (width, height) if image.getexif().get(_ORIENTATION_TAG, 1) >= 5 else (height, width)
 
 
+def read_alpha(path: str | Path) -> np.ndarray | None:
+    """Return the alpha channel of an image, uint8 (H, W); None where it has none, or is a TIFF. Raises as `read_image`."""
+    path = Path(path)
+    if path.suffix.lower() in tiff.SUFFIXES:
+        return None
+    with _one_sentence(path), open_image(path) as file:
+        # Of 16 bits, the upper eight.
+        return np.array(file.getchannel("A")) if "A" in file.getbands() else None
+
+
 def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Read an irrelevance mask: any pixel that is not black is irrelevant.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from tifffile import PHOTOMETRIC, PLANARCONFIG
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from napari_cam_feedback.errors import DataError
 
 SUFFIXES = (".tif", ".tiff")
+# Compressions that tifffile unpacks without a limit, and the bytes of a strip above which that is looked at: fewer make no
+# more than a quarter of a gigabyte.
+_UNPACKS = {int(COMPRESSION.ADOBE_DEFLATE): 1 << 18, int(COMPRESSION.DEFLATE): 1 << 18, int(COMPRESSION.LZMA): 1 << 15}
+# What a strip may unpack to, beyond some times what it is to hold.
+_TIMES, _SPARE = 2, 1 << 20
 # Values of the tag ExtraSamples.
 _ALPHA = (1, 2)
 
@@ -90,7 +97,9 @@ def read_plane(
             page, part, start = tiff.pages.first, 0, None
         else:
             page, part, start = _locate(path, plane, tiff)
-        check_size(page.imagelength * page.imagewidth)
+        # Four channels are an image; more, or a volume, count as so many images.
+        check_size(max(page.imagelength * page.imagewidth, math.prod(page.shape) // 4))
+        _check_unpacked(page)
         if start is not None:
             shape = _plane_shape(page)
             tiff.filehandle.seek(start)
@@ -108,6 +117,28 @@ def read_plane(
         except _NotPlain as error:
             return _by_fallback(path, page, fallback, error)
         return turn(array, _orientation(page))
+
+
+def _check_unpacked(page: tifffile.TiffPage) -> None:
+    """Raise ValueError where a strip or tile unpacks to far more than it is to hold, which tifffile would do first."""
+    smallest = _UNPACKS.get(int(page.compression))
+    if smallest is None or max(page.databytecounts, default=0) < smallest:
+        return
+    most = _TIMES * math.prod(page.chunks) * _dtype(page).itemsize + _SPARE
+    handle = page.parent.filehandle
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        handle.seek(offset)
+        packed = handle.read(count)
+        if int(page.compression) == COMPRESSION.LZMA:
+            unpacker = lzma.LZMADecompressor()
+            unpacker.decompress(packed, most)
+            whole = unpacker.eof or unpacker.needs_input
+        else:
+            inflater = zlib.decompressobj()
+            inflater.decompress(packed, most)
+            whole = not inflater.unconsumed_tail
+        if not whole:
+            raise ValueError("its pixels unpack to far more than the image")
 
 
 def turn(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -142,6 +173,9 @@ def _layout_of_series(series: tifffile.TiffPageSeries) -> _Layout:
     keyframe = series.keyframe
     count = math.prod(series.shape) // math.prod(_plane_shape(keyframe))
     if series.dataoffset is not None:
+        size = int(keyframe.parent.filehandle.size)
+        if series.dataoffset + count * math.prod(_plane_shape(keyframe)) * _dtype(keyframe).itemsize > size:
+            raise ValueError("it says that it has more pages than it holds")
         return _Layout(count, int(series.dataoffset), np.empty((0, 2), np.int64))
     directories = [(page.offset, page.index) if page is not None else (0, 0) for page in series.pages]
     return _Layout(count, None, np.array(directories, np.int64))

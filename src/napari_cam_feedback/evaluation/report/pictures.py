@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from napari_cam_feedback.explanations.display import cam_display
 from napari_cam_feedback.explanations.maps.explanation import Explanation, explain_item
 from napari_cam_feedback.explanations.maps.registry import default_method
 from napari_cam_feedback.explanations.targets import Target
+from napari_cam_feedback.figures import png_of
 from napari_cam_feedback.models.classifier import Classifier
 
 
@@ -148,9 +148,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure) -> bytes:
     """Return a figure as a PNG file, the same bytes each time."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return png_of(figure)
 
 
 def _tint(axis, mask: np.ndarray) -> None:  # type: ignore[no-untyped-def]

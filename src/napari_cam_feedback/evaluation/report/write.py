@@ -14,7 +14,7 @@ from napari_cam_feedback.evaluation.report.page import MEASURED, make_page
 from napari_cam_feedback.evaluation.report.pictures import Picture
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
-from napari_cam_feedback.files import csv_text, read_json, write_bytes, write_json, write_text
+from napari_cam_feedback.files import csv_text, read_json, refuse_links, write_bytes, write_json, write_text
 
 REPORT, PICTURES = "report.json", "pictures"
 # Names of files that not every report in the same folder writes again.
@@ -73,6 +73,8 @@ def write_report(
     drawn = {f"{PICTURES}/{picture.key.removesuffix('.png')}.png": picture.png for picture in pictures}
     tables = _tables(comparison, filters or {})
     _remove_stale(folder, {*drawn, *tables})
+    for name in drawn:
+        refuse_links(folder, folder / name)
     for name, png in drawn.items():
         write_bytes(folder / name, png)
     html = make_page(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from napari_cam_feedback.explanations.filters.accuracy_curve import AccuracyCurv
 from napari_cam_feedback.explanations.filters.changes import ChangeHistograms
 from napari_cam_feedback.explanations.filters.embedding import Embedding
 from napari_cam_feedback.explanations.filters.statistics import ClassHistograms
+from napari_cam_feedback.figures import png_of
 from napari_cam_feedback.files import write_bytes
 
 # Okabe and Ito's, told apart with any colour vision.
@@ -30,9 +30,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    write_bytes(path, file.getvalue())
+    write_bytes(path, png_of(figure))
 
 
 def save_curve(curve: AccuracyCurve, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.explanations.display import common_display, has_evidence, thumbnail
 from napari_cam_feedback.explanations.maps.files import Add, check_places, item_place
-from napari_cam_feedback.files import atomic_path
+from napari_cam_feedback.files import TableWriter, atomic_path
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations.maps.split import ItemMap
@@ -138,7 +137,7 @@ def map_table(path: str | Path, dataset: Dataset, class_names: tuple[str, ...]) 
         The file cannot be written.
     """
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = TableWriter(file)
         writer.writerow(COLUMNS)
 
         def add(item: ItemMap) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.explanations.tcav.result import ConceptResult, ConceptRow
+from napari_cam_feedback.figures import png_of
 from napari_cam_feedback.files import write_bytes
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def concept_chart(result: ConceptResult) -> bytes:
         fontsize=8,
         color="#333333",
     )
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return png_of(figure)
 
 
 def save_chart(result: ConceptResult, path: str | Path) -> None:

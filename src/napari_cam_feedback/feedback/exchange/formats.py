@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_cam_feedback.data.formats.npz import Npz, NpzError
 from napari_cam_feedback.data.links import Fence
-from napari_cam_feedback.data.pixels.images import SUFFIXES, read_mask
+from napari_cam_feedback.data.pixels.images import SUFFIXES, read_alpha, read_image
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, describe
 from napari_cam_feedback.feedback.exchange import rle
 from napari_cam_feedback.feedback.masks.store import MaskStore
@@ -31,11 +31,17 @@ CATEGORY = "irrelevant"
 _INSTEAD = "save the masks as an .npz or as PNG files instead"
 _NO_PICKLE = f"is no pickle of masks, or is cut short; copy it again, or {_INSTEAD}"
 
+# Pictures that are not quite what was drawn.
+_LOSSY = (".jpg", ".jpeg", ".jfif")
+#: Takes a mask's name and what is odd about it.
+Doubt = Callable[[str, str], None]
 #: A mask's name in its file, or its number, and what reads it.
 Named = tuple[str | int, Callable[[], np.ndarray]]
 
 
-def read_named_masks(path: Path, *, category: str | None = None) -> Iterator[Named]:
+def read_named_masks(
+    path: Path, *, category: str | None = None, background: int | None = None, doubt: Doubt | None = None
+) -> Iterator[Named]:
     """Yield the name of every mask in a folder or file, and a function that reads it; an image may have several.
 
     Parameters
@@ -46,6 +52,10 @@ def read_named_masks(path: Path, *, category: str | None = None) -> Iterator[Nam
         number to array (``.pkl .pickle .p``), also one a class.
     category : str, optional
         Of a COCO file, only what is of this category.
+    background : int, optional
+        Of images, the value of what is not painted; by default 0.
+    doubt : callable, optional
+        Takes a mask's name and what is odd about its file, while it is read.
 
     Yields
     ------
@@ -60,7 +70,7 @@ def read_named_masks(path: Path, *, category: str | None = None) -> Iterator[Nam
     """
     suffix = path.suffix.lower()
     if path.is_dir():
-        yield from _from_folder(path)
+        yield from _from_folder(path, background, doubt or (lambda name, why: None))
     elif not path.is_file():
         raise DataError(f"There is no file or folder {path}; check the path.")
     elif suffix == ".npz":
@@ -76,7 +86,7 @@ def read_named_masks(path: Path, *, category: str | None = None) -> Iterator[Nam
         )
 
 
-def _from_folder(folder: Path) -> Iterator[Named]:
+def _from_folder(folder: Path, background: int | None, doubt: Doubt) -> Iterator[Named]:
     fence = Fence(folder)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
@@ -84,7 +94,26 @@ def _from_folder(folder: Path) -> Iterator[Named]:
         leak = fence.leak(path)
         if leak is not None:
             raise MaskError(leak)
-        yield path.relative_to(folder).as_posix(), lambda path=path: read_mask(path)  # type: ignore[misc]
+        name = path.relative_to(folder).as_posix()
+        yield name, lambda path=path, name=name: _read_image(path, background, lambda why: doubt(name, why))  # type: ignore[misc]
+
+
+def _read_image(path: Path, background: int | None, doubt: Callable[[str], None]) -> np.ndarray:
+    """Read a mask that another program drew: transparent is not painted, nor are a JPEG's frayed edges."""
+    try:
+        image, alpha = read_image(path), read_alpha(path)
+    except DataError as error:
+        raise MaskError(str(error)) from error
+    painted = image != (background or 0)
+    if path.suffix.lower() in _LOSSY:
+        painted = image > image.max(initial=0) / 2
+        doubt("is a JPEG, whose compression frays edges, so only what is brighter than half was taken; save masks as PNG")
+    if painted.ndim == 3:
+        painted = painted.any(axis=2)
+    if alpha is not None and alpha.shape == painted.shape and (alpha == 0).any() and alpha.any():
+        painted &= alpha > 0
+        doubt("is transparent in places, which were taken as not painted")
+    return painted
 
 
 def _from_npz(path: Path) -> Iterator[Named]:

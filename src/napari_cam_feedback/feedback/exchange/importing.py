@@ -18,6 +18,13 @@ from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 _NAMED = 5
+# A mask that covers more is questioned: a background or the image itself may be what is painted.
+_MUCH = 0.5
+_MOST = "covers more than half of its image; if what is black is irrelevant, import the masks inverted"
+_WHOLE = (
+    "covers the whole of its image, which leaves nothing to learn from; if another value than 0 stands for what is not "
+    "painted, name it as the background (ilastik's is 1), and if what is black is irrelevant, import them inverted"
+)
 
 
 @dataclass
@@ -36,6 +43,8 @@ class FoundMasks:
         Those of them whose mask is of another size than its image, and could be resized.
     empty : list of str
         Keys of images whose mask has nothing painted.
+    doubts : dict
+        What is odd about some masks, with their names; they are used all the same.
     """
 
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -43,6 +52,11 @@ class FoundMasks:
     refused: dict[str, str] = field(default_factory=dict)
     other_size: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    doubts: dict[str, list[str]] = field(default_factory=dict)
+
+    def doubt(self, name: str, why: str) -> None:
+        """Note what is odd about a mask."""
+        self.doubts.setdefault(why, []).append(name)
 
     def refuse_size(self, name: str, mask: tuple[int, ...], image: tuple[int, int]) -> None:
         """Refuse a mask of another size, both (H, W)."""
@@ -88,6 +102,9 @@ class ImportedMasks:
             )
         if found.empty:
             lines.append(f"{_count(len(found.empty), 'mask')} {'has' if len(found.empty) == 1 else 'have'} nothing painted.")
+        for why, odd in found.doubts.items():
+            which = f"The mask {odd[0]}" if len(odd) == 1 else f"Each of {len(odd)} masks, such as {odd[0]},"
+            lines.append(f"{which} {why}.")
         for title, names in (("fits no image of the dataset", found.unmatched), ("cannot be used", found.refused)):
             lines += [f"{name} {title}: {why}." for name, why in list(names.items())[:_NAMED]]
             if len(names) > _NAMED:
@@ -103,6 +120,7 @@ class ImportedMasks:
             "empty": self.found.empty,
             "unmatched": self.found.unmatched,
             "refused": self.found.refused,
+            "doubts": self.found.doubts,
         }
 
 
@@ -115,6 +133,7 @@ def find_masks(
     category: str | None = None,
     resize: bool = False,
     invert: bool = False,
+    background: int | None = None,
     monitor: Monitor = QUIET,
 ) -> FoundMasks:
     """Read masks from a folder or file of any kind and find their images.
@@ -133,6 +152,8 @@ def find_masks(
         Bring a mask of another size to its image's, each pixel from the nearest place; else it is refused.
     invert : bool
         Irrelevant is what is black.
+    background : int, optional
+        Of images, the value of what is not painted; by default 0.
     monitor : Monitor, optional
         Told of masks read, and 0 since nobody knows how many there are.
         Asked between masks whether to stop; those read so far are returned.
@@ -144,7 +165,8 @@ def find_masks(
     """
     masks: dict[str, np.ndarray] = {}
     found, matcher = FoundMasks(masks), NameMatcher(dataset, split)
-    for done, (name, read) in enumerate(read_named_masks(path, category=category), 1):
+    named = read_named_masks(path, category=category, background=background, doubt=found.doubt)
+    for done, (name, read) in enumerate(named, 1):
         if monitor.stopped:
             break
         try:
@@ -165,6 +187,8 @@ def find_masks(
             mask = resized(mask, size)
         if invert:
             mask = ~mask
+        if mask.size and mask.mean() > _MUCH:
+            found.doubt(str(name), _WHOLE if mask.all() else _MOST)
         masks[key] = mask | masks[key] if key in masks else mask
         monitor.progress(done, 0)
     found.empty = [key for key, mask in masks.items() if not mask.any()]

@@ -20,8 +20,8 @@ from napari_cam_feedback.models.files.mismatch import (
     count_channels,
     count_outputs,
     fill,
-    one_output_sentence,
 )
+from napari_cam_feedback.models.files.one_output import two_outputs
 from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrained, read_pretrained
 from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
@@ -45,9 +45,10 @@ def load_classifier(
     Parameters
     ----------
     model : path or str
-        A ``.safetensors`` file; ``.pt``, ``.pth`` or ``.th`` (read with ``weights_only=True``: no code of it runs); ``.pt2``
-        (runs its code, if `options` say that it may); or ``torchvision:NAME`` for torchvision's pretrained weights,
-        ``efficientnet-lite0`` for those of an installed package.
+        A ``.safetensors`` file; ``.pt``, ``.pth``, ``.th``, ``.ckpt``, ``.bin`` or ``.pth.tar`` (read with
+        ``weights_only=True``: no code of it runs); ``.pt2`` (runs its code, if `options` say that it may); or
+        ``torchvision:NAME`` for torchvision's pretrained weights, ``efficientnet-lite0`` for those of an installed package.
+        One output for two classes becomes two (`one_output.two_outputs`).
     options : ModelOptions, optional
         What the file does not say, or is to be other than it says. Where neither says it, the preprocessing is the one that
         the network was made for (`presets.preset`).
@@ -139,7 +140,7 @@ def open_source(model: str | os.PathLike[str], options: ModelOptions) -> ModelSo
     if not path.is_file():
         raise ModelError(f"There is no model file {path}; check the path.")
     program = is_program(path)
-    if path.suffix.lower() not in MODEL_SUFFIXES:
+    if not path.name.lower().endswith(MODEL_SUFFIXES):
         raise ModelError(f"{path.name} is no model file that can be read; choose a {', '.join(MODEL_SUFFIXES)} file.")
     if program and options.arch is not None:
         raise ConfigError(f"{path.name} is a saved program and has its architecture inside; leave it out.", field="arch")
@@ -184,15 +185,15 @@ def load_named(
             "give them in a file, one a line.",
             field="class_names",
         )
+    if len(names) == 1 and (told.outputs or len(source.class_names) or 1) == 1:
+        names = (f"not {names[0]}", names[0])
     if len(names) == 1:
         outputs = told.outputs or len(source.class_names)
-        if outputs > 1:
-            raise ModelError(
-                f"{source.name} has {outputs} outputs and one was named ({names[0]}); give its class names in a file, one a "
-                "line.",
-                field="class_names",
-            )
-        raise ModelError(one_output_sentence(source.name), field="arch")
+        raise ModelError(
+            f"{source.name} has {outputs} outputs and one was named ({names[0]}); give its class names in a file, one a "
+            "line.",
+            field="class_names",
+        )
     if told.channels not in (None, 1, 3):
         raise ModelError(f"{source.name} takes images of {told.channels} channels; only gray and RGB images can be shown.")
     preprocessing = choose_preprocessing(
@@ -203,10 +204,21 @@ def load_named(
         channels=told.channels,
         size=told.size,
     )
+    one = False
+    if len(names) == 2 and not (source.header.get("arch") and source.sidecar is None):
+        given = arch, tensors
+        arch, tensors = two_outputs(
+            arch, tensors, told.outputs, preprocessing.channels, preprocessing.size, trust=options.trust
+        )
+        one = arch != given[0] or tensors is not given[1]
     module = build_module(arch, len(names), preprocessing.channels, preprocessing.size, trust=options.trust)
     if tensors:
         fill(module, tensors, source.name, arch, names, origin)
     _check_outputs(module, preprocessing, source.name, arch, names, origin)
+    if options.layer and options.layer not in (layers := dict(module.named_modules())):
+        # As the user knows it, without what was put around the network.
+        wrapped = f"network.{options.layer}"
+        options = options.model_copy(update={"layer": wrapped}) if wrapped in layers else options
     target = options.layer or source.header.get("target_layer")
     grid = options.grid or (None if options.layer else source.header.get("grid"))
     if source.sidecar and not options.layer and target not in dict(module.named_modules()):
@@ -223,6 +235,8 @@ def load_named(
     info = dict(source.header.get("info") or {})
     if options.class_names or "class_names_from" not in info:
         info["class_names_from"] = origin
+    if one:
+        info["one_output"] = True
     if source.pretrained:
         info["pretrained"] = source.pretrained.weights
     return Classifier(module, tuple(names), preprocessing, layer.name, arch, info, grid).to(where)
@@ -346,6 +360,9 @@ def open_pair(
     if source.split_seed is not None:
         seed = source.split_seed
     names = options.class_names or source.class_names
+    if options.class_names and len(options.class_names) == 1:
+        names = _two_names(options.class_names[0], data, seed)
+        options = options.model_copy(update={"class_names": names})
     if names:
         # The model first: what is wrong with it is said before a large folder is read.
         classifier = load_named(source, options, device=device)
@@ -356,3 +373,16 @@ def open_pair(
             f"Neither {source.name} nor {data} names classes; give them in a file, one a line.", field="class_names"
         )
     return load_named(source, options, device=device, folders=dataset.class_names), dataset
+
+
+def _two_names(second: str, data: Path, seed: int) -> tuple[str, str]:
+    """Return the classes of a network of one output, of which the user named the one that it stands for."""
+    found = open_dataset(data, seed=seed).class_names
+    others = [name for name in found if name != second]
+    if second not in found or len(others) != 1:
+        raise DataError(
+            f"One class was named ({second}), and {data} has the classes {', '.join(found[:8])}; name all classes of the "
+            "model in the order of its outputs, one a line.",
+            field="class_names",
+        )
+    return others[0], second

@@ -129,14 +129,12 @@ def classes_mismatch(
     name: str, outputs: int | None, names: Sequence[str], names_from: str, rows: Sequence[Mismatch]
 ) -> WeightsMismatch:
     """Return the error that a model's outputs are not as many as the class names, with how to mend it."""
-    if outputs == 1 and len(names) <= 2:
-        return WeightsMismatch(one_output_sentence(name), rows, field="arch")
     return WeightsMismatch(_classes_sentence(name, outputs, names, names_from), rows, field="class_names")
 
 
 def _classes_sentence(name: str, outputs: int | None, names: Sequence[str], names_from: str) -> str:
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    ours = f"{name} has {outputs} outputs"
+    ours = f"{name} has {outputs} outputs" if outputs != 1 else f"{name} has 1 output"
     if names_from == "folders":
         return (
             f"{ours} and the dataset has {len(names)} classes ({some}); choose the dataset that the model was trained for, "
@@ -145,15 +143,6 @@ def _classes_sentence(name: str, outputs: int | None, names: Sequence[str], name
     given = {"header": "its header names", "sidecar": f"{name}.json names"}.get(names_from, "there are")
     kind = "class names" if given == "there are" else "classes"
     return f"{ours} and {given} {len(names)} {kind} ({some}); name each output, in their order."
-
-
-def one_output_sentence(name: str) -> str:
-    """Say what to do with a network that has one output for two classes."""
-    return (
-        f"{name} has a single output for two classes, as for a sigmoid, and each class needs one; name a function that "
-        "builds the network with two (file.py:function), whose forward returns "
-        "torch.cat([torch.zeros_like(z), z], 1) of that output z."
-    )
 
 
 def _counts(rows: Sequence[Mismatch]) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import errno
+import io
 import re
 import warnings
+import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 from safetensors.torch import load_file
 
 from napari_cam_feedback.errors import ModelError, describe
 from napari_cam_feedback.models.networks.exported import is_exported, is_script, script_refused
+from napari_cam_feedback.pickle_depth import BadPickle, check_pickles
 from napari_cam_feedback.torch_loader import torch
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".th")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar")
 MODEL_SUFFIXES = (".safetensors", *CHECKPOINT_SUFFIXES, ".pt2")
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
 # What torch.compile puts into names, wherever it was applied.
@@ -40,8 +44,20 @@ class _Ignored:
     def __setstate__(self, _: object) -> None: ...
 
 
-_STAND_INS = ("argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
-_INERT: list[Any] = [(_Ignored, name) for name in _STAND_INS]
+# Beside the weights in checkpoints: settings of Lightning, paths, numbers of NumPy.
+_ATTRIBUTES = ("pytorch_lightning.utilities.parsing", "lightning.pytorch.utilities.parsing")
+_FABRIC = ("lightning_fabric.utilities.data", "lightning.fabric.utilities.data")
+_STAND_INS = (
+    *("argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"),
+    *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"),
+)
+# What the weights of a file may take in all, beyond some times its size: more is the same few numbers over and over.
+_MOST_TIMES, _MOST_BYTES = 4, 64 << 20
+_INERT: list[Any] = [
+    *((_Ignored, name) for name in _STAND_INS),
+    # torch fills plain dictionaries only.
+    *((OrderedDict, f"{module}.AttributeDict") for module in (*_ATTRIBUTES, *_FABRIC)),
+]
 
 
 def is_program(path: Path) -> bool:
@@ -64,7 +80,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path : Path
-        ``.safetensors``, or ``.pt .pth .th`` read with ``weights_only=True``: a state dict, or one in a checkpoint under
+        ``.safetensors``, or ``.pt .pth .th .ckpt .bin .pth.tar`` read with ``weights_only=True``: a state dict, or one in a
+        checkpoint under
         ``state_dict``, ``model_state_dict``, ``model`` or ``net`` (also one in another).
 
     Raises
@@ -83,6 +100,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     tensors = {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelError(f"{path.name} holds no weights; {_SAVE}.")
+    if sum(t.numel() * t.element_size() for t in tensors.values()) > _MOST_TIMES * path.stat().st_size + _MOST_BYTES:
+        raise ModelError(f"The weights in {path.name} say that they are far larger than the file; {_SAVE}.")
     return {name: _plain(tensor) for name, tensor in tensors.items()}
 
 
@@ -104,17 +123,49 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_checkpoint(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old formats of torch; what matters is said by our errors
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     except Exception as error:
         # A file cut short makes torch seek to before its start.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
         if isinstance(error, MemoryError):
-            raise
+            raise ModelError(f"{path.name} does not fit into the memory; {_SAVE}.") from error
         # torch raises pickle, zip, key and runtime errors alike for files that are not plain weights.
         raise ModelError(_refusal(path.name, str(error))) from error
+
+
+def load_plain(path: Path) -> Any:
+    """Return the tensors and plain values that `torch.save` wrote; nothing else is unpickled.
+
+    Raises
+    ------
+    Exception
+        Of any kind, as torch does; ValueError where the file is made to bring the process down.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            # torch compresses nothing, so that no part is larger than the file.
+            if any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
+                raise ValueError("compressed")
+            for name in file.namelist():
+                if name.endswith(".pkl"):
+                    _check(io.BytesIO(file.read(name)), 1)
+    else:
+        with path.open("rb") as old:
+            # A number, a version, the system, what was saved, and the names of its parts.
+            _check(old, 5)
+    with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old formats of torch; what matters is said by our errors
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check(file: IO[bytes], count: int) -> None:
+    try:
+        check_pickles(file, count)
+    except BadPickle:
+        raise
+    except Exception:
+        return  # where it is only broken, or fewer than so many, torch says so
 
 
 def _refusal(name: str, text: str) -> str:

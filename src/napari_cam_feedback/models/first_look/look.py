@@ -15,7 +15,7 @@ from napari_cam_feedback.models.chance import MIN_IMAGES, beyond_chance, chance_
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.first_look.class_order import ClassOrder, find_class_order
 from napari_cam_feedback.models.first_look.coarse import layer_remarks
-from napari_cam_feedback.models.first_look.outputs import nan_remark, random_remark, softmax_remark
+from napari_cam_feedback.models.first_look.outputs import nan_remark, random_remark, sigmoid_remark, softmax_remark
 from napari_cam_feedback.models.first_look.trials import Pictures, ask, is_far_better, try_preprocessings
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
@@ -174,7 +174,8 @@ def look_at(
         return Look()
     again = classifier.logits(seen.first).float().cpu()
     outputs = (nan_remark(classifier, seen.logits), random_remark(seen.logits[: len(again)], again))
-    said = tuple(each for each in (*outputs, softmax_remark(seen.logits)) if each is not None)
+    ends = softmax_remark(seen.logits) or sigmoid_remark(classifier, seen.first, seen.logits)
+    said = tuple(filter(None, (*outputs, ends)))
     layer = tuple(layer_remarks(classifier))
     judged, correction, complete = _Judged(), None, True
     if labelled and len(seen.indices) >= MIN_IMAGES:

@@ -10,6 +10,8 @@ from napari_cam_feedback.torch_loader import torch
 MIN_CHANGE = 1e-3
 #: Rows of probabilities sum to 1 but for so much.
 _TOLERANCE = 1e-3
+# What inputs are multiplied by to see whether outputs stay between 0 and 1.
+_LARGE = 1000.0
 
 
 def nan_remark(classifier: Classifier, logits: torch.Tensor) -> Remark | None:
@@ -32,6 +34,11 @@ def nan_remark(classifier: Classifier, logits: torch.Tensor) -> Remark | None:
     if not count:
         return None
     weights = [name for name, t in classifier.module.state_dict().items() if _not_finite(t)]
+    negative = _negative_variance(classifier)
+    if not weights and negative is not None:
+        cause = f", since the variance in {negative} is negative, which no data have"
+        remedy = "load another checkpoint, or one whose file was not changed"
+        return _nan_remark(count, images, cause, remedy)
     more = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
     cause = f", since its weights are not either ({weights[0]}{more})" if weights else ""
     remedy = (
@@ -40,10 +47,20 @@ def nan_remark(classifier: Classifier, logits: torch.Tensor) -> Remark | None:
         else "check the mean, the deviation and the value range, which may be for other pixel values"
     )
     fields = () if weights else ("mean", "std", "value_range")
+    return _nan_remark(count, images, cause, remedy, fields)
+
+
+def _nan_remark(count: int, images: int, cause: str, remedy: str, fields: tuple[str, ...] = ()) -> Remark:
     said = "The network's outputs are not finite numbers (NaN) for"
     if count == images:
         raise ModelError(f"{said} any image{cause}; {remedy}.", field=fields)
     return Remark(f"{said} {count} of {images} images{cause}; {remedy}.", fields)
+
+
+def _negative_variance(classifier: Classifier) -> str | None:
+    """Return the name of a normalisation's variance that is below zero; None without one."""
+    buffers = classifier.module.named_buffers()
+    return next((name for name, t in buffers if name.endswith("running_var") and bool((t < 0).any())), None)
 
 
 def _not_finite(tensor: torch.Tensor) -> bool:
@@ -85,3 +102,30 @@ def softmax_remark(logits: torch.Tensor) -> Remark | None:
         "The network ends in a softmax, and a second one is applied to its outputs: the probabilities shown are too even, "
         "and heatmaps and retuning, which expect logits, are weakened; let its forward return what comes before the softmax."
     )
+
+
+def sigmoid_remark(classifier: Classifier, inputs: torch.Tensor, logits: torch.Tensor) -> Remark | None:
+    """Say that a network ends in a sigmoid for each class; None where it does not seem to.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Is asked about far larger inputs too: small logits may lie between 0 and 1 by chance.
+    inputs : Tensor
+        (N, C, h, w).
+    logits : Tensor
+        (M, K), of these and other images.
+    """
+    if softmax_remark(logits) is not None or not _within(logits):
+        return None
+    if not all(_within(classifier.logits(inputs * factor)) for factor in (_LARGE, -_LARGE)):
+        return None
+    return Remark(
+        "The network seems to end in a sigmoid, and a softmax is applied to its outputs: the probabilities shown are too "
+        "even, and heatmaps and retuning, which expect logits, are weakened; let its forward return what comes before the "
+        "sigmoid."
+    )
+
+
+def _within(logits: torch.Tensor) -> bool:
+    return bool(len(logits)) and bool(((logits >= 0) & (logits <= 1)).all())

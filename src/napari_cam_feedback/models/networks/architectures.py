@@ -39,6 +39,8 @@ def resolve(arch: str, beside: Path | None = None) -> str:
         The file is at neither place, or a Python file is named and no function of it.
     """
     named = Architecture.of(arch)
+    if named.origin == "one-output":
+        return arch.removesuffix(named.name) + resolve(named.name, beside)
     path = named.file
     if path is None or named.origin == "torchscript":
         return arch
@@ -65,7 +67,8 @@ def build_module(
         A key of `ARCHITECTURES`; ``torchvision:NAME`` or ``timm:NAME`` for a classification model of those packages;
         a key of `LITE_SIZES`, as ``efficientnet-lite0``;
         ``FILE.py:FUNCTION`` for a function that returns the network; ``export:FILE``;
-        ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`).
+        ``gap:PART:ARCH`` for a part of another with a head of ours (`gap.build_gap`);
+        ``one-output:ARCH`` for one with a single output for two classes (`one_output.build_one_output`).
     num_classes, channels : int
         Number of outputs, channels of the input. Where a network of another package is to take other than 3, its first
         convolution is another one.
@@ -91,6 +94,10 @@ def build_module(
         return with_channels(_build_timm(named.name, num_classes, size), channels)
     if named.origin == "efficientnet-lite":
         return with_channels(build_lite(arch, num_classes, size), channels)
+    if named.origin == "one-output":
+        from napari_cam_feedback.models.networks.one_output import build_one_output
+
+        return build_one_output(arch, num_classes, channels, size, trust=trust)
     if named.origin == "gap":
         from napari_cam_feedback.models.networks.gap import build_gap
 

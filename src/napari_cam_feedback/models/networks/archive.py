@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError, describe
+from napari_cam_feedback.files import parse_json
 
 _ANEW = "export it anew with torch.export.save(torch.export.export(model.eval(), (images,), …), path)"
 
@@ -42,6 +43,11 @@ _EXPRESSION = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name, ast.Call, ast.keyword,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
 )  # fmt: skip
+# What raises to a power or shifts, of which a short expression can make a number without end.
+_POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift", "RShift"}
+_MOST_POWERS, _HIGHEST_POWER, _LONGEST = 8, 64, 5000
+# What an archive may hold, beyond some times its size.
+_MOST_TIMES, _MOST_BYTES = 20, 16 << 20
 _NAME = re.compile(r"[\w.@-]*")
 _NAME_KEYS = {"name", "as_name", "fqn", "parameter_name", "buffer_name", "tensor_constant_name", "user_input_name"}
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
@@ -88,6 +94,7 @@ class Archive:
         try:
             with zipfile.ZipFile(path) as file:
                 names = file.namelist()
+                _check_sizes(file, path)
                 if "serialized_exported_program.json" in names:
                     raise ModelError(f"{self.name} was exported by an old torch; with a newer one, {_ANEW}.")
                 model = next((name for name in names if name.endswith("/models/model.json")), None)
@@ -95,11 +102,13 @@ class Archive:
                     raise ModelError(f"{self.name} holds no program of torch.export; {_ANEW}.")
                 root = model.removesuffix("models/model.json")
                 self._files = {name.removeprefix(root): file.read(name) for name in names if name.startswith(root)}
-            self.program = json.loads(self._files["models/model.json"])
+            self.program = parse_json(self._files["models/model.json"].decode())
             self.graph = self.program["graph_module"]["graph"]
         except OSError as error:
             raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
-        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # a broken archive fails in many ways
             raise self._broken() from error
 
     def _broken(self) -> ModelError:
@@ -159,7 +168,7 @@ class Archive:
                 [_sizes(values[each["as_tensor"]["name"]]) if "as_tensor" in each else None for each in arguments]
                 for arguments in (inputs, self.graph["outputs"])
             )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
             raise self._broken() from error
 
     def check(self) -> None:
@@ -172,7 +181,7 @@ class Archive:
         """
         try:
             self._check()
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
             raise self._broken() from error
 
     def _check(self) -> None:
@@ -238,7 +247,7 @@ class Archive:
         """The tables of weights and of constants, parsed anew at each call."""
         names = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
         try:
-            configs = {name: json.loads(self._files[name]) for name in names}
+            configs = {name: parse_json(self._files[name].decode()) for name in names}
         except KeyError:
             raise ModelError(f"{self.name} was exported by an old torch; with a newer one, {_ANEW}.") from None
         except ValueError as error:
@@ -260,7 +269,7 @@ class Archive:
 
     def _check_spec(self, text: str) -> None:
         try:
-            specs = list(_dicts(json.loads(text)))
+            specs = list(_dicts(parse_json(text)))
         except ValueError as error:
             raise self._broken() from error
         if "__enum__" in text or any(spec.get("type") not in _CONTAINERS for spec in specs):
@@ -298,13 +307,28 @@ def _sizes(value: Any) -> list[int | None]:
     return [size.get("as_int") for size in value["sizes"]]
 
 
+def _check_sizes(file: zipfile.ZipFile, path: Path) -> None:
+    """Raise ValueError where a small archive holds far more than its size: torch compresses nothing."""
+    parts = file.infolist()
+    plain = all(part.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts)
+    if not plain or sum(part.file_size for part in parts) > _MOST_TIMES * path.stat().st_size + _MOST_BYTES:
+        raise ValueError("it holds far more than its size")
+
+
 def _is_plain(text: Any) -> bool:
-    """Whether an expression is made of symbols, numbers and arithmetic only."""
+    """Whether an expression is made of symbols, numbers and arithmetic only, and is soon computed."""
+    if len(str(text)) > _LONGEST:
+        return False
     try:
         tree = ast.parse(str(text), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
+    powers = [node for node in ast.walk(tree) if _is_power(node)]
+    if len(powers) > _MOST_POWERS or not all(map(_is_small_power, powers)):
+        return False
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and abs(node.value) > 1 << 63:
+            return False
         if not isinstance(node, _EXPRESSION):
             return False
         if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS):
@@ -316,3 +340,25 @@ def _is_plain(text: Any) -> bool:
         ):
             return False
     return True
+
+
+def _is_power(node: ast.AST) -> bool:
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Pow | ast.LShift | ast.RShift)
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _POWERS
+
+
+def _is_small_power(node: ast.AST) -> bool:
+    """Whether the exponent is a small number, and no other power is raised to it."""
+    if isinstance(node, ast.BinOp):
+        base, exponent = node.left, node.right
+    elif isinstance(node, ast.Call) and len(node.args) == 2:
+        base, exponent = node.args
+    else:
+        return False
+    if any(_is_power(inner) for inner in ast.walk(base)):
+        return False
+    while isinstance(exponent, ast.UnaryOp) or (isinstance(exponent, ast.Call) and len(exponent.args) == 1):
+        exponent = exponent.operand if isinstance(exponent, ast.UnaryOp) else exponent.args[0]
+    value = exponent.value if isinstance(exponent, ast.Constant) else None
+    return isinstance(value, int | float) and abs(value) <= _HIGHEST_POWER

@@ -42,7 +42,7 @@ def _names(path: Path | str) -> list[str]:
     try:
         with zipfile.ZipFile(path) as file:
             return file.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # no archive, or a broken one, which fails in many ways
         return []
 
 

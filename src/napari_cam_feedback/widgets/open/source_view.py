@@ -35,7 +35,7 @@ _HINTS = {
     PROJECT: "The folder of a project that you began before; you go on where you stopped.",
 }
 _DEVICES = (("auto", "automatic"), ("cpu", "CPU"), ("cuda", "NVIDIA GPU (cuda)"), ("mps", "Apple GPU (mps)"))
-_MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th *.pt2);;All files (*)"
+_MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th *.ckpt *.bin *.tar *.pt2);;All files (*)"
 _DATA_FILES = "Images (*.csv *.tsv *.npz *.tif *.tiff);;All files (*)"
 
 
@@ -87,7 +87,7 @@ class SourceView(QGroupBox):
     def _build_model(self, form: QFormLayout) -> None:
         self.model = PathField(files=_MODEL_FILES, hint="a file, or torchvision:NAME")
         self.model.setToolTip(
-            "A .safetensors, .pt, .pth, .th or .pt2 file;\n"
+            "A .safetensors, .pt, .pth, .ckpt, .bin, .pth.tar or .pt2 file;\n"
             "or torchvision:resnet50 and the like, for a network with torchvision's own weights"
         )
         form.addRow("Model", self.model)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_cam_feedback.errors import ConsentNeeded
-from napari_cam_feedback.model_names import Architecture
+from napari_cam_feedback.model_names import Architecture, without_one_output
 
 #: What a consent is about: a file with its time and size, since another content asks for another consent; or a name.
 Subject = tuple[str, int, int]
@@ -71,7 +71,7 @@ def code_file(arch: str, model: Path) -> Path | None:
 
     Where it is not at the place that is named, it is looked for beside the weights.
     """
-    named = Architecture.of(arch)
+    named = Architecture.of(without_one_output(arch))
     if not named.runs_code or named.file is None:
         return None
     path = named.file.expanduser()

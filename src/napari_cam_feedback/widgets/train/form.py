@@ -29,7 +29,7 @@ _HINTS = {
     "Works with few images.",
 }
 _DEVICES = (("auto", "automatic"), ("cpu", "CPU"), ("cuda", "NVIDIA GPU (cuda)"), ("mps", "Apple GPU (mps)"))
-_MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th);;All files (*)"
+_MODEL_FILES = "Models (*.safetensors *.pt *.pth *.th *.ckpt *.bin *.tar);;All files (*)"
 _DATA_FILES = "Images (*.csv *.tsv *.npz *.tif *.tiff);;All files (*)"
 SUFFIX = ".safetensors"
 #: Settings shown at once; the others are folded away.

@@ -1,0 +1,44 @@
+"""What a network's outputs show by themselves: a sigmoid at the end, a variance below zero."""
+
+from __future__ import annotations
+
+import pytest
+
+from core_builders import plain
+from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.models import Classifier
+from napari_cam_feedback.models.first_look.outputs import nan_remark, sigmoid_remark
+from napari_cam_feedback.torch_loader import torch
+
+nn = torch.nn
+
+
+def classifier(*after: nn.Module) -> Classifier:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3), *after
+    )
+    return Classifier(module, ("a", "b", "c"), plain(8, 8), "0", "net")
+
+
+def test_a_sigmoid_for_each_class_at_the_end_is_said():
+    images, network = torch.rand(8, 1, 8, 8), classifier(nn.Sigmoid())
+    assert "seems to end in a sigmoid" in sigmoid_remark(network, images, network.logits(images))
+
+
+def test_small_logits_between_0_and_1_are_no_sigmoid():
+    network = classifier()
+    with torch.no_grad():
+        network.module[4].bias.fill_(0.5)
+        network.module[4].weight.mul_(0.01)
+    images = torch.rand(8, 1, 8, 8)
+    logits = network.logits(images)
+    assert 0 < float(logits.min()) <= float(logits.max()) < 1
+    assert sigmoid_remark(network, images, logits) is None
+
+
+def test_a_negative_variance_is_named_as_the_cause_and_no_accuracy_is_made_of_it():
+    network = classifier()
+    network.module[1].running_var[2] = -1.0
+    with pytest.raises(ModelError, match=r"since the variance in 1\.running_var is negative, which no data have"):
+        nan_remark(network, network.logits(torch.rand(4, 1, 8, 8)))
