@@ -203,7 +203,7 @@ class RunStateKeeper:
         from napari_cam_feedback.retuning import save_run_state
 
         if not (self._folder / MASKS).exists():
-            copy_masks(self._masks, self._folder / MASKS, self._masks)
+            copy_masks(self._masks, self._folder / MASKS)
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
         save_run_state(run_state, self._folder / RUN_STATE)
 
