@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz api benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check fuzz crash api benchmark screen clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -21,6 +21,7 @@ help:
 	@echo "make coverage   what no test reaches in retuning, feedback and projects"
 	@echo "make api        the reference of the Python API, in build/api"
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
+	@echo "make crash      300 kills while files are written, and 300 rounds of several holders of one project"
 	@echo "make benchmark  print what retuning reaches, and speed"
 	@echo "make clean      remove ./.venv"
 
@@ -74,6 +75,9 @@ api: $(VENV)/installed-test
 
 fuzz: $(VENV)/installed-test
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz
+
+crash: $(VENV)/installed-test
+	$(PYTEST) -m crash --durations=2
 
 benchmark: $(VENV)/installed-test screen
 	$(XVFB) $(BIN)/python -m benchmarks

@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import tempfile
+import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, takewhile
@@ -22,6 +24,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)|-", re.
 # only be read by setting it, which is safe at import and not in a thread.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+_ATTEMPTS = 40
+_PAUSE_SECONDS = 0.05
 
 
 def unused(path: Path) -> Path:
@@ -102,7 +106,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)
-        temporary.replace(path)
+        _put_in_place(temporary, path)
     except OSError as error:
         raise StorageError(f"Could not write {path}: {describe(error)}") from error
     finally:
@@ -127,6 +131,19 @@ def refuse_links(folder: Path, path: Path) -> None:
             raise StorageError(
                 f"{folder / parent} leads out of {folder} by a link; remove the link or choose another folder."
             )
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            # Windows refuses while somebody reads the old file.
+            if os.name != "nt":
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    temporary.replace(path)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -202,14 +219,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def folded(name: str) -> str:
+    """Return a name so that two are the same which some disks take for one: case and Unicode form do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def signature(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Return what tells one writing of a file from the next, without reading it; None where there is no file.
+    """Return what tells one writing of a file from the next; None where there is no file that can be opened.
 
     Files that are written atomically are other files each time, so that two of the same size within one tick of the disk's
     clock differ too.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116 - for every mask of a set
+        # A folder on a network says what is there now when a file is opened, not when it is asked for.
+        with Path(path).open("rb") as file:
+            found = os.fstat(file.fileno())
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

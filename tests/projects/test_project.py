@@ -168,6 +168,21 @@ def test_a_run_s_folder_holds_settings_history_results_and_masks(project, result
     assert not (run / "model.safetensors").exists()  # the version holds the weights
 
 
+def test_a_run_keeps_the_masks_that_it_learnt_from_and_repeats_after_they_were_changed(
+    project, result, classifier, monkeypatch
+):
+    paint(project, result)
+    first, second, *_ = result.painted_keys
+    project.masks.put(first, ~MASK)
+    project.masks.remove(second)
+    run = MaskStore(project.folder / "runs" / project.keep(result).run / "masks")
+    assert sorted(run) == sorted(result.painted_keys)
+    assert all(np.array_equal(run[key], MASK) for key in run)
+    monkeypatch.setattr(ValidationMetrics, "score", property(lambda check: float(check.iteration)))
+    again = run_to_end(retune(classifier, project.dataset, run, result.config))
+    assert same_weights(again.classifier, result.classifier)
+
+
 def test_masks_in_the_layout_of_known_masks_go_into_the_run_too(project, result):
     for key in result.painted_keys:
         path = project.folder / "masks" / key  # without a second suffix
@@ -401,7 +416,7 @@ def test_masks_are_kept_with_the_project(project, result):
 def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
     masks = MaskStore(tmp_path / "masks")
     for key in result.painted_keys:
-        masks.put(key, np.ones((8, 8), bool), author="Ana")
+        masks.put(key, MASK, author="Ana")
     save_run(tmp_path / "run", result, masks=masks, extra={"command": "x"})
     others = [each.check for each in result.checkpoints if each.check.iteration not in (0, 2)]
     assert sorted(content(tmp_path / "run")) == [
@@ -414,7 +429,7 @@ def test_a_run_without_a_project_holds_the_weights_too(result, tmp_path):
         "result.json",
     ]
     kept = MaskStore(tmp_path / "run/masks")
-    assert all(kept[key].all() and kept.info(key) == masks.info(key) for key in result.painted_keys)
+    assert all(np.array_equal(kept[key], MASK) and kept.info(key) == masks.info(key) for key in result.painted_keys)
     assert same_weights(load_classifier(tmp_path / "run/model.safetensors", device="cpu"), result.classifier)
     found = json.loads((tmp_path / "run/result.json").read_text())
     assert found["command"] == "x"

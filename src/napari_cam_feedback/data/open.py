@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from napari_cam_feedback.data.dataset import Dataset
@@ -14,6 +14,7 @@ from napari_cam_feedback.data.formats.folder import FolderDataset
 from napari_cam_feedback.data.formats.table import CsvDataset
 from napari_cam_feedback.data.pixels.images import SUFFIXES
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.files import folded
 
 _FORMS = (
     "a folder, a .csv file or an .npz file, or a TIFF file with several pages; a folder has in it a folder of images for "
@@ -60,7 +61,21 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
     dataset = _open(path, seed, class_names)
     if dataset.made_split:
         dataset.split_seed = seed
+    dataset.notes = (*dataset.notes, *_alike(dataset.class_names))
     return dataset
+
+
+def _alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for classes whose names differ in case or Unicode form only, and are probably one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(folded(name), []).append(name)
+    for group in groups.values():
+        if len(group) > 1:
+            yield (
+                f"The classes {' and '.join(group)} are spelt alike, but for case or Unicode form, and are "
+                f"{len(group)} classes; if they are one, give them one name."
+            )
 
 
 def _open(path: Path, seed: int, class_names: Sequence[str] | None) -> Dataset:

@@ -5,7 +5,8 @@ from napari_cam_feedback.feedback.exchange.formats import export_masks
 from napari_cam_feedback.feedback.exchange.importing import find_masks, import_masks
 from napari_cam_feedback.feedback.exchange.merging import compare_masks, merge_into, merge_masks
 from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, known_masks
-from napari_cam_feedback.feedback.masks.store import MaskStore, read_mask_file
+from napari_cam_feedback.feedback.masks.reading import read_mask_file
+from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.feedback.proposals.from_filter import (
     FilterMask,
     SavedMasks,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import StorageError, describe
-from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.files import atomic_path, write_json
+from napari_cam_feedback.locking import SUFFIX
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
-from napari_cam_feedback.projects.versions import PROJECT_FILE, ProjectFolder
+from napari_cam_feedback.projects.versions import PROJECT_FILE, VERSIONS, ProjectFolder, State, now, read_state
 
 # What a crash may have left of a file that was being written.
 _SCRATCH = ".tmp-"
@@ -83,9 +85,10 @@ def copy_project(
     source = (project.dataset_path if dataset is None else dataset).absolute()
     inside = source.is_relative_to(project.folder)
     reference = source.relative_to(project.folder).as_posix() if inside else reference_to(source, target)
-    files = _files(project.folder)
+    # As it is now; what others delete while the rest is copied is missing in the copy, and marked so.
+    state, files = read_state(project.folder), _files(project.folder)
     try:
-        total, done = sum(path.stat().st_size for path in files), 0
+        total, done = sum(_size(path) for path in files), 0
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=target.parent))
     except OSError as error:
@@ -94,12 +97,17 @@ def copy_project(
         for path in files:
             if monitor.stopped:
                 return None
-            with atomic_path(temporary / path.relative_to(project.folder)) as copy:
-                shutil.copyfile(path, copy)
+            try:
+                source_file = path.open("rb")
+            except FileNotFoundError:  # another holder has removed it since
+                continue
+            with source_file, atomic_path(temporary / path.relative_to(project.folder)) as copy:
+                with copy.open("wb") as copied:
+                    shutil.copyfileobj(source_file, copied)
                 done += copy.stat().st_size
             monitor.progress(done, max(total, done))
-        state = temporary / PROJECT_FILE
-        write_json(state, {**read_json(state), "dataset": reference})
+        there = {path.stem for path in (temporary / VERSIONS).glob("*.safetensors")}
+        write_json(temporary / PROJECT_FILE, {**_as_copied(state, there).model_dump(mode="json"), "dataset": reference})
         # The folders of temporary files can be entered by their owner only.
         temporary.chmod(project.folder.stat().st_mode & 0o777)
         if target.exists():
@@ -118,6 +126,24 @@ def _files(folder: Path) -> list[Path]:
         leak = fence.leak(path)
         if leak is not None:
             raise StorageError(leak)
-        if path.is_file() and not path.name.startswith(_SCRATCH):
+        # A lock is somebody's who writes to the project, not to its copy.
+        if path.is_file() and not path.name.startswith(_SCRATCH) and f".json{SUFFIX}" not in path.name:
             found.append(path)
     return found
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def _as_copied(state: State, there: set[str]) -> State:
+    """Return a project's state with those versions marked as deleted whose weights are not there."""
+    versions = [
+        version if version.deleted is not None or version.id in there else version.model_copy(update={"deleted": now()})
+        for version in state.versions
+    ]
+    left = [version.id for version in versions if version.deleted is None]
+    current = state.current if state.current in left or not left else left[-1]
+    return state.model_copy(update={"versions": versions, "current": current})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback import __version__
-from napari_cam_feedback.errors import MaskError
+from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import csv_of_mappings, refuse_links, write_json, write_text
@@ -46,7 +46,8 @@ def save_run(
     comparison : Comparison, optional
         Before and after on whole splits, for ``result.json``.
     masks : mapping
-        Key to (H, W) bool; those that the run learnt from and was judged by are kept with it, since the user may paint on.
+        Key to (H, W) bool, a `MaskStore` where author and time are known. The masks that the run learnt from and was judged
+        by are kept with it as they were when it began, since the user may paint on.
     extra : dict, optional
         Further plain values for ``result.json``.
     weights : bool
@@ -63,7 +64,7 @@ def save_run(
     write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
     write_text(folder / "history.csv", csv_of_mappings(result.history))
     write_text(folder / "painted.csv", csv_of_mappings(result.painted_history))
-    copy_masks(masks, folder / MASKS, (*result.painted_keys, *result.held_out_keys))
+    copy_masks(result.masks, folder / MASKS, about=masks)
     content = {
         **result.to_json(),
         **(extra or {}),
@@ -86,8 +87,8 @@ def checkpoint_file(iteration: int, share: float = 1.0) -> str:
     return f"{iteration:05d}.safetensors" if share == 1 else f"{iteration:05d}-{100 * share:.0f}.safetensors"
 
 
-def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str]) -> None:
-    """Copy some masks into a folder of masks, with author and time where they are known.
+def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, *, about: Mapping[str, np.ndarray] | None = None) -> None:
+    """Copy masks into a folder of masks, with author and time where they are known.
 
     Parameters
     ----------
@@ -95,8 +96,8 @@ def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str
         Key to (H, W) bool.
     folder : path
         Where to; made if need be.
-    keys : iterable of str
-        Which; those that have no mask any more are left out.
+    about : mapping, optional
+        A `MaskStore` says who painted those that are still the same in it, and when.
 
     Raises
     ------
@@ -105,8 +106,10 @@ def copy_masks(masks: Mapping[str, np.ndarray], folder: Path, keys: Iterable[str
     """
     store = MaskStore(folder)
     with store.batch():
-        for key in dict.fromkeys(keys):
-            about = masks.info(key) if isinstance(masks, MaskStore) else {}
+        for key, mask in masks.items():
+            known: dict[str, Any] = {}
             # One that is gone or broken by now is no reason to lose the run.
-            with suppress(KeyError, MaskError):
-                store.put(key, masks[key], author=about.get("author") or "", time=about.get("time"))
+            with suppress(KeyError, FeedbackError):
+                if isinstance(about, MaskStore) and np.array_equal(about[key], mask):
+                    known = about.info(key)
+            store.put(key, mask, author=known.get("author") or "", time=known.get("time"))

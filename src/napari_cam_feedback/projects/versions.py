@@ -153,6 +153,8 @@ class ProjectFolder:
         self._state = read_state(self.folder) if state is None else state
         # The file has what anybody chose last. What is looked through here must not change because of that.
         self._current = self._state.current
+        # What others did to versions was taken over with a change of ours, and `refresh` has not told it yet.
+        self._news = False
         self._lock = threading.RLock()
 
     @classmethod
@@ -218,10 +220,16 @@ class ProjectFolder:
         """
         with self._lock:
             seen = signature(self._file)
-            if seen == self._seen:
-                return False
-            before, self._state, self._seen = self._state, read_state(self.folder), seen
-            return before.versions != self._state.versions
+            if seen != self._seen:
+                state = read_state(self.folder)
+                self._compare(state)
+                self._state, self._seen = state, seen
+            news, self._news = self._news, False
+            return news
+
+    def _compare(self, state: State) -> None:
+        """Note whether others have kept or deleted versions, by what is on disk now."""
+        self._news = self._news or state.versions != self._state.versions
 
     def select(self, version: str) -> None:
         """Make a version the current one; the next retune branches off from it.
@@ -381,7 +389,9 @@ class ProjectFolder:
     def _changing(self) -> Iterator[State]:
         """Give what is on disk now, and let nobody else change it meanwhile."""
         with self._lock, writing(self._file):
-            yield read_state(self.folder)
+            state = read_state(self.folder)
+            self._compare(state)
+            yield state
 
     def _write(self, state: State) -> None:
         """Write what the project's file is to hold, and take it over."""

@@ -43,6 +43,7 @@ def result_of(run: RetuneRun, status: Status, after: ValidationMetrics) -> Retun
         selected_share=after.share,
         painted_keys=run.learnt.keys,
         held_out_keys=run.held_out.keys,
+        masks=run.masks,
         history=run.history,
         painted_history=run.painted_history,
         skipped=dict(run.cache.skipped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,6 +82,8 @@ class RetuneResult(OldAttributes):
         Images learnt from.
     held_out_keys : tuple of str
         Painted images kept out to judge by; the same as those learnt from where there were too few.
+    masks : mapping
+        Key to (H, W) bool of those images, as they were when the run began.
     history : list of dict
         One row a step: iteration, loss terms, and validation measures where it looked.
     painted_history : list of dict
@@ -116,6 +119,7 @@ class RetuneResult(OldAttributes):
     path: tuple[ValidationMetrics, ...] = field(default=(), repr=False)
     run_state: RunState | None = field(default=None, repr=False)
     troubles: tuple[str, ...] = ()
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def path_checks(self) -> tuple[ValidationMetrics, ...]:

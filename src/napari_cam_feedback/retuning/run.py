@@ -87,9 +87,13 @@ class RetuneRun:
         self.given, self.dataset, self.config = classifier, dataset, config
         self.monitor, self.on_run_state, self.fabric = monitor, on_run_state, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
+        # As they are now: the user, or another holder of the project, may go on painting.
+        learnable = (dataset.keys[int(index)] for index in dataset.learnable())
+        masks = {key: np.asarray(masks[key]) != 0 for key in learnable if key in masks}
         painted = separate(read_painted(dataset, masks, self.cache))
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
+        self.masks = {key: masks[key] for key in painted.keys}
         images = run_images(dataset, self.cache, painted, masks, config)
         self.learnt, self.held_out, self.schedule = images.learnt, images.held_out, images.schedule
         self.validator = images.validator

@@ -227,7 +227,7 @@ def _open_store(folder: Path) -> MaskStore:
 
 def _existing(folder: Path) -> MaskStore:
     """Open masks that must be there; pictures that are no masks, as a dataset's, are not taken for some."""
-    from napari_cam_feedback.feedback.masks.store import INDEX_NAME
+    from napari_cam_feedback.feedback.masks.index import INDEX_NAME
 
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; name a folder that holds masks, or a project.")

@@ -206,7 +206,7 @@ class RunStateKeeper:
         # The settings first: by them a folder is known that was left by a run which was killed.
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
         if not self._begun:
-            copy_masks(self._masks, self._folder / MASKS, self._masks)
+            copy_masks(self._masks, self._folder / MASKS)
             self._begun = True
         save_run_state(run_state, self._folder / RUN_STATE)
 

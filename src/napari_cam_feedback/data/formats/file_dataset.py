@@ -97,7 +97,11 @@ class FileDataset(Dataset):
     def _read_mask(self, index: int) -> np.ndarray | None:
         masks = self.root / MASKS
         place = masks / self.keys[index]
-        for name in (f"{place.name}.png", *(place.stem + suffix for suffix in (".png", ".tif", ".tiff"))):
+        # The mask of 0.png, not of 0.png.jpg, where both are images.
+        stem = place.with_suffix("")
+        another = stem.suffix.lower() in images.SUFFIXES and stem.relative_to(masks).as_posix() in self.keys
+        stems = () if another else (place.stem + suffix for suffix in (".png", ".tif", ".tiff"))
+        for name in (f"{place.name}.png", *stems):
             path = self._mask_inside(place.with_name(name))
             if path.is_file():
                 return images.read_mask(path, self.image_size(index))

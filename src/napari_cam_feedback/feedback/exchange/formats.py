@@ -18,6 +18,7 @@ from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.data.pixels.images import SUFFIXES, read_alpha, read_image
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, describe
 from napari_cam_feedback.feedback.exchange import rle
+from napari_cam_feedback.feedback.masks.names import KEY_TEXT, NAMED, FileNames, key_in, named, text_of
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.files import atomic_path, read_json
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
@@ -95,6 +96,9 @@ def _from_folder(folder: Path, background: int | None, doubt: Doubt) -> Iterator
         if leak is not None:
             raise MaskError(leak)
         name = path.relative_to(folder).as_posix()
+        # One whose key is no file name everywhere says it itself.
+        key = key_in(path) if name.startswith(f"{NAMED}/") else None
+        name = name if key is None else key
         yield name, lambda path=path, name=name: _read_image(path, background, lambda why: doubt(name, why))  # type: ignore[misc]
 
 
@@ -257,8 +261,8 @@ def export_masks(
         Key to (H, W) bool, as a `MaskStore`.
     path : Path
         For ``png`` and ``tiff`` a new or empty folder, in which the mask of an image is ``<key>.png`` or ``<key>.tif``,
-        8 bits, 255 where irrelevant. For ``npz`` a file with a bool array a key. For ``coco`` a ``.json`` with one
-        annotation an image.
+        8 bits, 255 where irrelevant; one whose key is no file name on some system is in ``_named`` and says its key. For
+        ``npz`` a file with a bool array a key. For ``coco`` a ``.json`` with one annotation an image.
     kind : str
         One of `KINDS`.
     compressed : bool
@@ -318,15 +322,21 @@ class _Stopped(Exception):
 def _write_folder(masks: Iterator[tuple[str, np.ndarray]], folder: Path, kind: str) -> None:
     if folder.exists() and (not folder.is_dir() or next(folder.iterdir(), None) is not None):
         raise ConfigError(f"{folder} is not empty; choose a new folder for the masks.")
-    names = MaskStore(folder)
+    names = FileNames()
     for key, mask in masks:
-        target = names.path(key)  # refuses keys that lead out of the folder
+        name = names.choose(key)  # refuses keys that lead out of the folder
+        names.note(name, key)
+        target = folder / name
         pixels = mask.astype(np.uint8) * np.uint8(255)
         with atomic_path(target if kind == "png" else target.with_suffix(".tif")) as temporary:
             if kind == "png":
-                Image.fromarray(pixels).save(temporary, format="PNG")
+                Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text_of(name, key))
             else:
-                tifffile.imwrite(temporary, pixels, photometric="minisblack", compression="deflate")
+                # A TIFF's description is plain ASCII.
+                about = json.dumps({KEY_TEXT: key}) if name == named(key) else None
+                tifffile.imwrite(
+                    temporary, pixels, photometric="minisblack", compression="deflate", description=about, metadata=None
+                )
 
 
 def _write_npz(masks: Iterator[tuple[str, np.ndarray]], path: Path) -> None:

@@ -221,8 +221,8 @@ def import_masks(found: FoundMasks, store: MaskStore, *, author: str | None = No
         return result
     with store.batch():
         for key, mask in found.masks.items():
-            if key not in store:
-                store.put(key, mask, author=author)
+            # Another holder may be painting this image now.
+            if store.add(key, mask, author=author):
                 result.written.append(key)
             elif np.array_equal(store[key], mask):
                 result.same.append(key)

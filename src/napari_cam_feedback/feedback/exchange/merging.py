@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from napari_cam_feedback.errors import ConfigError, MaskError
 from napari_cam_feedback.feedback.exchange.fitting import FittingMasks
+from napari_cam_feedback.feedback.masks.names import without_ending
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
@@ -153,9 +153,11 @@ def _pairs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tupl
     bare: dict[str, str | None] = {}
     for key in mine:
         # Two images that differ in their endings only cannot be told apart without them.
-        bare[_bare(key)] = None if _bare(key) in bare else key
+        if (ending_less := without_ending(key)) is not None:
+            bare[ending_less] = None if ending_less in bare else key
     for name in theirs:
-        same = name if name in pairs else bare.get(name) or (_bare(name) if _bare(name) in pairs else None)
+        ending_less = without_ending(name)
+        same = name if name in pairs else bare.get(name) or (ending_less if ending_less in pairs else None)
         if same is None:
             pairs[name] = (None, name)
         else:
@@ -327,7 +329,14 @@ def merge_into(
             if name is not None:
                 author, time = _about(mine, name)
                 replaced.put(key, mine[name], author=author or "", time=time)
-            _write(mine, key, choice, (mine, name), (theirs, name_theirs), result)
+                _write(mine, key, choice, (mine, name), (theirs, name_theirs), result)
+            else:
+                author, time = _about(theirs, name_theirs or key)
+                # Somebody may be painting this image now.
+                if mine.add(key, theirs[name_theirs or key], author=author or "", time=time):
+                    result.taken[key] = choice
+                else:
+                    result.kept.append(key)
             monitor.progress(done, len(every))
     return result
 
@@ -389,7 +398,3 @@ def _write(
     result.taken[key] = choice
     if not mask.any():
         result.empty.append(key)
-
-
-def _bare(key: str) -> str:
-    return PurePosixPath(key).with_suffix("").as_posix() if PurePosixPath(key).suffix else key

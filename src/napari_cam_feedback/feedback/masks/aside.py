@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import MaskError
+from napari_cam_feedback.feedback.masks.reading import read_mask_file
 from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.files import atomic_path
 
@@ -28,15 +31,40 @@ def put_aside(store: MaskStore, key: str, folder: Path) -> None:
     StorageError
         It could not be written or removed; `store` has it still.
     """
-    aside, file = MaskStore(folder), store.file(key)
-    try:
-        mask = store[key]
-    except MaskError:
-        # A link may lead to what is not a mask at all; only the link goes.
-        if file is not None and Fence(store.folder).leak(file) is None:
-            with atomic_path(aside.path(key)) as copy:
-                shutil.copyfile(file, copy)
-    else:
-        info = store.info(key)
-        aside.put(key, mask, author=info.get("author") or "", time=info.get("time"))
+    file = store.file(key)
+    if key in store.unsaved and key in store:
+        about = store.info(key)
+        MaskStore(folder).put(key, store[key], author=about.get("author") or "", time=about.get("time"))
+    # A link may lead to what is not a mask at all; only the link goes.
+    elif file is not None and Fence(store.folder).leak(file) is None:
+        copy_aside(key, file, store.info(key), folder)
     store.remove(key)
+
+
+def copy_aside(key: str, file: Path, about: Mapping[str, Any], folder: Path) -> None:
+    """Copy the file of a mask into a folder of masks; as it is, where it cannot be read.
+
+    Parameters
+    ----------
+    key : str
+        The image's.
+    file : Path
+        The mask's.
+    about : mapping
+        ``author`` and ``time``, where they are known.
+    folder : Path
+        Where it is kept; made if need be.
+
+    Raises
+    ------
+    StorageError
+        It could not be written.
+    """
+    aside = MaskStore(folder)
+    try:
+        mask = read_mask_file(file)
+    except MaskError:
+        with atomic_path(aside.path(key)) as copy:
+            shutil.copyfile(file, copy)
+    else:
+        aside.put(key, mask, author=about.get("author") or "", time=about.get("time"))

@@ -77,7 +77,9 @@ class NameMatcher:
     def _steps(self, path: str, keys: dict[int, str]) -> Iterator[list[int]]:
         forms = list(_forms(path))
         yield [index for index, key in keys.items() if key in forms[:1]]
-        yield [index for index, key in keys.items() if key in forms]
+        # The name with fewest endings taken off: 0.png.jpg.png is the mask of 0.png.jpg, not of 0.png.
+        longest = next((form for form in forms if form in keys.values()), None)
+        yield [index for index, key in keys.items() if key == longest]
         yield [index for index, key in keys.items() if _bare(key) in forms]
         yield [index for index, key in keys.items() if any(_ends(form, key) or _ends(key, form) for form in forms)]
         yield [

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from napari_cam_feedback.data.links import Fence
-from napari_cam_feedback.data.pixels.images import open_image
 from napari_cam_feedback.errors import MaskError, StorageError, describe
-from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.feedback.masks.holders import UNPAINTED, Change, Replaced, Seen
+from napari_cam_feedback.feedback.masks.index import INDEX_NAME, Entry, MaskIndex
+from napari_cam_feedback.feedback.masks.names import (
+    NAMED,
+    SCRATCH,
+    FileNames,
+    check_key,
+    key_in,
+    named,
+    text_of,
+    without_ending,
+)
+from napari_cam_feedback.feedback.masks.reading import read_mask_file, size_of_mask_file
+from napari_cam_feedback.files import atomic_path, folded, make_unused_folder, signature
+from napari_cam_feedback.locking import writing
 
-INDEX_NAME = "masks.json"
-SCHEMA_VERSION = 1
-# How files begin that are no masks: our own temporary ones, and what macOS puts beside files on foreign disks.
-_SCRATCH = (".tmp-", "._")
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy"}
+_ABOUT = ("size", "author", "time")
 
 
 class MaskStore(Mapping[str, np.ndarray]):
     """A folder of masks by item key. Reading gives (H, W) bool arrays; `put` and `remove` write at once.
 
-    The mask of item ``train/3/0001.png`` is ``<folder>/train/3/0001.png.png``, white where it is irrelevant. A folder in
+    The mask of item ``train/3/0001.png`` is ``<folder>/train/3/0001.png.png``, white where it is irrelevant; that of an item
+    whose key is no file name on some system is in the folder ``_named``, and its file and the index say its key. A folder in
     the layout of known masks (``<folder>/train/3/0001.png``) can be read as well.
 
-    Nothing outside of the folder is read or written, also where links in it lead there; the folder itself may be a link.
+    Several threads may use it, and several windows, shells and machines may write to one folder: nothing of another holder
+    is overwritten without a copy in ``<folder>-replaced``, and what they write is seen after `refresh`.
+
+    Nothing outside of these folders is read or written, also where links in them lead there; the folder itself may be a
+    link.
 
     A mask whose writing failed is kept in memory, counts as painted, and is tried again by `retry`.
 
@@ -51,43 +66,50 @@ class MaskStore(Mapping[str, np.ndarray]):
     def __init__(self, folder: str | os.PathLike[str], author: str | None = None) -> None:
         self.folder = Path(folder)
         self._author = author
-        self._lock = threading.RLock()
+        # Of what is in memory; and of writing, so that whoever reads need not wait for another holder's turn.
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._batches = 0
-        self._unsaved: dict[str, tuple[np.ndarray, str | None, str | None]] = {}
-        self._index: dict[str, dict[str, Any]] = {}
-        leak = self._leak(self._index_path)
+        self._unsaved: dict[str, tuple[np.ndarray, str | None, str | None, Seen]] = {}
+        leak = self._leak(self.folder / INDEX_NAME)
         if leak is not None:
             raise StorageError(leak)
-        if self._index_path.exists():
-            self._index = self._read_index()
+        self._index = MaskIndex(self.folder)
+        self._names = FileNames()
         self._files = self._scan()
-
-    @property
-    def _index_path(self) -> Path:
-        return self.folder / INDEX_NAME
+        # What was there when it was opened counts as seen; what others write later counts once it was read.
+        self._seen = {key: Seen(self._revision(key)) for key in self._files}
+        # Revisions that were put here.
+        self._own: set[Any] = set()
+        # What others did and `refresh` has not told yet.
+        self._changes: dict[str, Change] = {}
 
     def _leak(self, path: Path) -> str | None:
         # Nothing is remembered from one mask to the next: masks are few, and what is written must be safe.
         return Fence(self.folder).leak(path)
 
-    def _read_index(self) -> dict[str, dict[str, Any]]:
-        content = read_json(self._index_path)
-        masks = content.get("masks") if isinstance(content, dict) else None
-        if not isinstance(masks, dict) or not all(isinstance(entry, dict) for entry in masks.values()):
-            raise StorageError(f"{self._index_path} is not an index of masks; restore it or remove it.")
-        schema = content.get("schema", 0)
-        if isinstance(schema, int) and schema > SCHEMA_VERSION:
-            raise StorageError(f"A newer version of napari-cam-feedback wrote {self._index_path}; update the plugin.")
-        return masks
-
     def _scan(self) -> dict[str, Path]:
         # The files are the truth: a mask whose index entry a crash has cost is still a mask.
         files: dict[str, Path] = {}
-        if self.folder.is_dir():
-            for path in sorted(self.folder.rglob("*.png")):
-                if not path.name.startswith(_SCRATCH):
-                    files[path.relative_to(self.folder).as_posix().removesuffix(".png")] = path
+        recorded = {entry["file"]: key for key, entry in self._index.entries.items() if isinstance(entry.get("file"), str)}
+        for path in sorted(self.folder.rglob("*.png")) if self.folder.is_dir() else ():
+            name = path.relative_to(self.folder).as_posix()
+            if path.name.startswith(SCRATCH):
+                continue
+            key = name.removesuffix(".png")
+            if name.startswith(f"{NAMED}/"):
+                # The key is the one that its name is made from.
+                key = next((k for k in (recorded.get(name), key_in(path)) if k and named(k) == name), key)
+            files[key] = path
+            self._names.note(name, key)
+        # A disk may have brought a name into another case or Unicode form; the index has the key as it was.
+        turned = {folded(key): key for key in files if key not in self._index.entries}
+        for key in self._index.entries:
+            if key not in files and (found := turned.pop(folded(key), None)) is not None:
+                files[key] = files.pop(found)
         return files
+
+    def _revision(self, key: str) -> str | None:
+        return self._index.entries.get(key, {}).get("revision")
 
     def path(self, key: str) -> Path:
         """Return the file of a key's mask, whether or not it is there.
@@ -97,12 +119,10 @@ class MaskStore(Mapping[str, np.ndarray]):
         MaskError
             The key would lead out of the folder, or its file would not be found again.
         """
-        place = PurePosixPath(key)
-        safe = place.parts and not place.is_absolute() and ".." not in place.parts and ":" not in place.parts[0]
-        plain = str(place) == key and "\\" not in key and "\0" not in key and not place.name.startswith(_SCRATCH)
-        if not (safe and plain):
-            raise MaskError(f"{key!r} cannot be the key of an image; use a path inside the dataset.")
-        return self.folder / f"{key}.png"
+        with self._lock:
+            check_key(key)
+            found = self._files.get(key)
+            return self.folder / self._names.choose(key) if found is None else found
 
     def file(self, key: str) -> Path | None:
         """Return the file that holds a key's mask now, whatever its layout; None where it has none."""
@@ -112,8 +132,8 @@ class MaskStore(Mapping[str, np.ndarray]):
     def _find(self, key: str) -> Path | None:
         if key in self._files:
             return self._files[key]
-        stem, suffix = os.path.splitext(key)  # noqa: PTH122 - keys are POSIX paths, not paths of this system
-        return self._files.get(stem) if suffix.lower() in _IMAGE_SUFFIXES else None
+        bare = without_ending(key)
+        return None if bare is None else self._files.get(bare)
 
     def __contains__(self, key: object) -> bool:
         with self._lock:
@@ -124,14 +144,31 @@ class MaskStore(Mapping[str, np.ndarray]):
             return self._find(key) is not None
 
     def __getitem__(self, key: str) -> np.ndarray:
+        return self.read(key)[0]
+
+    def read(self, key: str) -> tuple[np.ndarray, Seen]:
+        """Return a mask, bool (H, W), and which writing of it that is, for what is painted over it (`put`).
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        MaskError
+            It cannot be read.
+        """
         with self._lock:
             if key in self._unsaved:
-                mask = self._unsaved[key][0]
+                mask, _, _, over = self._unsaved[key]
                 if not mask.any():
                     raise KeyError(key)
-                return mask.copy()
+                return mask.copy(), over
+            self._take_over()
             found = self._readable(key)
-        return read_mask_file(found)
+            seen = Seen(self._revision(key), signature(found))
+        mask = read_mask_file(found)
+        with self._lock:
+            self._seen[key] = seen
+        return mask, seen
 
     def _readable(self, key: str) -> Path:
         """Return the file that holds a mask; raises KeyError where there is none, MaskError where it must not be read."""
@@ -150,13 +187,14 @@ class MaskStore(Mapping[str, np.ndarray]):
                 height, width = self[key].shape
                 return height, width
             found = self._readable(key)
-        with _reading(found), open_image(found) as image:
-            return image.height, image.width
+        return size_of_mask_file(found)
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
             keys = set(self._files) | {key for key, (mask, *_) in self._unsaved.items() if mask.any()}
             keys -= {key for key, (mask, *_) in self._unsaved.items() if not mask.any()}
+        # A known mask of an image that was painted since.
+        keys -= {bare for key in keys if (bare := without_ending(key)) is not None}
         return iter(sorted(keys))
 
     def __len__(self) -> int:
@@ -166,6 +204,74 @@ class MaskStore(Mapping[str, np.ndarray]):
         """Return the masks of those keys that have one, read now."""
         return {key: self[key] for key in keys if key in self}
 
+    # What others write ----------------------------------------------------------------------------
+
+    def seen(self, key: str) -> Seen:
+        """Return which writing of a mask was read or put here last, or was there when the folder was opened."""
+        with self._lock:
+            return self._seen.get(key, UNPAINTED)
+
+    def refresh(self) -> list[Change]:
+        """Take over which masks other holders have put and removed since; what they painted is read when asked for.
+
+        Raises
+        ------
+        StorageError
+            The index cannot be read.
+        """
+        with self._lock:
+            self._take_over()
+            changes, self._changes = list(self._changes.values()), {}
+        return changes
+
+    def _take_over(self) -> None:
+        before = self._index.refresh()
+        if before is None:
+            return
+        after = self._index.entries
+        for key in sorted(before.keys() | after.keys()):
+            old, new = before.get(key, {}), after.get(key, {})
+            if old == new and (key in before) == (key in after):
+                continue
+            self._find_again(key, new)
+            if old.get("revision") in self._own and isinstance(new.get("replaced"), str):
+                self._changes[key] = Change(key, self._replaced(key, old, new["replaced"]))
+            else:
+                self._changes.setdefault(key, Change(key))
+
+    def _find_again(self, key: str, entry: Entry) -> None:
+        """Note where a mask is that another holder has put, or that there is none any more."""
+        try:
+            check_key(key)
+        except MaskError:
+            return
+        # Not what the index says, which anybody may have written.
+        name = named(key) if entry.get("file") == named(key) else f"{key}.png"
+        path = self._files.get(key) or self.folder / name
+        if path.is_file():
+            self._files[key] = path
+            self._names.note(path.relative_to(self.folder).as_posix(), key)
+        else:
+            self._forget(key)
+
+    def _replaced(self, key: str, old: Entry, folder: str) -> Replaced:
+        author = old.get("author")
+        return Replaced(key, author if isinstance(author, str) else None, self._kept / Path(folder).name)
+
+    @property
+    def _kept(self) -> Path:
+        """Folder of folders of masks that gave way."""
+        return self.folder.with_name(f"{self.folder.name}-replaced")
+
+    # Writing --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let no other holder write, and know what all have written by now."""
+        with self._writing, writing(self.folder / INDEX_NAME), self._lock:
+            self._take_over()
+            yield
+
     def put(
         self,
         key: str,
@@ -174,8 +280,11 @@ class MaskStore(Mapping[str, np.ndarray]):
         image_size: tuple[int, int] | None = None,
         author: str | None = None,
         time: str | None = None,
-    ) -> None:
+        over: Seen | None = None,
+    ) -> Replaced | None:
         """Write a mask; one without a painted pixel removes the file.
+
+        Where another holder has put a mask that was not seen here, that one is kept in another folder.
 
         Parameters
         ----------
@@ -189,6 +298,14 @@ class MaskStore(Mapping[str, np.ndarray]):
             Noted in the index; by default the store's, and nobody where it is empty.
         time : str, optional
             When it was painted, ISO 8601, for a mask that comes from elsewhere; by default now.
+        over : Seen, optional
+            The mask that it was painted over, as `seen` returned it when that was read; by default the one read or put here
+            last.
+
+        Returns
+        -------
+        Replaced or None
+            The mask of another holder that gave way.
 
         Raises
         ------
@@ -197,51 +314,133 @@ class MaskStore(Mapping[str, np.ndarray]):
         StorageError
             It could not be written, or a link leads out of the folder; it is kept in memory, see `unsaved`.
         """
-        painted = np.asarray(mask) != 0
-        if painted.ndim != 2 or (image_size is not None and painted.shape != tuple(image_size)):
-            expected = f"{image_size[0]}x{image_size[1]}" if image_size else "two-dimensional"
-            shape = "x".join(str(n) for n in painted.shape)
-            raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
-        path = self.path(key)
+        painted = _painted(key, mask, image_size)
+        check_key(key)
         with self._lock:
             author = self._author if author is None else author
-            self._unsaved[key] = (painted.copy(), author, time)
-            # A link in the file's own place is replaced, not followed; one on the way there would be.
-            leak = self._leak(path.parent)
-            if leak is not None:
-                raise StorageError(leak)
-            if painted.any():
-                with atomic_path(path) as temporary:
-                    Image.fromarray(painted.astype(np.uint8) * 255).save(temporary, format="PNG")
-                other = self._find(key)
-                self._files[key] = path
-                self._index[key] = {
-                    "size": list(painted.shape),
-                    "author": author or None,
-                    "time": time or datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-                if other is not None and other != path:
-                    self._forget_file(other)
-            else:
-                other = self._find(key)
-                if other is not None:
-                    self._forget_file(other)
-                self._index.pop(key, None)
-            self._write_index()
-            del self._unsaved[key]
+            over = self.seen(key) if over is None else over
+            unsaved = self._unsaved[key] = (painted.copy(), author, time, over)
+        with self._changing():
+            replaced = self._write(key, painted, author, time, over)
+            if self._unsaved.get(key) is unsaved:
+                del self._unsaved[key]
+        return replaced
 
-    def _forget_file(self, path: Path) -> None:
+    def add(
+        self,
+        key: str,
+        mask: np.ndarray,
+        *,
+        image_size: tuple[int, int] | None = None,
+        author: str | None = None,
+        time: str | None = None,
+    ) -> bool:
+        """Write a mask where there is none; return whether it was written. Parameters are as of `put`, and what is raised.
+
+        One that another holder puts at the same time is not overwritten.
+        """
+        painted = _painted(key, mask, image_size)
+        if not painted.any():
+            return False
+        with self._changing():
+            if key in self or self.path(key).exists():
+                return False
+            self._write(key, painted, self._author if author is None else author, time, UNPAINTED)
+        return True
+
+    def _write(self, key: str, painted: np.ndarray, author: str | None, time: str | None, over: Seen) -> Replaced | None:
+        path, own = self.path(key), self._files.get(key)
+        # A link in the file's own place is replaced, not followed; one on the way there would be.
+        leak = self._leak(path.parent)
+        if leak is not None:
+            raise StorageError(leak)
+        replaced = self._keep_unseen(key, painted, over)
+        # What another did before is nothing new any more, unless it must be said.
+        if key in self._changes and self._changes[key].replaced is None:
+            del self._changes[key]
+        if painted.any():
+            name = path.relative_to(self.folder).as_posix()
+            with atomic_path(path) as temporary:
+                Image.fromarray(painted.astype(np.uint8) * 255).save(temporary, format="PNG", pnginfo=text_of(name, key))
+            self._files[key] = path
+            self._names.note(name, key)
+            revision = secrets.token_hex(6)
+            entry: Entry = {
+                "size": list(painted.shape),
+                "author": author or None,
+                "time": time or datetime.now(UTC).isoformat(timespec="seconds"),
+                "revision": revision,
+            }
+            if name == named(key):
+                entry["file"] = name
+            before = self._index.entries.get(key, {})
+            if replaced is not None:
+                entry["replaced"] = replaced.folder.name
+            elif before.get("revision") in self._own and "replaced" in before:
+                # The other holder may not have been told yet.
+                entry["replaced"] = before["replaced"]
+            self._own.add(revision)
+            self._index.record(key, entry, in_batch=self._batches > 0)
+            self._seen[key] = Seen(revision, signature(path))
+        else:
+            if own is not None:
+                self._unlink(own)
+                self._forget(key)
+            bare = self._find(key)
+            if bare is not None:
+                # It may be that of another image too, whose name differs in its ending.
+                self._put_aside(key, bare, None, self._new_folder())
+                self._unlink(bare)
+                self._forget(without_ending(key) or key)
+            if own is not None or bare is not None or key in self._index.entries:
+                self._index.record(key, None, in_batch=self._batches > 0)
+            self._seen.pop(key, None)
+        return replaced
+
+    def _keep_unseen(self, key: str, painted: np.ndarray, over: Seen) -> Replaced | None:
+        """Copy a mask that another holder put, and that was not seen here, before it gives way."""
+        there = self._files.get(key)
+        there = self.path(key) if there is None else there
+        if not there.is_file():
+            return None
+        now = Seen(self._revision(key), signature(there))
+        if over.is_still(now):
+            return None
+        try:
+            if np.array_equal(read_mask_file(there), painted):
+                return None
+        except MaskError:
+            pass
+        replaced = self._replaced(key, self._index.entries.get(key, {}), self._new_folder().name)
+        self._put_aside(key, there, self._index.entries.get(key), replaced.folder)
+        return replaced
+
+    def _new_folder(self) -> Path:
+        try:
+            return make_unused_folder(self._kept / datetime.now().strftime("%Y%m%d-%H%M%S"))
+        except OSError as error:
+            raise StorageError(f"Could not write {self._kept}: {describe(error)}") from error
+
+    @staticmethod
+    def _put_aside(key: str, file: Path, entry: Entry | None, folder: Path) -> None:
+        from napari_cam_feedback.feedback.masks.aside import copy_aside
+
+        copy_aside(key, file, entry or {}, folder)
+
+    def _unlink(self, path: Path) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"Could not remove {path}: {describe(error)}") from error
-        self._files = {key: file for key, file in self._files.items() if file != path}
+
+    def _forget(self, key: str) -> None:
+        path = self._files.pop(key, None)
+        if path is not None:
+            self._names.forget(path.relative_to(self.folder).as_posix())
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """While entered, the index is not written with every mask but once, on leaving; masks are written at once as ever.
-
-        After a crash masks put meanwhile are there and their author and time are not.
 
         Raises
         ------
@@ -255,13 +454,14 @@ class MaskStore(Mapping[str, np.ndarray]):
         finally:
             with self._lock:
                 self._batches -= 1
-                self._write_index()
+            self.write_index()
 
-    def _write_index(self) -> None:
-        if self._batches:
+    def write_index(self) -> None:
+        """Write into ``masks.json`` what stands only behind it; raises StorageError."""
+        if self._batches or self._index.is_whole:
             return
-        if self._index or self._index_path.exists():
-            write_json(self._index_path, {"schema": SCHEMA_VERSION, "masks": dict(sorted(self._index.items()))})
+        with self._changing():
+            self._index.write()
 
     def remove(self, key: str) -> None:
         """Remove a mask, if there is one; raises as `put` does."""
@@ -277,35 +477,20 @@ class MaskStore(Mapping[str, np.ndarray]):
     def retry(self) -> None:
         """Write what is unsaved; raises StorageError if it fails again."""
         with self._lock:
-            for key, (mask, author, time) in list(self._unsaved.items()):
-                self.put(key, mask, author=author, time=time)
+            unsaved = dict(self._unsaved)
+        for key, (mask, author, time, over) in unsaved.items():
+            self.put(key, mask, author=author, time=time, over=over)
 
     def info(self, key: str) -> dict[str, Any]:
         """Return size, author and time of a mask as the index has them; empty where it has none."""
         with self._lock:
-            return dict(self._index.get(key, {}))
+            return {name: value for name, value in self._index.entries.get(key, {}).items() if name in _ABOUT}
 
 
-def read_mask_file(path: Path) -> np.ndarray:
-    """Read a mask image as (H, W) bool, true where any channel but alpha is not zero.
-
-    Raises
-    ------
-    MaskError
-        The file is broken.
-    """
-    with _reading(path), open_image(path) as image:
-        if image.mode not in {"1", "L", "F"} and not image.mode.startswith("I"):
-            # Not to gray, which rounds faint colours away; alpha goes.
-            return (np.asarray(image.convert("RGB")) != 0).any(axis=2)
-        return np.asarray(image) != 0
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (MaskError, StorageError):
-        raise
-    except Exception as error:  # Pillow raises errors of any kind for broken files
-        raise MaskError(f"The mask {path} cannot be read; restore it, or remove it and paint again.") from error
+def _painted(key: str, mask: np.ndarray, image_size: tuple[int, int] | None) -> np.ndarray:
+    painted = np.asarray(mask) != 0
+    if painted.ndim != 2 or (image_size is not None and painted.shape != tuple(image_size)):
+        expected = f"{image_size[0]}x{image_size[1]}" if image_size else "two-dimensional"
+        shape = "x".join(str(n) for n in painted.shape)
+        raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
+    return painted

@@ -237,13 +237,12 @@ def save_filter_masks(masks: Iterable[FilterMask], store: MaskStore, *, author: 
     """
     result = SavedMasks()
     for found in masks:
-        if found.key in store:
-            result.kept.append(found.key)
-        elif not found.mask.any():
+        if found.key not in store and not found.mask.any():
             result.empty.append(found.key)
-        else:
-            store.put(found.key, found.mask, author=author)
+        elif store.add(found.key, found.mask, author=author):
             result.written.append(found.key)
+        else:
+            result.kept.append(found.key)
     return result
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_cam_feedback.data.links import Fence
-from napari_cam_feedback.errors import MaskError, StorageError, describe
-from napari_cam_feedback.feedback.masks.store import MaskStore, read_mask_file
+from napari_cam_feedback.errors import MaskError, StorageError
+from napari_cam_feedback.feedback.masks.store import MaskStore
 from napari_cam_feedback.feedback.proposals.propagate import Proposal
-from napari_cam_feedback.files import atomic_path, read_json, write_json
+from napari_cam_feedback.files import read_json, signature, write_json
+from napari_cam_feedback.locking import writing
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 
 FOLDER = "proposals"
@@ -73,9 +73,9 @@ class _State(BaseModel):
 
 
 class ProposalStore:
-    """A folder of proposed masks: ``open/<key>.png``, ``rejected/<key>.png`` and ``proposals.json``.
+    """A folder of proposed masks: ``open`` and ``rejected``, folders of masks, and ``proposals.json``.
 
-    Several threads may use it.
+    Several threads may use it, and several windows and shells the same folder: what each writes is put together.
 
     Parameters
     ----------
@@ -91,12 +91,17 @@ class ProposalStore:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._lock = threading.RLock()
+        self._seen = signature(self._index)
         self._state = self._read()
-        self._open = _MaskFiles(self.folder / "open")
-        self._rejected = _MaskFiles(self.folder / "rejected")
+        self._open = MaskStore(self.folder / "open")
+        self._rejected = MaskStore(self.folder / "rejected")
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / INDEX_NAME
 
     def _read(self) -> _State:
-        path = self.folder / INDEX_NAME
+        path = self._index
         if not path.exists():
             return _State()
         content = read_json(path)
@@ -108,8 +113,22 @@ class ProposalStore:
         except ValidationError as error:
             raise StorageError(f"{path} is not an index of proposed masks; restore it or remove its folder.") from error
 
-    def _write(self) -> None:
-        write_json(self.folder / INDEX_NAME, self._state.model_dump(mode="json"))
+    def refresh(self) -> None:
+        """Take over what others have proposed and answered since; raises StorageError where the index is broken."""
+        with self._lock:
+            seen = signature(self._index)
+            if seen != self._seen:
+                self._state, self._seen = self._read(), seen
+            self._open.refresh()
+
+    @contextmanager
+    def _changing(self) -> Iterator[_State]:
+        """Give what is on disk now, to be changed and written on leaving, and let nobody else write meanwhile."""
+        with writing(self._index), self._lock:
+            self._state = self._read()
+            yield self._state
+            write_json(self._index, self._state.model_dump(mode="json"))
+            self._seen = signature(self._index)
 
     def __len__(self) -> int:
         return len(self.keys())
@@ -169,30 +188,37 @@ class ProposalStore:
             One could not be written; those before it are.
         """
         painted, written = set(masks), []
+        waiting: dict[str, ProposedMask] = {}
         try:
-            for proposal in proposals:
-                if proposal.key in painted or self.refused(proposal.key, proposal.mask):
-                    continue
-                about = ProposedMask(
-                    kind=proposal.kind,
-                    score=proposal.score,
-                    reason=proposal.reason,
-                    donor=proposal.donor,
-                    classifier=classifier,
-                    time=_now(),
-                )
-                with self._lock:
+            with self._open.batch():
+                for proposal in proposals:
+                    if proposal.key in painted or self.refused(proposal.key, proposal.mask):
+                        continue
+                    # Whatever was proposed before, also by another window, gives way.
+                    with suppress(KeyError, MaskError):
+                        self._open[proposal.key]
                     self._open.put(proposal.key, proposal.mask)
-                    self._state.proposals[proposal.key] = about
+                    waiting[proposal.key] = ProposedMask(
+                        kind=proposal.kind,
+                        score=proposal.score,
+                        reason=proposal.reason,
+                        donor=proposal.donor,
+                        classifier=classifier,
+                        time=_now(),
+                    )
                     written.append(proposal.key)
                     # A crash costs the last few proposals; the index is not written a thousand times for that.
-                    if len(written) % _AT_ONCE == 0:
-                        self._write()
+                    if len(waiting) == _AT_ONCE:
+                        self._note(waiting)
         finally:
-            with self._lock:
-                if written:
-                    self._write()
+            self._note(waiting)
         return written
+
+    def _note(self, waiting: dict[str, ProposedMask]) -> None:
+        if waiting:
+            with self._changing() as state:
+                state.proposals.update(waiting)
+            waiting.clear()
 
     @takes_monitor
     def accept(self, keys: Iterable[str], masks: MaskStore | None, *, monitor: Monitor = QUIET) -> list[str]:
@@ -218,95 +244,65 @@ class ProposalStore:
             There is no such proposal, or a mask could not be written; then its proposal and those after it stay.
         """
 
-        def one(key: str) -> bool:
+        def one(key: str) -> ProposedMask | None:
             about, mask = self._take(key)
-            if masks is not None and key in masks:
-                return False
-            if masks is not None:
-                masks.put(key, mask, author=about.author)
-            self._state.accepted[key] = about.model_copy(update={"time": _now()})
-            return True
+            # Another holder may be painting this image now.
+            if masks is not None and not masks.add(key, mask, author=about.author):
+                return None
+            return about
 
-        return self._settle(keys, one, monitor)
+        return self._settle(keys, one, "accepted", monitor)
 
     @takes_monitor
     def reject(self, keys: Iterable[str], *, monitor: Monitor = QUIET) -> list[str]:
         """Drop proposed masks, and remember them, so that they are not proposed again; return them. Raises as `accept`."""
 
-        def one(key: str) -> bool:
+        def one(key: str) -> ProposedMask:
             about, mask = self._take(key)
             if key in self._rejected:
                 before = self._rejected[key]
                 mask = mask | before if before.shape == mask.shape else mask
             self._rejected.put(key, mask)
-            self._state.rejected[key] = about.model_copy(update={"time": _now()})
-            return True
+            return about
 
-        return self._settle(keys, one, monitor)
+        return self._settle(keys, one, "rejected", monitor)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove open proposals without an answer, as those of images painted meanwhile; raises StorageError."""
-        self._settle([key for key in keys if key in self], lambda key: True, QUIET)
+        self._settle([key for key in keys if key in self], lambda key: None, None, QUIET)
 
-    def _settle(self, keys: Iterable[str], one: Callable[[str], bool], monitor: Monitor) -> list[str]:
-        """Do something with each proposal, which goes then; return those for which it said yes."""
-        done: list[str] = []
-        gone: list[str] = []
-        with self._lock:
-            try:
-                for key in dict.fromkeys(keys):
-                    if monitor.stopped:
-                        break
-                    if one(key):
-                        done.append(key)
-                    del self._state.proposals[key]
-                    gone.append(key)
-            finally:
-                # The index first: a file that it does not name is no proposal.
-                if gone:
-                    self._write()
-                for key in gone:
-                    self._open.remove(key)
-        return done
+    def _settle(
+        self,
+        keys: Iterable[str],
+        one: Callable[[str], ProposedMask | None],
+        answer: str | None,
+        monitor: Monitor,
+    ) -> list[str]:
+        """Do something with each proposal, which goes then; return those for which there was an answer."""
+        gone: dict[str, ProposedMask | None] = {}
+        self.refresh()
+        try:
+            for key in dict.fromkeys(keys):
+                if monitor.stopped:
+                    break
+                gone[key] = one(key)
+        finally:
+            # The index first: a file that it does not name is no proposal.
+            if gone:
+                with self._changing() as state:
+                    for key, about in gone.items():
+                        state.proposals.pop(key, None)
+                        if about is not None and answer is not None:
+                            getattr(state, answer)[key] = about.model_copy(update={"time": _now()})
+                with self._open.batch():
+                    for key in gone:
+                        self._open.remove(key)
+        return [key for key, about in gone.items() if about is not None]
 
     def _take(self, key: str) -> tuple[ProposedMask, np.ndarray]:
-        if key not in self:
-            raise StorageError(f"No mask is proposed for {key}; propose masks anew, or name one of those listed.")
-        return self._state.proposals[key], self._open[key]
-
-
-class _MaskFiles:
-    """Masks as PNG files by key, without an index; nothing outside of the folder is read or written."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def _path(self, key: str) -> Path:
-        place = PurePosixPath(key)
-        if place.is_absolute() or ".." in place.parts or ":" in key.partition("/")[0] or "\\" in key or "\0" in key:
-            raise MaskError(f"{key!r} cannot be the key of an image; use a path inside the dataset.")
-        path = self._folder / f"{key}.png"
-        leak = Fence(self._folder).leak(path)
-        if leak is not None:
-            raise StorageError(leak)
-        return path
-
-    def __contains__(self, key: str) -> bool:
-        return self._path(key).is_file()
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        return read_mask_file(self._path(key))
-
-    def put(self, key: str, mask: np.ndarray) -> None:
-        with atomic_path(self._path(key)) as temporary:
-            Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")
-
-    def remove(self, key: str) -> None:
-        path = self._path(key)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"Could not remove {path}: {describe(error)}") from error
+        with self._lock, suppress(KeyError):
+            return self._state.proposals[key], self._open[key]
+        raise StorageError(f"No mask is proposed for {key}; propose masks anew, or name one of those listed.")
 
 
 def _now() -> str:

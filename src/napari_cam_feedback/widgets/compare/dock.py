@@ -73,6 +73,7 @@ class CompareWidget(CompareView):
         self._say("")
         self._session.opened.connect(self._opened)
         self._session.version_changed.connect(self._opened)
+        self._session.versions_changed.connect(self._opened)
         self._opened()
 
     # Which versions -----------------------------------------------------------------------------------

@@ -187,6 +187,7 @@ class ChangesView(QWidget):
             combo.currentIndexChanged.connect(lambda *_: self._refresh())
         session.opened.connect(self.opened)
         session.version_changed.connect(self.opened)
+        session.versions_changed.connect(self.opened)
         self.opened()
 
     def _ready(self) -> bool:

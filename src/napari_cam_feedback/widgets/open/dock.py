@@ -52,6 +52,7 @@ class SessionWidget(QWidget):
         session = self._session
         session.opened.connect(self._opened)
         session.version_changed.connect(self._opened)
+        session.versions_changed.connect(self._opened)
         session.mask_changed.connect(lambda key: self.open_view.summarise())
         self._opened()
 

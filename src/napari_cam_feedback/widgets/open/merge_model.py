@@ -303,7 +303,7 @@ def _open_theirs(path: Path, dataset: Dataset, resize: bool, monitor: Monitor) -
     """Open those masks of a project, of a folder of ours, or of another program, that fit; and say which do not."""
     from napari_cam_feedback.feedback import MaskStore, find_masks, fitting_masks
     from napari_cam_feedback.feedback.exchange.importing import ImportedMasks
-    from napari_cam_feedback.feedback.masks.store import INDEX_NAME
+    from napari_cam_feedback.feedback.masks.index import INDEX_NAME
     from napari_cam_feedback.projects import ProjectFolder
 
     folder = path / "masks" if ProjectFolder.exists(path) else path

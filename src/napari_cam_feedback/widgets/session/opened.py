@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,11 +50,13 @@ def prepare(project: Project, classifier: Classifier) -> OpenedProject:
 
 def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:
     """Return the keys of the items that have a mask, among `masks`, the keys of a `MaskStore`."""
+    from napari_cam_feedback.feedback.masks.names import without_ending
+
     found: set[str] = set()
     others: set[str] = set()
     for key in masks:
         (found if key in dataset.keys else others).add(key)
     if others:
         # A folder of masks in the layout of known masks leaves out the image's suffix.
-        found |= {key for key in dataset.keys if PurePosixPath(key).with_suffix("").as_posix() in others}
+        found |= {key for key in dataset.keys if without_ending(key) in others}
     return found

@@ -20,6 +20,7 @@ from napari_cam_feedback.widgets.session.item_display import ItemDisplay
 from napari_cam_feedback.widgets.session.item_order import ItemOrder
 from napari_cam_feedback.widgets.session.leaving import losses_of_closing
 from napari_cam_feedback.widgets.session.opened import OpenedProject, prepare
+from napari_cam_feedback.widgets.session.other_holders import OtherHolders
 from napari_cam_feedback.widgets.session.remembering import Remembering
 from napari_cam_feedback.widgets.session.unfit_mask import put_stored_mask_aside
 from napari_cam_feedback.widgets.session.window_guard import WindowGuard
@@ -60,6 +61,8 @@ class Session(QObject):
         Any explanation was computed, also a neighbour's.
     mask_changed : str
         The mask of this key is on disk, or was removed.
+    versions_changed
+        Another holder of the project has kept or deleted a version; which one is in use here is as it was.
     version_changed
         `classifier` was replaced (a version was kept or chosen, or another target layer).
     message : str, str
@@ -93,6 +96,8 @@ class Session(QObject):
         Fills the layers.
     memory : Remembering
         Keeps with the project what the next session starts with.
+    others : OtherHolders
+        Sees what other windows and shells write.
     guard : WindowGuard
         Asks before the window closes.
     """
@@ -103,6 +108,7 @@ class Session(QObject):
     explained = Signal(object)
     prefetched = Signal(object)
     mask_changed = Signal(str)
+    versions_changed = Signal()
     version_changed = Signal()
     message = Signal(str, str)
     leaving = Signal(object)
@@ -134,6 +140,7 @@ class Session(QObject):
         self.display = ItemDisplay(self)
         self.guard = WindowGuard(self.autosave.flush, partial(losses_of_closing, self), self.close, self)
         self.memory = Remembering(self)
+        self.others = OtherHolders(self)
         viewer.layers.events.removing.connect(self._layer_removing)
         application = QCoreApplication.instance()
         if application is not None:

@@ -15,6 +15,7 @@ from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.feedback.masks.holders import Replaced, Seen
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +45,15 @@ class MaskAutosave(QObject):
         The mask of this key is on disk, or was removed because it is empty.
     failed : str, str
         Key and sentence, once for each new reason.
+    gave_way : Replaced
+        A mask of another holder of the project, which was painted meanwhile, gave way and is kept.
     status_changed
         `status` has changed.
     """
 
     saved = Signal(str)
     failed = Signal(str, str)
+    gave_way = Signal(object)
     status_changed = Signal()
 
     def __init__(self, disk: SerialWorker, parent: QObject | None = None) -> None:
@@ -64,6 +68,8 @@ class MaskAutosave(QObject):
         # Masks on their way to disk or refused by it, and who made them: (folder, key) -> mask.
         self._waiting: dict[tuple[Path, str], tuple[MaskStore, np.ndarray, str | None]] = {}
         self._refused: dict[tuple[Path, str], str] = {}
+        # Which writing of a mask is painted over: that in the layer, which may be older than what others have written since.
+        self._over: dict[tuple[Path, str], Seen] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DEBOUNCE_MS)
@@ -113,8 +119,14 @@ class MaskAutosave(QObject):
         """Return the newest mask of `key` without looking at the layer; raises as `mask` does."""
         if self._store is None or key not in self._painted:
             return None
-        waiting = self._waiting.get((self._store.folder, key))
-        return self._store[key] if waiting is None else waiting[1]
+        place = (self._store.folder, key)
+        if place in self._waiting:
+            return self._waiting[place][1]
+        try:
+            mask, self._over[place] = self._store.read(key)
+        except KeyError:  # another holder has taken it away
+            return None
+        return mask
 
     def painted(self) -> set[str]:
         """Return the keys of all items with a mask, those on their way to disk included."""
@@ -135,6 +147,7 @@ class MaskAutosave(QObject):
         self.detach()
         self._store = store
         self._painted = set(painted)
+        self._over = {place: seen for place, seen in self._over.items() if place in self._waiting}
         if store is not None:
             # A project that is opened again while the disk still refuses some of its masks.
             for (_, key), (waiting, mask, _) in self._waiting.items():
@@ -144,13 +157,26 @@ class MaskAutosave(QObject):
     def put(self, key: str, mask: np.ndarray, author: str | None = None) -> None:
         """Write the mask of an item that is not the one being painted, bool (H, W); `author` as of `collect`."""
         if self._store is not None:
-            self._write(self._store, key, mask, author)
+            self._write(self._store, key, mask, author, shown=False)
 
     def gone(self, key: str) -> None:
         """Note that the mask of an item was taken off the disk, unless another one is on its way there."""
         if self._store is not None and (self._store.folder, key) not in self._waiting:
             self._painted.discard(key)
             self.saved.emit(key)
+
+    def changed_elsewhere(self, key: str, painted: bool) -> bool:
+        """Note that another holder has put the mask of an item, or removed it; return whether its layer can show that.
+
+        It cannot while strokes in it are on their way to the disk: those are written, and what gives way is kept.
+        """
+        assert self._store is not None
+        if (self._store.folder, key) in self._waiting:
+            return False
+        (self._painted.add if painted else self._painted.discard)(key)
+        if key != self._key or self._layer is None:
+            return False
+        return self._last is not None and np.array_equal(mask_of(self._layer), self._last)
 
     def attach(self, layer: Any, key: str) -> None:
         """Watch `layer`, which now shows the mask of `key`; what it holds now counts as saved."""
@@ -161,6 +187,10 @@ class MaskAutosave(QObject):
             layer.events.set_data.connect(self._touched)
         self._key = key
         self._last = mask_of(layer)
+        if self._store is not None and key not in self._painted:
+            from napari_cam_feedback.feedback.masks.holders import UNPAINTED
+
+            self._over[self._store.folder, key] = UNPAINTED
 
     def detach(self) -> None:
         """Collect what was painted, then belong to no item."""
@@ -223,17 +253,24 @@ class MaskAutosave(QObject):
     def _note(self, key: str, mask: np.ndarray) -> None:
         (self._painted.add if mask.any() else self._painted.discard)(key)
 
-    def _write(self, store: MaskStore, key: str, mask: np.ndarray, author: str | None) -> None:
-        self._waiting[store.folder, key] = (store, mask, author)
+    def _write(self, store: MaskStore, key: str, mask: np.ndarray, author: str | None, *, shown: bool = True) -> None:
+        place = (store.folder, key)
+        self._waiting[place] = (store, mask, author)
         if self._store is not None and store.folder == self._store.folder:
             self._note(key, mask)
 
-        def then(_: Any, error: Exception | None) -> None:
-            self._written(store, key, mask, error)
+        def write() -> Replaced | None:
+            over = self._over.get(place) if shown else None
+            replaced = store.put(key, mask, image_size=mask.shape, author=author, over=over)
+            self._over[place] = store.seen(key)
+            return replaced
 
-        self._disk.submit(
-            f"mask {store.folder} {key}", lambda: store.put(key, mask, image_size=mask.shape, author=author), then
-        )
+        def then(replaced: Replaced | None, error: Exception | None) -> None:
+            self._written(store, key, mask, error)
+            if replaced is not None:
+                self.gave_way.emit(replaced)
+
+        self._disk.submit(f"mask {store.folder} {key}", write, then)
         self.status_changed.emit()
 
     def _written(self, store: MaskStore, key: str, mask: np.ndarray, error: Exception | None) -> None:
