@@ -1,3 +1,4 @@
+from .auditing import audit
 from .data import open_dataset
 from .evaluation import compare, evaluate
 from .explanations import explain
@@ -6,4 +7,4 @@ from .retuning import retune
 
 __version__: str
 
-__all__ = ["__version__", "compare", "evaluate", "explain", "load_classifier", "open_dataset", "retune"]
+__all__ = ["__version__", "audit", "compare", "evaluate", "explain", "load_classifier", "open_dataset", "retune"]

@@ -13,6 +13,7 @@ import typer
 from napari_cam_feedback.cli import parallel as sharing
 from napari_cam_feedback.cli.app import PROGRAM, app, err, out
 from napari_cam_feedback.cli.commands import (
+    audit,
     compare,
     concepts,
     demo,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain.explain,
     "filters": filters.filters,
     "concepts": concepts.concepts,
+    "audit": audit.audit,
     "suggest": suggest.suggest,
     "retune": retune.retune,
     "evaluate": evaluate.evaluate,

@@ -1,0 +1,7 @@
+"""Which shortcuts a dataset offers, and which of them a model uses."""
+
+from napari_cam_feedback.auditing.report import write_report
+from napari_cam_feedback.auditing.results import AuditReport, Finding
+from napari_cam_feedback.auditing.run import audit
+
+__all__ = ["AuditReport", "Finding", "audit", "write_report"]
