@@ -111,4 +111,4 @@ def test_many_threads_may_ask_at_once(preprocessing):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(32)))
-    assert cache._bytes == len(cache._inputs) * INPUT_BYTES <= 7 * INPUT_BYTES
+    assert cache._inputs.currsize == len(cache._inputs) * INPUT_BYTES <= 7 * INPUT_BYTES

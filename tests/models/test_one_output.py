@@ -6,7 +6,6 @@ import csv
 
 import numpy as np
 import pytest
-from napari_cam_feedback.models.files.opening import open_pair
 from PIL import Image
 
 from napari_cam_feedback.cli import main
@@ -15,6 +14,7 @@ from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier, save_classifier
+from napari_cam_feedback.models.files.loading import open_pair
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn

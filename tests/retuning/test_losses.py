@@ -278,7 +278,7 @@ def test_the_penalty_methods_leave_the_training_images_alone():
 def outputs(extra: torch.Tensor | None = None) -> Outputs:
     """Activations of one filter as large as the input, all 1, -2 and 4, and even logits."""
     activations = torch.stack([torch.full((1, 2, 3), value) for value in (1.0, -2.0, 4.0)])
-    return Outputs(leaf(torch.zeros(3, 3)), leaf(activations), None, extra)
+    return Outputs(leaf(torch.zeros(3, 3)), leaf(activations), extra)
 
 
 def test_the_methods_pas_and_pasa_look_under_the_masks_of_the_painted_images():
