@@ -162,6 +162,9 @@ def test_hashes_up_to_three_bits_apart_are_the_same_image_if_their_thumbnails_ar
     assert near_duplicates([hashed, hashed], np.stack([thumbnail, 1 - thumbnail])) == []
     # Flat images show nothing.
     assert near_duplicates([hashed, hashed], np.zeros((2, 16, 16), np.float32)) == []
+    # Nor do images that all look alike.
+    assert near_duplicates([hashed] * 22, np.stack([thumbnail] * 22)) == []
+    assert len(near_duplicates([hashed] * 21, np.stack([thumbnail] * 21))) == 210
     assert groups_of(5, [(0, 1), (1, 4)]).tolist() == [0, 0, 2, 3, 0]
 
 

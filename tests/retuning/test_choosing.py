@@ -21,6 +21,7 @@ from napari_cam_feedback.retuning import (
 )
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint
 from napari_cam_feedback.retuning.optimisation.pace import Guard
+from napari_cam_feedback.retuning.weight_path import SHARES
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
 
@@ -83,6 +84,9 @@ def test_the_model_that_a_run_chose_is_judged_alike_when_it_is_taken(
     config = CONFIG.model_copy(update={"freeze_batch_norm": freeze_batch_norm})
     with monkeypatch.context() as patch:
         choosing(patch, iteration, share)
+        # One that knows little else has no weights in between; and all of those in between are looked at.
+        patch.setattr("napari_cam_feedback.retuning.judging.metrics.LITTLE", -1.0)
+        patch.setattr("napari_cam_feedback.retuning.weight_path.SHARES_NOTHING_LOST", SHARES)
         chosen = run(fooled, dataset, config)
         assert (chosen.selected_iteration, chosen.selected_share) == (iteration, share)
         taken = take_checkpoint(chosen, iteration, dataset, known(dataset, count=COUNT), share=share)

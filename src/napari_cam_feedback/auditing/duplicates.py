@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import combinations
 
 import imagehash
@@ -18,8 +18,10 @@ MIN_DEVIATION = 0.02
 THUMBNAIL = 16
 # Hashes that differ in at most three bits agree in one of four parts.
 _PARTS = MAX_BITS + 1
-#: Images of one part that are compared at most; more of them are flat images, which say nothing.
-_MAX_ALIKE = 400
+#: An image that is nearly the same as more others than this is one of a kind that all look alike, and no duplicate.
+MAX_ALIKE = 20
+# Images of one part that are compared at most.
+_MAX_COMPARED = 400
 
 
 def fingerprint(pixels: np.ndarray) -> tuple[int, np.ndarray]:
@@ -64,7 +66,7 @@ def near_duplicates(hashes: list[int], thumbnails: np.ndarray) -> list[tuple[int
             groups[part, (value >> (16 * part)) & 0xFFFF].append(number)
     found = set()
     for members in groups.values():
-        if len(members) > _MAX_ALIKE:
+        if len(members) > _MAX_COMPARED:
             continue
         for i, j in combinations(members, 2):
             if (
@@ -73,7 +75,8 @@ def near_duplicates(hashes: list[int], thumbnails: np.ndarray) -> list[tuple[int
                 and _alike(thumbnails[i], thumbnails[j])
             ):
                 found.add((i, j))
-    return sorted(found)
+    degree = Counter(number for pair in found for number in pair)
+    return sorted(pair for pair in found if max(degree[pair[0]], degree[pair[1]]) <= MAX_ALIKE)
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
