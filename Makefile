@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz crash api benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check fuzz race crash api benchmark screen clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -22,6 +22,7 @@ help:
 	@echo "make api        the reference of the Python API, in build/api"
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
 	@echo "make crash      300 kills while files are written, and 300 rounds of several holders of one project"
+	@echo "make race       five minutes of random use of the window, with memory (RACE_SECONDS, RACE_SEED)"
 	@echo "make benchmark  print what retuning reaches, and speed"
 	@echo "make clean      remove ./.venv"
 
@@ -78,6 +79,9 @@ fuzz: $(VENV)/installed-test
 
 crash: $(VENV)/installed-test
 	$(PYTEST) -m crash --durations=2
+
+race: $(VENV)/installed-test screen
+	NAPARI_STRICT_QT=1 $(PYTEST) -m slow tests/widgets/test_race.py
 
 benchmark: $(VENV)/installed-test screen
 	$(XVFB) $(BIN)/python -m benchmarks

@@ -75,7 +75,7 @@ def project(files: Files):
 def wait(qtbot) -> Callable[..., None]:
     """Return a function that lets the event loop run until a condition holds."""
 
-    def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         qtbot.waitUntil(lambda: bool(condition()), timeout=int(seconds * 1000))
 
     return until

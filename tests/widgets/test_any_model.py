@@ -14,8 +14,9 @@ from qtpy.QtWidgets import QMessageBox
 from napari_cam_feedback.errors import DataError, Mismatch, WeightsMismatch
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.viewer.identity import find_layer
 from napari_cam_feedback.widgets.viewer.layer_images import LayerImages, PickedLayer
-from napari_cam_feedback.widgets.viewer.layers import IMAGE, find_layer
+from napari_cam_feedback.widgets.viewer.layers import IMAGE
 
 pytest_plugins = ["widget_fixtures"]
 

@@ -16,7 +16,8 @@ from napari_cam_feedback.widgets.browse.unreadable import BrokenImages
 from napari_cam_feedback.widgets.session.item_order import ItemOrder
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.viewer import shortcuts
-from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK, find_layers, role_of
+from napari_cam_feedback.widgets.viewer.identity import find_layers, role_of
+from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK
 
 pytest_plugins = ["widget_fixtures"]
 

@@ -11,10 +11,11 @@ from qtpy.QtCore import Qt, QUrl
 from napari_cam_feedback.evaluation import compare_models
 from napari_cam_feedback.widgets.compare.dock import OWNER, SAVE_JOB, CompareWidget
 from napari_cam_feedback.widgets.compare.tables import BETTER, WORSE
-from napari_cam_feedback.widgets.parts.table_colours import table_colour
+from napari_cam_feedback.widgets.parts.tones import text_colour
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.phase import Phase
-from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, NAMESPACE, find_layer
+from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layer
+from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -123,7 +124,7 @@ def test_the_confusion_table_shows_the_images_after_and_marks_what_became_better
         assert table.data(index) == text
         assert table.data(index, Qt.ItemDataRole.ToolTipRole).startswith(f"{names[row]}, predicted {names[column]}: ")
         color = table.data(index, Qt.ItemDataRole.ForegroundRole)
-        expected = None if not change else table_colour(BETTER if (change > 0) == (row == column) else WORSE)
+        expected = None if not change else text_colour(BETTER if (change > 0) == (row == column) else WORSE)
         assert color == expected
         marks.add(color.name() if color is not None else None)
     assert len(marks) > 1

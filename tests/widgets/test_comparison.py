@@ -17,7 +17,8 @@ from napari_cam_feedback.widgets.session.side_by_side import (
     ExplanationPairs,
     describe_pair,
 )
-from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK, NAMESPACE, find_layer
+from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layer
+from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK
 
 pytest_plugins = ["widget_fixtures"]
 

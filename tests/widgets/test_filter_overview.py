@@ -17,7 +17,8 @@ from napari_cam_feedback.widgets.filters.image_filters import FILTER
 from napari_cam_feedback.widgets.filters.model import JOB
 from napari_cam_feedback.widgets.filters.survey_table import ACTIVATION, CONTRIBUTION, MARK, NUMBER, PAINTED, PLACE
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
-from napari_cam_feedback.widgets.viewer.layers import MASK, find_layers
+from napari_cam_feedback.widgets.viewer.identity import find_layers
+from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
 

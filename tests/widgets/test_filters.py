@@ -9,7 +9,8 @@ from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.image_filters import FILTER
 from napari_cam_feedback.widgets.filters.table import UNDER_PAINT
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, MASK, NAMESPACE, find_layers
+from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layers
+from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, MASK
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
 
 pytest_plugins = ["widget_fixtures"]

@@ -22,7 +22,8 @@ from napari_cam_feedback.widgets.browse.dock import BrowseWidget
 from napari_cam_feedback.widgets.parts.class_chooser import ClassChooser
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.session import prepare
-from napari_cam_feedback.widgets.viewer.layers import CAM, CLASS_MAP, CONTOUR, IMAGE, MASK, find_layers, role_of
+from napari_cam_feedback.widgets.viewer.identity import find_layers, role_of
+from napari_cam_feedback.widgets.viewer.layers import CAM, CLASS_MAP, CONTOUR, IMAGE, MASK
 from napari_cam_feedback.widgets.viewer.map_style import MapLook, all_colormaps
 
 pytest_plugins = ["widget_fixtures"]

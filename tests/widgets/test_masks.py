@@ -12,7 +12,8 @@ from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.widgets.browse.dock import BrowseWidget
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer.layers import MASK, NAMESPACE, find_layers
+from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layers
+from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -63,6 +64,25 @@ def test_painting_without_a_pause_is_saved_all_the_same(session, qtbot):
         row += 1
         qtbot.wait(50)
     assert on_disk(session, key) is not None
+
+
+@pytest.mark.parametrize("label", [1, 0])
+def test_a_stroke_is_on_disk_while_it_is_still_being_drawn(window_session, wait, label):
+    session = window_session
+    layer, key = session.layers.get(MASK), session.key
+    layer.brush_size = 3
+    if label == 0:
+        layer.data_setitem(np.nonzero(np.ones(layer.data.shape)), 1)
+        session.autosave.flush()
+    # As napari's brush does from the pressing of the button to its release.
+    with layer.block_history():
+        for column in (3, 12):
+            layer.paint((6, column), label)
+            drawn = layer.data > 0
+            wait(lambda drawn=drawn: same(on_disk(session, key), drawn), 10)
+    layer.undo()
+    before = None if label else np.ones(layer.data.shape, bool)
+    wait(lambda: on_disk(session, key) is None if before is None else same(on_disk(session, key), before), 10)
 
 
 def test_any_label_counts_as_irrelevant_and_is_seen(session, wait):

@@ -18,7 +18,8 @@ from napari_cam_feedback.recent import note_project, recent_projects
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.open.merge_model import SIDES
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK, find_layer, find_layers
+from napari_cam_feedback.widgets.viewer.identity import find_layer, find_layers
+from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK
 
 pytest_plugins = ["widget_fixtures"]
 

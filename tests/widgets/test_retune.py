@@ -11,13 +11,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.qt import get_current_stylesheet
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 
 from napari_cam_feedback import retuning as retune_package
-from napari_cam_feedback.errors import ConsentNeeded
+from napari_cam_feedback.errors import ConsentNeeded, StorageError
 from napari_cam_feedback.projects import Project
+from napari_cam_feedback.projects import undecided as undecided_module
 from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, Verdict, judge
 from napari_cam_feedback.retuning.judging import pareto as retune_front
 from napari_cam_feedback.widgets.open import dock as session_widget
@@ -25,7 +27,8 @@ from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.parts.basics import time_left
 from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.config_form import ConfigForm, extras
-from napari_cam_feedback.widgets.retune.dock import ERROR_STYLE, JOB, RetuneWidget
+from napari_cam_feedback.widgets.parts.tones import tone_of
+from napari_cam_feedback.widgets.retune.dock import JOB, RetuneWidget
 from napari_cam_feedback.widgets.retune.run import next_step
 from napari_cam_feedback.widgets.retune.settings import COMMON_SETTINGS
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
@@ -33,7 +36,8 @@ from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.session.side_by_side import LAYER_NAMES
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import WorkStopped
-from napari_cam_feedback.widgets.viewer.layers import MASK, find_layer
+from napari_cam_feedback.widgets.viewer.identity import find_layer
+from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -109,8 +113,6 @@ def test_opening_the_docks_module_loads_no_torch():
 
 
 def test_without_a_project_it_says_what_to_do_first(qtbot):
-    from napari.components import ViewerModel
-
     viewer = ViewerModel()
     widget = RetuneWidget(viewer)
     qtbot.addWidget(widget)
@@ -249,7 +251,7 @@ def test_a_loss_that_is_no_number_is_told_of_in_a_sentence(docked, wait, monkeyp
         "The loss is not a number any more, again and again, so the run was given up after 3 iterations; the model is as it "
         "was. Lower the learning rate or the strength."
     )
-    assert widget.status.styleSheet() == ERROR_STYLE
+    assert tone_of(widget.status) == "error"
     assert not widget.keep_button.isEnabled()
     assert "the verdict says what to try next" in widget.hint.text()
     assert "Failed" in widget.verdict_label.text()
@@ -399,16 +401,146 @@ def test_closing_while_a_retune_runs_neither_hangs_nor_fails(docked, wait, monke
     assert not session.jobs.running(JOB)
 
 
-@pytest.mark.usefixtures("improving")
-def test_closing_before_the_decision_leaves_the_record_and_the_model(docked, wait):
-    from napari_cam_feedback.models import load_classifier
+def waiting(project):
+    """The files of results that wait in a project."""
+    return list((project.folder / "undecided").glob("*.pt"))
 
+
+def opened_again(project, wait, qtbot):
+    """Open a project in another window, as after a restart; return its session, and the dock with what waited."""
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    # A session ends with its viewer.
+    session.viewer_of_the_test = viewer
+    again = Project.open(project.folder)
+    session.open(prepare(again, again.classifier(device="cpu")))
+    widget = RetuneWidget(viewer)
+    qtbot.addWidget(widget)
+    wait(lambda: widget.run is not None and widget.run.comparison is not None)
+    return session, widget
+
+
+def same_result(one, other):
+    """Whether two results are equal in everything but the objects that they are made of."""
+    assert one.classifier.fingerprint() == other.classifier.fingerprint()
+    assert one.given.fingerprint() == other.given.fingerprint()
+    assert one.classifier.info == other.classifier.info
+    assert json.dumps(one.to_json(), default=float) == json.dumps(other.to_json(), default=float)
+    assert repr(one.history) == repr(other.history)
+    assert repr(one.painted_history) == repr(other.painted_history)
+    assert [each.check for each in one.checkpoints] == [each.check for each in other.checkpoints]
+    assert set(one.masks) == set(other.masks)
+    assert all(np.array_equal(one.masks[key], other.masks[key]) for key in one.masks)
+    return True
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_finished_result_is_on_disk_before_the_user_decides_and_waits_after_a_restart(docked, wait, qtbot):
     session, widget = docked
     result = run_to_result(session, widget, wait)
+    # As after a kill: nothing is closed, and nothing is written from here on.
+    (path,) = waiting(session.project)
+    again, dock = opened_again(session.project, wait, qtbot)
+    assert same_result(dock.run.result, result)
+    assert (dock.run.parent, dock.run.seconds > 0) == ("v001", True)
+    assert all(np.array_equal(dock.run.masks[key], mask) for key, mask in widget.run.masks.items())
+    assert result.verdict.reason in dock.verdict_label.text()
+    assert dock.plot.loss_names == widget.plot.loss_names
+    assert not dock.side_button.isChecked()
+    assert [dock.checkpoint_box.itemText(n) for n in range(dock.checkpoint_box.count())] == [
+        widget.checkpoint_box.itemText(n) for n in range(widget.checkpoint_box.count())
+    ]
+    dock.keep_button.click()
+    wait(lambda: dock.run is None)
+    assert again.project.current.id == "v002"
+    assert again.classifier.fingerprint() == result.classifier.fingerprint()
+    assert not path.exists()
+    # The first window has it still, and must not keep it twice.
+    widget.keep_button.click()
+    wait(lambda: "in another window" in widget.status.text())
+    assert widget.run is None
+    again.close()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_result_that_waited_can_be_discarded_and_is_gone(docked, wait, qtbot):
+    session, widget = docked
+    run_to_result(session, widget, wait)
     session.close()
+    again, dock = opened_again(session.project, wait, qtbot)
+    dock.discard_button.click()
+    wait(lambda: dock.run is None)
+    assert not waiting(session.project)
     assert len(list(session.project.folder.glob("runs/*/history.csv"))) == 1
-    (model,) = session.project.folder.glob("runs/*/model.safetensors")
-    assert load_classifier(model, device="cpu").fingerprint() == result.classifier.fingerprint()
+    again.close()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_stopped_run_that_waited_can_be_continued(docked, wait, qtbot):
+    session, widget = docked
+    stopped = stop_after(session, widget, wait)
+    session.close()
+    again, dock = opened_again(session.project, wait, qtbot)
+    assert not dock.continue_button.isHidden()
+    dock.continue_button.click()
+    start = stopped.run_state.iteration
+    wait(lambda: len(dock.plot.losses.lines["total"].points) > start + 2)
+    assert dock.run.earlier.run_state.identity == stopped.run_state.identity
+    again.close()
+    assert len(waiting(session.project)) == 1
+
+
+@pytest.mark.usefixtures("improving")
+def test_closing_during_a_run_keeps_what_it_has_found(docked, wait, qtbot):
+    session, widget = docked
+    paint_all(session)
+    widget.choice.form.set_values({"iterations": 100_000, "check_every": 2})
+    widget.start_button.click()
+    wait(lambda: "total" in widget.plot.loss_names and len(widget.plot.losses.lines["total"].points) > 4)
+    session.close()
+    assert len(waiting(session.project)) == 1
+    again, dock = opened_again(session.project, wait, qtbot)
+    assert dock.run.result.status == "stopped"
+    again.close()
+
+
+@pytest.mark.usefixtures("improving")
+def test_opening_a_project_says_that_a_result_waits_also_without_the_dock(docked, wait):
+    session, widget = docked
+    run_to_result(session, widget, wait)
+    session.close()
+    viewer = ViewerModel()
+    other, told = session_of(viewer), []
+    other.message.connect(lambda text, level: told.append(text))
+    again = Project.open(session.project.folder)
+    other.open(prepare(again, again.classifier(device="cpu")))
+    assert "The result of a retune waits to be kept or discarded; open the Retune dock." in told
+    other.close()
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_broken_file_of_a_result_is_said_and_harms_nothing(docked, wait, qtbot):
+    session, widget = docked
+    folder = session.project.folder / "undecided"
+    folder.mkdir()
+    (folder / "20260101-000000-auto.pt").write_bytes(b"broken")
+    session.open(prepare(session.project, session.classifier))
+    wait(lambda: "cannot be read" in widget.status.text())
+    assert run_to_result(session, widget, wait)
+
+
+def test_a_result_that_the_disk_refuses_is_said_and_written_at_the_end(docked, wait, monkeypatch, improving):
+    session, widget = docked
+
+    def refuse(*_, **__):
+        raise StorageError("The disk is full; free some space and try again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(undecided_module, "save_undecided", refuse)
+        run_to_result(session, widget, wait)
+        assert "disk is full" in widget.status.text()
+    session.close()
+    assert len(waiting(session.project)) == 1
 
 
 def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, monkeypatch, files):
@@ -428,16 +560,17 @@ def test_another_project_stops_the_run_and_its_result_is_dropped(docked, wait, m
 
 
 @pytest.mark.usefixtures("improving")
-def test_another_project_before_the_decision_leaves_the_record_and_the_model(docked, wait, files):
+def test_a_result_waits_in_its_project_while_another_one_is_open(docked, wait, files):
     session, widget = docked
-    run_to_result(session, widget, wait)
+    result = run_to_result(session, widget, wait)
     project = session.project
     other = Project.create(files.project.with_name("other"), session.dataset, session.classifier)
     session.open(prepare(other, session.classifier))
     assert widget.run is None
-    wait(lambda: list(project.folder.glob("runs/*/model.safetensors")))
-    (record,) = project.folder.glob("runs/*")
-    wait(lambda: widget.status.text() == f"The retune of v001 by auto was neither kept nor discarded; it is in {record}.")
+    assert not waiting(other)
+    session.open(prepare(project, session.classifier))
+    wait(lambda: widget.run is not None)
+    assert same_result(widget.run.best, result)
     assert [version.id for version in project.versions] == ["v001"]
 
 
@@ -466,10 +599,10 @@ def asked(monkeypatch):
     return found
 
 
-def stopping(project, verb):
+def stopping(verb):
     return (
         "The retune of v001 by auto is still running and would be stopped; a better model, if it has found one, "
-        f"would be written into {project.folder / 'runs'}.\n\n{verb} all the same?"
+        f"would wait in this project to be kept or discarded.\n\n{verb} all the same?"
     )
 
 
@@ -492,7 +625,7 @@ def test_another_project_is_loaded_only_if_the_user_agrees_that_the_run_is_stopp
     widget.start_button.click()
     wait(lambda: widget.plot.loss_names)
     dock.load_button.click()
-    assert asked["texts"] == [stopping(session.project, "Load")]
+    assert asked["texts"] == [stopping("Load")]
     assert not session.jobs.running("load")
     assert session.jobs.running(JOB)
     asked["answer"] = QMessageBox.StandardButton.Yes
@@ -523,13 +656,13 @@ def test_a_user_who_agreed_to_stop_a_run_is_not_asked_again_after_consenting_to_
     wait(lambda: widget.plot.loss_names)
     asked["answer"] = QMessageBox.StandardButton.Yes
     dock.load_button.click()
-    asking = stopping(session.project, "Load")
+    asking = stopping("Load")
     wait(lambda: session.project.folder == other.folder)
     assert asked["texts"] == [asking, "May its code run?"]
 
 
 @pytest.mark.usefixtures("improving")
-def test_the_best_model_of_a_run_that_another_project_stopped_is_written_with_the_one_that_it_belongs_to(
+def test_the_best_model_of_a_run_that_another_project_stopped_waits_in_the_one_that_it_belongs_to(
     docked, wait, files, qtbot, asked
 ):
     session, widget = docked
@@ -542,26 +675,9 @@ def test_the_best_model_of_a_run_that_another_project_stopped_is_written_with_th
     asked["answer"] = QMessageBox.StandardButton.Yes
     dock.load_button.click()
     wait(lambda: session.project.folder == other.folder)
-    wait(lambda: list((before.folder / "runs").glob("*/model.safetensors")))
-    wait(lambda: "was neither kept nor discarded" in widget.status.text())
-    assert not list((other.folder / "runs").glob("*"))
-
-
-@pytest.mark.usefixtures("improving")
-def test_another_project_is_loaded_only_if_the_user_leaves_a_result_undecided(docked, wait, files, qtbot, asked):
-    session, widget = docked
-    dock, _ = other_project(session, qtbot, files)
-    run_to_result(session, widget, wait)
-    dock.load_button.click()
-    (text,) = asked["texts"]
-    assert text.startswith("The retune of v001 by auto waits for you to keep or discard it;")
-    assert f"its model and its record would be written into {session.project.folder / 'runs'}." in text
-    assert widget.keep_button.isEnabled()
-    widget.discard_button.click()
-    wait(lambda: widget.run is None)
-    dock.load_button.click()
-    assert len(asked["texts"]) == 1
-    wait(lambda: not session.jobs.running("load"))
+    wait(lambda: waiting(before))
+    wait(lambda: "waits in" in widget.status.text())
+    assert not waiting(other)
 
 
 @pytest.mark.usefixtures("improving")
@@ -589,7 +705,7 @@ def test_a_copy_of_the_project_is_asked_about_too(docked, wait, monkeypatch, fil
     widget.start_button.click()
     wait(lambda: widget.plot.loss_names)
     dock.open_view.save_as(files.project.with_name("copy"))
-    assert asked["texts"] == [stopping(session.project, "Copy")]
+    assert asked["texts"] == [stopping("Copy")]
     assert not files.project.with_name("copy").exists()
 
 
@@ -900,7 +1016,7 @@ def test_closing_while_a_run_is_continued_leaves_the_model_it_went_on_from(docke
     fake_retune(monkeypatch, endless)
     widget.continue_button.click()
     session.close()
-    assert len(list(session.project.folder.glob("runs/*/model.safetensors"))) == 1
+    assert len(waiting(session.project)) == 1
 
 
 def inpainter_file(folder):
@@ -1070,8 +1186,6 @@ def test_nothing_is_offered_to_be_taken_where_one_model_beats_all_others(docked,
 
 
 def test_the_plot_shows_gaps_thins_long_runs_and_chooses_its_scale(qtbot):
-    from napari.components import ViewerModel
-
     plot = StepPlot(ViewerModel())
     qtbot.addWidget(plot)
     plot.resize(320, 165)

@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.widgets.open import dock as session_widget
@@ -386,3 +388,43 @@ def test_a_qt_that_will_end_the_program_is_told_of(make_napari_viewer, monkeypat
     monkeypatch.setattr(qt_check, "loses_references", lambda: False)
     assert qt_check.qt_warning() is None
     session_of(viewer).close()
+
+
+@pytest.mark.parametrize("quit_app", [True, False], ids=["File > Exit", "File > Close window"])
+def test_closing_by_napari_menu_asks_while_something_would_be_lost_and_a_no_keeps_the_window(
+    make_napari_viewer, qtbot, wait, monkeypatch, quit_app
+):
+    viewer = make_napari_viewer()
+    widget = SessionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Session")
+    session, asked, closed = session_of(viewer), [], []
+    session.watch(widget)
+
+    def no(parent, title, text):
+        asked.append(text)
+        # A user who presses Ctrl+Q again while the question is on the screen is not asked twice.
+        assert not window.close(quit_app=quit_app)
+        return QMessageBox.StandardButton.No
+
+    def work(monitor):
+        while not monitor.stopped:
+            time.sleep(0.005)
+
+    monkeypatch.setattr(QMessageBox, "question", no)
+    window = viewer.window._qt_window
+    session.jobs.start("retune", work, description="Retuning", precious=True)
+    # From the event loop, as the menu and its keys do.
+    QTimer.singleShot(0, lambda: closed.append(window.close(quit_app=quit_app)))
+    wait(lambda: closed)
+    assert len(asked) == 1
+    assert "Retuning is still running" in asked[0]
+    assert window.isVisible() or not closed[0]
+    assert not window._quit_app
+    assert session.jobs.running("retune")
+    session.jobs.stop("retune")
+    wait(lambda: not session.jobs.running("retune"))
+    # A script that closes the window is not asked: nobody may be there.
+    session.jobs.start("retune", work, description="Retuning", precious=True)
+    window.close()
+    assert len(asked) == 1
+    assert not session.jobs.running("retune")

@@ -12,7 +12,8 @@ from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.model import JOB
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.session.session import session_of
-from napari_cam_feedback.widgets.viewer.layers import CAM, find_layer
+from napari_cam_feedback.widgets.viewer.identity import find_layer
+from napari_cam_feedback.widgets.viewer.layers import CAM
 
 pytest_plugins = ["widget_fixtures"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -332,3 +334,37 @@ def test_serial_worker_keeps_the_latest_of_a_name_and_finishes_on_close(qtbot):
     release.set()
     assert worker.close()
     assert done == [4, "other"]
+
+
+def test_a_task_that_must_finish_is_finished_although_the_process_did_not_wait_for_it(tmp_path):
+    slow = """
+import sys, time
+from pathlib import Path
+from napari_cam_feedback.widgets.tasks.main_thread import MainThread
+from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
+
+worker = SerialWorker(MainThread(), "disk", must_finish=True)
+
+def write():
+    time.sleep(1)
+    Path(sys.argv[1]).write_text("mask")
+
+worker.submit("mask", write)
+assert not worker.close(0.01)
+"""
+    path = tmp_path / "mask"
+    subprocess.run([sys.executable, "-c", slow, str(path)], check=True, timeout=60)
+    assert path.read_text() == "mask"
+
+
+def test_a_process_with_nothing_left_to_write_ends_although_nobody_closed_the_worker():
+    idle = """
+from napari_cam_feedback.widgets.tasks.main_thread import MainThread
+from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
+
+worker = SerialWorker(MainThread(), "disk", must_finish=True)
+worker.submit("one", lambda: None)
+assert worker.wait()
+worker.submit("two", lambda: None)
+"""
+    subprocess.run([sys.executable, "-c", idle], check=True, timeout=60)

@@ -122,12 +122,8 @@ def save_run_state(run_state: RunState, path: str | Path) -> None:
     StorageError
         It cannot be written.
     """
-    values = {field.name: getattr(run_state, field.name) for field in fields(run_state)}
-    values["before"] = _plain(run_state.before)
-    values["position"] = vars(run_state.position)
-    values["checkpoints"] = [{"check": _plain(each.check), "state": each.state} for each in run_state.checkpoints]
     with atomic_path(Path(path)) as temporary:
-        torch.save({"schema_version": SCHEMA_VERSION, **values}, temporary)
+        torch.save({"schema_version": SCHEMA_VERSION, **run_state_to_values(run_state)}, temporary)
 
 
 def load_run_state(path: str | Path) -> RunState:
@@ -145,10 +141,7 @@ def load_run_state(path: str | Path) -> RunState:
         values = load_plain(path)
         if values.pop("schema_version") != SCHEMA_VERSION:
             raise ValueError("another version")
-        values["before"], values["position"] = _check(values["before"]), Position(**values["position"])
-        values["checkpoints"] = tuple(Checkpoint(_check(each["check"]), each["state"]) for each in values["checkpoints"])
-        values["history"] = current_names(values["history"])
-        return RunState(**values)
+        return run_state_from_values(values)
     except Exception as error:
         raise StorageError(
             f"{path} is no state of a run that this version can resume ({describe(error)}); start the run anew."
@@ -169,9 +162,30 @@ def check_identity(run_state: RunState, identity: str) -> None:
         )
 
 
-def _plain(check: ValidationMetrics) -> dict[str, Any]:
-    return asdict(check)
+def run_state_to_values(run_state: RunState) -> dict[str, Any]:
+    """Return a run's state as plain values and tensors."""
+    values = {field.name: getattr(run_state, field.name) for field in fields(run_state)}
+    values["before"] = asdict(run_state.before)
+    values["position"] = vars(run_state.position)
+    values["checkpoints"] = [{"check": asdict(each.check), "state": each.state} for each in run_state.checkpoints]
+    return values
 
 
-def _check(values: dict[str, Any]) -> ValidationMetrics:
+def run_state_from_values(values: Mapping[str, Any]) -> RunState:
+    """Return the state that `run_state_to_values` made plain values of; raises what dataclasses raise where it is none."""
+    return RunState(
+        **{
+            **values,
+            "before": check_from_values(values["before"]),
+            "position": Position(**values["position"]),
+            "checkpoints": tuple(
+                Checkpoint(check_from_values(each["check"]), each["state"]) for each in values["checkpoints"]
+            ),
+            "history": current_names(values["history"]),
+        }
+    )
+
+
+def check_from_values(values: dict[str, Any]) -> ValidationMetrics:
+    """Return measures of their plain values, as `dataclasses.asdict` gives them."""
     return ValidationMetrics(**{**current_names(values), "held_out": RightReasons(**values["held_out"])})

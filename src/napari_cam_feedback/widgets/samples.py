@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.widgets.viewer.layers import IMAGE, NAMES, tag
+from napari_cam_feedback.widgets.viewer.identity import tag
+from napari_cam_feedback.widgets.viewer.layers import IMAGE, NAMES
 
 LayerData = tuple[Any, dict[str, Any], str]
 

@@ -10,7 +10,8 @@ from qtpy.QtCore import QObject
 
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.grid_layers import GridLayers
-from napari_cam_feedback.widgets.viewer.layers import CLASS_MAP, IMAGE, NAMESPACE, find_layers, shown_image, tag
+from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
+from napari_cam_feedback.widgets.viewer.layers import CLASS_MAP, IMAGE, shown_image
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -75,10 +76,10 @@ class ClassLayers(GridLayers):
         key = self._session.key
         for layer in find_layers(self._session.viewer, CLASS_MAP):
             layer.data = np.zeros_like(layer.data)
-            layer.name = f"{layer.metadata[NAMESPACE]['place'] + 1}. …"
+            layer.name = f"{mark_of(layer)['place'] + 1}. …"
         for layer in find_layers(self._session.viewer, CLASS_IMAGE):
             # An image of another kind or size comes with its maps.
-            same = image is not None and image.metadata[NAMESPACE]["key"] == key and image.data.shape == layer.data.shape
+            same = image is not None and mark_of(image)["key"] == key and image.data.shape == layer.data.shape
             layer.data = image.data if same else np.zeros_like(layer.data)
 
     def _follow(self, explanation: Explanation) -> None:
@@ -123,24 +124,24 @@ class ClassLayers(GridLayers):
 
     def _find(self, role: str, place: int) -> Any:
         for layer in find_layers(self._session.viewer, role):
-            if layer.metadata[NAMESPACE]["place"] == place:
+            if mark_of(layer)["place"] == place:
                 return layer
         return None
 
     def _image(self, place: int, image: np.ndarray, limits: tuple[float, float], maps: ClassMaps) -> Image:
         from napari.layers import Image
 
-        metadata = tag(CLASS_IMAGE, maps.key, place=place)
         layer = self._find(CLASS_IMAGE, place)
         if layer is not None and bool(layer.rgb) != (image.ndim == 3):
             self._session.viewer.layers.remove(layer)
             layer = None
         if layer is None:
-            layer = Image(image, name=f"image {place + 1}", rgb=image.ndim == 3, metadata=metadata, contrast_limits=limits)
+            layer = Image(image, name=f"image {place + 1}", rgb=image.ndim == 3, contrast_limits=limits)
+            mark(layer, CLASS_IMAGE, maps.key, place=place)
             self._session.viewer.layers.append(layer)
         else:
             layer.data = image
-            layer.metadata = metadata
+            mark(layer, CLASS_IMAGE, maps.key, place=place)
             if image.ndim == 2:
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
@@ -151,7 +152,6 @@ class ClassLayers(GridLayers):
         from napari.layers import Image
 
         look = self._session.layers.look
-        metadata = tag(CLASS_MAP, maps.key, place=place)
         layer = self._find(CLASS_MAP, place)
         if layer is None:
             layer = Image(
@@ -161,12 +161,12 @@ class ClassLayers(GridLayers):
                 contrast_limits=(0, 1),
                 blending="translucent_no_depth",
                 interpolation2d="linear",
-                metadata=metadata,
             )
+            mark(layer, CLASS_MAP, maps.key, place=place)
             self._session.viewer.layers.append(layer)
         else:
             layer.data = maps.shown[place]
-            layer.metadata = metadata
+            mark(layer, CLASS_MAP, maps.key, place=place)
         layer.scale = (maps.step, maps.step)
         # With its place, since napari wants every name once.
         layer.name = f"{place + 1}. {describe_class(maps, place, self._session.class_names)}"
@@ -182,7 +182,7 @@ class ClassLayers(GridLayers):
         viewer = self._session.viewer
         for role in (CLASS_IMAGE, CLASS_MAP):
             for layer in find_layers(viewer, role):
-                if layer.metadata[NAMESPACE]["place"] >= beyond:
+                if mark_of(layer)["place"] >= beyond:
                     viewer.layers.remove(layer)
 
     def _left(self) -> None:

@@ -27,9 +27,11 @@ from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.item_view import ItemView
 from napari_cam_feedback.widgets.browse.map_writer import MapWriter
 from napari_cam_feedback.widgets.browse.predict_bar import PredictBar
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
-from napari_cam_feedback.widgets.session.session import Session, session_of
+from napari_cam_feedback.widgets.parts.tones import set_tone
+from napari_cam_feedback.widgets.session.dock_session import dock_session
+from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer import shortcuts
 from napari_cam_feedback.widgets.viewer.docks import open_dock
 
@@ -54,7 +56,7 @@ class BrowseWidget(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self._session: Session = session_of(napari_viewer)
+        self._session: Session = dock_session(napari_viewer, self)
         # A table wants height; without this napari would put empty space below it.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(330)
@@ -109,11 +111,11 @@ class BrowseWidget(QWidget):
         # On a small screen there is room for one of the two beside the table.
         for fold, other in ((self.writer_fold, self.item.display_fold), (self.item.display_fold, self.writer_fold)):
             fold.toggled.connect(lambda opened, other=other: other.set_opened(False) if opened else None)
-        self.notice = wrapped_label(style=WARNING_STYLE)
+        self.notice = wrapped_label(tone="warning")
         self.notice.setObjectName("notice")
         self.notice.hide()
         column.addWidget(self.notice)
-        column.addWidget(wrapped_label(shortcuts.hint(), QUIET_STYLE))
+        column.addWidget(wrapped_label(shortcuts.hint(), "quiet"))
 
     def _build_empty(self) -> QWidget:
         widget = QWidget()
@@ -274,9 +276,9 @@ class BrowseWidget(QWidget):
             reason = next(iter(unsaved.values()))
             count = "1 mask" if len(unsaved) == 1 else f"{len(unsaved)} masks"
             self.mask_status.setText(f"NOT SAVED, but kept in memory and tried again ({count}): {reason}")
-            self.mask_status.setStyleSheet(WARNING_STYLE)
+            set_tone(self.mask_status, "warning")
             return
-        self.mask_status.setStyleSheet("")
+        set_tone(self.mask_status, None)
         key = self._session.key
         if key is None or self._session.item_error is not None:
             self.mask_status.setText("")

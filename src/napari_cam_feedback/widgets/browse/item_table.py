@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
-from qtpy.QtGui import QColor
+
+from napari_cam_feedback.widgets.parts.tones import text_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -22,8 +23,6 @@ TOOLTIPS = (
     "The probability that the model gives the true class",
     "Whether a mask has been painted on it",
 )
-# Readable on napari's dark and on its light theme.
-_WRONG = QColor("#e07b00")
 _ROOT = QModelIndex()
 
 
@@ -242,7 +241,7 @@ class ItemTable(QAbstractTableModel):
             return self._dataset.keys[item]
         if role == Qt.ItemDataRole.ForegroundRole and column in (PREDICTION, PROBABILITY):
             label, predicted = int(self._dataset.labels[item]), int(self.predicted[item])
-            return _WRONG if label >= 0 and predicted >= 0 and label != predicted else None
+            return text_colour("warning") if label >= 0 and predicted >= 0 and label != predicted else None
         if role == Qt.ItemDataRole.TextAlignmentRole and column >= LABEL:
             return int(Qt.AlignmentFlag.AlignCenter)
         return None

@@ -62,6 +62,7 @@ class MapDisplay(QWidget):
         session.opened.connect(self._follow_layer)
         session.item_changed.connect(self._follow_layer)
         session.explained.connect(lambda _: self._follow_layer())
+        session.dock_closed.connect(self._leave_layer)
         self.show_look()
         self._follow_layer()
 
@@ -95,10 +96,17 @@ class MapDisplay(QWidget):
         layer = self._session.layers.get(CAM)
         if layer is self._layer:
             return
+        self._leave_layer()
         self._layer = layer
         if layer is not None:
             layer.events.opacity.connect(self._opacity_set)
             layer.events.colormap.connect(self._colormap_set)
+
+    def _leave_layer(self) -> None:
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            layer.events.opacity.disconnect(self._opacity_set)
+            layer.events.colormap.disconnect(self._colormap_set)
 
     def _opacity_set(self, event: Any = None) -> None:
         layers = self._session.layers

@@ -11,8 +11,9 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
+from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
@@ -191,7 +192,7 @@ class MapWriter(QWidget):
     def _say(self, text: str, *, wrong: bool = False) -> None:
         self.result.setText(text)
         self.result.setToolTip("")
-        self.result.setStyleSheet(WARNING_STYLE if wrong else "")
+        set_tone(self.result, "warning" if wrong else None)
         self.result.setVisible(bool(text))
         self.open_button.hide()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
 
 _LIST_LINES = 6
 # A list of more lines tells a user nothing; the whole dataset is at a wrong place then.
@@ -32,7 +32,7 @@ class BrokenImages(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        self.line = wrapped_label(style=WARNING_STYLE)
+        self.line = wrapped_label(tone="warning")
         self.button = QPushButton("Which?")
         self.button.setCheckable(True)
         self.button.setToolTip("List them, each with the reason")

@@ -15,7 +15,7 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.compare.view import CompareView
 from napari_cam_feedback.widgets.compare.work import ComparedVersions, compare_versions, save_report
 from napari_cam_feedback.widgets.parts.basics import link_to
-from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -45,7 +45,7 @@ class CompareWidget(CompareView):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._session = session_of(napari_viewer)
+        self._session = dock_session(napari_viewer, self)
         self.found: ComparedVersions | None = None
         self.layers = ComparisonLayers(self._session, self, owner=OWNER)
         self._versions: tuple[str, ...] = ()

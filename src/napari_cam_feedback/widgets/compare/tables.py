@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
-from napari_cam_feedback.widgets.parts.table_colours import Name, table_colour
+from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.evaluation import ClassResult, Flips
 
 # An arrow or a word says the same.
-BETTER: Name = "blue"
-WORSE: Name = "orange"
+BETTER: Tone = "good"
+WORSE: Tone = "warning"
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _FLIP_HEADERS = ("Image", "Predicted", "p(true)", "")
@@ -112,7 +112,7 @@ class FlipTable(QAbstractTableModel):
             return f"{flips.keys[n]} ({flips.splits[n]}): {KINDS[flips.kinds[n]]}, predicted {predicted}"
         if role == Qt.ItemDataRole.ForegroundRole and column == 3:
             name = {0: WORSE, 1: BETTER}.get(int(flips.kinds[n]))
-            return None if name is None else table_colour(name)
+            return None if name is None else text_colour(name)
         return None
 
     def _text(self, flips: Flips, n: int, column: int) -> str:
@@ -177,7 +177,7 @@ class ClassTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and abs(change) >= 0.005:
-            return table_colour(BETTER if change > 0 else WORSE)
+            return text_colour(BETTER if change > 0 else WORSE)
         return None
 
 
@@ -228,5 +228,5 @@ class ConfusionTable(QAbstractTableModel):
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and new != old:
             # On the diagonal more is better, elsewhere worse.
-            return table_colour(BETTER if (new > old) == (place[0] == place[1]) else WORSE)
+            return text_colour(BETTER if (new > old) == (place[0] == place[1]) else WORSE)
         return None

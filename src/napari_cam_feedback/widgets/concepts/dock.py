@@ -10,9 +10,10 @@ from napari_cam_feedback.errors import ConfigError, describe
 from napari_cam_feedback.widgets.concepts.model import JOB, ConceptModel
 from napari_cam_feedback.widgets.concepts.result import ConceptView
 from napari_cam_feedback.widgets.concepts.setup import ConceptSetup
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
-from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.parts.tones import set_tone
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
@@ -31,7 +32,7 @@ class ConceptsWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._session = session_of(napari_viewer)
+        self._session = dock_session(napari_viewer, self)
         self.setMinimumWidth(330)
         self.model = ConceptModel(self._session, self)
         self.hint = wrapped_label()
@@ -130,5 +131,5 @@ class ConceptsWidget(QWidget):
 
     def _say(self, sentence: str, *, wrong: bool = False) -> None:
         self.status.setText(sentence)
-        self.status.setStyleSheet(WARNING_STYLE if wrong else "")
+        set_tone(self.status, "warning" if wrong else None)
         self.status.setVisible(bool(sentence))

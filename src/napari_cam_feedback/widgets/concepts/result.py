@@ -6,12 +6,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QUrl
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.concepts.chart import ConceptChart, tip
 from napari_cam_feedback.widgets.concepts.model import SAVE_JOB, ConceptModel
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, breakable, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, link_to, wrapped_label
+from napari_cam_feedback.widgets.parts.tones import set_rich_text
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import ConceptResult
@@ -30,7 +31,6 @@ _LEGEND = (
     "Blue: for, orange: against, gray: not significant. Stars: p below 0.05, 0.01, 0.001."
 )
 #: Readable on napari's dark and on its light theme, which Qt's own is not.
-LINK_COLOUR = "#4A90D9"
 _MAX_NAMED = 4
 _MAX_SKIPPED = 3
 
@@ -53,9 +53,9 @@ class ConceptView(QWidget):
         self.finding.setTextFormat(Qt.TextFormat.RichText)
         self.meaning = wrapped_label()
         self.chart = ConceptChart(viewer)
-        self.legend = wrapped_label(_LEGEND, QUIET_STYLE)
+        self.legend = wrapped_label(_LEGEND, "quiet")
         self.table = _table()
-        self.warnings = wrapped_label(style=WARNING_STYLE)
+        self.warnings = wrapped_label(tone="warning")
         self.save_button = QPushButton("Save into the project")
         self.save_button.setToolTip(
             "Table (CSV), chart (PNG), vectors (npz) and settings (JSON) in a new folder of the project"
@@ -128,10 +128,7 @@ class ConceptView(QWidget):
         self.table.setFixedHeight(height + self.table.horizontalHeader().sizeHint().height() + 4)
 
     def _saved(self, folder: Path) -> None:
-        link = QUrl.fromLocalFile(str(folder.absolute())).toString()
-        self.place.setText(
-            f'Saved in <a href="{escape(link)}" style="color: {LINK_COLOUR}">{breakable(escape(str(folder)))}</a>.'
-        )
+        set_rich_text(self.place, lambda: f"Saved in {link_to(folder)}.")
         self.place.show()
 
 

@@ -12,7 +12,7 @@ from napari_cam_feedback.widgets.filters.image_filters import ImageFilters
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.overview import FilterOverview
 from napari_cam_feedback.widgets.filters.ranking import RankingView
-from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 
 if TYPE_CHECKING:
     import napari
@@ -23,7 +23,7 @@ class FiltersWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._session = session_of(napari_viewer)
+        self._session = dock_session(napari_viewer, self)
         self.setMinimumWidth(330)
         self.model = FilterModel(self._session, self)
         self.image = ImageFilters(self._session)

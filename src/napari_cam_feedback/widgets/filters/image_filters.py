@@ -27,7 +27,8 @@ from napari_cam_feedback.widgets.filters.table import GRID, ORDERS, OVER, UNDER_
 from napari_cam_feedback.widgets.parts.basics import narrow
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
+from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -65,6 +66,7 @@ class ImageFilters(QWidget):
         self._session.item_changed.connect(self._refresh)
         self._session.version_changed.connect(self._refresh)
         self._session.mask_changed.connect(self._mask_changed)
+        self._session.dock_closed.connect(self._take_layers_away)
         self._session.closing.connect(self._close)
         self._refresh()
 
@@ -324,12 +326,12 @@ class ImageFilters(QWidget):
 
         assert self._ranking is not None
         data, limits = self._ranking.maps[number], self._ranking.limits[group]
-        metadata = tag(FILTER, self._ranking.explanation.key, group=group, place=place, filter=number)
+        key = self._ranking.explanation.key
         for layer in find_layers(self._session.viewer, FILTER):
-            ours = layer.metadata[NAMESPACE]
+            ours = mark_of(layer)
             if (ours["group"], ours["place"]) == (group, place):
                 layer.data = data
-                layer.metadata = metadata
+                mark(layer, FILTER, key, group=group, place=place, filter=number)
                 layer.name = name
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
@@ -337,13 +339,13 @@ class ImageFilters(QWidget):
         layer = Image(
             data,
             name=name,
-            metadata=metadata,
             contrast_limits=limits,
             colormap="inferno" if group == GRID else filter_colormap(),
             blending="translucent_no_depth",
             opacity=1.0 if group == GRID else 0.8,
             interpolation2d="linear",
         )
+        mark(layer, FILTER, key, group=group, place=place, filter=number)
         viewer = self._session.viewer
         cam = self._session.layers.get(CAM)
         above_cam = viewer.layers.index(cam) + 1 if cam is not None and group == OVER else len(viewer.layers)
@@ -355,7 +357,7 @@ class ImageFilters(QWidget):
         viewer = self._session.viewer
         if viewer is None:
             return
-        ours = [(layer, layer.metadata[NAMESPACE]) for layer in find_layers(viewer, FILTER)]
+        ours = [(layer, mark_of(layer)) for layer in find_layers(viewer, FILTER)]
         going = [layer for layer, own in ours if own["group"] == group and own["place"] >= beyond]
         if going:
             with grid_of(self._session).changes():
@@ -368,6 +370,10 @@ class ImageFilters(QWidget):
         super().showEvent(event)
         if self._stale:
             self._refresh()
+
+    def _take_layers_away(self) -> None:
+        self.over_check.setChecked(False)
+        self.back()
 
     def _close(self) -> None:
         self._closed = True

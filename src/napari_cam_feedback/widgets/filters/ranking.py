@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayo
 
 from napari_cam_feedback.widgets.filters.charts import CurvePlot
 from napari_cam_feedback.widgets.filters.model import FilterModel
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations.filters.marks import Agreement
@@ -33,7 +33,7 @@ class RankingView(QWidget):
     def __init__(self, model: FilterModel) -> None:
         super().__init__()
         self.model = model
-        self.about = wrapped_label(_ABOUT, QUIET_STYLE)
+        self.about = wrapped_label(_ABOUT, "quiet")
         self.plot = CurvePlot(model.session.viewer)
         self.curve_label = wrapped_label()
         self.top = QSpinBox()

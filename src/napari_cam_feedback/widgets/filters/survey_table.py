@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, Qt
 
-from napari_cam_feedback.widgets.parts.table_colours import Name, table_colour
+from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import FilterMarks
@@ -24,7 +24,7 @@ TIPS = (
     "How much more active the filter is under your paint than beside it, in standard deviations",
     "Your own: ✓ relevant, ✗ irrelevant",
 )
-_COLOURS: dict[str, Name] = {"relevant": "blue", "irrelevant": "orange"}
+_COLOURS: dict[str, Tone] = {"relevant": "good", "irrelevant": "warning"}
 _SIGNS = {"relevant": "✓", "irrelevant": "✗"}
 # What sorts first when a column is clicked: the greatest numbers, but the best place.
 _DESCENDING = (False, True, True, False, True, True)
@@ -118,7 +118,7 @@ class FilterSurveyTable(QAbstractTableModel):
             side = Qt.AlignmentFlag.AlignHCenter if column == MARK else Qt.AlignmentFlag.AlignRight
             return side | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ForegroundRole and column == MARK and number in self._marks:
-            return table_colour(_COLOURS[self._marks[number]])
+            return text_colour(_COLOURS[self._marks[number]])
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._marks.get(number, TIPS[column]) if column == MARK else TIPS[column]
         return None

@@ -23,12 +23,13 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.open.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, bring_into_view, confirmed, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
 from napari_cam_feedback.widgets.session.loading import load, move_images
-from napari_cam_feedback.widgets.session.session import OpenedProject, Session, session_of
+from napari_cam_feedback.widgets.session.session import OpenedProject, Session
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.viewer.qt_check import qt_warning
@@ -45,7 +46,7 @@ class SessionWidget(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self._session: Session = session_of(napari_viewer)
+        self._session: Session = dock_session(napari_viewer, self)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(330)
         self._build()
@@ -62,7 +63,7 @@ class SessionWidget(QWidget):
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(6)
         warning = qt_warning()
-        self.qt_warning = wrapped_label(warning or "", WARNING_STYLE)
+        self.qt_warning = wrapped_label(warning or "", "warning")
         self.qt_warning.setVisible(warning is not None)
         column.addWidget(self.qt_warning)
         self.choice = SourceView(self._session)

@@ -10,10 +10,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
+from napari_cam_feedback.widgets.viewer.identity import role_of
 from napari_cam_feedback.widgets.viewer.layer_images import PickedLayer
-from napari_cam_feedback.widgets.viewer.layers import role_of
 
 _NAME, _IMAGES, _CLASS = range(3)
 _UNKNOWN = "unknown"
@@ -52,7 +52,7 @@ class LayersPage(QWidget):
         header.setSectionResizeMode(_IMAGES, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Fixed)
         self.table.setColumnWidth(_CLASS, self.fontMetrics().horizontalAdvance("a class name here"))
-        self.note = wrapped_label(_NOTHING, QUIET_STYLE)
+        self.note = wrapped_label(_NOTHING, "quiet")
         column.addWidget(self.table)
         column.addWidget(self.note)
         self._refresh = single_shot(self, 50, self.refresh)

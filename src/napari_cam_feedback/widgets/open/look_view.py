@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -38,8 +38,8 @@ class LookView(QWidget):
         self.look: Look | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self.waiting = wrapped_label("Looking whether the model fits the images …", QUIET_STYLE)
-        self.said = wrapped_label(style=WARNING_STYLE)
+        self.waiting = wrapped_label("Looking whether the model fits the images …", "quiet")
+        self.said = wrapped_label(tone="warning")
         self.said.setTextFormat(Qt.TextFormat.PlainText)
         column.addWidget(self.waiting)
         column.addWidget(self.said)

@@ -15,7 +15,8 @@ from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.session.opened import painted_items
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.session.unfit_mask import folder_for_replaced
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK, find_layers, tag
+from napari_cam_feedback.widgets.viewer.identity import find_layers, mark
+from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -203,7 +204,8 @@ class MergeModel(QObject):
             else:
                 colour = _COLOURS[role]
                 colours = DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
-                layer = Labels(data, name=_NAMES[role], colormap=colours, opacity=_OPACITY, metadata=tag(role))
+                layer = Labels(data, name=_NAMES[role], colormap=colours, opacity=_OPACITY)
+                mark(layer, role)
                 selected = viewer.layers.selection.active
                 viewer.add_layer(layer)
                 # To be looked at; what is painted goes into the layer “irrelevant” alone.

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.open.merge_model import JOB, JOINED, MergeModel, side_text
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, WARNING_STYLE, bring_into_view, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import bring_into_view, narrow, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -65,7 +65,7 @@ class MaskMerging(QGroupBox):
             wrapped_label(
                 "Somebody else's masks of the same images: a project, a folder of masks, or a file (.npz, COCO's .json, a "
                 "pickled dictionary).",
-                QUIET_STYLE,
+                "quiet",
             )
         )
         self.path = PathField(folder=True, files=_FILES, hint="their masks")
@@ -85,7 +85,7 @@ class MaskMerging(QGroupBox):
         self.bar.setMaximumHeight(8)
         column.addWidget(self.bar)
         self.said = wrapped_label()
-        self.error = wrapped_label(style=WARNING_STYLE)
+        self.error = wrapped_label(tone="warning")
         self.conflicts = self._build_conflicts()
         self.sides = wrapped_label()
         for widget in (self.said, self.error, self.conflicts, self.sides):

@@ -16,7 +16,7 @@ from napari_cam_feedback.files import unused
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.widgets.open.layers_page import LayersPage
 from napari_cam_feedback.widgets.open.recent_list import RecentList
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, show_row, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import ModelForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
@@ -63,7 +63,7 @@ class SourceView(QGroupBox):
         for name, title in _KINDS:
             self.kind.addItem(title, name)
         form.addRow(self.kind)
-        self.hint = wrapped_label(style=QUIET_STYLE)
+        self.hint = wrapped_label(tone="quiet")
         form.addRow(self.hint)
         self._build_model(form)
         self._build_pages(form)

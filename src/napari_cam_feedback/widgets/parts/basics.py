@@ -20,20 +20,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-#: Orange that is readable on napari's dark and on its light theme.
-WARNING_STYLE = "color: #e07b00;"
-QUIET_STYLE = "color: gray;"
-#: Blue that is readable on both too; Qt's own is not on a dark window.
-LINK_COLOUR = "#3d8fd1"
+from napari_cam_feedback.widgets.parts.tones import Tone, set_tone, tone_colour
 
 
-def wrapped_label(text: str = "", style: str = "") -> QLabel:
-    """Return a label whose text wraps and can be copied."""
+def wrapped_label(text: str = "", tone: Tone | None = None) -> QLabel:
+    """Return a label whose text wraps and can be copied, in a tone of `set_tone`."""
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    if style:
-        label.setStyleSheet(style)
+    if tone is not None:
+        set_tone(label, tone)
     return label
 
 
@@ -126,7 +122,9 @@ def linked_label() -> QLabel:
 def link_to(path: Path) -> str:
     """Return a file as a link, for rich text in a label of `linked_label`."""
     address = escape(QUrl.fromLocalFile(str(path.absolute())).toString(QUrl.ComponentFormattingOption.FullyEncoded))
-    return f'<a href="{address}" style="color: {LINK_COLOUR}">{breakable(escape(str(path)))}</a>'
+    # Qt's own blue is not readable on a dark window.
+    colour = tone_colour("link")
+    return f'<a href="{address}" style="color: {colour}">{breakable(escape(str(path)))}</a>'
 
 
 def breakable(text: str) -> str:

@@ -17,6 +17,8 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
+from napari_cam_feedback.widgets.parts.themed import follow_theme
+
 if TYPE_CHECKING:
     import napari
 
@@ -240,8 +242,7 @@ class StepPlot(QWidget):
         self.draws = 0
         self._dirty = False
         self._grows, self._last = False, 0
-        napari_viewer.events.theme.connect(self._take_theme)
-        self._take_theme(value=napari_viewer.theme)
+        follow_theme(napari_viewer, self, self._take_theme)
         self.clear()
 
     def clear(self, iterations: int | None = 1) -> None:

@@ -9,13 +9,13 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QBrush
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from napari_cam_feedback.widgets.parts.table_colours import Name, table_colour
+from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
     from napari_cam_feedback.evaluation import ComparisonRow
 
 # The word says the same.
-_COLOURS: dict[str, Name] = {"better": "blue", "worse": "orange"}
+_COLOURS: dict[str, Tone] = {"better": "good", "worse": "warning"}
 #: Measures that follow from others in the table, for which it has no room; the reports have them.
 LEFT_OUT = ("gap", "random_flip_rate")
 COLUMNS = ("Measure", "Before", "After", "Change", "95 %")
@@ -109,7 +109,7 @@ class ComparisonTable(QTableWidget):
             item = self.item(row, 3)
             mark = None if item is None else item.data(Qt.ItemDataRole.UserRole)
             if item is not None and mark in _COLOURS:
-                item.setForeground(QBrush(table_colour(_COLOURS[mark])))
+                item.setForeground(QBrush(text_colour(_COLOURS[mark])))
 
     def _fit(self) -> None:
         """Show the intervals where there are any, and room for them; they are in the tooltips too."""

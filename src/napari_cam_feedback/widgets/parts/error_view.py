@@ -9,7 +9,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import Mismatch, Naming, WeightsMismatch, describe
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, breakable, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
 _MAX_ROWS = 10
@@ -32,7 +32,7 @@ class ErrorView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        self.sentence = wrapped_label(style=WARNING_STYLE)
+        self.sentence = wrapped_label(tone="warning")
         self.sentence.setTextFormat(Qt.TextFormat.PlainText)
         self.sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.table = wrapped_label()

@@ -11,7 +11,7 @@ from qtpy.QtCore import QStringListModel, Qt
 from qtpy.QtWidgets import QCompleter, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, small_button, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.naming import TitleNames
@@ -67,7 +67,7 @@ class ModelForm(Fold):
         self.hint = wrapped_label(
             "A plain .pt or .pth file holds weights alone: name its architecture, and how its images were prepared. "
             "Leave empty what you do not know.",
-            QUIET_STYLE,
+            "quiet",
         )
         form.addRow(self.hint)
         self.arch = _ArchitectureField()

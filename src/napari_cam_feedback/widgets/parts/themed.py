@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
+
+
+def follow_theme(viewer: Any, widget: QWidget, take: Callable[..., None]) -> None:
+    """Call a method of a widget with ``value``, the theme's name, now, and with an event at each change until it is deleted.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose theme.
+    widget : QWidget
+        Whose method it is.
+    take : callable
+        The bound method.
+    """
+    events, method = viewer.events.theme, WeakMethod(take)
+
+    def leave(*_: object) -> None:
+        alive = method()
+        if alive is not None:
+            events.disconnect(alive)
+
+    events.connect(take)
+    widget.destroyed.connect(leave)
+    take(value=viewer.theme)
 
 
 class Themed(QWidget):
@@ -26,8 +52,7 @@ class Themed(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         if height is not None:
             self.setFixedHeight(height)
-        viewer.events.theme.connect(self._take_theme)
-        self._take_theme(value=viewer.theme)
+        follow_theme(viewer, self, self._take_theme)
 
     def _take_theme(self, event: Any = None, *, value: str | None = None) -> None:
         self.text_colour = get_theme(value if value is not None else event.value).text.as_hex()

@@ -2,77 +2,59 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtCore import QTimer
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import confirmed
+from napari_cam_feedback.widgets.retune.outcome import RetuneOutcome
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
+    DecidedElsewhere,
     UndecidedRun,
-    checkpoint_names,
-    checkpoint_text,
-    how_it_ended,
-    measured_sentence,
-    measuring_sentence,
+    check_undecided,
     next_step,
     painted_sentence,
-    verdict_text,
+    replay,
     which_version,
 )
-from napari_cam_feedback.widgets.retune.view import RetuneView
+from napari_cam_feedback.widgets.retune.waiting import bring_back
 from napari_cam_feedback.widgets.session.consents import ConsentRequest, asking, subject_of
-from napari_cam_feedback.widgets.session.session import session_of
-from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
-from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 from napari_cam_feedback.widgets.tasks.phase import Phase
-from napari_cam_feedback.widgets.tasks.workers import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     import napari
 
-    from napari_cam_feedback.evaluation import Comparison, KeptPredictions
     from napari_cam_feedback.projects import Version
+    from napari_cam_feedback.projects.undecided import Undecided
     from napari_cam_feedback.retuning import RetuneResult, RetuneStep
 
-JOB, COMPARE_JOB = "retune", "compare"
-ERROR_STYLE = "color: #d8503c; font-weight: bold;"
+JOB = "retune"
+_FROM_BEFORE = "A retune that was begun before this dock was opened is running; its result will be shown here."
 _INPAINTER_REFUSED = (
     "The run was not started, because the inpainter's program may not run; start it again to be asked again, or choose "
     "another refill or method."
 )
 
 
-class RetuneWidget(RetuneView):
+class RetuneWidget(RetuneOutcome):
     """Retunes the current classifier with what was painted, shows how it goes, and lets the user decide."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
-        self._session = session_of(napari_viewer)
-        self._run: UndecidedRun | None = None
-        self._deciding = False
-        self._taking = False
-        self._hold = Hold()
         self._closed = False
         self._current: str | None = None
-        self._kept: KeptPredictions | None = None
-        self.comparison = ComparisonLayers(self._session, self)
         self._progress = RetuneProgress(self.progress, self.progress_label, self.plot, self)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(self.stop)
         self.keep_button.clicked.connect(self.keep)
         self.continue_button.clicked.connect(self.go_on)
         self.discard_button.clicked.connect(self.discard)
-        self.checkpoint_box.currentIndexChanged.connect(self._checkpoint_chosen)
-        self.old_share.chosen.connect(self._share_chosen)
-        self.side_button.toggled.connect(self._side_toggled)
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
@@ -81,8 +63,6 @@ class RetuneWidget(RetuneView):
         self._session.leaving.connect(self._tell_losses)
         self._session.mask_changed.connect(self._mask_changed)
         self._session.closing.connect(self._close)
-        self.comparison.shown.connect(self.side_button.setChecked)
-        self.comparison.described.connect(self.pair_label.setText)
         self._opened()
 
     # State --------------------------------------------------------------------------------------------
@@ -99,7 +79,7 @@ class RetuneWidget(RetuneView):
         run, project = self._run, self._session.project
         if run is not None and run.project is not project:
             self._session.jobs.stop(JOB)
-            self._save_undecided()
+            self._save_if_refused()
             self._forget()
         if self._run is None:
             self._say("")
@@ -110,6 +90,8 @@ class RetuneWidget(RetuneView):
             self.choice.build()
             self._current = project.current.id
         self._count_painted()
+        # Later: starting a job runs the event loop, and others have yet to hear that a project was opened.
+        QTimer.singleShot(0, self._look_for_waiting)
 
     def _version_changed(self) -> None:
         """What was said of the version that was in use before holds no longer."""
@@ -121,16 +103,16 @@ class RetuneWidget(RetuneView):
         self._refresh()
 
     def _tell_losses(self, losses: list[str]) -> None:
-        run = self._run
-        if run is None:
-            return
-        if self._machine.busy:
-            losses.append(run.stopping_sentence())
-        if run.undecided is not None:
-            losses.append(run.waiting_sentence())
+        if self._run is not None and self._machine.busy:
+            losses.append(self._run.stopping_sentence())
 
     def _phase_changed(self, phase: Phase) -> None:
         self.progress.setVisible(phase.busy)
+        if self._run is None:
+            # Of a run that a dock had begun which was closed meanwhile.
+            self.progress_label.setText(_FROM_BEFORE if phase.busy else "")
+            self.progress.setRange(0, 0)
+            QTimer.singleShot(0, self._look_for_waiting)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -171,11 +153,6 @@ class RetuneWidget(RetuneView):
             self._say("")
         self._count_painted()
 
-    def _say(self, text: str, *, error: bool = False) -> None:
-        self.status.setStyleSheet(ERROR_STYLE if error else "")
-        self.status.setText(text)
-        self.status.setVisible(bool(text))
-
     # Running --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -203,7 +180,7 @@ class RetuneWidget(RetuneView):
         run = self._run
         if run is None or run.best is None or run.best.run_state is None or self._deciding or self._machine.busy:
             return
-        self._session.jobs.stop(COMPARE_JOB)
+        self._measuring.stop()
         self._begin(replace(run, result=None, best=None, comparison=None, earlier=run.best))
 
     def _begin(self, run: UndecidedRun) -> None:
@@ -228,9 +205,10 @@ class RetuneWidget(RetuneView):
             subject = subject_of(Path(config.inpainter or ""), config.inpainter)
             trust = session.consents.given("trust", subject)
             with asking(subject):
-                return retune(
+                steps = retune(
                     run.classifier, run.project.dataset, run.masks, config, monitor=monitor, resume=run_state, trust=trust
                 )
+            return run.saving(steps, monitor)
 
         self._hold(True)
         session.jobs.start(
@@ -301,173 +279,13 @@ class RetuneWidget(RetuneView):
         if run is not self._run:
             # Its project was left meanwhile.
             self._hold(False)
-            run.result, run.earlier = result, None
-            if result.selected_iteration > 0:
-                self._record(run)
+            if run.path is not None or run.unsaved:
+                self._say(run.unsaved or f"{run.name} waits in {run.project.folder} to be kept or discarded.")
+            self._look_for_waiting()
             return
-        run.best, run.earlier = result, None
+        run.earlier = None
         run.seconds += self._progress.end()
-        names = checkpoint_names(result)
-        with QSignalBlocker(self.checkpoint_box):
-            self.checkpoint_box.clear()
-            for iteration, name in names:
-                self.checkpoint_box.addItem(name, iteration)
-        # The dock has no room for the measures, the list has.
-        view = self.checkpoint_box.view()
-        view.setMinimumWidth(view.sizeHintForColumn(0) + 24)
-        self.checkpoint_row.setVisible(len(names) > 1)
-        self.old_share.set_path(result.path_checks, result.selected_share)
-        self._show_result(run, result)
-        self._measure(run, lambda _: result)
-
-    def _show_result(self, run: UndecidedRun, result: RetuneResult) -> None:
-        """Show what a model came to, before it is measured on all splits."""
-        from napari_cam_feedback.explanations import ExplanationCache
-        from napari_cam_feedback.retuning import check_rows
-
-        run.result, run.comparison = result, None
-        self._taking = False
-        sentence, wrong = how_it_ended(result, run.seconds)
-        self._say(sentence, error=wrong)
-        self.verdict_label.setText(verdict_text(result))
-        self.table.show_rows(check_rows(result.before, result.after))
-        self.table.show()
-        self.pair_label.setText("")
-        self.table_label.setText("Before and after. Measuring on all splits too…")
-        self._refresh()
-        self.comparison.use(
-            ExplanationPairs(run.explanation_cache, ExplanationCache(result.classifier, run.project.dataset))
-        )
-        if result.selected_iteration > 0:
-            self.comparison.show()
-
-    # Comparing --------------------------------------------------------------------------------------------
-
-    def _checkpoint_chosen(self, _: int) -> None:
-        """Take the model of another iteration; the slider belongs to one of them."""
-        run, iteration = self._run, self.checkpoint_box.currentData()
-        if run is None or run.best is None or iteration is None:
-            return
-        own = iteration == self.old_share.iteration
-        share = run.best.selected_share if own else 1.0
-        self.old_share.set_share(share)
-        self.old_share.set_usable(own)
-        self._name_taken(run.best, run.best.selected_share)
-        self._take(run, iteration, share)
-
-    def _share_chosen(self, share: float) -> None:
-        """Take the model at another stop of the slider."""
-        run, iteration = self._run, self.old_share.iteration
-        if run is not None and run.best is not None and iteration is not None:
-            self._name_taken(run.best, share)
-            self._take(run, iteration, share)
-
-    def _name_taken(self, best: RetuneResult, share: float) -> None:
-        """Let the box say of the slider's iteration which stop it is at."""
-        place = self.checkpoint_box.findData(self.old_share.iteration)
-        check = next((each for each in best.path_checks if each.share == share), None)
-        if check is not None and place >= 0:
-            self.checkpoint_box.setItemText(place, checkpoint_text(check, best=share == best.selected_share))
-
-    def _take(self, run: UndecidedRun, iteration: int, share: float) -> None:
-        """Go over to another model of the run, in a worker."""
-        from napari_cam_feedback.retuning import checkpoint_name, take_checkpoint
-
-        assert run.best is not None
-        best = run.best
-        self._taking = True
-        self._hold(True)
-        self.table_label.setText(f"Taking the model of {checkpoint_name(iteration, share)}…")
-        self._refresh()
-
-        def take(monitor: Monitor) -> RetuneResult:
-            if (iteration, share) == (best.selected_iteration, best.selected_share):
-                return best
-            return take_checkpoint(best, iteration, run.project.dataset, run.masks, share=share, monitor=monitor)
-
-        self._measure(run, take)
-
-    def _measure(self, run: UndecidedRun, take: Callable[[Monitor], RetuneResult]) -> None:
-        """Measure both models on all splits, in a worker, while the user looks at images.
-
-        Parameters
-        ----------
-        run : UndecidedRun
-            Whose model *before* it is.
-        take : callable
-            Called in the worker; returns the result with the model *after*.
-        """
-        from napari_cam_feedback.evaluation import KeptPredictions, compare
-        from napari_cam_feedback.retuning import check_rows
-
-        dataset = run.project.dataset
-        # The model that one run ends with is that which the next begins with, and checkpoints share the one before.
-        kept = self._kept = self._kept or KeptPredictions()
-        # Masks that came with the data tell about images that nobody painted.
-        masks = None if dataset.has_known_masks else run.project.masks
-        begun = 0.0
-        labelled = [name for name in dataset.split_names if (dataset.labels[dataset.indices(name)] >= 0).any()]
-
-        def work(monitor: Monitor) -> Generator[RetuneResult, None, Comparison]:
-            result = take(monitor)
-            yield result
-            return compare(
-                run.classifier,
-                result.classifier,
-                dataset,
-                masks=masks,
-                splits=labelled,
-                detail=True,
-                quick=True,
-                kept=kept,
-                monitor=monitor,
-            )
-
-        def taken(result: RetuneResult) -> None:
-            if run is self._run and result is not run.result:
-                self._show_result(run, result)
-
-        def measured(found: Progress) -> None:
-            nonlocal begun
-            if run is self._run:
-                begun = begun or time.monotonic()
-                self.table_label.setText(measuring_sentence(found.done, found.total, time.monotonic() - begun))
-
-        def done(comparison: Comparison) -> None:
-            if run is not self._run:
-                return
-            self._hold(False)
-            if run.result is None:
-                return
-            run.comparison = comparison
-            self.table.show_rows([*check_rows(run.result.before, run.result.after), *comparison.rows])
-            self.table.show()
-            self.table_label.setText(measured_sentence(comparison))
-
-        def failed(sentence: str) -> None:
-            if run is not self._run:
-                return
-            self._hold(False)
-            self._taking = False
-            self.table_label.setText(sentence)
-            self._refresh()
-
-        self._session.jobs.start(
-            COMPARE_JOB,
-            work,
-            on_step=taken,
-            on_progress=measured,
-            on_done=done,
-            on_failed=failed,
-            description="Measuring before and after",
-            replace=True,
-        )
-
-    def _side_toggled(self, on: bool) -> None:
-        if on:
-            self.comparison.show()
-        else:
-            self.comparison.hide()
+        self._present(run, result)
 
     # Deciding ---------------------------------------------------------------------------------------------
 
@@ -479,9 +297,12 @@ class RetuneWidget(RetuneView):
         result, comparison = run.result, run.comparison
 
         def save() -> Version:
+            check_undecided(run)
             _ = result.classifier.head  # kept from now on, so that the window need not run the network for it
             # Another version may have been chosen meanwhile; the parent is the one that was retuned.
-            return run.project.keep(result, comparison, parent=run.parent)
+            version = run.project.keep(result, comparison, parent=run.parent)
+            run.forget()
+            return version
 
         def kept(version: Version) -> None:
             self._forget()
@@ -498,24 +319,33 @@ class RetuneWidget(RetuneView):
             return
         result, comparison = run.result, run.comparison
 
-        def dropped(folder: Any) -> None:
+        def drop() -> Path:
+            check_undecided(run)
+            folder = run.project.discard(result, comparison, parent=run.parent)
+            run.forget()
+            return folder
+
+        def dropped(folder: Path) -> None:
             self._forget()
             self._say(f"Discarded; the model is {run.parent} as before. The record of the run is in {folder}.")
 
-        self._decide(lambda: run.project.discard(result, comparison, parent=run.parent), dropped)
+        self._decide(drop, dropped)
 
     def _decide(self, task: Any, then: Any) -> None:
         self._deciding = True
-        self._session.jobs.stop(COMPARE_JOB)
+        self._measuring.stop()
         self._refresh()
 
         def finished(value: Any, error: Exception | None) -> None:
             self._deciding = False
+            if isinstance(error, DecidedElsewhere):
+                self._forget()
             if error is not None:
                 self._say(describe(error), error=True)
             else:
                 then(value)
             self._refresh()
+            self._look_for_waiting()
 
         # In the session's own disk thread, since two threads must not write the project's file.
         self._session.disk.submit("decide", task, finished)
@@ -542,19 +372,27 @@ class RetuneWidget(RetuneView):
         self._closed = True
         self._hold(False)
         self._progress.end()
-        self._save_undecided()
+        self._save_if_refused()
 
-    def _save_undecided(self) -> None:
+    def _save_if_refused(self) -> None:
+        """Try once more to put a result on disk, before nobody can decide on it any more."""
         run = self._run
-        if run is not None and run.undecided is not None and not self._deciding:
-            self._record(run)
+        if run is not None and run.unsaved and run.undecided is not None and not self._deciding:
+            self._session.disk.submit(f"undecided {id(run)}", partial(run.save, run.undecided, run.seconds))
 
-    def _record(self, run: UndecidedRun) -> None:
-        """Write what came of a run that nobody will decide on."""
+    def _look_for_waiting(self) -> None:
+        """Bring back a result of the open project that was neither kept nor discarded."""
+        if self._run is None and not self._closed and self._session.project is not None and not self._machine.busy:
+            bring_back(self._session, self._found_waiting, lambda sentence: self._say(sentence, error=True))
 
-        def saved(folder: Any, error: Exception | None) -> None:
-            if self._run is None:
-                sentence = f"{run.name} was neither kept nor discarded; it is in {folder}."
-                self._say(sentence if error is None else describe(error), error=error is not None)
-
-        self._session.disk.submit(f"undecided {id(run)}", run.record, saved)
+    def _found_waiting(self, found: Undecided) -> None:
+        project = self._session.project
+        if self._run is not None or self._closed or self._machine.busy or project is None:
+            return
+        run = self._run = UndecidedRun.waiting(project, found)
+        self.plot.clear()
+        replay(self.plot, found.result)
+        self.log.replay(found.result.history)
+        self.settings.set_opened(False)
+        # The user has not asked for a grid now.
+        self._present(run, found.result, side_by_side=False)

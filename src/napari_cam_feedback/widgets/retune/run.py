@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.parts.basics import time_left
+from napari_cam_feedback.widgets.parts.tones import Tone, tone_colour
 from napari_cam_feedback.widgets.tasks.phase import Phase
 
 if TYPE_CHECKING:
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
     from napari_cam_feedback.evaluation import Comparison
     from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.models import Classifier
+    from napari_cam_feedback.monitor import Monitor
     from napari_cam_feedback.projects import Project
-    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RunState, ValidationMetrics
+    from napari_cam_feedback.projects.undecided import Undecided
+    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep, RunState, ValidationMetrics
     from napari_cam_feedback.widgets.parts.charts import StepPlot
 
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
@@ -30,16 +35,14 @@ _PAINT_FIRST = (
     "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
     "come back."
 )
-# Each readable on napari's dark and on its light theme.
-_GOOD, _NEITHER, _DOUBTFUL, _BAD = "#2f86cc", "#808080", "#c96f00", "#d8503c"
-_VERDICT_COLOURS = {
-    "fixed": _GOOD,
-    "improved": _GOOD,
-    "no effect": _NEITHER,
-    "looks fixed but is not": _DOUBTFUL,
-    "mixed": _DOUBTFUL,
-    "harmed": _BAD,
-    "failed": _BAD,
+_VERDICT_TONES: dict[str, Tone] = {
+    "fixed": "good",
+    "improved": "good",
+    "no effect": "quiet",
+    "looks fixed but is not": "warning",
+    "mixed": "warning",
+    "harmed": "error",
+    "failed": "error",
 }
 
 
@@ -71,6 +74,10 @@ class UndecidedRun:
         That it has taken, over all its parts.
     earlier : RetuneResult or None
         While a stopped run is continued, its result, should that fail.
+    path : Path or None
+        The file in the project in which its result waits.
+    unsaved : str
+        Why it could not be written, a sentence; empty where it was.
     """
 
     project: Project
@@ -85,6 +92,27 @@ class UndecidedRun:
     comparison: Comparison | None = None
     seconds: float = 0.0
     earlier: RetuneResult | None = None
+    path: Path | None = None
+    unsaved: str = ""
+
+    @classmethod
+    def waiting(cls, project: Project, found: Undecided) -> UndecidedRun:
+        """Return a run whose result has waited on disk."""
+        from napari_cam_feedback.explanations import ExplanationCache
+
+        result = found.result
+        return cls(
+            project,
+            found.parent,
+            result.given,
+            ExplanationCache(result.given, project.dataset),
+            result.config,
+            sorted(found.masks),
+            masks=found.masks,
+            best=result,
+            seconds=found.seconds,
+            path=found.path,
+        )
 
     def read_masks(self) -> None:
         """Read the masks, once."""
@@ -100,37 +128,54 @@ class UndecidedRun:
     @property
     def undecided(self) -> RetuneResult | None:
         """What must not be lost when the window is closed now."""
-        return self.result or self.earlier
-
-    def waiting_sentence(self) -> str:
-        """Return what becomes of its result where another project is opened before the decision."""
-        what = "its model and its record" if self._has_model else "its record"
-        return (
-            f"{self.name} waits for you to keep or discard it; it would be neither, and {what} would be "
-            f"written into {self.project.folder / 'runs'}."
-        )
+        return self.best or self.earlier
 
     def stopping_sentence(self) -> str:
         """Return what becomes of it where another project is opened while it runs."""
         return (
-            f"{self.name} is still running and would be stopped; a better model, if it has found one, would be written into "
-            f"{self.project.folder / 'runs'}."
+            f"{self.name} is still running and would be stopped; a better model, if it has found one, would wait in this "
+            "project to be kept or discarded."
         )
 
-    @property
-    def _has_model(self) -> bool:
-        return self.undecided is not None and self.undecided.selected_iteration > 0
+    def saving(
+        self, steps: Generator[RetuneStep, None, RetuneResult], monitor: Monitor
+    ) -> Generator[RetuneStep, None, RetuneResult]:
+        """Pass a retune's steps on, and put its result on disk before anybody hears of it; for a worker."""
+        begun = time.monotonic()
+        result = yield from steps
+        # Whoever stops a run before it has found anything has nothing to decide on.
+        if result.selected_iteration > 0 or not monitor.stopped:
+            self.save(result, self.seconds + time.monotonic() - begun)
+        return result
 
-    def record(self) -> Path:
-        """Write the record as of a discarded run, and the model too, since nobody decided on it; return the folder."""
-        from napari_cam_feedback.models import save_classifier
+    def save(self, result: RetuneResult, seconds: float) -> None:
+        """Put a result on disk, where it waits for the decision; `unsaved` says why where that fails."""
+        from napari_cam_feedback.projects.undecided import save_undecided
 
-        result = self.undecided
-        assert result is not None
-        folder = self.project.discard(result, self.comparison, parent=self.parent)
-        if self._has_model:
-            save_classifier(result.classifier, folder / "model.safetensors")
-        return folder
+        try:
+            self.path = save_undecided(
+                self.project, result, parent=self.parent, masks=self.masks, seconds=seconds, path=self.path
+            )
+            self.unsaved = ""
+        except FeedbackError as error:
+            self.unsaved = describe(error)
+
+    def forget(self) -> None:
+        """Take its file away, since it was decided on."""
+        if self.path is not None:
+            # One that stays comes back, and harms nothing: what was kept is known by its weights.
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+class DecidedElsewhere(FeedbackError):
+    """Another window has kept or discarded the result."""
+
+
+def check_undecided(run: UndecidedRun) -> None:
+    """Raise `DecidedElsewhere` where another window has kept or discarded a run's result."""
+    if run.path is not None and not run.path.exists():
+        raise DecidedElsewhere("This result was kept or discarded in another window; nothing was changed here.")
 
 
 def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
@@ -205,8 +250,8 @@ def painted_sentence(dataset: Dataset, keys: Iterable[str], names: Sequence[str]
     return text
 
 
-def replay(plot: StepPlot, run_state: RunState) -> None:
-    """Draw a run as far as its state has it."""
+def replay(plot: StepPlot, run_state: RunState | RetuneResult) -> None:
+    """Draw a run as far as its state, or its result, has it."""
     for row in run_state.history:
         losses = {name.removeprefix("loss_"): row[name] for name in row if name.startswith("loss_")}
         plot.add(row["iteration"], losses)
@@ -275,7 +320,7 @@ def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
 
 
 def verdict_text(result: RetuneResult) -> str:
-    """Return the verdict as rich text."""
+    """Return the verdict as rich text, in the colours of the window's theme."""
     name = result.verdict.name
-    colour = _VERDICT_COLOURS.get(name, _NEITHER)
+    colour = tone_colour(_VERDICT_TONES.get(name, "quiet"))
     return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.reason)}"

@@ -10,8 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
+from napari_cam_feedback.widgets.parts.tones import set_tone
 
 COMMON_SETTINGS = ("iterations", "learning_rate", "painted_per_step", "strength")
 
@@ -100,11 +101,11 @@ class RetuneSettings(QWidget):
         from napari_cam_feedback.retuning.methods import describe_method, method_parts
 
         try:
-            text, self._parts, style = describe_method(name.strip()), method_parts(name.strip()), ""
+            text, self._parts, wrong = describe_method(name.strip()), method_parts(name.strip()), False
         except ConfigError as error:
-            text, style = describe(error), WARNING_STYLE
+            text, wrong = describe(error), True
         self.method_label.setText(text)
-        self.method_label.setStyleSheet(style)
+        set_tone(self.method_label, "warning" if wrong else None)
         self._show_what_matters()
 
     def _matter(self) -> dict[str, bool]:

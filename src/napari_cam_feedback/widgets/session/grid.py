@@ -20,9 +20,10 @@ _SPACING_PIXELS = 4
 
 def grid_of(session: Session) -> LayerGrid:
     """Return the one `LayerGrid` of a session's viewer: filters and comparisons take turns in it."""
-    if session not in _GRIDS:
-        _GRIDS[session] = LayerGrid(session)
-    return _GRIDS[session]
+    whole = session.whole
+    if whole not in _GRIDS:
+        _GRIDS[whole] = LayerGrid(whole)
+    return _GRIDS[whole]
 
 
 class LayerGrid:

@@ -46,6 +46,7 @@ class GridLayers(QObject):
         self._wanted: tuple[Any, ...] | None = None
         self._on = False
         session.explained.connect(self._follow)
+        session.dock_closed.connect(self.hide)
         session.closing.connect(self.close)
 
     @property

@@ -28,7 +28,7 @@ def losses_of_leaving(session: Session) -> list[str]:
     """
     found: list[str] = []
     if session.project is not None:
-        session.leaving.emit(found)
+        session.whole.leaving.emit(found)
     return found
 
 

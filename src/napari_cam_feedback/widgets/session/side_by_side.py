@@ -13,7 +13,8 @@ from qtpy.QtCore import QObject
 
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.grid_layers import GridLayers
-from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, IMAGE, NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
+from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, IMAGE
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -174,7 +175,7 @@ class ComparisonLayers(GridLayers):
 
     def _find(self, role: str) -> Any:
         for layer in find_layers(self._session.viewer, role):
-            if layer.metadata[NAMESPACE].get("owner") == self._owner:
+            if mark_of(layer).get("owner") == self._owner:
                 return layer
         return None
 
@@ -188,22 +189,21 @@ class ComparisonLayers(GridLayers):
         # Symmetric, so that black is "as before"; a floor keeps tiny changes from looking like large ones.
         largest = max(float(np.abs(data).max(initial=0)), MIN_DIFFERENCE_LIMIT)
         limits = (-largest, largest) if difference else (0.0, 1.0)
-        metadata = tag(role, pair.before.key, owner=self._owner)
         if layer is not None:
             layer.data = data
-            layer.metadata = metadata
+            mark(layer, role, pair.before.key, owner=self._owner)
             if difference:
                 layer.contrast_limits = limits
             return layer
         layer = Image(
             data,
             name=self._names[place],
-            metadata=metadata,
             colormap=difference_colormap() if difference else self._session.layers.look.colours(),
             contrast_limits=limits,
             blending="translucent_no_depth",
             interpolation2d="linear",
         )
+        mark(layer, role, pair.before.key, owner=self._owner)
         if difference:
             layer.contrast_limits_range = (-1.0, 1.0)
         viewer.layers.append(layer)

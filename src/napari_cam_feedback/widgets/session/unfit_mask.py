@@ -10,7 +10,7 @@ from napari_cam_feedback.errors import describe
 
 if TYPE_CHECKING:
     from napari_cam_feedback.projects import Project
-    from napari_cam_feedback.widgets.session.session import Session
+    from napari_cam_feedback.widgets.session.state import SessionState
 
 REPLACED = "masks-replaced"
 
@@ -20,7 +20,7 @@ def folder_for_replaced(project: Project) -> Path:
     return project.folder / REPLACED / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def put_stored_mask_aside(session: Session, key: str) -> None:
+def put_stored_mask_aside(session: SessionState, key: str) -> None:
     """Take the mask that an image has on disk out of the project's, in the background; it is kept in a folder beside."""
     project = session.project
     if project is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from weakref import WeakSet
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QThread, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QWidget
 
 
@@ -32,7 +33,7 @@ class WindowGuard(QObject):
         self._save, self._losses, self._close = save, losses, close
         self._window: QWidget | None = None
         self._docks: WeakSet[QDockWidget] = WeakSet()
-        self._released = False
+        self._released = self._asking = False
 
     def watch(self, widget: QWidget) -> None:
         """Watch the window that holds a dock's widget, once it is shown."""
@@ -42,6 +43,7 @@ class WindowGuard(QObject):
             dock.setWindowTitle(dock.windowTitle().split(" (")[0])
             others = list(self._docks)
             self._docks.add(dock)
+            dock.installEventFilter(self)
             # Later: while a dock is shown for the first time, the window may not have found its place yet.
             QTimer.singleShot(0, lambda: _tabify(dock, others))
         window = widget.window()
@@ -51,13 +53,24 @@ class WindowGuard(QObject):
             window.destroyed.connect(self._close)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Save and ask when the window is about to close."""
+        """Save and ask when the window is about to close; bring a dock to the front that was hidden from behind others."""
+        if event.type() == QEvent.Type.Hide and isinstance(watched, QDockWidget):
+            # napari's menu hides a dock that is there, also one whose tab lies behind others: whoever chooses that wants to
+            # see it. Qt keeps what lies behind outside of the window.
+            place = watched.geometry()
+            if watched.isHidden() and (place.right() < 0 or place.bottom() < 0):
+                QTimer.singleShot(0, partial(_bring_back, watched))
+            return False
         if event.type() == QEvent.Type.Close and watched is self._window and not self._released:
             self._save()
+            # napari's *File > Exit* and *Close window* close it by code, as a script does; but then the event loop runs, and
+            # somebody is there who can be asked.
+            somebody = event.spontaneous() or QThread.currentThread().loopLevel() > 0
+            if somebody and not self.may_close(self._window):
+                event.ignore()
+                self._stay()
+                return True
             if event.spontaneous():
-                if not self.may_close(self._window):
-                    event.ignore()
-                    return True
                 # napari itself may ask, and the user say no.
                 QTimer.singleShot(0, self._close_if_hidden)
             else:
@@ -69,8 +82,19 @@ class WindowGuard(QObject):
         losses = self._losses()
         if not losses:
             return True
-        answer = QMessageBox.question(window, "Close all the same?", "\n".join([*losses, "", "Close all the same?"]))
+        if self._asking:  # the question is on the screen already
+            return False
+        self._asking = True
+        try:
+            answer = QMessageBox.question(window, "Close all the same?", "\n".join([*losses, "", "Close all the same?"]))
+        finally:
+            self._asking = False
         return answer == QMessageBox.StandardButton.Yes
+
+    def _stay(self) -> None:
+        """Let napari forget that it was to quit, or the next closing of this window would quit it too."""
+        if getattr(self._window, "_quit_app", False):
+            self._window._quit_app = False  # type: ignore[union-attr]
 
     def release(self) -> None:
         """Let the window go."""
@@ -83,6 +107,16 @@ class WindowGuard(QObject):
     def _close_if_hidden(self) -> None:
         if self._window is not None and not self._window.isVisible():
             self._close()
+
+
+def _bring_back(dock: QDockWidget) -> None:
+    """Show a dock again, in front, unless it was taken out of its window."""
+    with suppress(RuntimeError):  # closed meanwhile
+        window = dock.parent()
+        there = isinstance(window, QMainWindow) and window.dockWidgetArea(dock) != Qt.DockWidgetArea.NoDockWidgetArea
+        if there and dock.isHidden() and dock.widget() is not None:
+            dock.show()
+            dock.raise_()
 
 
 def _tabify(dock: QDockWidget, others: list[QDockWidget]) -> None:

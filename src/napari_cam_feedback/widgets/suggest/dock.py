@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.suggest.list import GroupsPage, SuggestList
 from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestModel
 from napari_cam_feedback.widgets.suggest.proposals import ProposalsPage
@@ -22,7 +22,7 @@ class SuggestWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._session = session_of(napari_viewer)
+        self._session = dock_session(napari_viewer, self)
         self.setMinimumWidth(330)
         self.model = SuggestModel(self._session, self)
         self.list = SuggestList(self.model)

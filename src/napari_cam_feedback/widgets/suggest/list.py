@@ -21,8 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
+from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestModel
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class SuggestList(QWidget):
     def say(self, sentence: str, wrong: bool = False) -> None:
         """Show a sentence below the buttons."""
         self.status.setText(sentence)
-        self.status.setStyleSheet(WARNING_STYLE if wrong else "")
+        set_tone(self.status, "warning" if wrong else None)
 
     def show_found(self) -> None:
         """Show what was found, or nothing."""

@@ -22,9 +22,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.parts.basics import WARNING_STYLE, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestModel
-from napari_cam_feedback.widgets.viewer.layers import NAMESPACE, find_layers, tag
+from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -138,7 +139,7 @@ class ProposalsPage(QWidget):
             self._key is not None
             and self._session.key == self._key
             and layer is not None
-            and layer.metadata.get(NAMESPACE, {}).get("key") == self._key
+            and mark_of(layer).get("key") == self._key
         )
 
     @property
@@ -156,7 +157,7 @@ class ProposalsPage(QWidget):
     def say(self, sentence: str, wrong: bool = False) -> None:
         """Show a sentence."""
         self.status.setText(sentence)
-        self.status.setStyleSheet(WARNING_STYLE if wrong else "")
+        set_tone(self.status, "warning" if wrong else None)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
@@ -202,13 +203,14 @@ class ProposalsPage(QWidget):
         if layer is None:
             selected = viewer.layers.selection.active
             colours = DirectLabelColormap(color_dict={0: "transparent", 1: _COLOUR, None: _COLOUR})
-            layer = Labels(mask.astype(np.uint8), name=PROPOSED, colormap=colours, opacity=0.6, metadata=tag(PROPOSED, key))
+            layer = Labels(mask.astype(np.uint8), name=PROPOSED, colormap=colours, opacity=0.6)
+            mark(layer, PROPOSED, key)
             viewer.add_layer(layer)
             if selected is not None and selected in viewer.layers:
                 viewer.layers.selection.active = selected
         else:
             layer.data = mask.astype(np.uint8)
-            layer.metadata = tag(PROPOSED, key)
+            mark(layer, PROPOSED, key)
         layer.visible = True
         # Strokes go to the mask, never here; new data make a layer editable again.
         layer.editable = False

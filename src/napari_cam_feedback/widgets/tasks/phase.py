@@ -56,7 +56,7 @@ class PhaseMachine(QObject):
     @property
     def busy(self) -> bool:
         """Whether a thread is at work."""
-        return self._phase.busy
+        return self.phase.busy
 
     def to(self, phase: Phase) -> None:
         """Move to `phase`.
@@ -101,8 +101,26 @@ class PhaseMachine(QObject):
             for widget in starters:
                 widget.setEnabled(may_start)
             for widget in stoppers:
-                widget.setEnabled(self._phase is Phase.RUNNING)
+                widget.setEnabled(self.phase is Phase.RUNNING)
 
         self.changed.connect(refresh)
         refresh()
         return refresh
+
+
+class PhaseView(PhaseMachine):
+    """A machine that shows where another one stands, until `end`; what is connected to it goes with it."""
+
+    def __init__(self, source: PhaseMachine) -> None:
+        super().__init__()
+        self._source = source
+        source.changed.connect(self.changed)
+
+    @property
+    def phase(self) -> Phase:
+        """The present phase of the other."""
+        return self._source.phase
+
+    def end(self) -> None:
+        """Follow the other no longer."""
+        self._source.changed.disconnect(self.changed)

@@ -12,10 +12,10 @@ _JOIN_SECONDS = 15.0
 
 
 class SerialWorker:
-    """One thread that does small tasks in order; the latest of a name replaces one still waiting.
+    """A thread that does small tasks in order; the latest of a name replaces one still waiting.
 
-    Writing masks to disk is such work: it must not hold up the window, and must be finished before the window
-    closes.
+    Writing masks to disk is such work: it must not hold up the window, and must be finished before the process ends.
+    There is a thread only while there is something to do.
 
     Parameters
     ----------
@@ -23,11 +23,14 @@ class SerialWorker:
         Through which results come back.
     name : str
         Of the thread.
+    must_finish : bool
+        The process does not end before all tasks are done, however slow the disk is.
     """
 
-    def __init__(self, main: MainThread, name: str) -> None:
+    def __init__(self, main: MainThread, name: str, *, must_finish: bool = False) -> None:
         self._main = main
         self._name = name
+        self._must_finish = must_finish
         self._tasks: dict[str, tuple[Callable[[], Any], Callable[[Any, Exception | None], None] | None]] = {}
         self._condition = threading.Condition()
         self._busy = False
@@ -46,10 +49,16 @@ class SerialWorker:
                 raise RuntimeError(f"{self._name} is closed")
             self._tasks.pop(name, None)
             self._tasks[name] = (task, then)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            if self._thread is not None:
+                return
+            self._busy = True
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=not self._must_finish)
+            try:
                 self._thread.start()
-            self._condition.notify_all()
+                return
+            except RuntimeError:  # the interpreter is ending and starts no threads any more
+                pass
+        self._run()
 
     def wait(self, seconds: float = _JOIN_SECONDS) -> bool:
         """Wait until all tasks are done; returns whether they are."""
@@ -57,10 +66,9 @@ class SerialWorker:
             return self._condition.wait_for(lambda: not self._tasks and not self._busy, seconds)
 
     def close(self, seconds: float = _JOIN_SECONDS) -> bool:
-        """Finish what is waiting, end the thread and join it; returns whether it ended in time."""
+        """Take no more tasks and wait for those there are; returns whether they were done in time."""
         with self._condition:
             self._closed = True
-            self._condition.notify_all()
             thread = self._thread
         if thread is None:
             return True
@@ -70,14 +78,12 @@ class SerialWorker:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._busy = False
-                self._condition.notify_all()
-                self._condition.wait_for(lambda: self._tasks or self._closed)
                 if not self._tasks:
+                    self._busy, self._thread = False, None
+                    self._condition.notify_all()
                     return
                 name = next(iter(self._tasks))
                 task, then = self._tasks.pop(name)
-                self._busy = True
             result: Any = None
             failure: Exception | None = None
             try:

@@ -128,6 +128,11 @@ class Jobs(QObject):
         self._threads: set[threading.Thread] = set()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over, so that nothing can be started."""
+        return self._closed
+
     def phase(self, name: str) -> PhaseMachine:
         """Return the state machine of the work called `name`; there is one from the start, idle."""
         if name not in self._machines:
@@ -226,6 +231,13 @@ class Jobs(QObject):
             self.phase(name).to(Phase.STOPPING)
             self.changed.emit(name)
 
+    def abandon(self, job: Job) -> None:
+        """Call nobody back for a job any more: one that is precious goes on, any other is stopped."""
+        job.on_step = job.on_done = job.on_failed = job.on_error = job.on_stopped = job.on_progress = None
+        if not job.over and not job.precious and self._jobs.get(job.name) is job:
+            self._detach(job.name)
+            self.changed.emit(job.name)
+
     def shutdown(self, seconds: float = _JOIN_SECONDS) -> bool:
         """Stop everything and wait for the threads; no callback is called any more.
 
@@ -269,8 +281,9 @@ class Jobs(QObject):
         try:
             while True:
                 step = next(steps)
-                if job.detached:
+                if job.detached and not job.precious:
                     raise WorkStopped
+                # Work that is precious was asked to stop, and puts on disk what it has.
                 self.main.post(self._step, job, step)
         except StopIteration as end:
             return end.value

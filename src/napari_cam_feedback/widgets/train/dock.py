@@ -16,7 +16,7 @@ from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.files import unused
 from napari_cam_feedback.widgets.parts.basics import breakable, time_left
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
-from napari_cam_feedback.widgets.session.session import session_of
+from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.sources import home
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 from napari_cam_feedback.widgets.tasks.phase import Phase
@@ -47,7 +47,7 @@ class TrainWidget(TrainView):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
-        self._session = session_of(napari_viewer)
+        self._session = dock_session(napari_viewer, self)
         self._closed = False
         self._hold = Hold()
         self._trained: Trained | None = None

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLi
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.files import unused
 from napari_cam_feedback.model_names import TORCHVISION, Architecture
-from napari_cam_feedback.widgets.parts.basics import QUIET_STYLE, form_layout, narrow, show_row, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, small_button, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.model_form import AS_FILE, ModelForm
@@ -143,7 +143,7 @@ class TrainForm(QWidget):
             self.kind.addItem(title, name)
         narrow(self.kind)
         form.addRow("Start from", self.kind)
-        self.hint = wrapped_label(style=QUIET_STYLE)
+        self.hint = wrapped_label(tone="quiet")
         form.addRow(self.hint)
         self.model = PathField(files=_MODEL_FILES, hint="a file, or torchvision:NAME")
         self.model.setToolTip(
@@ -155,7 +155,7 @@ class TrainForm(QWidget):
         form.addRow("Architecture", self.arch)
         form.addRow(self.network)
         column.addLayout(form)
-        self.waiting = wrapped_label("Loading PyTorch…", QUIET_STYLE)
+        self.waiting = wrapped_label("Loading PyTorch…", "quiet")
         holder = QWidget()
         self._settings_rows = QVBoxLayout(holder)
         self._settings_rows.setContentsMargins(0, 0, 0, 0)

@@ -8,6 +8,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.parts.charts import COLOURS, Chart, Line, Mark
+from napari_cam_feedback.widgets.parts.themed import follow_theme
 
 if TYPE_CHECKING:
     import napari
@@ -34,8 +35,7 @@ class TrainPlot(QWidget):
             layout.addWidget(chart)
         self.setFixedHeight(165)
         self._phase = ""
-        napari_viewer.events.theme.connect(self._take_theme)
-        self._take_theme(value=napari_viewer.theme)
+        follow_theme(napari_viewer, self, self._take_theme)
 
     @property
     def empty(self) -> bool:

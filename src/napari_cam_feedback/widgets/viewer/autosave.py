@@ -1,4 +1,4 @@
-"""Autosave of the painted mask: a stroke, an undo or a redo is on disk within a second."""
+"""Autosave of the painted mask: a stroke, also one still being drawn, an undo or a redo is on disk within a second."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from napari_cam_feedback.feedback.masks.holders import Replaced, Seen
 
 logger = logging.getLogger(__name__)
+
+# What tells that a Labels layer may hold something else: a stroke or fill that is finished, an undo, and, while the button
+# is held, every place that the brush passes.
+_EVENTS = ("paint", "set_data", "labels_update")
 
 DEBOUNCE_MS = 300
 RETRY_MS = 3000
@@ -183,8 +187,8 @@ class MaskAutosave(QObject):
         if self._layer is not layer:
             self._disconnect()
             self._layer = layer
-            layer.events.paint.connect(self._touched)
-            layer.events.set_data.connect(self._touched)
+            for name in _EVENTS:
+                getattr(layer.events, name).connect(self._touched)
         self._key = key
         self._last = mask_of(layer)
         if self._store is not None and key not in self._painted:
@@ -241,8 +245,8 @@ class MaskAutosave(QObject):
 
     def _disconnect(self) -> None:
         if self._layer is not None:
-            self._layer.events.paint.disconnect(self._touched)
-            self._layer.events.set_data.disconnect(self._touched)
+            for name in _EVENTS:
+                getattr(self._layer.events, name).disconnect(self._touched)
             self._layer = None
 
     def _touched(self, event: Any = None) -> None:

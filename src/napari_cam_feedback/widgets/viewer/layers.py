@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cam_feedback.widgets.viewer.identity import find_layer, find_layers, mark, mark_of, role_of, unlink
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
-
-#: Key in ``layer.metadata`` by which our layers are told from the user's own; holds {"role": …, "key": …}.
-NAMESPACE = "napari_cam_feedback"
 
 IMAGE, CAM, CONTOUR, MASK = "image", "cam", "contour", "mask"
 #: What the layers are called in the layer list.
@@ -26,32 +24,12 @@ CLASS_MAP, CAM_BEFORE, CAM_AFTER = "class map", "CAM before", "CAM after"
 
 #: Magenta occurs neither in gray images nor in the CAM's colours.
 MASK_COLOUR = (1.0, 0.0, 1.0, 1.0)
+# Set for each image and map; a layer that the user has linked to ours must neither take them nor change them.
+_OURS_ALONE = ("colormap", "contrast_limits", "contrast_limits_range")
 #: Of the contour's line, as a share of the image's longer side.
 CONTOUR_WIDTH = 1 / 250
 #: Light blue is seen on dark and on light images, and is not the mask's.
 CONTOUR_COLOUR = "#00e5ff"
-
-
-def tag(role: str, key: str | None = None, **more: Any) -> dict[str, Any]:
-    """Return layer metadata that marks a layer as ours."""
-    return {NAMESPACE: {"role": role, "key": key, **more}}
-
-
-def role_of(layer: Layer) -> str | None:
-    """Return the role of one of our layers, None for a layer that is not ours."""
-    ours = layer.metadata.get(NAMESPACE)
-    return ours.get("role") if isinstance(ours, dict) else None
-
-
-def find_layers(viewer: Any, role: str) -> list[Layer]:
-    """Return our layers of that role, from the bottom to the top."""
-    return [layer for layer in viewer.layers if role_of(layer) == role]
-
-
-def find_layer(viewer: Any, role: str) -> Layer | None:
-    """Return our topmost layer of that role, or None."""
-    found = find_layers(viewer, role)
-    return found[-1] if found else None
 
 
 def mask_colormap() -> Any:
@@ -143,11 +121,13 @@ class ItemLayers:
         if layer is None:
             from napari.layers import Image
 
-            layer = Image(data, name=NAMES[IMAGE], rgb=data.ndim == 3, metadata=tag(IMAGE, key), contrast_limits=limits)
+            layer = Image(data, name=NAMES[IMAGE], rgb=data.ndim == 3, contrast_limits=limits)
+            mark(layer, IMAGE, key)
             self._insert(layer, IMAGE)
         else:
+            unlink(layer, _OURS_ALONE)
             layer.data = data
-            layer.metadata = tag(IMAGE, key)
+            mark(layer, IMAGE, key)
             # Limits that the user set by hand stay, as long as the images are of one kind.
             if data.ndim == 2 and limits != self._limits:
                 layer.contrast_limits_range = limits
@@ -159,7 +139,7 @@ class ItemLayers:
         """Take away the dark image that a sample was opened with, where there is another: it would cover map and mask."""
         there = find_layers(self.viewer, IMAGE)
         for layer in there:
-            if len(there) > 1 and layer.metadata[NAMESPACE].get("blank"):
+            if len(there) > 1 and mark_of(layer).get("blank"):
                 self.viewer.layers.remove(layer)
 
     def show_cam(self, shown: np.ndarray, key: str) -> Image:
@@ -176,12 +156,13 @@ class ItemLayers:
                 blending="translucent_no_depth",
                 interpolation2d="linear",
                 contrast_limits=(0, 1),
-                metadata=tag(CAM, key),
             )
+            mark(layer, CAM, key)
             self._insert(layer, CAM)
         else:
+            unlink(layer, _OURS_ALONE)
             layer.data = shown
-            layer.metadata = tag(CAM, key)
+            mark(layer, CAM, key)
         self._show_contour(shown, key)
         return layer
 
@@ -196,10 +177,12 @@ class ItemLayers:
             if role in (CAM, CLASS_MAP) and look.opacity != before.opacity:
                 layer.opacity = look.opacity
             if role in (CAM, CLASS_MAP, CAM_BEFORE, CAM_AFTER) and look.colormap != before.colormap:
+                if role == CAM:
+                    unlink(layer, _OURS_ALONE)
                 layer.colormap = look.colours()
         cam = self.get(CAM)
         if look.contour != before.contour and cam is not None:
-            self._show_contour(cam.data, cam.metadata[NAMESPACE]["key"])
+            self._show_contour(cam.data, mark_of(cam)["key"])
 
     def hidden(self) -> list[str]:
         """Return the roles of those of our layers that the user has hidden, in the order of `ROLES`."""
@@ -253,8 +236,8 @@ class ItemLayers:
                 vector_style="line",
                 edge_color=CONTOUR_COLOUR,
                 edge_width=width,
-                metadata=tag(CONTOUR, key),
             )
+            mark(layer, CONTOUR, key)
             self._insert(layer, CONTOUR)
             cam = self.get(CAM)
             layer.visible = cam is None or cam.visible
@@ -263,7 +246,7 @@ class ItemLayers:
         else:
             layer.data = pieces
             layer.edge_width = width
-            layer.metadata = tag(CONTOUR, key)
+            mark(layer, CONTOUR, key)
 
     def clear(self) -> None:
         """Show nothing in the layers that there are."""
@@ -282,13 +265,14 @@ class ItemLayers:
         if layer is None:
             from napari.layers import Labels
 
-            layer = Labels(data, name=NAMES[MASK], colormap=mask_colormap(), opacity=0.6, metadata=tag(MASK, key))
+            layer = Labels(data, name=NAMES[MASK], colormap=mask_colormap(), opacity=0.6)
+            mark(layer, MASK, key)
             layer.brush_size = brush_size(mask.shape)
             self._insert(layer, MASK)
             self.viewer.layers.selection.active = layer
         else:
             layer.data = data
-            layer.metadata = tag(MASK, key)
+            mark(layer, MASK, key)
             forget_history(layer)
             if mask.shape != self._size:
                 layer.brush_size = brush_size(mask.shape)

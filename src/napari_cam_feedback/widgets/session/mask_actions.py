@@ -1,0 +1,96 @@
+"""The mask of the current item: what is painted, given by the program, brought back, or cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from napari_cam_feedback.errors import FeedbackError
+from napari_cam_feedback.widgets.session.state import SessionState
+from napari_cam_feedback.widgets.session.unfit_mask import put_stored_mask_aside
+from napari_cam_feedback.widgets.viewer.layers import MASK
+
+
+class MaskActions(SessionState):
+    """What a session does to masks."""
+
+    def current_mask(self) -> np.ndarray | None:
+        """Return the current item's mask as painted now, bool (H, W), or None where nothing is painted."""
+        key = self.key
+        if key is None:
+            return None
+        try:
+            return self.autosave.mask(key)
+        except FeedbackError:
+            return None
+
+    def painted(self) -> set[str]:
+        """Return the keys of all painted items, those on their way to disk included."""
+        return self.autosave.painted()
+
+    def put_mask(self, key: str, mask: np.ndarray, author: str | None = None) -> None:
+        """Give an item another mask, bool (H, W), and note who or what made it; undoable where it is the current item."""
+        layer = self._mask_layer() if key == self.key else None
+        if layer is None:
+            self.autosave.put(key, mask, author)
+        else:
+            self.autosave.collect()
+            layer.data_setitem(np.nonzero(np.ones(mask.shape, bool)), mask.astype(np.uint8).ravel())
+            self.autosave.collect(author)
+
+    def reload_masks(self, painted: Iterable[str], changed: Iterable[str]) -> None:
+        """Take over masks that were changed on disk, not by painting.
+
+        Parameters
+        ----------
+        painted : iterable of str
+            Keys of all items that have a mask now.
+        changed : iterable of str
+            Those whose mask is another, or gone.
+        """
+        layer = self.layers.get(MASK)
+        self.autosave.open(self.masks, painted)
+        if layer is not None and self.key is not None and self.item_error is None:
+            self.display.show_mask(self.key, (int(layer.data.shape[0]), int(layer.data.shape[1])))
+        for key in changed:
+            self.mask_changed.emit(key)
+
+    def paint(self) -> None:
+        """Select the mask layer in its paint mode, ready for a stroke."""
+        layer = self._mask_layer()
+        if layer is None:
+            return
+        layer.visible = True
+        layer.selected_label = 1
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+
+    def clear_mask(self) -> None:
+        """Remove the whole mask of the current item; undo brings it back.
+
+        One on disk that cannot be shown, because it does not fit the image, is put aside.
+        """
+        layer = self._mask_layer()
+        if layer is None:
+            return
+        if mask_any(layer):
+            layer.data_setitem(np.nonzero(np.asarray(layer.data)), 0)
+            return
+        self.autosave.collect()
+        if self.key is not None and self.key in self.painted():
+            put_stored_mask_aside(self, self.key)
+
+    def _mask_layer(self) -> Any:
+        """The mask layer of the current item, made again if it was deleted."""
+        if self.key is None or self.item_error is not None:
+            return None
+        if self.layers.get(MASK) is None and self.index is not None and self.dataset is not None:
+            self.display.show_mask(self.key, self.dataset.image_size(self.index))
+        return self.layers.get(MASK)
+
+
+def mask_any(layer: Any) -> bool:
+    """Whether anything is painted in a Labels layer."""
+    return bool(np.asarray(layer.data).any())
