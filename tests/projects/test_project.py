@@ -156,7 +156,7 @@ def test_a_run_s_folder_holds_settings_history_results_and_masks(project, result
     with (run / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows if not row["share"]] == ["0", "1", "2"]
-    assert [row["share"] for row in rows if row["share"]][:1] != []
+    assert [row["share"] for row in rows if row["share"]] == [str(check.share) for check in result.path] != []
     assert float(rows[1]["loss_total"]) == pytest.approx(result.history[1]["loss_total"])
     with (run / "painted.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
