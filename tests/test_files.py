@@ -292,7 +292,7 @@ def test_an_error_whose_own_text_fails_is_described_too():
             raise ValueError("no text")
 
     assert describe(Broken()) == "Unexpected Broken (a fault of the program; please report it)."
-    assert describe(Ours()).startswith("Unexpected Ours")
+    assert describe(Ours("broken")).startswith("Unexpected Ours")
 
 
 def test_what_a_terminal_would_obey_is_written_as_numbers():

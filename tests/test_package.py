@@ -87,7 +87,7 @@ def test_the_public_functions_load_when_first_used():
         "assert not {'napari', 'qtpy', 'PySide6'} & set(sys.modules)\n"
         "print(sorted(package.__all__))"
     )
-    expected = ["__version__", "compare", "evaluate", "explain", "load_classifier", "open_dataset", "retune"]
+    expected = ["__version__", "audit", "compare", "evaluate", "explain", "load_classifier", "open_dataset", "retune"]
     assert ast.literal_eval(python(code)) == expected
 
 

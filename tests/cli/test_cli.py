@@ -25,6 +25,7 @@ from napari_cam_feedback.retuning import ValidationMetrics
 from napari_cam_feedback.retuning.judging.validation import Validator
 from napari_cam_feedback.retuning.judging.verdict import VerdictName
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES
+from napari_cam_feedback.retuning.weight_path import SHARES
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +294,9 @@ def test_retune_writes_the_run_and_config_json_repeats_it_bit_for_bit(data, mode
 def test_models_between_the_given_and_the_best_weights_are_listed_and_written(data, model, tmp_path, monkeypatch, capsys):
     score = property(lambda check: check.iteration + (0.5 if check.share == 0.75 else 0.0))
     monkeypatch.setattr(ValidationMetrics, "score", score)
+    # One that knows more than the shortcut, and lost something, has stops in between.
+    monkeypatch.setattr("napari_cam_feedback.retuning.judging.metrics.LITTLE", -1.0)
+    monkeypatch.setattr("napari_cam_feedback.retuning.weight_path.SHARES_NOTHING_LOST", SHARES)
     settings = ["--set", "iterations=4", "--set", "check_every=4", "--set", "batch_size=8", "--set", "learning_rate=0.001"]
     run = tmp_path / "run"
     base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]

@@ -112,7 +112,7 @@ def project(here, tmp_path) -> Project:
         run.mkdir(parents=True)
         (run / "painted.csv").write_text((here / "b" / "painted.csv").read_text())
         versions.append(Version(id=f"v00{number}", parent=f"v00{number - 1}", created="now", origin="retuned", run=run.name))
-    made._change(versions=versions, current="v003")
+    made._change(lambda _: {"versions": versions, "current": "v003"}, current="v003")
     return made
 
 
@@ -139,7 +139,7 @@ def test_the_runs_between_versions_are_found_along_their_lineage(project):
     assert names("v001", "v002", "v003") == ["v001 → v002", "v002 → v003"]
     # Of two branches, the way of each from where they part is part of it.
     fork = Version(id="v004", parent="v001", created="now", origin="retuned", run="run2")
-    project._change(versions=[*project.versions, fork])
+    project._change(lambda state: {"versions": [*state.versions, fork]})
     assert names("v003", "v004") == ["v001 → v002", "v002 → v003", "v001 → v004"]
 
 

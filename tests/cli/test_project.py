@@ -36,7 +36,7 @@ def versions(project: Project) -> Project:
         id="v002", parent="v001", created=now(), origin="retuned", method="auto", iterations=40, masks=7, verdict="fixed",
         settings={"strength": 2.0},
     )  # fmt: skip
-    project._change(versions=[*project.versions, second], current="v002")
+    project._change(lambda state: {"versions": [*state.versions, second], "current": "v002"}, current="v002")
     return project
 
 

@@ -72,11 +72,10 @@ def test_a_strip_that_unpacks_to_far_more_than_its_image_is_not_unpacked(tmp_pat
 
 
 def test_pages_that_are_promised_and_not_there_are_not_counted(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), imagej=True)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 64, 64), np.uint8), imagej=True, metadata={"axes": "ZYX"})
     content = (tmp_path / "a.tif").read_bytes().replace(b"images=3", b"images=9").replace(b"slices=3", b"slices=9")
     (tmp_path / "a.tif").write_bytes(content)
-    with pytest.raises(DataError, match="more pages than it holds"):
-        images.count_pages(tmp_path / "a.tif")
+    assert images.count_pages(tmp_path / "a.tif") == 3
 
 
 def test_a_picture_that_claims_gigantic_sides_is_too_large(tmp_path):

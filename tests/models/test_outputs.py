@@ -23,7 +23,9 @@ def classifier(*after: nn.Module) -> Classifier:
 
 def test_a_sigmoid_for_each_class_at_the_end_is_said():
     images, network = torch.rand(8, 1, 8, 8), classifier(nn.Sigmoid())
-    assert "seems to end in a sigmoid" in sigmoid_remark(network, images, network.logits(images))
+    remark = sigmoid_remark(network, images, network.logits(images))
+    assert remark is not None
+    assert "seems to end in a sigmoid" in remark.sentence
 
 
 def test_small_logits_between_0_and_1_are_no_sigmoid():

@@ -13,6 +13,7 @@ from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.models.parallel import one_process
+from napari_cam_feedback.monitor import QUIET
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune, run_to_end
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, choose
@@ -436,9 +437,7 @@ def test_weights_between_are_looked_at_more_closely_where_something_was_lost(dat
     module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     given = Classifier(module, dataset.class_names, default_preprocessing(dataset), "1", "tests:plain")
     config = RetuneConfig(iterations=2, check_every=1, learning_rate=1e-3)
-    run = RetuneRun(
-        given, dataset, known(dataset, count=5), config, lambda: False, lambda _: None, one_process("cpu"), False
-    )
+    run = RetuneRun(given, dataset, known(dataset, count=5), config, QUIET, lambda _: None, one_process("cpu"), False)
     run.begin()
     for iteration in (1, 2):
         run.step()

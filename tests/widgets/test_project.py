@@ -52,7 +52,7 @@ def grown(project: Project) -> Project:
                 settings={"strength": 2.0},
             )
         )
-    project._change(versions=[*project.versions, *more], current="v002")
+    project._change(lambda state: {"versions": [*state.versions, *more], "current": "v002"}, current="v002")
     return project
 
 

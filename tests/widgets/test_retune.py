@@ -22,6 +22,7 @@ from napari_cam_feedback.projects import Project
 from napari_cam_feedback.projects import undecided as undecided_module
 from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, Verdict, judge
 from napari_cam_feedback.retuning.judging import pareto as retune_front
+from napari_cam_feedback.retuning.weight_path import SHARES
 from napari_cam_feedback.widgets.open import dock as session_widget
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.parts.basics import time_left
@@ -1106,6 +1107,9 @@ def halfway(monkeypatch):
     monkeypatch.setattr(retune_front, "_beats", lambda one, other: False)
     score = property(lambda check: check.iteration + (0.5 if check.share == 0.5 else 0.0))
     monkeypatch.setattr(retune_package.ValidationMetrics, "score", score)
+    # One that knows more than the shortcut, and lost something, has stops in between.
+    monkeypatch.setattr("napari_cam_feedback.retuning.judging.metrics.LITTLE", -1.0)
+    monkeypatch.setattr("napari_cam_feedback.retuning.weight_path.SHARES_NOTHING_LOST", SHARES)
 
 
 @pytest.mark.usefixtures("halfway")

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.formats import bitmaps, cifar, stacks
 from napari_cam_feedback.data.formats.arrays import open_npz
@@ -61,7 +63,7 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
     dataset = _open(path, seed, class_names)
     if dataset.made_split:
         dataset.split_seed = seed
-    dataset.notes = (*dataset.notes, *_alike(dataset.class_names))
+    dataset.notes = (*dataset.notes, *_alike([dataset.class_names[k] for k in np.unique(dataset.labels) if k >= 0]))
     return dataset
 
 

@@ -381,8 +381,8 @@ def _two_names(second: str, data: Path, seed: int) -> tuple[str, str]:
     others = [name for name in found if name != second]
     if second not in found or len(others) != 1:
         raise DataError(
-            f"One class was named ({second}), and {data} has the classes {', '.join(found[:8])}; name all classes of the "
-            "model in the order of its outputs, one a line.",
+            f"One class was named ({second}), and {data} has the classes {', '.join(found[:8])}; give all class "
+            "names of the model in the order of its outputs, one a line.",
             field="class_names",
         )
     return others[0], second

@@ -12,6 +12,8 @@ MIN_CHANGE = 1e-3
 _TOLERANCE = 1e-3
 # What inputs are multiplied by to see whether outputs stay between 0 and 1.
 _LARGE = 1000.0
+# Most outputs of a sigmoid are then so near to 0 or 1.
+_END, _MOST = 0.01, 0.8
 
 
 def nan_remark(classifier: Classifier, logits: torch.Tensor) -> Remark | None:
@@ -118,7 +120,9 @@ def sigmoid_remark(classifier: Classifier, inputs: torch.Tensor, logits: torch.T
     """
     if softmax_remark(logits) is not None or not _within(logits):
         return None
-    if not all(_within(classifier.logits(inputs * factor)) for factor in (_LARGE, -_LARGE)):
+    far = torch.cat([classifier.logits(inputs * factor) for factor in (_LARGE, -_LARGE)])
+    # Those of a network whose layers put out no more than 6 may lie there, too, but not at the ends.
+    if not _within(far) or float(((far < _END) | (far > 1 - _END)).float().mean()) < _MOST:
         return None
     return Remark(
         "The network seems to end in a sigmoid, and a softmax is applied to its outputs: the probabilities shown are too "
