@@ -375,8 +375,7 @@ def test_maps_are_not_written_through_a_link_that_leads_out(model, tmp_path, cap
     maps.mkdir()
     (maps / "test").symlink_to(other, target_is_directory=True)
     line = fails(capsys, "explain", model, data, "--out", maps)
-    assert "remove the link or choose another folder" in line
-    assert line.endswith("(--out).")
+    assert line.endswith("remove the link or choose another folder.")
     assert not list(other.iterdir())
 
 

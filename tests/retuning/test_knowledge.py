@@ -35,6 +35,7 @@ def start(plain: float, neutral: float | None) -> ValidationMetrics:
         (1.0, 0.6, 2, True),
         (1.0, 0.64, 2, False),
         (0.9, 0.76, 10, False),
+        (0.44, 0.40, 2, False),
         # Nobody measured it, or there is nothing to tell apart.
         (1.0, None, 10, False),
         (1.0, 0.0, 1, False),

@@ -34,7 +34,7 @@ def add_version(project, parent: str) -> str:
         other.head.bias.zero_()
     save_classifier(other, project.folder / "versions" / f"{name}.safetensors")
     version = Version(id=name, parent=parent, created="2020-01-01T00:00:00+00:00", origin="retuned", verdict="fixed")
-    Project._change(project, versions=[*project.versions, version])
+    Project._change(project, lambda state: {"versions": [*state.versions, version]})
     return name
 
 

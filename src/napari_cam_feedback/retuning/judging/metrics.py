@@ -155,7 +155,8 @@ def knows_little_else(start: ValidationMetrics, classes: int) -> bool:
     if start.neutral is None or classes < 2:
         return False
     chance = 1 / classes
-    return start.neutral[0] - chance < LITTLE * (start.accuracy - chance)
+    # One that tells no more than chance as it is has no shortcut to tell by either.
+    return start.accuracy > chance and start.neutral[0] - chance < LITTLE * (start.accuracy - chance)
 
 
 def little_else_sentence(start: ValidationMetrics) -> str:
