@@ -52,6 +52,7 @@ def run_examples(page, tmp_path, monkeypatch, capsys) -> int:
     return commands
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("torchvision_weights")
 def test_every_example_of_bring_your_own_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert run_examples(DOCS / "bring_your_own.md", tmp_path, monkeypatch, capsys) > 15
