@@ -442,7 +442,6 @@ def test_a_model_that_cannot_be_used_is_one_line_with_its_remedy(arguments, said
     assert said in line
 
 
-@pytest.mark.slow  # longer than five minutes on a loaded machine
 @pytest.mark.parametrize("arch", ["small-gap", SHUFFLE, "timm:resnet10t", "net.py:tiny"])
 def test_train_starts_any_architecture_from_random_weights(arch, data, tmp_path, capsys, monkeypatch):
     if arch.startswith("timm:"):
@@ -495,14 +494,13 @@ def press_ctrl_c_when(condition: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
-@pytest.mark.slow  # longer than five minutes on a loaded machine
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_ends_a_training_with_the_best_epoch_so_far(data, tmp_path, capsys, monkeypatch):
     from napari_cam_feedback.cli.show import Bar
 
     file, steps = tmp_path / "m.safetensors", []
-    shown = Bar.__call__
-    monkeypatch.setattr(Bar, "__call__", lambda self, done, *more: (steps.append(done), shown(self, done, *more)))
+    shown = Bar.progress
+    monkeypatch.setattr(Bar, "progress", lambda self, done, *more: (steps.append(done), shown(self, done, *more)))
     thread = press_ctrl_c_when(lambda: len(steps) >= 2)
     before = signal.getsignal(signal.SIGINT)
     status = main(["train", str(data), "--epochs", "10000", "--batch-size", "6", "--out", str(file)])
