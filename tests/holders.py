@@ -24,8 +24,8 @@ from napari_cam_feedback.feedback import MaskStore, Proposal, ProposalStore, exp
 from napari_cam_feedback.files import write_json
 from napari_cam_feedback.projects import ProjectFolder
 from napari_cam_feedback.projects.copying import copy_project
+from napari_cam_feedback.projects.manifest import State, Version, now
 from napari_cam_feedback.projects.runs import copy_masks
-from napari_cam_feedback.projects.versions import State, Version, now
 
 #: Of each kind of name that was ever mixed up or could not be written.
 KEYS = ("train/a/0.png", "train/a/0.png.jpg", "train/A/0.png", "train/10:30/2024-05-01T10:20:31.png", f"val/{'x' * 220}.png")

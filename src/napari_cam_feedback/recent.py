@@ -15,7 +15,7 @@ from napari_cam_feedback.files import read_json, write_json
 FOLDER_VARIABLE = "NAPARI_CAM_FEEDBACK_STATE"
 MAX_PROJECTS = 12
 _PROGRAM = "napari-cam-feedback"
-# Of `projects.versions`, which would load torch.
+# Of `projects.manifest`, which would load torch with its room.
 _PROJECT_FILE = "project.json"
 
 

@@ -29,7 +29,7 @@ KEY = "train/cat/00.png"
 @pytest.fixture
 def versions(project: Project) -> Project:
     """The project with a second version that nobody had to retune for."""
-    from napari_cam_feedback.projects.versions import Version, now
+    from napari_cam_feedback.projects.manifest import Version, now
 
     project.folder.joinpath("versions/v002.safetensors").write_bytes(project.weights("v001").read_bytes())
     second = Version(

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
 from napari_cam_feedback.projects import Project
-from napari_cam_feedback.projects.versions import Version, now
+from napari_cam_feedback.projects.manifest import Version, now
 from napari_cam_feedback.recent import note_project, recent_projects
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.open.merge_model import SIDES

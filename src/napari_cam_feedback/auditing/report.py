@@ -8,13 +8,13 @@ from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from napari_cam_feedback.auditing.cues import CUES
 from napari_cam_feedback.auditing.results import AuditReport
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.evaluation.report.page import template
 from napari_cam_feedback.explanations.display import thumbnail
 from napari_cam_feedback.files import write_text
 
@@ -46,14 +46,7 @@ def write_report(folder: str | os.PathLike[str], found: AuditReport, dataset: Da
     StorageError
         It cannot be written.
     """
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = templates.get_template("page.html").render(
+    page = template(Path(__file__).parent / "page.html").render(
         found=found,
         source=str(dataset.source or "a dataset in memory"),
         sheets={finding.cue: _sheets(dataset, finding.cue) for finding in found.findings},

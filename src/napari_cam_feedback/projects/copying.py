@@ -13,7 +13,8 @@ from napari_cam_feedback.errors import StorageError, describe
 from napari_cam_feedback.files import atomic_path, write_json
 from napari_cam_feedback.locking import SUFFIX
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
-from napari_cam_feedback.projects.versions import PROJECT_FILE, VERSIONS, ProjectFolder, State, now, read_state
+from napari_cam_feedback.projects.manifest import PROJECT_FILE, VERSIONS, State, now, read_state
+from napari_cam_feedback.projects.versions import ProjectFolder
 
 # What a crash may have left of a file that was being written.
 _SCRATCH = ".tmp-"

@@ -13,7 +13,8 @@ from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.files import read_json, write_json, write_text
 from napari_cam_feedback.models import load_classifier, save_classifier
 from napari_cam_feedback.old_names import current_header, current_names
-from napari_cam_feedback.projects.versions import ProjectFolder, Version
+from napari_cam_feedback.projects.manifest import Version
+from napari_cam_feedback.projects.versions import ProjectFolder
 from napari_cam_feedback.retuning import RetuneConfig, make_config, settings_of
 
 WEIGHTS = "model.safetensors"

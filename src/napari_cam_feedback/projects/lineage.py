@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from napari_cam_feedback.projects.versions import Version
+from napari_cam_feedback.projects.manifest import Version
 
 
 @dataclass(frozen=True)

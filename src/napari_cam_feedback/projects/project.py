@@ -16,17 +16,9 @@ from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models import Classifier, check_fits, read_header, save_classifier
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.projects.copying import copy_project, reference_to
+from napari_cam_feedback.projects.manifest import PROJECT_FILE, VERSIONS, State, Version, now, read_state
 from napari_cam_feedback.projects.runs import save_run
-from napari_cam_feedback.projects.versions import (
-    PROJECT_FILE,
-    VERSIONS,
-    ProjectFolder,
-    State,
-    Version,
-    now,
-    read_state,
-    removed_on_failure,
-)
+from napari_cam_feedback.projects.versions import ProjectFolder, removed_on_failure
 from napari_cam_feedback.retuning import RetuneResult
 
 

@@ -16,7 +16,7 @@ from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.files import csv_of_mappings, refuse_links, write_json, write_text
 from napari_cam_feedback.models import save_classifier
-from napari_cam_feedback.projects.versions import now
+from napari_cam_feedback.projects.manifest import now
 from napari_cam_feedback.retuning import RetuneResult
 from napari_cam_feedback.retuning.config import RESOLVED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from napari_cam_feedback.evaluation.flips import KINDS, UNKNOWN, Flips
 from napari_cam_feedback.evaluation.intervals import LEVEL, Certainty
@@ -26,6 +26,13 @@ MAX_FILTERS = 12
 MAX_CLASSES = 30
 
 
+def template(path: Path) -> Template:
+    """Return an HTML page to be filled: whatever is put in is text, never HTML."""
+    folder = FileSystemLoader(path.parent)
+    pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return pages.get_template(path.name)
+
+
 def make_page(
     title: str,
     summary: str,
@@ -38,16 +45,8 @@ def make_page(
     notes: Sequence[str],
 ) -> str:
     """Return the page; the arguments are those of `write_report`."""
-    # Whatever is put in is text, never HTML.
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     occurring = {row.measure for rows in comparison.rows for row in rows}
-    return templates.get_template("page.html").render(
+    return template(Path(__file__).parent / "page.html").render(
         title=title,
         summary=summary,
         comparison=comparison,

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.session.session import Session, session_of
+from napari_cam_feedback.widgets.session.signals import SessionSignals
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import PhaseMachine, PhaseView
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
@@ -55,21 +56,8 @@ def dock_session(viewer: Any, dock: QWidget) -> Session:
     return cast(Session, DockSession(session_of(viewer), dock))
 
 
-class DockSession(QObject):
+class DockSession(SessionSignals):
     """A session's signals, jobs and disk for one dock; see `dock_session`."""
-
-    opened = Signal()
-    item_changed = Signal()
-    view_changed = Signal()
-    explained = Signal(object)
-    prefetched = Signal(object)
-    mask_changed = Signal(str)
-    versions_changed = Signal()
-    version_changed = Signal()
-    message = Signal(str, str)
-    leaving = Signal(object)
-    closing = Signal()
-    dock_closed = Signal()
 
     def __init__(self, whole: Session, dock: QWidget) -> None:
         super().__init__()
