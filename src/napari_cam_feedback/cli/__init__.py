@@ -17,6 +17,7 @@ from napari_cam_feedback.cli.commands import (
     compare,
     concepts,
     demo,
+    doctor,
     evaluate,
     experiment,
     explain,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "experiment": experiment.experiment,
     "compare": compare.compare,
+    "doctor": doctor.doctor,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +40,7 @@ def demo(
 ) -> None:
     """Run the whole loop on a sample: look, paint (known masks), retune, compare; then open napari."""
     from napari_cam_feedback.demo import run_demo
+    from napari_cam_feedback.doctor.window import has_display
     from napari_cam_feedback.evaluation import evaluate
     from napari_cam_feedback.retuning import RetuneConfig
     from napari_cam_feedback.sample_models import model_remark
@@ -73,16 +72,10 @@ def demo(
     write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})
     if not gui:
         return
-    if not _has_display():
+    if not has_display():
         out.print("There is no display, so napari is not opened; open the report in a browser instead.")
         return
     _open_window(done.project.folder)
-
-
-def _has_display() -> bool:
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _open_window(project: Path) -> None:
