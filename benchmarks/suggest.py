@@ -14,7 +14,7 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.retuning.cases import cases
-from benchmarks.retuning.measure import Outcome, Setup, measure, setups
+from benchmarks.retuning.measure import Outcome, Setup, measure, setups, timed_retune
 from benchmarks.retuning.tables import RESULTS, Row, show, span, write_csv
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.evaluation import predict
@@ -23,6 +23,7 @@ from napari_cam_feedback.feedback import KnownMasks, known_masks
 from napari_cam_feedback.feedback.proposals.exemplars import overlap
 from napari_cam_feedback.feedback.proposals.propagate import AUTO, KINDS, propose_masks
 from napari_cam_feedback.feedback.suggestions.suggest import candidate_items, suggest
+from napari_cam_feedback.models import Classifier
 
 COUNTS = (2, 5, 10, 20)
 #: From so few painted images masks are proposed for others.
@@ -73,15 +74,19 @@ def main(words: Sequence[str] = ()) -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="painted images (%(default)s)")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--proposals", action="store_true", help="measure proposed masks, which takes seconds")
+    parser.add_argument("--retuned", action="store_true", help="those by the model after a retune with ten known masks")
     options = parser.parse_args(list(words))
     for name in options.data:
         for setup in setups(cases()[name], tuple(options.seeds), compare=False):
             if options.proposals:
-                _save(PROPOSALS, ("data", "seed", "kind", "painted"), proposals(setup))
+                classifier = _retuned(setup) if options.retuned else setup.naive
+                rows = [{**row, "model": "retuned" if options.retuned else "naive"} for row in proposals(setup, classifier)]
+                _save(PROPOSALS, ("data", "seed", "model", "kind", "painted"), rows)
             else:
                 _measure(setup, options.counts, options.ways)
     if options.proposals:
-        print(show(proposal_table(_load(PROPOSALS), options.data)))
+        runs = [run for run in _load(PROPOSALS) if run["model"] == ("retuned" if options.retuned else "naive")]
+        print(show(proposal_table(runs, options.data)))
         return
     rows = curve(_load(RUNS), options.data)
     write_csv(CURVE, rows)
@@ -128,7 +133,12 @@ def curve(runs: Sequence[Mapping[str, str]], data: Sequence[str]) -> list[Row]:
     return rows
 
 
-def proposals(setup: Setup) -> list[Row]:
+def _retuned(setup: Setup) -> Classifier:
+    """Return the model after a retune, which hardly responds any more to what was painted."""
+    return timed_retune(setup, setup.dataset, known_masks(setup.dataset, 10, seed=setup.seed))[0].classifier
+
+
+def proposals(setup: Setup, classifier: Classifier) -> list[Row]:
     """Measure the masks proposed from a few painted images against those known, for each kind."""
     dataset, rows = setup.dataset, []
     for count in DONORS:
@@ -137,7 +147,7 @@ def proposals(setup: Setup) -> list[Row]:
         chosen = np.array([i for i in chosen.tolist() if dataset.keys[i] not in painted][:PROPOSED_FOR], np.int64)
         truth = {int(i): mask for i in chosen if (mask := dataset.known_mask(int(i))) is not None}
         for kind in (*KINDS, AUTO):
-            found = propose_masks(setup.naive, dataset, painted, kind=kind, indices=chosen, seed=setup.seed)
+            found = propose_masks(classifier, dataset, painted, kind=kind, indices=chosen, seed=setup.seed)
             shares = [overlap(p.mask, truth[p.index]) if p.index in truth else 0.0 for p in found]
             rows.append(
                 {"data": setup.case.name, "seed": setup.seed, "kind": kind, "painted": count, **judged(shares, len(truth))}

@@ -22,6 +22,7 @@ from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing, load_classifier
 from napari_cam_feedback.projects import Project, ProjectFolder, describe_version, lineage, save_run
 from napari_cam_feedback.projects import versions as versions_module
+from napari_cam_feedback.projects.painted_on import painted_on
 from napari_cam_feedback.projects.runs import checkpoint_file
 from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, ValidationMetrics, retune, run_to_end
 
@@ -118,6 +119,20 @@ def test_other_programs_can_read_a_project(project):
     assert found["current"] == "v001"
     assert [v["id"] for v in found["versions"]] == ["v001"]
     assert sorted(content(project.folder)) == ["project.json", "versions/v001.safetensors"]
+
+
+def test_the_version_that_was_painted_on_is_the_newest_of_that_time(project, result):
+    keys = project.dataset.keys
+    assert painted_on(project) == "v001"
+    paint(project, result)
+    project.keep(result)
+    # Painted before there was any version, as masks that were imported: on the first.
+    for key in list(project.masks):
+        project.masks.put(key, MASK, time="2026-01-01T00:00:00+00:00")
+    assert painted_on(project) == "v001"
+    for n in range(len(keys)):
+        project.masks.put(keys[n], MASK, time="2999-01-01T00:00:00+00:00")
+    assert painted_on(project) == "v002"
 
 
 def test_keeping_a_retune_makes_a_version_whose_parent_is_the_current_one(project, result):

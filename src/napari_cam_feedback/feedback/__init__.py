@@ -7,6 +7,10 @@ from napari_cam_feedback.feedback.exchange.merging import compare_masks, merge_i
 from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, known_masks
 from napari_cam_feedback.feedback.masks.reading import read_mask_file
 from napari_cam_feedback.feedback.masks.store import MaskStore
+from napari_cam_feedback.feedback.painting.grow import hot_region
+from napari_cam_feedback.feedback.painting.same_place import Copied, same_place
+from napari_cam_feedback.feedback.painting.superpixels import superpixel_at, superpixels
+from napari_cam_feedback.feedback.painting.wand import wand
 from napari_cam_feedback.feedback.proposals.from_filter import (
     FilterMask,
     SavedMasks,
@@ -22,6 +26,7 @@ from napari_cam_feedback.feedback.suggestions.suggest import Suggestion, Suggest
 
 __all__ = [
     "KINDS",
+    "Copied",
     "FilterMask",
     "FittingMasks",
     "KnownMasks",
@@ -40,13 +45,18 @@ __all__ = [
     "filter_masks",
     "find_masks",
     "fitting_masks",
+    "hot_region",
     "import_masks",
     "known_masks",
     "merge_into",
     "merge_masks",
     "propose_masks",
     "read_mask_file",
+    "same_place",
     "save_filter_masks",
     "split_threshold",
     "suggest",
+    "superpixel_at",
+    "superpixels",
+    "wand",
 ]

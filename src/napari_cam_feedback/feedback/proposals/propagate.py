@@ -1,7 +1,8 @@
 """Mask propagation: from a few painted images, masks proposed for others, to be accepted or rejected one by one.
 
-Three ways to find where to paint, each with a score from 0 to 1 and a reason: the same place, the same filter response, and
-a match of the painted patch. A proposed mask is no mask: it counts nowhere before somebody accepts it.
+Three ways to find where to paint, each with a score from 0 to 1 and a reason: a match of the painted patch, the painted
+place where it looks as it does under the paint, and the same filter response. The first two look at the images alone: they
+find what was painted whatever a network has unlearnt since. A proposed mask counts nowhere before it is accepted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.explanations.filters.features import batch_for
 from napari_cam_feedback.feedback.masks.size import resized
-from napari_cam_feedback.feedback.proposals.exemplars import Donors, read_donors
+from napari_cam_feedback.feedback.proposals.content import PaintedContent
+from napari_cam_feedback.feedback.proposals.exemplars import Donors, Place, read_donors
+from napari_cam_feedback.feedback.proposals.responses import learn_response
 from napari_cam_feedback.feedback.proposals.templates import Template, best_match, make_templates, prepared
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
@@ -27,15 +30,18 @@ Kind = Literal["place", "filters", "template"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 AUTO = "auto"
 
-#: Least score of a proposal, by kind; chosen on the samples with seeds 101 and 102, where more than nine in ten proposals of
-#: template and place are right from there on; of place not from a single painted image, nor where marks lie anywhere.
+#: Least score of a proposal, by kind; chosen on the samples with seeds 101 and 102.
 MIN_SCORE: dict[Kind, float] = {"place": 0.7, "filters": 0.7, "template": 0.9}
 #: What ``auto`` tries, in this order. Filters are not among them: a layer's places are too coarse to draw a small mark by.
 AUTO_KINDS: tuple[Kind, ...] = ("template", "place")
 #: Images that are looked at, at most; of more, as many are drawn with the seed.
 MAX_IMAGES = 5000
-# Shapes that are tried with the filter response, at most.
+# Shapes that are tried, at most.
 _MAX_SHAPES = 8
+# So many masks in one place, and none elsewhere, speak for that place by themselves.
+_FIXED_FROM = 3
+# From this likelihood on, what was painted is taken to be found.
+_FOUND = 0.8
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,17 @@ def propose_masks(
     Parameters
     ----------
     classifier : Classifier
-        Whose filters tell what is alike.
+        Its input tells which places are the same; only ``filters`` runs it, and then a version that still responds to what
+        was painted is wanted: the one that was painted on.
     dataset : Dataset
         Where the items are.
     masks : mapping
         Key to (H, W) bool, what is painted; a `MaskStore` will do.
     kind : str
-        ``template``: the painted patch, found by normalised cross-correlation. ``place``: the painted place in which the
-        filters respond most that are active under the paint; a place that was painted often needs less response.
-        ``filters``: the painted shape, wherever they respond most. ``auto``: template, and place where that finds nothing.
+        ``template``: the painted patch, found by normalised cross-correlation. ``place``: the painted place that looks most
+        as it does under the paint; a place in which every mask lies needs to look less so. ``filters``: the painted
+        shape, wherever the filters respond most that are active under the paint. ``auto``: template, and place where that
+        finds nothing.
     indices : ndarray, optional
         (N,) int64 items to look at; by default all whose label is known but those for testing. Those painted, and those for
         testing, are left out in any case.
@@ -120,7 +128,7 @@ def propose_masks(
     MaskError
         No image for training or validation is painted, or a mask is not of its image's size.
     ModelError
-        The classifier is for other classes, or its target layer has no places.
+        The classifier is for other classes, or, for ``filters``, its target layer has no places.
     """
     if kind != AUTO and kind not in KINDS:
         raise ConfigError(f"There is no kind of proposal {kind!r}; choose {', '.join((AUTO, *KINDS))}.")
@@ -137,7 +145,8 @@ def propose_masks(
     if len(wanted) > most:
         wanted = np.sort(np.random.default_rng(seed).permutation(wanted)[:most])
     kinds: tuple[Kind, ...] = AUTO_KINDS if kind == AUTO else (kind,)  # type: ignore[assignment]
-    proposer = _Proposer(classifier, dataset, donors, {each: MIN_SCORE[each] if least is None else least for each in kinds})
+    scores = {each: MIN_SCORE[each] if least is None else least for each in kinds}
+    proposer = _Proposer(classifier, dataset, donors, scores, inputs, seed)
     return _proposals(proposer, wanted, inputs, monitor)
 
 
@@ -146,7 +155,7 @@ def _proposals(proposer: _Proposer, wanted: np.ndarray, inputs: InputCache, moni
     for picked, batch in inputs.batches(wanted, batch_for(proposer.classifier.preprocessing.size)):
         responses = proposer.responses(batch)
         for n, index in enumerate(picked.tolist()):
-            found = proposer.propose(index, responses[n])
+            found = proposer.propose(index, None if responses is None else responses[n])
             if found is not None:
                 yield found
             done = int(np.searchsorted(wanted, index)) + 1
@@ -160,43 +169,74 @@ def _proposals(proposer: _Proposer, wanted: np.ndarray, inputs: InputCache, moni
 class _Proposer:
     """Looks for one image after the other, with each kind that is wanted until one finds something."""
 
-    def __init__(self, classifier: Classifier, dataset: Dataset, donors: Donors, least: dict[Kind, float]) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        dataset: Dataset,
+        donors: Donors,
+        least: dict[Kind, float],
+        inputs: InputCache,
+        seed: int,
+    ) -> None:
         self.classifier, self.dataset, self.donors, self.least = classifier, dataset, donors, least
         self._templates: list[Template] = make_templates(donors.donors) if "template" in least else []
+        self._content = PaintedContent(donors.donors, seed=seed) if "place" in least else None
+        self._response = learn_response(classifier, donors.donors, inputs) if "filters" in least else None
         self._cut: dict[tuple[int, int], list[np.ndarray]] = {}
 
-    def responses(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return (N, h, w) on the CPU."""
-        if set(self.least) == {"template"}:
-            return torch.zeros(len(batch), 1, 1)
-        return self.donors.response(self.classifier.forward_with_activations(batch)[1]).cpu()
+    def responses(self, batch: torch.Tensor) -> torch.Tensor | None:
+        """Return (N, h, w) on the CPU; None where no filters are asked, so that the network need not run."""
+        if self._response is None:
+            return None
+        return self._response(self.classifier.forward_with_activations(batch)[1]).cpu()
 
-    def propose(self, index: int, response: torch.Tensor) -> Proposal | None:
+    def propose(self, index: int, response: torch.Tensor | None) -> Proposal | None:
+        image = self.dataset.read(index)
         for kind, least in self.least.items():
-            found = getattr(self, f"_by_{kind}")(index, response)
+            found = self._by(kind, index, image, response)
             if found is not None and found.score >= least and found.mask.any():
                 return found
         return None
 
-    def _by_place(self, index: int, response: torch.Tensor) -> Proposal | None:
-        """The painted place where the response is greatest; places painted more often are more likely beforehand."""
-        total = sum(place.count for place in self.donors.places)
-        best, best_score, best_here = None, -1.0, 0.0
-        for place in self.donors.places:
-            here = float(response[place.mask].mean())
-            prior = place.count / (total + 1)
-            score = prior + (1 - prior) * min(max(here, 0.0), 1.0)
-            if score > best_score:
-                best, best_score, best_here = place, score, here
-        assert best is not None
-        donor = self.donors.donors[best.donor]
-        size = self.dataset.image_size(index)
-        mask = resized(donor.mask, size)
+    def _by(self, kind: Kind, index: int, image: np.ndarray, response: torch.Tensor | None) -> Proposal | None:
+        if kind == "template":
+            return self._by_template(index, image)
+        if kind == "place":
+            return self._by_place(index, image)
+        assert response is not None
+        return self._by_filters(index, response)
+
+    def _by_place(self, index: int, image: np.ndarray) -> Proposal | None:
+        """The painted place that looks most as it does under the paint."""
+        assert self._content is not None
+        likely = self._content.probability(image)
+        size = (int(likely.shape[0]), int(likely.shape[1]))
+        means = [_mean_under(likely, self._mask_of(place, size)) for place in self.donors.places]
+        best = int(np.argmax(means))
+        place, here = self.donors.places[best], means[best]
+        donor, total = self.donors.donors[place.donor], len(self.donors.donors)
+        # One painted image does not tell what of its look is the thing's and what its background's.
+        score = here if total > 1 else here / 2
+        if place.count == total >= _FIXED_FROM and not (here < 0.5 and self._greatest(likely) >= _FOUND):
+            # What never moved is likely to be there, unless it is seen elsewhere.
+            score = (total + here) / (total + 1)
         reason = (
-            f"The same place as in {_count(best.count, 'of the', total)} painted images; the filters that are active under "
-            f"the paint reach {_percent(best_here)} of their strength there."
+            f"The same place as in {_count(place.count, 'of the', total)} painted images; {_percent(here)} of it looks as "
+            "it does under the paint."
         )
-        return Proposal(index, self.dataset.keys[index], mask, "place", best_score, reason, donor.key)
+        mask = resized(donor.mask, self.dataset.image_size(index))
+        return Proposal(index, self.dataset.keys[index], mask, "place", float(min(score, 1.0)), reason, donor.key)
+
+    def _mask_of(self, place: Place, size: tuple[int, int]) -> np.ndarray:
+        return resized(self.donors.donors[place.donor].mask, size)
+
+    def _greatest(self, values: np.ndarray) -> float:
+        """Return the greatest mean of values under a painted shape, wherever it lies."""
+        from scipy.signal import fftconvolve
+
+        shapes = self._shapes((int(values.shape[0]), int(values.shape[1])))
+        means = [fftconvolve(values, shape[::-1, ::-1] / shape.sum(), mode="valid").max() for shape in shapes]
+        return float(max(means, default=0.0))
 
     def _by_filters(self, index: int, response: torch.Tensor) -> Proposal | None:
         """The painted shape, put where the mean response under it is greatest."""
@@ -215,11 +255,13 @@ class _Proposer:
         here, shape, (top, left) = best
         mask = np.zeros(size, bool)
         mask[top : top + shape.shape[0], left : left + shape.shape[1]] = shape
+        assert self._response is not None
+        # Stronger than usual is no surer: a network that hardly responds under the paint has any strength elsewhere.
+        score = float(np.clip(here / self._response.inside, 0, 1))
         reason = (
-            f"The filters that are active under the paint reach {_percent(here / self.donors.inside)} of their usual "
-            "strength there, more than anywhere else in the image."
+            f"The filters that are active under the paint reach {_percent(score)} of their usual strength there, more than "
+            "anywhere else in the image."
         )
-        score = float(np.clip(here / self.donors.inside, 0, 1))
         return Proposal(index, self.dataset.keys[index], mask, "filters", score, reason)
 
     def _shapes(self, size: tuple[int, int]) -> list[np.ndarray]:
@@ -236,16 +278,20 @@ class _Proposer:
             self._cut = {size: list(unique.values())}
         return self._cut[size]
 
-    def _by_template(self, index: int, response: torch.Tensor) -> Proposal | None:
+    def _by_template(self, index: int, image: np.ndarray) -> Proposal | None:
         """The painted patch that matches best, at the place where it does."""
-        image = prepared(self.dataset.read(index))
-        found = best_match(image, self._templates)
+        found = best_match(prepared(image), self._templates)
         if found is None:
             return None
         template, score, mask = found
         reason = f"The patch painted on {template.key} is found here with a correlation of {score:.2f}."
         mask = resized(mask, self.dataset.image_size(index))
         return Proposal(index, self.dataset.keys[index], mask, "template", score, reason, template.key)
+
+
+def _mean_under(values: np.ndarray, mask: np.ndarray) -> float:
+    # A mask of a few pixels may vanish where its image is made smaller.
+    return float(values[mask].mean()) if mask.any() else 0.0
 
 
 def _middle_of_greatest(values: np.ndarray) -> tuple[int, int]:

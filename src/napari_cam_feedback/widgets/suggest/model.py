@@ -13,6 +13,7 @@ from napari_cam_feedback.monitor import Monitor, Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import ProposalStore, Suggestions
+    from napari_cam_feedback.widgets.session.consents import Consents
     from napari_cam_feedback.widgets.session.session import Session
 
 SUGGEST, PROPOSE, ANSWER = "suggest", "propose", "answer"
@@ -142,7 +143,7 @@ class SuggestModel(QObject):
         session.save()
 
         def work(monitor: Monitor) -> int:
-            return _propose(project, classifier, store, kind, most, monitor)
+            return _propose(project, classifier, store, kind, most, session.consents, monitor)
 
         def done(count: int) -> None:
             if self._closed or session.project is not project:
@@ -276,10 +277,13 @@ def _propose(
     store: ProposalStore,
     kind: str,
     most: int,
+    consents: Consents,
     monitor: Monitor,
 ) -> int:
     from napari_cam_feedback.feedback import propose_masks
 
+    if kind == "filters":
+        classifier = _that_responds(project, classifier, consents)
     found = propose_masks(
         classifier,
         project.dataset,
@@ -290,3 +294,18 @@ def _propose(
         monitor=Part(monitor, "looking for what was painted"),
     )
     return len(store.add(found, classifier=classifier.fingerprint(), masks=list(project.masks)))
+
+
+def _that_responds(project: Any, classifier: Any, consents: Consents) -> Any:
+    """Return the version that was painted on: one that was retuned since hardly responds to what was painted."""
+    from napari_cam_feedback.errors import FeedbackError
+    from napari_cam_feedback.projects.painted_on import painted_on
+    from napari_cam_feedback.widgets.session.loading import load_version
+
+    version = painted_on(project)
+    if version == project.current.id:
+        return classifier
+    try:
+        return load_version(project, version, str(classifier.device), consents).with_layer(classifier.target_layer)
+    except FeedbackError:
+        return classifier
