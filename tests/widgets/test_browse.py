@@ -321,8 +321,9 @@ def test_the_paint_button_takes_the_brush(browse):
 def test_every_shortcut_is_shown_and_bound_in_the_canvas(browse, wait):
     session = browse._session
     viewer = session.viewer
-    for shortcut in shortcuts.SHORTCUTS:
-        assert f"[{shortcut.key}] {shortcut.text}" in shortcuts.hint()
+    for shortcut in (*shortcuts.SHORTCUTS, *shortcuts.NAPARIS):
+        assert f"<b>{shortcut.key}</b>" in shortcuts.table()
+        assert shortcut.text in shortcuts.table()
     keymap = {str(key): function for key, function in viewer.keymap.items()}
     first = session.key
     keymap["."](viewer)

@@ -27,6 +27,7 @@ from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.item_view import ItemView
 from napari_cam_feedback.widgets.browse.map_writer import MapWriter
 from napari_cam_feedback.widgets.browse.predict_bar import PredictBar
+from napari_cam_feedback.widgets.paint.view import PaintView
 from napari_cam_feedback.widgets.parts.basics import single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
@@ -105,6 +106,8 @@ class BrowseWidget(QWidget):
         self.item = ItemView(self._session)
         column.addWidget(self.item)
         column.addLayout(self._build_mask())
+        self.painting = PaintView(self._session)
+        column.addWidget(Fold("Paint by a click", self.painting))
         self.writer = MapWriter(self._session)
         self.writer_fold = Fold("Write the maps of a split", self.writer)
         column.addWidget(self.writer_fold)
@@ -115,7 +118,9 @@ class BrowseWidget(QWidget):
         self.notice.setObjectName("notice")
         self.notice.hide()
         column.addWidget(self.notice)
-        column.addWidget(wrapped_label(shortcuts.hint(), "quiet"))
+        keys = wrapped_label(shortcuts.table())
+        keys.setTextFormat(Qt.TextFormat.RichText)
+        column.addWidget(Fold("Keys", keys))
 
     def _build_empty(self) -> QWidget:
         widget = QWidget()

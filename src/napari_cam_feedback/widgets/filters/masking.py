@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +10,10 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPush
 
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.session.taking_back import PackedMasks, unchanged
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.feedback import FilterMask, MaskStore
+    from napari_cam_feedback.feedback import FilterMask
     from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult
 
 JOB = "filter masks"
@@ -34,7 +35,7 @@ class FilterMasking(QWidget):
         super().__init__()
         self._model, self._session, self._shown = model, model.session, shown
         # Keys of the masks made last, with their pixels packed, so that none that was edited since is taken back.
-        self._made: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._made = PackedMasks()
         self._counts = {"saved": 0, "kept": 0, "empty": 0}
         self._closed = False
         self.scope = QComboBox()
@@ -124,7 +125,7 @@ class FilterMasking(QWidget):
         items, painted = self._items(), session.painted()
         wanted = [index for index in items if dataset.keys[index] not in painted]
         self._counts = {"saved": 0, "kept": len(items) - len(wanted), "empty": 0}
-        self._made = {}
+        self._made = PackedMasks()
         self.back_button.hide()
         if not wanted:
             self._say("There is a mask already on each of these images, which is kept." if items else "No image is chosen.")
@@ -140,7 +141,7 @@ class FilterMasking(QWidget):
                 self._counts["empty"] += 1
             else:
                 session.put_mask(found.key, found.mask, author)
-                self._made[found.key] = (found.mask.shape, np.packbits(found.mask).tobytes())
+                self._made[found.key] = found.mask
                 self._counts["saved"] += 1
 
         def done(unread: int) -> None:
@@ -176,15 +177,15 @@ class FilterMasking(QWidget):
 
     def take_back(self) -> None:
         """Remove the masks just made, but for those edited since."""
-        session, project, made = self._session, self._session.project, dict(self._made)
+        session, project, made = self._session, self._session.project, PackedMasks(self._made)
         if project is None or not made or session.jobs.running(JOB):
             return
         session.save()
 
-        def step(found: tuple[str, tuple[int, ...]]) -> None:
+        def step(key: str) -> None:
             if session.project is project:
-                session.put_mask(found[0], np.zeros(found[1], bool))
-                self._made.pop(found[0], None)
+                session.put_mask(key, np.zeros(made[key].shape, bool))
+                self._made.pop(key, None)
 
         def done(_: object) -> None:
             if self._closed or session.project is not project:
@@ -192,12 +193,12 @@ class FilterMasking(QWidget):
             left = len(self._made)
             edited = f" {left} that you have edited since {'is' if left == 1 else 'are'} kept." if left else ""
             self._say(f"{len(made) - left} {'mask' if len(made) - left == 1 else 'masks'} taken back.{edited}")
-            self._made = {}
+            self._made = PackedMasks()
             self.back_button.hide()
 
         session.jobs.start(
             JOB,
-            lambda monitor: _unchanged(project.masks, made, monitor),
+            lambda monitor: unchanged(project.masks, made, monitor),
             on_step=step,
             on_done=done,
             on_failed=self._say,
@@ -216,17 +217,3 @@ def _masks(
         look.classifier, look.dataset, items, number, percentile=percentile, inputs=inputs, monitor=monitor
     )
     return sum(look.dataset.keys[index] in inputs.skipped for index in items)
-
-
-def _unchanged(
-    store: MaskStore, made: dict[str, tuple[tuple[int, ...], bytes]], monitor: Monitor
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the keys, and sizes, of masks that are as they were made."""
-    for number, (key, (shape, packed)) in enumerate(made.items()):
-        if monitor.stopped:
-            return
-        monitor.progress(number + 1, len(made))
-        if key in store:
-            mask = store[key]
-            if mask.shape == shape and np.packbits(mask).tobytes() == packed:
-                yield key, shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,53 @@ class MaskActions(SessionState):
             layer.data_setitem(np.nonzero(np.ones(mask.shape, bool)), mask.astype(np.uint8).ravel())
             self.autosave.collect(author)
 
+    def fill_region(self, region: np.ndarray, *, erase: bool = False) -> int:
+        """Paint a region of the current item's mask, or take it away, as one step of undo.
+
+        Parameters
+        ----------
+        region : ndarray
+            (H, W) bool, of the image's size.
+        erase : bool
+            Take it away.
+
+        Returns
+        -------
+        int
+            Pixels changed; 0 where there is no item to paint on, or the region was painted already.
+        """
+        layer = self._mask_layer()
+        if layer is None:
+            return 0
+        rows, columns = np.nonzero(region & ((np.asarray(layer.data) != 0) == erase))
+        if len(rows):
+            layer.visible = True
+            layer.data_setitem((rows, columns), 0 if erase else 1)
+        return len(rows)
+
+    def add_masks(self, masks: dict[str, np.ndarray], author: str, then: Callable[[list[str]], None]) -> None:
+        """Write masks of items that have none; one that is there, also one that somebody else paints now, stays.
+
+        Parameters
+        ----------
+        masks : dict
+            Key to bool (H, W).
+        author : str
+            What made them.
+        then : callable
+            Takes the keys of those that were written, on the main thread.
+        """
+
+        def written(keys: list[str]) -> None:
+            layer = self.layers.get(MASK)
+            # The user went there meanwhile, where nothing was to be seen yet.
+            if self.key in keys and layer is not None and not mask_any(layer):
+                self.display.show_mask(self.key, (int(layer.data.shape[0]), int(layer.data.shape[1])))
+            then(keys)
+
+        painted = self.painted()
+        self.autosave.add({key: mask for key, mask in masks.items() if key not in painted}, author, written)
+
     def reload_masks(self, painted: Iterable[str], changed: Iterable[str]) -> None:
         """Take over masks that were changed on disk, not by painting.
 
@@ -59,13 +106,18 @@ class MaskActions(SessionState):
 
     def paint(self) -> None:
         """Select the mask layer in its paint mode, ready for a stroke."""
+        self.take_up("paint")
+
+    def take_up(self, mode: str) -> Any:
+        """Select the mask layer in one of napari's modes; return it, None where there is nothing to paint on."""
         layer = self._mask_layer()
         if layer is None:
-            return
+            return None
         layer.visible = True
         layer.selected_label = 1
         self.viewer.layers.selection.active = layer
-        layer.mode = "paint"
+        layer.mode = mode
+        return layer
 
     def clear_mask(self) -> None:
         """Remove the whole mask of the current item; undo brings it back.

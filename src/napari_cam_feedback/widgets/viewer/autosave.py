@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,40 @@ class MaskAutosave(QObject):
         """Write the mask of an item that is not the one being painted, bool (H, W); `author` as of `collect`."""
         if self._store is not None:
             self._write(self._store, key, mask, author, shown=False)
+
+    def add(self, masks: Mapping[str, np.ndarray], author: str, then: Callable[[list[str]], None]) -> None:
+        """Write masks of items that have none, bool (H, W) by key, in the disk thread.
+
+        Parameters
+        ----------
+        masks : mapping
+            One whose item has a mask by then, on disk or on its way there, is left out.
+        author : str
+            What made them.
+        then : callable
+            Takes the keys of those written, on the main thread; not called where the disk refused one, which `failed` tells.
+        """
+        store = self._store
+        if store is None:
+            return
+        waiting = {key for _, key in self._waiting}
+
+        def write() -> list[str]:
+            with store.batch():
+                return [key for key, mask in masks.items() if key not in waiting and store.add(key, mask, author=author)]
+
+        def written(keys: list[str] | None, error: Exception | None) -> None:
+            if error is not None:
+                self.failed.emit("", describe(error))
+                return
+            if self._store is not None and self._store.folder == store.folder:
+                self._painted.update(keys or ())
+                for key in keys or ():
+                    self.saved.emit(key)
+            then(keys or [])
+
+        # A name of its own: of tasks of one name the later takes the place of the earlier.
+        self._disk.submit(f"add masks {next(iter(masks), '')} and {len(masks) - 1} more, {id(masks)}", write, written)
 
     def gone(self, key: str) -> None:
         """Note that the mask of an item was taken off the disk, unless another one is on its way there."""

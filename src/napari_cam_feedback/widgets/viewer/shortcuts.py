@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -38,12 +39,33 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("paint", "P", "paint the mask"),
     Shortcut("toggle_cam", "H", "hide or show the CAM"),
     Shortcut("swap_class", "T", "true or predicted class"),
+    Shortcut("superpixel", "U", "paint superpixels by a click"),
+    Shortcut("wand", "W", "paint like colours by a click"),
+    Shortcut("grow", "G", "paint from the heatmap by a click"),
+    Shortcut("same_place", "K", "copy the mask to the same place in other images"),
+    Shortcut("from_layer", "J", "take the mask from an open layer"),
+)
+
+#: napari's own on the mask's layer, listed with ours so that all are found in one place.
+NAPARIS: tuple[Shortcut, ...] = (
+    Shortcut("undo", "Ctrl+Z", "undo in the mask; with Shift redo"),
+    Shortcut("smaller", "[", "smaller brush"),
+    Shortcut("larger", "]", "larger brush"),
+    Shortcut("erase", "E", "eraser"),
+    Shortcut("fill", "F", "fill"),
+    Shortcut("polygon", "3", "polygon"),
+    Shortcut("move", "Z", "move the image; held, the space bar does so too"),
+    Shortcut("visible", "V", "hide or show the layer selected"),
 )
 
 
-def hint() -> str:
-    """Return one line that names all keys."""
-    return "   ".join(f"[{shortcut.key}] {shortcut.text}" for shortcut in SHORTCUTS)
+def table() -> str:
+    """Return all keys, ours and then napari's, as a table in rich text."""
+    rows = "".join(
+        f"<tr><td><b>{escape(shortcut.key)}</b>&nbsp;&nbsp;</td><td>{escape(shortcut.text)}</td></tr>"
+        for shortcut in (*SHORTCUTS, *NAPARIS)
+    )
+    return f"<table>{rows}</table>"
 
 
 def key_of(name: str) -> str:
@@ -52,9 +74,11 @@ def key_of(name: str) -> str:
 
 
 def bind_to_viewer(viewer: Any, actions: dict[str, Callable[[], None]]) -> None:
-    """Bind the keys in the canvas of `viewer`; `actions` maps shortcut names to functions."""
+    """Bind the keys of some actions in the canvas of `viewer`; `actions` maps shortcut names to functions."""
     for shortcut in SHORTCUTS:
-        action = actions[shortcut.name]
+        action = actions.get(shortcut.name)
+        if action is None:
+            continue
 
         def run(_viewer: Any, action: Callable[[], None] = action) -> None:
             action()
@@ -62,15 +86,17 @@ def bind_to_viewer(viewer: Any, actions: dict[str, Callable[[], None]]) -> None:
         viewer.bind_key(shortcut.key, run, overwrite=True)
 
 
-def unbind_from_viewer(viewer: Any) -> None:
-    """Take our keys out of `viewer` again."""
-    for shortcut in SHORTCUTS:
-        viewer.bind_key(shortcut.key, None, overwrite=True)
+def unbind_from_viewer(viewer: Any, names: Iterable[str]) -> None:
+    """Take the keys of some actions out of `viewer` again."""
+    for name in names:
+        viewer.bind_key(key_of(name), None, overwrite=True)
 
 
 def bind_to_widget(widget: QWidget, actions: dict[str, Callable[[], None]]) -> None:
-    """Let the keys work while `widget` or something in it has the focus; typing in a field stays typing."""
+    """Let the keys of some actions work while `widget` or something in it has the focus; typing in a field stays typing."""
     for shortcut in SHORTCUTS:
+        if shortcut.name not in actions:
+            continue
         key = QShortcut(QKeySequence(shortcut.key), widget)
         key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         key.activated.connect(actions[shortcut.name])
