@@ -292,3 +292,18 @@ def test_a_large_index_is_kept_compactly(folder):
     assert found[0] == str(n)
     assert int(found[1]) < n * 450  # bytes: the text twice, and some numbers
     assert found[2:] == ["False", "False"]
+
+
+def test_a_column_of_groups_names_what_an_image_belongs_to_beside_its_class(folder):
+    lines = "train/cat/a.jpg,cat,train,north\ntrain/dog/a.png,dog,train,\nval/cat/c.png,cat,val,south\n"
+    data = open_dataset(write_csv(folder, f"path,label,split,group\n{lines}"))
+    assert data.group_names == ("north", "south")
+    assert data.groups.tolist() == [0, -1, 1]
+    # A column of as many names as images is none of groups, and nothing to stop at.
+    names = [f"many/{number}.png" for number in range(1002)]
+    write(folder, *names, size=(1, 1))
+    many = "".join(f"{name},cat,train,{name}\n" for name in names)
+    data = open_dataset(write_csv(folder, f"path,label,split,group\n{many}", "many.csv"))
+    assert data.group_names == ()
+    assert (data.groups == -1).all()
+    assert data.notes == ("The column group of many.csv has more than 1,000 names, so it is left out.",)

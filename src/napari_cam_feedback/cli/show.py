@@ -139,6 +139,9 @@ def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) ->
         for name, result in evaluation.splits.items()
     ]
     show_table(escape(title), ["split", "images", "accuracy", "95 % interval"], rows, numbers=3)
+    for name, result in evaluation.splits.items():
+        if result.groups is not None and result.groups.worst is not None:
+            out.print(f"{name}: {result.groups.sentence()}", markup=False, highlight=False)
     measured = {name: result for name, result in evaluation.splits.items() if result.right_reasons is not None}
     if measured:
         rows = [["images with a mask"], *([MEASURES[key].name] for key in REASONS)]

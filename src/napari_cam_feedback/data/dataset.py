@@ -65,6 +65,10 @@ class Dataset(ABC):
         The seed of a split that is ours, so that it can be made again; set by `open_dataset`.
     notes : tuple of str
         What a user should know of how the data were read, a sentence each: what was left out and why, what was assumed.
+    group_names : tuple of str
+        The groups that the data name, as hospitals or scanners; empty where they name none.
+    groups : ndarray of int64, shape (N,)
+        The items' groups, indices into `group_names`; -1 where not known.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Dataset(ABC):
         self.made_split = made_split
         self.split_seed: int | None = None
         self.notes: tuple[str, ...] = ()
+        self.group_names: tuple[str, ...] = ()
+        self.groups = np.full(len(self.keys), -1, np.int64)
         self.split_names = order_splits(np.unique(self.splits).tolist())
         for array in (self.labels, self.splits):
             array.setflags(write=False)

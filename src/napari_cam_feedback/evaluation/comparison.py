@@ -12,6 +12,7 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.evaluation.flips import both_read
+from napari_cam_feedback.evaluation.groups import GroupAccuracies, worst_change_interval
 from napari_cam_feedback.evaluation.intervals import Certainty, Interval, change_interval, mcnemar, mean_interval
 from napari_cam_feedback.evaluation.measures import MEASURES, OPTIONAL, REASONS, show, show_specificity
 from napari_cam_feedback.evaluation.measuring import Measuring
@@ -122,6 +123,8 @@ class Comparison:
             if new is None:
                 continue
             found = [ComparisonRow(name, "accuracy", old.accuracy, new.accuracy, images=new.n)]
+            if old.groups is not None and new.groups is not None:
+                found += _group_rows(name, old.groups, new.groups)
             if old.right_reasons is not None and new.right_reasons is not None:
                 found += reasons_rows(name, old.right_reasons, new.right_reasons)
             rows += [replace(row, certainty=certainty_of(row.measure, old, new, self.seed)) for row in found]
@@ -164,6 +167,14 @@ def reasons_rows(split: str, before: RightReasons, after: RightReasons) -> list[
         if not (unknown and measure in OPTIONAL):
             rows.append(ComparisonRow(split, measure, old, new, words, images=after.n))
     return rows
+
+
+def _group_rows(split: str, before: GroupAccuracies, after: GroupAccuracies) -> list[ComparisonRow]:
+    if before.worst is None or after.worst is None:
+        return []
+    old, new = before.groups[before.worst], after.groups[after.worst]
+    words = f"{show(old.accuracy)} ({before.worst})", f"{show(new.accuracy)} ({after.worst})"
+    return [ComparisonRow(split, "worst_group_accuracy", old.accuracy, new.accuracy, words, images=new.n)]
 
 
 @takes_monitor
@@ -235,6 +246,13 @@ def certainty_of(measure: str, before: SplitResult, after: SplitResult, seed: in
             change_interval(shared[0], shared[1], seed=seed),
             mcnemar(shared[0], shared[1]),
         )
+    if measure == "worst_group_accuracy":
+        assert before.groups is not None
+        assert after.groups is not None
+        old, new = (
+            None if each.worst is None else each.groups[each.worst].interval for each in (before.groups, after.groups)
+        )
+        return Certainty(old, new, worst_change_interval(before.groups, after.groups, seed=seed))
     if before.items is None or after.items is None:
         return None
     if measure == "specificity":

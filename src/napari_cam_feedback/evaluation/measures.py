@@ -38,6 +38,13 @@ class Measure:
 #: Every measure of a comparison.
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure("accuracy", "accuracy", "Share of the images that are predicted right, as they are.", "more"),
+    "worst_group_accuracy": Measure(
+        "accuracy, worst group",
+        "worst group",
+        "Share predicted right of the group that is told worst, whichever that is: of those that the data name, or each "
+        "class with and without what is painted.",
+        "more",
+    ),
     "conflict_accuracy": Measure(
         "conflict accuracy",
         "conflict accuracy",

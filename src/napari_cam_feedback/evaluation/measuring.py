@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.evaluation.groups import Groups, group_accuracies, masked_groups, named_groups
 from napari_cam_feedback.evaluation.predictions import KeptPredictions, Predictions, fingerprint_of, predict
 from napari_cam_feedback.evaluation.results import ClassResult, Evaluation, SplitResult
 from napari_cam_feedback.evaluation.right_reasons import item_reasons, passes_of
 from napari_cam_feedback.evaluation.sampling import draw, masked_limit, quick_limits
-from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, count_masks
+from napari_cam_feedback.feedback.masks.choose import KnownMasks, choose_masks, count_masks, may_have_masks
 from napari_cam_feedback.models.classifier import Classifier, check_fits
 from napari_cam_feedback.models.parallel import agreed, any_of, gather_skipped
 from napari_cam_feedback.monitor import QUIET, Callbacks, Monitor, takes_monitor
@@ -196,6 +198,13 @@ class Measuring:
         }
         self._total = len(classifiers) * sum(self._passes.values())
 
+    @cached_property
+    def _groups(self) -> Groups | None:
+        everything = np.arange(len(self.dataset))
+        return named_groups(self.dataset) or masked_groups(
+            self.dataset, may_have_masks(self.masks, self.dataset, everything)
+        )
+
     def _drawn(self, labelled: np.ndarray, count: int) -> np.ndarray:
         return draw(labelled, self.dataset.labels[labelled], count, self.seed)
 
@@ -235,6 +244,7 @@ class Measuring:
         # Where there were no more than may be refilled, all masks were looked at.
         masked = self._masked[name] if len(chosen) >= self._limits[name] else len(chosen)
         truth, predicted = found.labels[labelled], found.predicted[labelled]
+        groups = self._groups
         classes = np.arange(classifier.num_classes)
         precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0.0)
         result = SplitResult(
@@ -251,6 +261,7 @@ class Measuring:
             of=None if self._whole(name) else self._of[name],
             masked=masked,
             seed=self.seed,
+            groups=None if groups is None else group_accuracies(groups, found.indices[labelled], truth == predicted),
         )
         return result, stopped
 

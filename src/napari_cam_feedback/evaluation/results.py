@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_cam_feedback.evaluation.groups import GroupAccuracies
 from napari_cam_feedback.evaluation.intervals import Interval, mean_interval, rate_interval
 from napari_cam_feedback.evaluation.predictions import Predictions
 from napari_cam_feedback.evaluation.right_reasons import ItemReasons, RightReasons
@@ -49,6 +50,8 @@ class SplitResult:
         Those with a mask, as far as can be told without reading them all.
     seed : int
         Of the intervals.
+    groups : GroupAccuracies or None
+        Accuracy on each group; None where none are known.
     """
 
     n: int
@@ -61,6 +64,7 @@ class SplitResult:
     of: int | None = None
     masked: int = 0
     seed: int = 0
+    groups: GroupAccuracies | None = None
 
     @cached_property
     def accuracy_interval(self) -> Interval | None:
@@ -95,6 +99,7 @@ class SplitResult:
             "per_class": {name: vars(result) for name, result in self.per_class.items()},
             "confusion": self.confusion.tolist(),
             "right_reasons": reasons,
+            "groups": None if self.groups is None else self.groups.to_json(),
         }
 
 

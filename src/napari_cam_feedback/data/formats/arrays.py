@@ -38,6 +38,8 @@ class ArrayDataset(Dataset):
         For each split that has some (N, H, W): non-zero where irrelevant. An image's mask may be empty.
     keys : mapping of str to sequence of str, optional
         The items' keys; without them ``<split>/<number, five digits>``.
+    groups : mapping of str to sequence of str, optional
+        For each split that has some (N,) names of groups, as of hospitals; empty where not known.
     source : Path, optional
         The file they were read from.
     made_split : bool
@@ -60,9 +62,10 @@ class ArrayDataset(Dataset):
         source: Path | None = None,
         *,
         keys: Mapping[str, Sequence[str]] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
         made_split: bool = False,
     ) -> None:
-        images, labels, masks, keys, named = _usual_names(images, labels, masks, keys)
+        images, labels, masks, keys, groups, named = _usual_names(images, labels, masks, keys, groups)
         names = order_splits(images)
         self._images = {name: as_images(np.asarray(images[name]), f'The images of split "{name}"') for name in names}
         counts = [len(self._images[name]) for name in names]
@@ -86,10 +89,20 @@ class ArrayDataset(Dataset):
             source=source,
             made_split=made_split,
         )
+        if groups:
+            self._set_groups(groups, dict(zip(names, counts, strict=True)))
         if four:
             self.notes = ("Of the four channels of the images the last, which is taken for alpha, is left out.",)
         self._starts = dict(zip(names, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
         self._masks = {name: _as_masks(np.asarray(m), self._images, name) for name, m in (masks or {}).items()}
+
+    def _set_groups(self, groups: Mapping[str, Sequence[str]], counts: Mapping[str, int]) -> None:
+        texts = np.concatenate([np.asarray(groups.get(name, [""] * n), str) for name, n in counts.items()])
+        if len(texts) != len(self):
+            raise DataError(f"There are {len(texts)} names of groups for {len(self)} images; give one for each image.")
+        found, numbers = np.unique(texts, return_inverse=True)
+        self.group_names = tuple(name for name in found.tolist() if name)
+        self.groups = numbers.astype(np.int64) - int("" in found)
 
     def read(self, index: int) -> np.ndarray:
         """Return a copy of the image."""

@@ -1,4 +1,4 @@
-"""Datasets listed in a CSV file: one line for each image, with its path, label, split and page."""
+"""Datasets listed in a CSV file: one line for each image, with its path, label, split, page and group."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ _COLUMNS = {
     "label": ("label", "class", "target", "category"),
     "split": ("split",),
     "page": ("page",),
+    "group": ("group",),
 }
 _DELIMITERS = ",;\t"
 # More splits, or longer names, mean that the column is none of splits; it would fill the memory.
 _MAX_SPLITS, _LONGEST_SPLIT = 1000, 100
 _MAX_PAGES = 1_000_000
+# More groups mean that the column is one of names or numbers, of which each image has its own.
+_MAX_GROUPS = 1000
 # What a column of splits may be called too, if all that it says in its first lines are names of splits.
 _LIKE_SPLIT = ("subset", "partition", "set", "phase", "usage", "fold")
 _LINES_LOOKED_AT = 1000
@@ -38,13 +41,14 @@ _LOOKED_AT = 5
 
 
 class CsvDataset(FileDataset):
-    """A CSV file with the columns ``path``, ``label`` and, if you like, ``split`` and ``page``.
+    """A CSV file with the columns ``path``, ``label`` and, if you like, ``split``, ``page`` and ``group``.
 
     The column of paths may also be called ``file``, ``filename`` or ``image``, that of labels ``class``, ``target``
     or ``category``. Paths are relative to the CSV's folder and may not leave it. An empty label means that it is
     not known. Without a column ``split``, or where it is empty throughout, a seeded split is made; any names of
     splits are fine. ``page`` is the page, from 0, of a TIFF that has several; where it is empty, the image is the
-    file, or its first page. Commas, semicolons and tabs are understood.
+    file, or its first page. ``group`` names what an image belongs to beside its class, as a hospital or a scanner; where it
+    is empty, that is not known. Commas, semicolons and tabs are understood.
 
     Parameters
     ----------
@@ -83,6 +87,11 @@ class CsvDataset(FileDataset):
         else:
             splits = np.array(list(columns.splits))[columns.split_of]
         super().__init__(keys=keys, labels=labels, splits=splits, class_names=names, source=path, made_split=made_split)
+        if len(columns.groups) > _MAX_GROUPS:
+            columns.notes += (f"The column group of {path.name} has more than {_MAX_GROUPS:,} names, so it is left out.",)
+        elif columns.groups:
+            self.group_names = tuple(columns.groups)
+            self.groups = np.array(columns.group_of, np.int64)
         if not any(os.path.lexists(self.path(i)) for i in range(min(10, len(self)))):
             raise DataError(
                 f"The image {self._file_key(0)} listed in {path} is not there; give paths relative to the folder that the "
@@ -99,12 +108,14 @@ class _Columns:
     ----------
     keys : Keys
         The items' keys.
-    labels, splits : dict of str to int
+    labels, splits, groups : dict of str to int
         The distinct texts and their numbers.
     label_of, split_of : array of int
         For each item the number of its label and of its split.
     page_of : array of int
         For each item its page, -1 for a whole file; empty where there is no such column.
+    group_of : array of int
+        For each item the number of its group, -1 where it is not known; empty where there is no such column.
     line_of : array of int
         For each item its line in the file, from 1.
     last_line : int
@@ -118,7 +129,8 @@ class _Columns:
     def __init__(self) -> None:
         self.labels: dict[str, int] = {}
         self.splits: dict[str, int] = {}
-        self.label_of, self.split_of, self.page_of, self.line_of = (array("i") for _ in range(4))
+        self.groups: dict[str, int] = {}
+        self.label_of, self.split_of, self.page_of, self.group_of, self.line_of = (array("i") for _ in range(5))
         self.last_line = 0
         self.notes: tuple[str, ...] = ()
 
@@ -203,7 +215,7 @@ def _keys(reader: Any, width: int, places: dict[str, int | None], path: Path, co
 
     A million lines pass here, so that each takes only what an ordinary one needs.
     """
-    at_path, at_label, at_split, at_page = (places[name] for name in _COLUMNS)
+    at_path, at_label, at_split, at_page, at_group = (places[name] for name in _COLUMNS)
     assert at_path is not None
     assert at_label is not None
     labels, splits = columns.labels, columns.splits
@@ -245,6 +257,8 @@ def _keys(reader: Any, width: int, places: dict[str, int | None], path: Path, co
                 page = _page(number, line, path) if number else -1
                 text = page_key(text, page) if number else text
                 columns.page_of.append(page)
+            if at_group is not None:
+                columns.group_of.append(_group(row[at_group].strip(), columns.groups))
             note_line(line)
             yield text
     finally:
@@ -276,6 +290,13 @@ def _check_split(split: str, splits: dict[str, int], line: int, path: Path) -> N
             f"The column split of {path} has more than {_MAX_SPLITS} names, see line {line}; name a few splits, such as "
             "train, val and test."
         )
+
+
+def _group(text: str, groups: dict[str, int]) -> int:
+    """Return the number of a group, a new one among `groups` where it is not there yet; -1 for none, and for too many."""
+    if not text or (text not in groups and len(groups) > _MAX_GROUPS):
+        return -1
+    return groups.setdefault(text, len(groups))
 
 
 def _page(text: str, line: int, path: Path) -> int:

@@ -41,7 +41,7 @@ def choose_masks(
     """
     candidates = np.arange(len(dataset)) if indices is None else indices
     order = np.random.default_rng(seed).permutation(candidates)
-    order = order[_may_have(masks, dataset, order)]
+    order = order[may_have_masks(masks, dataset, order)]
     labels = dataset.labels[order]
     queues = [order[labels == label].tolist() for label in np.unique(labels)]
     found: dict[str, np.ndarray] = {}
@@ -56,11 +56,11 @@ def choose_masks(
 
 def count_masks(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> int:
     """Return how many of the items have a mask, as far as can be told without decoding any."""
-    return int(_may_have(masks, dataset, indices).sum())
+    return int(may_have_masks(masks, dataset, indices).sum())
 
 
-def _may_have(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return which of the items may have a mask, without decoding any; bool (N,)."""
+def may_have_masks(masks: Mapping[str, np.ndarray], dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return which of the items (N,) may have a mask, as far as can be told without decoding any; bool (N,)."""
     if isinstance(masks, KnownMasks):
         return masks.may_have[indices]
     return np.fromiter((dataset.keys[index] in masks for index in indices.tolist()), bool, len(indices))
