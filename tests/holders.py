@@ -46,6 +46,16 @@ def new_project(folder: Path) -> Path:
     return folder
 
 
+class NotingStore(MaskStore):
+    """Masks of which is known what was added last: another holder may propose a mask anew while one is accepted."""
+
+    added = -1
+
+    def add(self, key: str, mask: np.ndarray, **more: Any) -> bool:
+        self.added = int(np.flatnonzero(mask)[0])
+        return super().add(key, mask, **more)
+
+
 class Holder:
     """One window or shell that has the project open."""
 
@@ -54,7 +64,7 @@ class Holder:
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.folder = folder
         self.project = ProjectFolder(folder)
-        self.masks = MaskStore(folder / "masks", author=self.name)
+        self.masks = NotingStore(folder / "masks", author=self.name)
         self.proposals = ProposalStore(folder / "proposals")
         self.strokes = 0
 
@@ -92,12 +102,9 @@ class Holder:
 
     def accept(self) -> None:
         for key in self.proposals.keys()[:1]:
-            try:
-                pixel = int(np.flatnonzero(self.proposals.mask(key))[0])
+            with suppress(StorageError):  # answered by another
                 if self.proposals.accept([key], self.masks):
-                    self.note(painted=[key, pixel])
-            except (StorageError, KeyError):
-                pass  # another holder was faster
+                    self.note(painted=[key, self.masks.added])
 
     def reject(self) -> None:
         for key in self.proposals.keys()[:1]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QWidget
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.widgets.parts.basics import narrow, single_shot
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot
 
 
 class ItemFilter(QWidget):
@@ -38,7 +38,7 @@ class ItemFilter(QWidget):
         self.wrong.setToolTip("Show only items that the model gets wrong, as far as they have been predicted")
         self.painted = QCheckBox("painted only")
         self.painted.setToolTip("Show only items with a mask")
-        self.count = QLabel()
+        self.count = plain_label()
         self.count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         grid.addWidget(self.text, 0, 0, 1, 2)
         grid.addWidget(self.split_box, 0, 2)

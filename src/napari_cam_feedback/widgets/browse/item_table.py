@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
 
+from napari_cam_feedback.widgets.parts.basics import plain
 from napari_cam_feedback.widgets.parts.tones import text_colour
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class ItemTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(item, column)
         if role == Qt.ItemDataRole.ToolTipRole and column == KEY:
-            return self._dataset.keys[item]
+            return plain(self._dataset.keys[item])
         if role == Qt.ItemDataRole.ForegroundRole and column in (PREDICTION, PROBABILITY):
             label, predicted = int(self._dataset.labels[item]), int(self.predicted[item])
             return text_colour("warning") if label >= 0 and predicted >= 0 and label != predicted else None

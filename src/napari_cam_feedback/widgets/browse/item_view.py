@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -9,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVB
 
 from napari_cam_feedback.widgets.browse.class_row import ClassRow
 from napari_cam_feedback.widgets.browse.map_style_form import MapDisplay
-from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer import shortcuts
@@ -37,7 +38,7 @@ class ItemView(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.previous)
         buttons.addWidget(self.next)
-        self.item_label = wrapped_label()
+        self.item_label = rich_label()
         self.target = QComboBox()
         self.target.setToolTip("Show what speaks for this class; its probability in brackets")
         self.target.activated.connect(lambda i: session.set_view(target=self.target.itemData(i)))
@@ -108,14 +109,14 @@ class ItemView(QWidget):
             return
         item = session.dataset.item(session.index)
         label = "unknown" if item.label is None else session.dataset.class_names[item.label]
-        text = f"<b>{item.key}</b><br>true class: {label}"
+        text = f"<b>{escape(item.key)}</b><br>true class: {escape(label)}"
         if explanation is not None:
             names = session.class_names
             sure = f"{explanation.probabilities[explanation.predicted]:.2f}"
             verdict = ""
             if item.label is not None:
                 verdict = " ✓" if explanation.predicted == item.label else " ✗"
-            text += f" · predicted: {names[explanation.predicted]} ({sure}){verdict}"
+            text += f" · predicted: {escape(names[explanation.predicted])} ({sure}){verdict}"
         else:
             text += " · predicting …" if session.item_error is None else ""
         self.item_label.setText(text)

@@ -11,7 +11,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, plain, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.session import Session
@@ -180,7 +180,7 @@ class MapWriter(QWidget):
         start = "Stopped. The maps" if written.stopped else "The maps"
         skipped = f" {len(written.skipped)} could not be read." if written.skipped else ""
         self._say(f"{start} of {images} are in {written.path.name}.{skipped}")
-        self.result.setToolTip(str(written.path))
+        self.result.setToolTip(plain(str(written.path)))
         self._written = written.path
         self.open_button.show()
 

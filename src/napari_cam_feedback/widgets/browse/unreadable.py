@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain, wrapped_label
 
 _LIST_LINES = 6
 # A list of more lines tells a user nothing; the whole dataset is at a wrong place then.
@@ -85,7 +85,7 @@ class BrokenImages(QWidget):
                 break
             item = QListWidgetItem(_shorten(key, sentence))
             item.setData(Qt.ItemDataRole.UserRole, key)
-            item.setToolTip(sentence)
+            item.setToolTip(plain(sentence))
             self.list.addItem(item)
 
 

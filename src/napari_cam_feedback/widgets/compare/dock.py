@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.compare.view import CompareView
 from napari_cam_feedback.widgets.compare.work import ComparedVersions, compare_versions, save_report
-from napari_cam_feedback.widgets.parts.basics import link_to
+from napari_cam_feedback.widgets.parts.basics import link_to, plain
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.phase import Phase
@@ -125,7 +125,7 @@ class CompareWidget(CompareView):
             for version in versions:
                 verdict = f"{version.verdict}: " if version.verdict else ""
                 item = QListWidgetItem(f"{version.id}  {verdict}{describe_version(version)}")
-                item.setToolTip(f"{item.text()}\n{version.origin}\nmade {version.created}")
+                item.setToolTip(plain(f"{item.text()}\n{version.origin}\nmade {version.created}"))
                 item.setData(Qt.ItemDataRole.UserRole, version.id)
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
                 item.setCheckState(Qt.CheckState.Unchecked)

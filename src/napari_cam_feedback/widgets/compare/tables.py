@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
+from napari_cam_feedback.widgets.parts.basics import plain
 from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class FlipTable(QAbstractTableModel):
             predicted = " → ".join(
                 f"{self._names[k]} ({p})" for k, p in zip((flips.before[n], flips.after[n]), shares, strict=True)
             )
-            return f"{flips.keys[n]} ({flips.splits[n]}): {KINDS[flips.kinds[n]]}, predicted {predicted}"
+            return plain(f"{flips.keys[n]} ({flips.splits[n]}): {KINDS[flips.kinds[n]]}, predicted {predicted}")
         if role == Qt.ItemDataRole.ForegroundRole and column == 3:
             name = {0: WORSE, 1: BETTER}.get(int(flips.kinds[n]))
             return None if name is None else text_colour(name)
@@ -165,7 +166,10 @@ class ClassTable(QAbstractTableModel):
         name, before, after = self._rows[index.row()]
         column = index.column()
         if column == 0:
-            told = {Qt.ItemDataRole.DisplayRole: name, Qt.ItemDataRole.ToolTipRole: f"{name}: {before.support} images"}
+            told = {
+                Qt.ItemDataRole.DisplayRole: name,
+                Qt.ItemDataRole.ToolTipRole: plain(f"{name}: {before.support} images"),
+            }
             return told.get(role)  # type: ignore[call-overload]
         old, new = (float(getattr(each, _MEASURED[column - 1])) for each in (before, after))
         change = new - old
@@ -173,7 +177,7 @@ class ClassTable(QAbstractTableModel):
             # The arrow is the sign: the dock is narrow.
             return f"{new:.2f}" if abs(change) < 0.005 else f"{new:.2f} {'▲' if change > 0 else '▼'}{abs(change):.2f}"
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{_CLASS_HEADERS[column]} of {name}: {old:.3f} before, {new:.3f} after"
+            return plain(f"{_CLASS_HEADERS[column]} of {name}: {old:.3f} before, {new:.3f} after")
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and abs(change) >= 0.005:
@@ -210,7 +214,8 @@ class ConfusionTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._names[section]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{'Predicted' if orientation == Qt.Orientation.Horizontal else 'True'} class {self._names[section]}"
+            side = "Predicted" if orientation == Qt.Orientation.Horizontal else "True"
+            return plain(f"{side} class {self._names[section]}")
         return None
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -223,7 +228,7 @@ class ConfusionTable(QAbstractTableModel):
             return str(new) if new == old else f"{new} {'▲' if new > old else '▼'}{abs(new - old)}"
         if role == Qt.ItemDataRole.ToolTipRole:
             truth, found = (self._names[k] for k in place)
-            return f"{truth}, predicted {found}: {old} images before, {new} after"
+            return plain(f"{truth}, predicted {found}: {old} images before, {new} after")
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and new != old:

@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QListWidget,
     QProgressBar,
     QPushButton,
@@ -19,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.compare.tables import ClassTable, ConfusionTable, FlipTable
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, linked_label, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill_scrolling, linked_label, narrow, plain_label, wrapped_label
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 
 #: Rows of the list of versions that are seen at once.
@@ -67,7 +66,7 @@ class CompareView(QWidget):
         self.pair_row = QWidget()
         row = QHBoxLayout(self.pair_row)
         row.setContentsMargins(0, 0, 0, 0)
-        self.pair_title = QLabel()
+        self.pair_title = plain_label()
         self.pair_box = QComboBox()
         self.pair_box.setToolTip("Which of the versions the tables and maps show beside the first one")
         row.addWidget(self.pair_title)
@@ -143,7 +142,7 @@ def _under(title: str, combo: QComboBox, view: QTableView, remark: str = "") -> 
     column = QVBoxLayout(page)
     column.setContentsMargins(0, 4, 0, 0)
     row = QHBoxLayout()
-    row.addWidget(QLabel(title))
+    row.addWidget(plain_label(title))
     row.addWidget(combo, 1)
     column.addLayout(row)
     column.addWidget(view, 1)

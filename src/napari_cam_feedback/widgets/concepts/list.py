@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.concepts.model import READ_JOB, ConceptModel
+from napari_cam_feedback.widgets.parts.basics import plain
 
 _NAME, _COUNT = range(2)
 _MAX_ROWS = 6
@@ -59,7 +60,7 @@ class ConceptTable(QTableWidget):
             self.setRowCount(len(sets))
             for row, chosen in enumerate(sets):
                 name = QTableWidgetItem(chosen.name)
-                name.setToolTip(str(chosen.dataset.source or ""))
+                name.setToolTip(plain(str(chosen.dataset.source or "")))
                 self.setItem(row, _NAME, name)
                 count = QTableWidgetItem(str(len(chosen)))
                 count.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWi
 
 from napari_cam_feedback.widgets.concepts.chart import ConceptChart, tip
 from napari_cam_feedback.widgets.concepts.model import SAVE_JOB, ConceptModel
-from napari_cam_feedback.widgets.parts.basics import breakable, link_to, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, link_to, plain, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_rich_text
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class ConceptView(QWidget):
     def __init__(self, model: ConceptModel, viewer: Any) -> None:
         super().__init__()
         self._model = model
-        self.finding = wrapped_label()
-        self.finding.setTextFormat(Qt.TextFormat.RichText)
+        self.finding = rich_label()
         self.meaning = wrapped_label()
         self.chart = ConceptChart(viewer)
         self.legend = wrapped_label(_LEGEND, "quiet")
@@ -61,7 +60,7 @@ class ConceptView(QWidget):
             "Table (CSV), chart (PNG), vectors (npz) and settings (JSON) in a new folder of the project"
         )
         self.save_button.clicked.connect(model.save)
-        self.place = wrapped_label()
+        self.place = rich_label()
         self.place.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.place.setOpenExternalLinks(True)
         column = QVBoxLayout(self)
@@ -115,7 +114,7 @@ class ConceptView(QWidget):
             )
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(tip(row))
+                item.setToolTip(plain(tip(row)))
                 if row.significant:
                     font = item.font()
                     font.setBold(True)

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QProgressBar,
     QPushButton,
     QTableView,
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.filters.charts import COLOURS, HistogramPlot
 from napari_cam_feedback.widgets.filters.model import FOLDER, FilterModel
-from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, wrapped_label
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
@@ -162,7 +161,13 @@ class ChangesView(QWidget):
         self.view.selectionModel().currentRowChanged.connect(self._row_chosen)
         self.histogram = HistogramPlot(session.viewer, 150)
         versions = QHBoxLayout()
-        for field, share in ((self.before, 2), (QLabel("→"), 0), (self.after, 2), (QLabel("on"), 0), (self.split, 1)):
+        for field, share in (
+            (self.before, 2),
+            (plain_label("→"), 0),
+            (self.after, 2),
+            (plain_label("on"), 0),
+            (self.split, 1),
+        ):
             versions.addWidget(field, share)
         buttons = QHBoxLayout()
         buttons.addWidget(self.button, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import BarPlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.masking import FilterMasking
 from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult, rows_of
-from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, rich_label, single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class FilterDetail(QWidget):
         self._shown: tuple[SurveyResult, int, str] | None = None
         self._plan: GalleryPlan | None = None
         self._tiles: list[Tile] = []
-        self.title = wrapped_label()
+        self.title = rich_label()
         self.mark_buttons: dict[str, QPushButton] = {}
         marks = QHBoxLayout()
         for mark, key in KEYS.items():
@@ -149,7 +150,7 @@ class FilterDetail(QWidget):
             parts.append("dead: silent in every image")
         elif table is not None and np.isfinite(table[:, number]).any():
             label = int(np.nanargmax(table[:, number]))
-            parts.append(f"adds most to “{survey.features.class_names[label]}”")
+            parts.append(f"adds most to “{escape(survey.features.class_names[label])}”")
         return " · ".join(parts)
 
     def _show_marks(self) -> None:

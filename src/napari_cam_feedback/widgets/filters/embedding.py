@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, OTHER_COLOUR, class_colour
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
-from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot, wrapped_label
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class EmbeddingView(QWidget):
         row.addWidget(self.button, 2)
         row.addWidget(self.stop_button)
         colours = QHBoxLayout()
-        colours.addWidget(QLabel("Colour by"))
+        colours.addWidget(plain_label("Colour by"))
         colours.addWidget(self.colour, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.filters.table import GRID, ORDERS, OVER, UNDER_PAINT, FilterTable, Ranking, rank
-from napari_cam_feedback.widgets.parts.basics import narrow
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
@@ -75,7 +74,7 @@ class ImageFilters(QWidget):
     def _build(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        self.hint = QLabel(_OPEN_FIRST)
+        self.hint = plain_label(_OPEN_FIRST)
         self.hint.setWordWrap(True)
         layout.addWidget(self.hint)
 

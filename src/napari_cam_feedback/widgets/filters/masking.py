@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, wrapped_label
 from napari_cam_feedback.widgets.session.taking_back import PackedMasks, unchanged
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class FilterMasking(QWidget):
         self.said = wrapped_label()
         self.said.hide()
         settings = QHBoxLayout()
-        settings.addWidget(QLabel("Above"))
+        settings.addWidget(plain_label("Above"))
         settings.addWidget(self.percentile)
-        settings.addWidget(QLabel("in"))
+        settings.addWidget(plain_label("in"))
         settings.addWidget(self.scope, 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.button, 1)

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSplitter,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.filters.detail import FilterDetail
 from napari_cam_feedback.widgets.filters.model import JOB, FilterModel
 from napari_cam_feedback.widgets.filters.survey_table import HEADERS, MARK, NUMBER, PLACE, FilterSurveyTable
-from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot, wrapped_label
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
 _OPEN_FIRST = "Open a model and a dataset in the Session dock first."
@@ -103,7 +102,7 @@ class FilterOverview(QWidget):
         self._build_table()
         self.detail = FilterDetail(model)
         chooser = QHBoxLayout()
-        chooser.addWidget(QLabel("Contribution to"))
+        chooser.addWidget(plain_label("Contribution to"))
         chooser.addWidget(self.label, 1)
         self._chooser = QWidget()
         self._chooser.setLayout(chooser)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.filters.charts import CurvePlot
 from napari_cam_feedback.widgets.filters.model import FilterModel
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations.filters.marks import Agreement
@@ -43,7 +43,7 @@ class RankingView(QWidget):
         self.cut_button.clicked.connect(self._to_cut)
         self.agreement_label = wrapped_label()
         row = QHBoxLayout()
-        row.addWidget(QLabel("The ranking's best"))
+        row.addWidget(plain_label("The ranking's best"))
         row.addWidget(self.top)
         row.addWidget(self.cut_button)
         row.addStretch(1)

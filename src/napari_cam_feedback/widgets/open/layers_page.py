@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import narrow, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, plain, single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.viewer.identity import role_of
 from napari_cam_feedback.widgets.viewer.layer_images import PickedLayer
@@ -88,7 +88,7 @@ class LayersPage(QWidget):
             name = QTableWidgetItem(layer.name)
             name.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
             name.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-            name.setToolTip(layer.name)
+            name.setToolTip(plain(layer.name))
             self.table.setItem(row, _NAME, name)
             height, width = picked.size
             count = QTableWidgetItem(f"{picked.count}")

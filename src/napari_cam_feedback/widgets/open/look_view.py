@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
@@ -40,7 +40,6 @@ class LookView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         self.waiting = wrapped_label("Looking whether the model fits the images …", "quiet")
         self.said = wrapped_label(tone="warning")
-        self.said.setTextFormat(Qt.TextFormat.PlainText)
         column.addWidget(self.waiting)
         column.addWidget(self.said)
         session.closing.connect(self._close)

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QProgressBar,
     QPushButton,
     QTreeWidget,
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.open.merge_model import JOB, JOINED, MergeModel, side_text
-from napari_cam_feedback.widgets.parts.basics import bring_into_view, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import bring_into_view, narrow, plain, plain_label, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -91,7 +90,7 @@ class MaskMerging(QGroupBox):
         for widget in (self.said, self.error, self.conflicts, self.sides):
             column.addWidget(widget)
         self.take = QComboBox()
-        self.take_label = QLabel("Take")
+        self.take_label = plain_label("Take")
         for name, title in CHOICES:
             self.take.addItem(title, name)
         narrow(self.take, 12)
@@ -215,7 +214,7 @@ class MaskMerging(QGroupBox):
             for conflict in sorted(now.found.conflicts.values(), key=_worst_first) if now is not None else ():
                 item = QTreeWidgetItem([conflict.key, "–" if conflict.iou is None else f"{conflict.iou:.2f}", ""])
                 item.setData(0, _KEY, conflict.key)
-                item.setToolTip(0, conflict.key)
+                item.setToolTip(0, plain(conflict.key))
                 if conflict.iou is None:
                     item.setToolTip(1, "The two masks are of different sizes, so that they cannot be joined")
                 self.conflicts.addTopLevelItem(item)

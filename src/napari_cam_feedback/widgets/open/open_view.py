@@ -17,7 +17,15 @@ from napari_cam_feedback.widgets.open.look_view import LookView
 from napari_cam_feedback.widgets.open.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.open.merge_panel import MaskMerging
 from napari_cam_feedback.widgets.open.version_tree import VersionTree
-from napari_cam_feedback.widgets.parts.basics import breakable, form_layout, narrow, show_row, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    breakable,
+    form_layout,
+    narrow,
+    plain,
+    rich_label,
+    show_row,
+    small_button,
+)
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.model_form import TITLES, whole_numbers
@@ -63,8 +71,7 @@ class OpenView(QGroupBox):
         super().__init__("Now open")
         self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
         column = QVBoxLayout(self)
-        self.summary = wrapped_label()
-        self.summary.setTextFormat(Qt.TextFormat.RichText)
+        self.summary = rich_label()
         column.addWidget(self.summary)
         self.look = LookView(session)
         column.addWidget(self.look)
@@ -95,7 +102,7 @@ class OpenView(QGroupBox):
         self.hide_button.setToolTip("They lie under the image and may be larger; the eye in the layer list shows them again")
         self.hide_button.clicked.connect(self._hide_own)
         column.addWidget(self.hide_button)
-        self.next_step = wrapped_label(
+        self.next_step = rich_label(
             "<b>Next:</b> open <i>Browse</i>, look at what the model uses, and paint over what it should "
             "not use. Then <i>Retune</i>."
         )
@@ -150,7 +157,7 @@ class OpenView(QGroupBox):
             self.layer.clear()
             for row, info in enumerate(infos):
                 self.layer.addItem(describe_layer(info), info.name)
-                self.layer.setItemData(row, describe_layer(info), Qt.ItemDataRole.ToolTipRole)
+                self.layer.setItemData(row, plain(describe_layer(info)), Qt.ItemDataRole.ToolTipRole)
             self.layer.setCurrentIndex(self.layer.findData(session.classifier.target_layer))
         self._show_grid()
         self.hide_button.setVisible(any(layer.visible for layer in self._own_layers()))

@@ -11,7 +11,7 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox
 
 from napari_cam_feedback.recent import RecentProject, note_project, recent_projects
-from napari_cam_feedback.widgets.parts.basics import narrow
+from napari_cam_feedback.widgets.parts.basics import narrow, plain
 from napari_cam_feedback.widgets.session.session import Session
 
 JOB = "recent"
@@ -82,7 +82,7 @@ class RecentList(QComboBox):
             self.addItem(TITLE)
             for row, each in enumerate(self.projects, 1):
                 self.addItem(each.folder.name if each.there else f"{each.folder.name} (gone)", each.folder)
-                self.setItemData(row, str(each.folder), Qt.ItemDataRole.ToolTipRole)
+                self.setItemData(row, plain(str(each.folder)), Qt.ItemDataRole.ToolTipRole)
                 if not each.there:
                     self._disable(row)
         self.listed.emit()

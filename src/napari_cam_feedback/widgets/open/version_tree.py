@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
-    QMessageBox,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import breakable, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, confirmed, plain, rich_label
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -86,8 +85,7 @@ class VersionTree(QWidget):
         self.tree.itemSelectionChanged.connect(self._selected)
         self.tree.itemDoubleClicked.connect(lambda *_: self._look())
         column.addWidget(self.tree)
-        self.details = wrapped_label()
-        self.details.setTextFormat(Qt.TextFormat.RichText)
+        self.details = rich_label()
         column.addWidget(self.details)
         row = QHBoxLayout()
         self.look_button = QPushButton("Use")
@@ -148,7 +146,7 @@ class VersionTree(QWidget):
         font.setStrikeOut(version.deleted is not None)
         item.setFont(0, font)
         for number in range(len(COLUMNS)):
-            item.setToolTip(number, version.origin)
+            item.setToolTip(number, plain(version.origin))
             if version.deleted:
                 item.setForeground(number, Qt.GlobalColor.gray)
         return item
@@ -200,16 +198,11 @@ class VersionTree(QWidget):
         if found is None:
             return
         name = found[1].id
-        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-        answer = QMessageBox.question(
-            self,
-            f"Delete {name}?",
+        question = (
             f"The weights of {name} ({found[1].origin}) cannot be brought back. Its place in the tree stays, and so do the "
-            "record of its run and your masks.",
-            buttons,
-            QMessageBox.StandardButton.No,
+            "record of its run and your masks."
         )
-        if answer == QMessageBox.StandardButton.Yes:
+        if confirmed(self, f"Delete {name}?", question):
             self.delete(name)
 
     def delete(self, version: str) -> None:

@@ -23,14 +23,39 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.parts.tones import Tone, set_tone, tone_colour
 
 
+def plain_label(text: str = "") -> QLabel:
+    """Return a label that shows its text letter for letter.
+
+    A name may look like HTML, which a label of Qt's own obeys: it would load pictures, or hide part of what it says.
+    """
+    label = QLabel()
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setText(text)
+    return label
+
+
 def wrapped_label(text: str = "", tone: Tone | None = None) -> QLabel:
-    """Return a label whose text wraps and can be copied, in a tone of `set_tone`."""
-    label = QLabel(text)
+    """Return a label of plain text that wraps and can be copied, in a tone of `set_tone`."""
+    label = plain_label(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     if tone is not None:
         set_tone(label, tone)
     return label
+
+
+def rich_label(text: str = "", tone: Tone | None = None) -> QLabel:
+    """Return a label of HTML that wraps and can be copied; whatever is not ours in it must be escaped."""
+    label = wrapped_label(tone=tone)
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setText(text)
+    return label
+
+
+def plain(text: str) -> str:
+    """Return a text that Qt shows letter for letter where it cannot be told to: in tooltips, messages and questions."""
+    # A mark that is not seen keeps what looks like a tag from being one.
+    return text.replace("<", "<\u200b") if "<" in text else text
 
 
 def fill_scrolling(dock: QWidget, inside: QWidget) -> QScrollArea:
@@ -81,7 +106,7 @@ def narrow(combo: QComboBox, letters: int = 8) -> None:
 def confirmed(parent: QWidget, title: str, question: str) -> bool:
     """Ask a question to be answered by yes or no; whoever just presses Enter says no."""
     buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-    answer = QMessageBox.question(parent, title, question, buttons, QMessageBox.StandardButton.No)
+    answer = QMessageBox.question(parent, title, plain(question), buttons, QMessageBox.StandardButton.No)
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
@@ -112,8 +137,7 @@ def single_shot(parent: QObject, milliseconds: int, function: Callable[[], None]
 
 def linked_label() -> QLabel:
     """Return a label of rich text that wraps and can be copied, and whose links open in the system's program for them."""
-    label = wrapped_label()
-    label.setTextFormat(Qt.TextFormat.RichText)
+    label = rich_label()
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
     label.setOpenExternalLinks(True)
     return label

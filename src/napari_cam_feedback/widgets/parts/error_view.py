@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import Mismatch, Naming, WeightsMismatch, describe
-from napari_cam_feedback.widgets.parts.basics import breakable, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
 _MAX_ROWS = 10
@@ -33,10 +32,8 @@ class ErrorView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         self.sentence = wrapped_label(tone="warning")
-        self.sentence.setTextFormat(Qt.TextFormat.PlainText)
         self.sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.table = wrapped_label()
-        self.table.setTextFormat(Qt.TextFormat.RichText)
+        self.table = rich_label()
         self.table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.copy_button = QPushButton("Copy the whole table")
         self.copy_button.clicked.connect(self.copy)

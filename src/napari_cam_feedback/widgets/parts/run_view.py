@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill_scrolling, plain_label, wrapped_label
 
 
 class RunView(QWidget):
@@ -39,7 +39,7 @@ class RunView(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
         # Not wrapped: a new text of a wrapped label lays out, and paints, the whole dock again.
-        self.progress_label = QLabel()
+        self.progress_label = plain_label()
         self.progress_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.status = wrapped_label()
         self.result_box = QWidget()

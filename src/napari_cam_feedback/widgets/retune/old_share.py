@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSlider, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.retuning import ValidationMetrics
@@ -45,7 +45,7 @@ class OldShare(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._checks: Sequence[ValidationMetrics] = ()
-        title = QLabel("How much of the old to keep")
+        title = plain_label("How much of the old to keep")
         self.slider = _Slider(Qt.Orientation.Horizontal)
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.slider.setTickInterval(1)
@@ -90,7 +90,7 @@ class OldShare(QWidget):
             item.widget().hide()
             item.widget().deleteLater()
         for number, check in enumerate(checks):
-            label = QLabel(_percent(check))
+            label = plain_label(_percent(check))
             end = Qt.AlignmentFlag.AlignLeft if number == 0 else Qt.AlignmentFlag.AlignRight
             between = 0 < number < len(checks) - 1
             label.setAlignment(Qt.AlignmentFlag.AlignHCenter if between else end)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
@@ -40,8 +39,7 @@ class RetuneView(RunView):
         self.column.addWidget(self.plot)
 
         result = self.add_result()
-        self.verdict_label = wrapped_label()
-        self.verdict_label.setTextFormat(Qt.TextFormat.RichText)
+        self.verdict_label = rich_label()
         result.addWidget(self.verdict_label)
         self.checkpoint_row = QWidget()
         row = form_layout(self.checkpoint_row)

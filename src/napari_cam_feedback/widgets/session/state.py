@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_feedback.widgets.parts.basics import plain
 from napari_cam_feedback.widgets.session.consents import Consents
 from napari_cam_feedback.widgets.session.signals import SessionSignals
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
@@ -125,4 +126,4 @@ class SessionState(SessionSignals):
         from napari.utils.notifications import show_warning
 
         # napari's show_error opens a window that must be closed; the sentence is in the widget as well.
-        show_warning(text)
+        show_warning(plain(text))

@@ -8,7 +8,9 @@ from functools import partial
 from weakref import WeakSet
 
 from qtpy.QtCore import QEvent, QObject, Qt, QThread, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+from napari_cam_feedback.widgets.parts.basics import confirmed
 
 
 class WindowGuard(QObject):
@@ -86,10 +88,9 @@ class WindowGuard(QObject):
             return False
         self._asking = True
         try:
-            answer = QMessageBox.question(window, "Close all the same?", "\n".join([*losses, "", "Close all the same?"]))
+            return confirmed(window, "Close all the same?", "\n".join([*losses, "", "Close all the same?"]))
         finally:
             self._asking = False
-        return answer == QMessageBox.StandardButton.Yes
 
     def _stay(self) -> None:
         """Let napari forget that it was to quit, or the next closing of this window would quit it too."""

@@ -10,7 +10,6 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QProgressBar,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestModel
@@ -63,7 +62,7 @@ class SuggestList(QWidget):
         self.list.setToolTip("A double click shows the image, ready to paint")
         self.list.itemActivated.connect(self._open)
         row = QHBoxLayout()
-        row.addWidget(QLabel("Images"))
+        row.addWidget(plain_label("Images"))
         row.addWidget(self.count)
         row.addWidget(self.button, 1)
         row.addWidget(self.stop_button)

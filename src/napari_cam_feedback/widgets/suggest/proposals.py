@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QShortcut,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain_label, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestModel
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
@@ -74,7 +73,7 @@ class ProposalsPage(QWidget):
         self.stop_button.clicked.connect(self._stop)
         self.bar = QProgressBar()
         self.status = wrapped_label()
-        self.about = wrapped_label()
+        self.about = rich_label()
         self.accept_button = self._answering("Accept [A]", "A", self.accept, "Make it a mask, and show the next one")
         self.reject_button = self._answering("Reject [R]", "R", self.reject, "Drop it for good, and show the next one")
         self.skip_button = self._answering("Later [S]", "S", self.skip, "Show the next one; this one stays")
@@ -103,11 +102,11 @@ class ProposalsPage(QWidget):
 
     def _build(self) -> None:
         settings, row = QHBoxLayout(), QHBoxLayout()
-        settings.addWidget(QLabel("By"))
+        settings.addWidget(plain_label("By"))
         settings.addWidget(self.kind, 1)
-        settings.addWidget(QLabel("on"))
+        settings.addWidget(plain_label("on"))
         settings.addWidget(self.count)
-        settings.addWidget(QLabel("images"))
+        settings.addWidget(plain_label("images"))
         row.addWidget(self.button, 1)
         row.addWidget(self.stop_button)
         answers = QGridLayout()

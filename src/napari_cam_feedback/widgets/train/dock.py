@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.files import unused
-from napari_cam_feedback.widgets.parts.basics import breakable, time_left
+from napari_cam_feedback.widgets.parts.basics import breakable, confirmed, time_left
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.sources import home
@@ -142,10 +141,8 @@ class TrainWidget(TrainView):
         self._begin(order)
 
     def _may_replace(self, path: Path) -> bool:
-        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
         question = f"There is a model {path} already. Replace it when the training has ended?"
-        answer = QMessageBox.question(self, "Replace the model?", question, buttons, QMessageBox.StandardButton.No)
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        return confirmed(self, "Replace the model?", question)
 
     def _begin(self, order: Order) -> None:
         self._trained = self._project = self._step = None
@@ -255,11 +252,10 @@ class TrainWidget(TrainView):
     def _ask(self, order: Order, request: ConsentRequest) -> None:
         if self._closed:
             return
-        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
-        answer = QMessageBox.question(self, _TITLES[request.kind], request.question, buttons, QMessageBox.StandardButton.No)
+        agreed = confirmed(self, _TITLES[request.kind], request.question)
         if self._closed or self._machine.busy:
             return
-        if answer != QMessageBox.StandardButton.Yes:
+        if not agreed:
             self._show_error(_REFUSED[request.kind])
             return
         self._session.consents.give(request)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import rich_label
 from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.run_view import RunView
@@ -32,8 +31,7 @@ class TrainView(RunView):
         self.column.addWidget(self.error)
         self.column.addWidget(self.plot)
         result = self.add_result()
-        self.result_label = wrapped_label()
-        self.result_label.setTextFormat(Qt.TextFormat.RichText)
+        self.result_label = rich_label()
         result.addWidget(self.result_label)
         row = QHBoxLayout()
         self.open_button = QPushButton("Open in Session")
