@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_cam_feedback import recent
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.recent import (
     FOLDER_VARIABLE,
@@ -16,6 +17,8 @@ from napari_cam_feedback.recent import (
     recent_file,
     recent_projects,
 )
+
+SOURCE = Path(recent.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +77,10 @@ def test_it_lies_in_the_user_s_own_folder_of_the_system(monkeypatch, tmp_path):
 def test_asking_loads_no_torch():
     code = "import sys, napari_cam_feedback.recent as r; r.recent_projects(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_windows_that_are_opened_at_once_are_all_in_the_list(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from napari_cam_feedback.recent import note_project as n; n"
+    running = [subprocess.Popen([sys.executable, "-c", f"{code}({str(tmp_path / str(k))!r})"]) for k in range(6)]
+    assert [each.wait(60) for each in running] == [0] * 6
+    assert sorted(names()) == [str(k) for k in range(6)]

@@ -10,6 +10,7 @@ import platformdirs
 
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.files import read_json, write_json
+from napari_cam_feedback.locking import writing
 
 #: Names the folder of the list instead of the place that the system has for such things.
 FOLDER_VARIABLE = "NAPARI_CAM_FEEDBACK_STATE"
@@ -49,7 +50,9 @@ def recent_projects() -> list[RecentProject]:
 def note_project(folder: str | os.PathLike[str]) -> None:
     """Put a project at the head of the list; raises StorageError where it cannot be written."""
     newest = Path(folder).absolute()
-    _write([newest, *(other for other in _read() if other != newest)])
+    # Windows are often opened at the same time, as by a script.
+    with writing(recent_file()):
+        _write([newest, *(other for other in _read() if other != newest)])
 
 
 def _read() -> list[Path]:

@@ -43,6 +43,20 @@ def test_marks_are_there_again_when_the_project_is_opened(tmp_path):
     assert json.loads(file.read_text())["marks"] == {"1": "irrelevant", "4": "relevant"}
 
 
+def test_marks_that_two_holders_of_a_project_make_are_put_together(tmp_path):
+    classifier = small_gap()
+    both = load_marks(tmp_path, classifier)
+    one, other = both.marked(1, "relevant"), both.marked(2, "irrelevant").marked(3, "relevant")
+    one = one.save_changes(tmp_path, both)
+    other = other.save_changes(tmp_path, both)
+    assert load_marks(tmp_path, classifier).marks == {1: "relevant", 2: "irrelevant", 3: "relevant"}
+    # One takes away a mark of the other's, who meanwhile makes another one.
+    one = one.save_changes(tmp_path, one)
+    one.marked(3, None).save_changes(tmp_path, load_marks(tmp_path, classifier))
+    assert other.marked(4, "relevant").save_changes(tmp_path, other).marks[4] == "relevant"
+    assert load_marks(tmp_path, classifier).relevant == (1, 4)
+
+
 def test_marks_belong_to_one_version(tmp_path):
     before, after = small_gap(seed=0), small_gap(seed=1)
     saved = load_marks(tmp_path, before).marked(4, "relevant")

@@ -12,6 +12,7 @@ from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import Classifier, build_classifier, load_classifier, save_classifier
 from napari_cam_feedback.models.layers.layouts import puts_channels_first
+from napari_cam_feedback.models.networks.architectures import build_module
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -105,9 +106,73 @@ class Net(Base):
     assert classifier.logits(IMAGES).grad_fn is None
 
 
+@pytest.mark.parametrize("whole", ["train", "eval"])
+def test_a_network_whose_train_or_eval_returns_nothing_is_used_as_any(tmp_path, whole):
+    text = f"class Net(Base):\n    def {whole}(self, *mode):\n        super().{whole}(*mode)\n"
+    classifier = make(tmp_path, text)
+    save_classifier(classifier, tmp_path / "m.safetensors")
+    loaded = load_classifier(tmp_path / "m.safetensors", trust=True, device="cpu")
+    assert torch.equal(loaded.copy().logits(IMAGES), classifier.logits(IMAGES))
+    assert classifier.layout.shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "lazy", ["self.head = nn.LazyLinear(num_classes)", "self.features[0] = nn.LazyConv2d(4, 3, padding=1)"]
+)
+def test_layers_that_take_their_shapes_from_the_first_image_are_made_whole_by_one(tmp_path, lazy):
+    text = f"""
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        self.{lazy}
+"""
+    classifier = make(tmp_path, text)
+    torch.save(classifier.module.state_dict(), tmp_path / "w.pt")
+    options = {"class_names": NAMES, "size": (16, 16), "channels": 1, "trust": True, "device": "cpu"}
+    loaded = load_classifier(tmp_path / "w.pt", arch=network(tmp_path, text), **options)
+    assert torch.equal(loaded.logits(IMAGES), classifier.logits(IMAGES))
+    with pytest.raises(ModelError, match=r"takes its shapes from its first image; say the images' size"):
+        build_module(network(tmp_path, text), 3, 1, trust=True)
+
+
+@pytest.mark.parametrize("inside", ["super().forward(x).bfloat16()", "autocast"])
+def test_what_is_computed_in_half_precision_is_explained_in_single(tmp_path, inside):
+    if inside == "autocast":
+        forward = "with torch.autocast('cpu', torch.bfloat16):\n            return super().forward(x)"
+    else:
+        forward = f"return {inside}"
+    classifier = make(tmp_path, f"class Net(Base):\n    def forward(self, x):\n        {forward}\n")
+    logits, activations = classifier.forward_with_activations(IMAGES)
+    assert logits.dtype == activations.dtype == classifier.logits(IMAGES).dtype == torch.float32
+    assert get_method("gradcam")(classifier, IMAGES).maps.dtype == torch.float32
+    assert torch.equal(classifier.copy().logits(IMAGES), logits)
+
+
+def test_a_network_without_parameters_is_looked_at(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        for layer in (self.features[0], self.head):
+            for name, value in list(layer.named_parameters()):
+                delattr(layer, name)
+                layer.register_buffer(name, value.detach())
+""",
+    )
+    assert classifier.device == torch.device("cpu")
+    assert classifier.logits(IMAGES).shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        (
+            "class Net(Base):\n    def get_extra_state(self):\n        return {}\n"
+            "    def set_extra_state(self, state):\n        pass\n",
+            r"keeps something beside its weights that is no tensor \(_extra_state\).*take its get_extra_state out",
+        ),
         (
             "class Net(Base):\n    def forward(self, x, age, *, sex):\n        return x\n",
             r"The network of Net of net\.py needs age and sex beside the image, and only the image can be given; let its",
@@ -168,3 +233,13 @@ def test_a_hybrid_of_timm_which_runs_itself_while_it_is_made_is_opened(tmp_path)
     )
     assert isinstance(classifier.preprocessing, Preprocessing)
     assert classifier.logits(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_a_network_that_turns_its_images_into_another_precision_is_refused_with_what_helps(tmp_path):
+    text = "class Net(Base):\n    def forward(self, x):\n        return super().forward(x.double())\n"
+    torch.save(make(tmp_path, "class Net(Base):\n    pass\n").module.state_dict(), tmp_path / "w.pt")
+    sentence = r"w\.pt turns its images into another precision than that of its weights here.*take that out of its forward"
+    with pytest.raises(ModelError, match=sentence):
+        load_classifier(
+            tmp_path / "w.pt", arch=network(tmp_path, text), class_names=NAMES, size=(16, 16), channels=1, trust=True
+        )

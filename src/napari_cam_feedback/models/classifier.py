@@ -6,6 +6,7 @@ import copy
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from napari_cam_feedback.data.dataset import Dataset
@@ -13,6 +14,7 @@ from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.layers.layers import LayerInfo, list_layers
 from napari_cam_feedback.models.layers.layouts import Grid, Layout
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.models.layers.taps import ActivationTap, copy_module, get_layer
 from napari_cam_feedback.models.layers.target import choose_layer, default_layer
 from napari_cam_feedback.models.networks.architectures import build_module
@@ -74,7 +76,7 @@ class Classifier:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
-        self.module.eval().requires_grad_(False)
+        in_evaluation(self.module).requires_grad_(False)
         if self.grid is not None:
             # JSON has lists only.
             self.grid = (int(self.grid[0]), int(self.grid[1]))
@@ -93,8 +95,9 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.module.parameters()).device
+        """Where the weights are."""
+        weights = chain(self.module.parameters(), self.module.buffers())
+        return next((each.device for each in weights), torch.device("cpu"))
 
     @cached_property
     def layers(self) -> list[LayerInfo]:

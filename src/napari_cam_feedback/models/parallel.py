@@ -195,7 +195,7 @@ def agreed(fabric: Fabric | None) -> Iterator[None]:
     failure: Exception | None = None
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is, the others are told
         failure = error
     fields = getattr(failure, "fields", ())
     said = None if failure is None else {"kind": type(failure).__name__, "sentence": describe(failure), "fields": fields}

@@ -88,7 +88,9 @@ class ResultFile:
                 run_state=None if run_state is None else run_state_from_values(run_state),
                 **{name: values[name] for name in _PLAIN},
             )
-        except Exception as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # values that do not fit the model fail in many ways
             raise StorageError(
                 f"The retune in {self.path} is of another model than this project's, or its file is broken "
                 f"({describe(error)}); remove the file, and retune again."
@@ -149,7 +151,10 @@ def read_result_file(path: str | Path) -> ResultFile:
         if values.pop("schema_version") != SCHEMA_VERSION:
             raise ValueError("another version of the program")
         return ResultFile(path, values.pop("about"), values)
-    except Exception as error:
+    except (OSError, MemoryError) as error:
+        # The file may be whole; nobody is told to remove it.
+        raise StorageError(f"Could not read {path}: {describe(error)}") from error
+    except Exception as error:  # what torch raises for a broken file has no end
         raise StorageError(
             f"The retune in {path} cannot be read ({describe(error)}); remove the file, and retune again."
         ) from error

@@ -142,7 +142,9 @@ def load_run_state(path: str | Path) -> RunState:
         if values.pop("schema_version") != SCHEMA_VERSION:
             raise ValueError("another version")
         return run_state_from_values(values)
-    except Exception as error:
+    except (OSError, MemoryError) as error:
+        raise StorageError(f"Could not read {path}: {describe(error)}") from error
+    except Exception as error:  # what torch, and who takes the values apart, raise for a broken file has no end
         raise StorageError(
             f"{path} is no state of a run that this version can resume ({describe(error)}); start the run anew."
         ) from error

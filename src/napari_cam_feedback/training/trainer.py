@@ -16,7 +16,7 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import ConfigError, DataError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
-from napari_cam_feedback.models.layers.parts import inside, learning_parameters, set_learning
+from napari_cam_feedback.models.layers.parts import in_evaluation, inside, learning_parameters, set_learning
 from napari_cam_feedback.models.layers.taps import get_layer
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.torch_loader import torch
@@ -182,7 +182,7 @@ class Trainer:
         trained, module = self._trained, self._module
         self.restore(state)
         module.zero_grad(set_to_none=True)
-        module.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+        in_evaluation(module.to(memory_format=torch.contiguous_format)).requires_grad_(False)
         trained.info = {
             **trained.info,
             "training": {

@@ -240,7 +240,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except Exception as error:
+    except Exception as error:  # readers of pictures raise errors of many kinds for broken files
         raise _unreadable(path, error) from error
 
 

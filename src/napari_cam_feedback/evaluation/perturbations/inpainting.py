@@ -84,7 +84,7 @@ class Inpainter:
             with torch.no_grad():
                 try:
                     found = program(pictures.expand(-1, 3, -1, -1), masks)
-                except Exception:
+                except Exception:  # one that takes gray images only, which may say so by any error
                     if channels == 3:
                         raise
                     found = program(pictures, masks)

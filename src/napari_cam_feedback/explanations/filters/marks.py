@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from napari_cam_feedback.errors import StorageError
 from napari_cam_feedback.explanations.filters.statistics import check_filter
 from napari_cam_feedback.files import read_json, write_json
+from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models.classifier import Classifier
 
 FOLDER = "filters"
@@ -70,10 +71,43 @@ class FilterMarks(BaseModel):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the marks into a project folder, atomically, and return their file; raises StorageError."""
         path = marks_path(folder, self.classifier)
+        with writing(path):
+            self._write(path)
+        return path
+
+    def save_changes(self, folder: str | os.PathLike[str], since: FilterMarks) -> FilterMarks:
+        """Write what was marked here into a project folder; what another holder of the project marked meanwhile stays.
+
+        Parameters
+        ----------
+        folder : path
+            The project's.
+        since : FilterMarks
+            The marks as they were on disk when they were read or written here last.
+
+        Returns
+        -------
+        FilterMarks
+            All that are on disk now.
+
+        Raises
+        ------
+        StorageError
+            They cannot be read or written.
+        """
+        path = marks_path(folder, self.classifier)
+        changed = {n for n in {*self.marks, *since.marks} if self.marks.get(n) != since.marks.get(n)}
+        with writing(path):
+            there = _read(path, self) if path.exists() else since
+            kept = {n: mark for n, mark in there.marks.items() if n not in changed}
+            merged = self.model_copy(update={"marks": kept | {n: m for n, m in self.marks.items() if n in changed}})
+            merged._write(path)
+        return merged
+
+    def _write(self, path: Path) -> None:
         content = self.model_dump(mode="json")
         content["marks"] = {str(number): self.marks[number] for number in sorted(self.marks)}
         write_json(path, content)
-        return path
 
 
 def marks_path(folder: str | os.PathLike[str], fingerprint: str) -> Path:
@@ -89,10 +123,14 @@ def load_marks(folder: str | os.PathLike[str], classifier: Classifier) -> Filter
     StorageError
         The file is broken, is another classifier's, or a newer version of the program wrote it.
     """
-    fingerprint, filters = classifier.fingerprint(), classifier.layout.filters
+    fingerprint = classifier.fingerprint()
+    none = FilterMarks(classifier=fingerprint, layer=classifier.target_layer, filters=classifier.layout.filters)
     path = marks_path(folder, fingerprint)
-    if not path.exists():
-        return FilterMarks(classifier=fingerprint, layer=classifier.target_layer, filters=filters)
+    return _read(path, none) if path.exists() else none
+
+
+def _read(path: Path, like: FilterMarks) -> FilterMarks:
+    """Read the marks of a file, which must be of the same classifier and layer as others."""
     content = read_json(path)
     schema = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(schema, int) and schema > SCHEMA_VERSION:
@@ -102,8 +140,8 @@ def load_marks(folder: str | os.PathLike[str], classifier: Classifier) -> Filter
         found = FilterMarks.model_validate(content)
     except ValidationError as error:
         raise StorageError(broken) from error
-    fits = (found.classifier, found.layer, found.filters) == (fingerprint, classifier.target_layer, filters)
-    if not fits or max(found.marks, default=0) >= filters:
+    fits = (found.classifier, found.layer, found.filters) == (like.classifier, like.layer, like.filters)
+    if not fits or max(found.marks, default=0) >= like.filters:
         raise StorageError(broken)
     return found
 

@@ -94,8 +94,7 @@ def key_in(path: Path) -> str | None:
             texts = image.info if image.format == "PNG" else json.loads(image.tag_v2[_DESCRIPTION])  # type: ignore[attr-defined]
             key = texts[KEY_TEXT]
         check_key(str(key))
-    # Pillow and its readers raise errors of many kinds for broken files.
-    except Exception:
+    except Exception:  # Pillow and its readers raise errors of many kinds for broken files
         return None
     return str(key)
 

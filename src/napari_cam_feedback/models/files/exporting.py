@@ -16,6 +16,7 @@ from napari_cam_feedback.files import atomic_path, write_bytes, write_json
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.sidecar import describe_classifier, sidecar_of
 from napari_cam_feedback.models.files.storage import save_classifier
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.models.layers.taps import copy_module
 from napari_cam_feedback.models.networks.exported import load_program
 from napari_cam_feedback.torch_loader import torch
@@ -85,7 +86,7 @@ def export_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> l
 
 def _module_and_images(classifier: Classifier) -> tuple[torch.nn.Module, torch.Tensor]:
     """Return a copy of the network on the CPU, and two images to follow through it."""
-    module = copy_module(classifier.module).cpu().eval()
+    module = in_evaluation(copy_module(classifier.module).cpu())
     generator = torch.Generator().manual_seed(0)
     preprocessing = classifier.preprocessing
     return module, torch.randn(2, preprocessing.channels, *preprocessing.size, generator=generator)
@@ -136,7 +137,7 @@ def _write_onnx(classifier: Classifier, path: Path) -> None:
                 external_data=False,
                 verbose=False,
             )
-        except Exception as error:
+        except Exception as error:  # as above
             raise _not_followed(classifier, "ONNX", error) from error
 
 

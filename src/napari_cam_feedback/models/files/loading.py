@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrai
 from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
 from napari_cam_feedback.models.files.storage import read_header
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.networks.architectures import build_module, resolve, skeleton
 from napari_cam_feedback.models.networks.exported import program_info
@@ -35,6 +37,8 @@ from napari_cam_feedback.torch_loader import torch
 
 # Stands for a number of classes that is not known yet, so that the head is known by its shape.
 _ANY_COUNT = 1009
+# How torch says that numbers of two precisions meet.
+_OTHER_PRECISION = re.compile(r"dtype|BFloat16|Half\b|[Dd]ouble\b")
 
 
 def load_classifier(
@@ -302,9 +306,14 @@ def _check_outputs(
     channels = preprocessing.channels
     try:
         with torch.no_grad():
-            logits = module.eval()(torch.zeros(1, channels, height, width))
-    except Exception as error:
+            logits = in_evaluation(module)(torch.zeros(1, channels, height, width))
+    except (Exception, SystemExit) as error:  # what a network of a user may raise has no end
         reason = " ".join(str(error).split())[:200]
+        if _OTHER_PRECISION.search(reason):
+            raise ModelError(
+                f"{name} turns its images into another precision than that of its weights here, float32 ({reason}); take "
+                "that out of its forward."
+            ) from error
         raise ModelError(
             f"{name} cannot take images of {channels} channels and {height}x{width} pixels ({reason}); "
             "say those it was made for.",

@@ -124,13 +124,12 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_checkpoint(path: Path) -> Any:
     try:
         return load_plain(path)
-    except Exception as error:
+    except Exception as error:  # torch raises errors of many kinds for what are no plain weights
         # A file cut short makes torch seek to before its start.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise ModelError(f"Cannot read the model {path}: {describe(error)}") from error
         if isinstance(error, MemoryError):
             raise ModelError(f"{path.name} does not fit into the memory; {_SAVE}.") from error
-        # torch raises pickle, zip, key and runtime errors alike for files that are not plain weights.
         raise ModelError(_refusal(path.name, str(error))) from error
 
 
@@ -164,8 +163,8 @@ def _check(file: IO[bytes], count: int) -> None:
         check_pickles(file, count)
     except BadPickle:
         raise
-    except Exception:
-        return  # where it is only broken, or fewer than so many, torch says so
+    except Exception:  # where it is only broken, or fewer than so many, torch says so
+        return
 
 
 def _refusal(name: str, text: str) -> str:

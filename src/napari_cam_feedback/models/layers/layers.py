@@ -12,6 +12,7 @@ from typing import Any
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.layers.cuts import Edge, edge_of, find_cuts
 from napari_cam_feedback.models.layers.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.models.layers.taps import copy_module, get_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -149,7 +150,7 @@ def outputs_of(module: nn.Module, channels: int, size: tuple[int, int]) -> dict[
     """What the layers, and at last the network, put out for a batch, in the order in which they finish."""
     shape = (BATCH, channels, *size)
     try:
-        ghost = copy_module(module, "meta").eval()
+        ghost = in_evaluation(copy_module(module, "meta"))
         # Networks may make tensors as they run; those are to have no memory either.
         with torch.device("meta"):
             return _watch(ghost, torch.empty(shape, device="meta"), graph=_has_one_way(ghost))

@@ -11,6 +11,12 @@ from napari_cam_feedback.torch_loader import torch
 nn = torch.nn
 
 
+def in_evaluation(module: nn.Module) -> nn.Module:
+    """Put a network into evaluation mode and return it; a `train` or `eval` of the network's own may return nothing."""
+    module.eval()
+    return module
+
+
 def inside(name: str, parts: Sequence[str]) -> bool:
     """Tell whether a layer or a weight is one of the parts or belongs to one."""
     return any(name == part or name.startswith(f"{part}.") for part in parts)

@@ -109,17 +109,18 @@ class ActivationTap:
         if self._put is not None:
             self._output = self._put
             # One image's output stands for all that is put in its place (tokens before those of the image are kept).
-            return layout.from_maps(self._put, output.expand(len(self._put), *output.shape[1:]))
+            return layout.from_maps(self._put, output.expand(len(self._put), *output.shape[1:])).to(output.dtype)
         if not self._cut:
-            self._output = layout.to_maps(output)
+            # Networks may compute in half precision inside; maps and what is made of them are in single.
+            self._output = layout.to_maps(output).float()
             if self._change is not None:
-                return layout.from_maps(self._change(self._output), output)
+                return layout.from_maps(self._change(self._output), output).to(output.dtype)
             # A copy goes on: what follows may change its input in place (ReLU does), and we want what the layer put out.
             return output.clone()
         # Networks run a frozen part under no_grad themselves; the layer may be the last of that part.
         with torch.enable_grad():
-            self._output = layout.to_maps(output.detach()).requires_grad_(True)
-            return layout.from_maps(self._output, output.detach())
+            self._output = layout.to_maps(output.detach()).float().requires_grad_(True)
+            return layout.from_maps(self._output, output.detach()).to(output.dtype)
 
     def take(self) -> torch.Tensor:
         """Return the activations (N, F, h, w) of the last forward pass and forget them.

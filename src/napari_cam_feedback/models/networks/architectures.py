@@ -103,7 +103,9 @@ def build_module(
 
         return build_gap(arch, num_classes, channels, size, trust=trust)
     if named.file is not None:
-        return _build_from_file(named, named.file, num_classes, channels, trust)
+        module = _build_from_file(named, named.file, num_classes, channels, size, trust)
+        module.register_forward_hook(_in_single_precision)
+        return module
     raise ModelError(_unknown(arch, [*ARCHITECTURES, TORCHVISION + "NAME", TIMM + "NAME", *LITE_SIZES, "FILE.py:FUNCTION"]))
 
 
@@ -124,6 +126,13 @@ def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = 
             return build_module(arch, num_classes, 3, size)
     except (RuntimeError, NotImplementedError):
         return None
+
+
+def _in_single_precision(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    """Networks may compute in half or double precision inside; their logits are float32 for all that follows."""
+    if isinstance(output, torch.Tensor) and output.is_floating_point():
+        return output.float()
+    return output
 
 
 class _NoMemory(torch.overrides.TorchFunctionMode):
@@ -235,11 +244,13 @@ def _function(named: Architecture) -> tuple[Path, str]:
     return found
 
 
-def _build_from_file(named: Architecture, file: Path, num_classes: int, channels: int, trust: bool) -> nn.Module:
+def _build_from_file(
+    named: Architecture, file: Path, num_classes: int, channels: int, size: tuple[int, int] | None, trust: bool
+) -> nn.Module:
     if named.origin == "function":
         from napari_cam_feedback.models.networks.factory import build_from_factory
 
-        return build_from_factory(*_function(named), num_classes=num_classes, channels=channels, trust=trust)
+        return build_from_factory(*_function(named), num_classes=num_classes, channels=channels, size=size, trust=trust)
     from napari_cam_feedback.models.networks.exported import load_program, script_refused
 
     if named.origin == "torchscript":

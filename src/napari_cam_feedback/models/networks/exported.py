@@ -145,7 +145,7 @@ def _load(archive: Archive) -> nn.Module:
         with _quiet():
             exported = torch.export.load(content)
             module = torch.export.unflatten(exported)
-    except Exception as error:
+    except Exception as error:  # what torch raises for the files of its other versions has no end
         saved = archive.program.get("torch_version", "")
         raise ModelError(
             f"{archive.name} was exported by torch {saved}, and the installed torch {torch.__version__} cannot read it; "

@@ -17,11 +17,14 @@ from typing import Any
 
 from napari_cam_feedback.errors import ConsentNeeded, ModelError
 from napari_cam_feedback.model_names import Architecture
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
 # What such functions call the number of channels of the image.
 _CHANNELS = ("channels", "in_channels", "in_chans")
+# Where torch has the layers of a quantised network.
+_QUANTISED = "torch.ao.nn.quantized"
 # Of the names under which the files' modules are kept.
 _PREFIX = "_napari_cam_feedback_"
 # The search path of modules is one for the whole process.
@@ -52,7 +55,13 @@ def parse_factory(text: str) -> tuple[Path, str] | None:
 
 
 def build_from_factory(
-    file: Path | str, function: str, *, num_classes: int, channels: int, trust: bool = False
+    file: Path | str,
+    function: str,
+    *,
+    num_classes: int,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """Run a Python file and return the network that its function (or class) makes.
 
@@ -67,6 +76,8 @@ def build_from_factory(
         Name of a function that returns a `torch.nn.Module`, of a class that is one, or of a module made already.
     num_classes, channels : int
         Number of outputs, channels of the input.
+    size : tuple of int, optional
+        Height and width of the input; layers that take their shapes from the first image (`torch.nn.LazyLinear`) need it.
     trust : bool
         The user agrees that the file's code runs.
 
@@ -86,7 +97,9 @@ def build_from_factory(
     if not isinstance(made, nn.Module):
         what = "nothing" if made is None else f"something of type {type(made).__name__}"
         raise ModelError(f"{function} of {path.name} returns {what}; let it return the network, a torch.nn.Module.")
-    _check_network(made, f"{function} of {path.name}")
+    name = f"{function} of {path.name}"
+    _check_network(made, name)
+    _complete(made, name, channels, size)
     # Of half or double precision: images are float32, and so are all weights that are read.
     return made.float()
 
@@ -132,10 +145,16 @@ def _member(path: Path, function: str) -> Any:
 
 def _check_network(made: nn.Module, name: str) -> None:
     """Raise a ModelError where a network cannot be used as it is, whatever its weights."""
-    if not all(isinstance(value, torch.Tensor) for value in made.state_dict().values()):
+    if any(type(layer).__module__.startswith(_QUANTISED) for layer in made.modules()):
         raise ModelError(
             f"{name} returns a quantised network, which has no gradients to explain or retune it by; give the network as it "
             "was before it was quantised."
+        )
+    others = [key for key, value in made.state_dict().items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise ModelError(
+            f"The network of {name} keeps something beside its weights that is no tensor ({others[0]}), which no file of "
+            "weights here can hold; take its get_extra_state out."
         )
     try:
         parameters = list(inspect.signature(made.forward).parameters.values())
@@ -149,6 +168,25 @@ def _check_network(made: nn.Module, name: str) -> None:
             f"The network of {name} needs {' and '.join(others)} beside the image, and only the image can be given; let its "
             "forward have defaults for the rest, or wrap it in a network that fills them in."
         )
+
+
+def _complete(made: nn.Module, name: str, channels: int, size: tuple[int, int] | None) -> None:
+    """Let layers that take their shapes from the first image have them."""
+    if not any(nn.parameter.is_lazy(value) for value in (*made.parameters(), *made.buffers())):
+        return
+    if size is None:
+        raise ModelError(f"The network of {name} takes its shapes from its first image; say the images' size.", field="size")
+    try:
+        with torch.no_grad():
+            # As evaluated, so that no statistics are taken from it.
+            in_evaluation(made)(torch.zeros(1, channels, *size))
+    except (Exception, SystemExit) as error:  # what a network of a user may raise has no end
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"The network of {name} takes its shapes from its first image, and cannot take one of {channels} channels and "
+            f"{size[0]}x{size[1]} pixels ({reason}); say those it was made for.",
+            field=("size", "channels"),
+        ) from error
 
 
 def _module_name(path: Path) -> str:

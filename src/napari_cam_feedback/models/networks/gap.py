@@ -9,6 +9,7 @@ from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.layers.layers import list_layers
 from napari_cam_feedback.models.layers.layouts import find_layout, puts_channels_first
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.models.layers.target import default_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -97,7 +98,7 @@ def count_filters(module: nn.Module, part: str, channels: int, size: tuple[int, 
     training = child.training
     try:
         with torch.no_grad():
-            maps = child.eval()(torch.zeros(2, channels, *size, device=device))
+            maps = in_evaluation(child)(torch.zeros(2, channels, *size, device=device))
     except Exception:  # whatever keeps it from taking an image, it is not what we look for
         return None
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.model_names import ONE_OUTPUT, ONE_PROBABILITY
+from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -66,7 +67,7 @@ def one_output(module: nn.Module, channels: int, size: tuple[int, int]) -> torch
     images = torch.randn(8, channels, *size, generator=generator) * torch.logspace(-1, 3, 8)[:, None, None, None]
     try:
         with torch.no_grad():
-            found = module.eval()(images)
+            found = in_evaluation(module)(images)
     except Exception:  # whatever keeps it from taking an image is said by who builds it for good
         return None
     fits = isinstance(found, torch.Tensor) and found.numel() == len(images) == len(found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.models.layers.parts import inside, learning_parameters
+from napari_cam_feedback.models.layers.parts import in_evaluation, inside, learning_parameters
 from napari_cam_feedback.models.layers.taps import ActivationTap
 from napari_cam_feedback.retuning.images.masked_set import Batch
 from napari_cam_feedback.retuning.methods.base import Method, Outputs
@@ -155,7 +155,7 @@ class RetuneTrainer:
 
     def rest(self) -> None:
         """Make the network ready to be looked at."""
-        self.tuned.module.eval().requires_grad_(False)
+        in_evaluation(self.tuned.module).requires_grad_(False)
         self._awake = False
 
     def _wake(self) -> None:

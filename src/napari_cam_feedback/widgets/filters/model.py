@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -83,6 +83,8 @@ class FilterModel(QObject):
         self.found: SurveyResult | None = None
         self.number: int | None = None
         self.marks: FilterMarks | None = None
+        # As they were on disk when they were read or written here last.
+        self._on_disk: FilterMarks | None = None
         #: Marks of another version that may be taken over, where this one has none.
         self.earlier: FilterMarks | None = None
         self._closed = False
@@ -103,7 +105,7 @@ class FilterModel(QObject):
         session = self.session
         if session.jobs.running(JOB):
             session.jobs.stop(JOB)
-        self.found, self.marks, self.earlier = None, None, None
+        self.found, self.marks, self.earlier, self._on_disk = None, None, None, None
         if session.project is None:
             self.number = None
         self.looked.emit()
@@ -130,6 +132,7 @@ class FilterModel(QObject):
             self.found = found[0]
             if self.marks is None:
                 self.marks, self.earlier = found[1], found[2]
+                self._on_disk = found[1]
             survey = self.found.survey
             if self.number is None or self.number >= survey.features.filters:
                 self.number = int(survey.best[0])
@@ -179,13 +182,21 @@ class FilterModel(QObject):
         project = self.session.project
         if project is None:
             return
-        folder = project.folder
+        folder, since = project.folder, self._on_disk or marks
 
-        def then(_: Any, error: Exception | None) -> None:
-            if error is not None and not self._closed:
-                self.failed.emit(f"The mark is not saved. {describe(error)}")
+        def then(there: FilterMarks | None, error: Exception | None) -> None:
+            if self._closed:
+                return
+            if error is not None or there is None:
+                self.failed.emit(f"The mark is not saved. {describe(error or RuntimeError())}")
+            elif self.marks is not None and self.marks.classifier == there.classifier:
+                self._on_disk = there
+                if self.marks is marks and there != marks:
+                    # Another holder of the project has marked filters too.
+                    self.marks = there
+                    self.marked.emit()
 
-        self.session.disk.submit(f"filter marks {folder}", lambda: marks.save(folder), then)
+        self.session.disk.submit(f"filter marks {folder}", lambda: marks.save_changes(folder, since), then)
 
 
 def _look(

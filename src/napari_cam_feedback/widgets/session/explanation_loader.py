@@ -97,7 +97,7 @@ class ExplanationLoader:
                     explanation, sentence = explanation_cache.get(*request), None
             except Interrupted:
                 continue
-            except BaseException as error:
+            except BaseException as error:  # or the thread ends, and no further image is explained
                 logger.info("explaining item %s failed", request[0], exc_info=True)
                 explanation, sentence = None, describe(error)
             self._main.post(self._deliver, explanation_cache, request, explanation, sentence)

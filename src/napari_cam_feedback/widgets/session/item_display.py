@@ -51,7 +51,7 @@ class ItemDisplay:
             if height * width <= _READ_AT_ONCE_PIXELS:
                 self._show_pixels(dataset.read(index))
                 return
-        except Exception as error:
+        except Exception as error:  # also a fault of ours is a sentence, or no image could be shown any more
             self.fail(describe(error))
             return
         session.autosave.detach()
@@ -98,7 +98,7 @@ class ItemDisplay:
         session = self._session
         try:
             mask = session.autosave.stored(key)
-        except Exception as error:
+        except Exception as error:  # as above
             session.notify(describe(error), "error")
             mask = None
         if mask is not None and mask.shape != size:

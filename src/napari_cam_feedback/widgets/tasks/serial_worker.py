@@ -88,7 +88,7 @@ class SerialWorker:
             failure: Exception | None = None
             try:
                 result = task()
-            except Exception as error:
+            except Exception as error:  # for who asked
                 failure = error
             if then is not None:
                 self._main.post(then, result, failure)

@@ -265,8 +265,7 @@ class Jobs(QObject):
                 result = self._iterate(job, result)
         except WorkStopped:
             post(self._finish, job, "stopped", None)
-        except BaseException as error:
-            # The user gets the sentence; the traceback is for whoever reads the log.
+        except BaseException as error:  # the user gets the sentence; the traceback is for whoever reads the log
             logger.info("job %s failed", job.name, exc_info=True)
             post(self._finish, job, "failed", _without_frames(error))
         else:
@@ -353,7 +352,7 @@ class Jobs(QObject):
                 job.on_failed(sentence)
             else:
                 self.failed.emit(job.name, sentence)
-        except Exception:
+        except Exception:  # a fault in the callback must not hide the one that it is told of
             logger.exception("on_failed of job %s", job.name)
             self.failed.emit(job.name, sentence)
 
@@ -363,7 +362,7 @@ class Jobs(QObject):
             return
         try:
             callback(*args)
-        except Exception as error:
+        except Exception as error:  # Qt's event loop would swallow it
             logger.exception("a callback of job %s", job.name)
             job.stop_event.set()
             self.failed.emit(job.name, describe(error))
