@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,5 +21,8 @@ def png_of(figure: Figure) -> bytes:
         assert isinstance(text, Text)
         text.set_parse_math(False)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Of letters that the font has not; a box stands for them, and the table beside has the name.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()

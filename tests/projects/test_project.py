@@ -666,3 +666,15 @@ def test_links_out_of_the_project_are_not_followed_by_a_copy(project, tmp_path):
     with pytest.raises(StorageError, match=r"out is a link to .*precious, outside of"):
         project.save_as(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["versions", "runs", "masks", "proposals", "filters", "undecided"])
+def test_a_project_in_which_a_folder_is_a_link_out_of_it_is_not_opened_so_that_nothing_is_written_there(
+    project, tmp_path, name
+):
+    outside = tmp_path / "precious"
+    inside = project.folder / name
+    inside.rename(outside) if inside.exists() else outside.mkdir()
+    inside.symlink_to(outside, target_is_directory=True)
+    with pytest.raises(StorageError, match=rf"{name} leads out of .* by a link; remove the link or choose another folder\."):
+        Project.open(project.folder)

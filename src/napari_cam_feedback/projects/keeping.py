@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import StorageError
-from napari_cam_feedback.files import read_json, write_json, write_text
+from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.files import read_json, refuse_links, write_json, write_text
 from napari_cam_feedback.models import load_classifier, save_classifier
 from napari_cam_feedback.old_names import current_header, current_names
 from napari_cam_feedback.projects.manifest import Version
+from napari_cam_feedback.projects.runs import MASKS, copy_masks
 from napari_cam_feedback.projects.versions import ProjectFolder
 from napari_cam_feedback.retuning import RetuneConfig, make_config, settings_of
 
@@ -74,6 +77,8 @@ def keep_run(
             f"{', '.join(names)}; keep it in a project of its own."
         )
 
+    fence = Fence(run)
+
     def record(folder: Path, kept: str) -> None:
         if (run / "history.csv").is_file():
             try:
@@ -83,9 +88,14 @@ def keep_run(
             write_text(folder / "history.csv", current_header(history))
         for name in ("config.json", "painted.csv"):
             if (run / name).is_file():
+                leak = fence.leak(run / name)
+                if leak is not None:
+                    raise StorageError(leak)
                 shutil.copyfile(run / name, folder / name)
-        if (run / "masks").is_dir():
-            shutil.copytree(run / "masks", folder / "masks")
+        if (run / MASKS).is_dir():
+            refuse_links(run, run / MASKS / "any")
+            masks = MaskStore(run / MASKS)
+            copy_masks(masks, folder / MASKS, about=masks)
         result: dict[str, Any] = current_names(read_json(run / "result.json"))
         write_json(folder / "result.json", {**result, "parent": came_from, "kept": kept})
 

@@ -60,7 +60,8 @@ def save_run(
         Something cannot be written.
     """
     folder = Path(folder)
-    refuse_links(folder, folder / CHECKPOINTS / "any")
+    for name in (CHECKPOINTS, MASKS):
+        refuse_links(folder, folder / name / "any")
     write_json(folder / "config.json", {**result.config.model_dump(mode="json"), RESOLVED: result.resolved})
     write_text(folder / "history.csv", csv_of_mappings(result.history))
     write_text(folder / "painted.csv", csv_of_mappings(result.painted_history))

@@ -14,10 +14,13 @@ from typing import Any
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import StorageError, describe
-from napari_cam_feedback.files import make_unused_folder, signature, write_json
+from napari_cam_feedback.files import make_unused_folder, refuse_links, signature, write_json
 from napari_cam_feedback.locking import writing
 from napari_cam_feedback.models import Classifier, load_classifier
 from napari_cam_feedback.projects.manifest import PROJECT_FILE, VERSIONS, State, Version, now, read_state
+
+#: Folders of a project that are written to; a project of somebody else's may have links in their places.
+_WRITTEN = (VERSIONS, "runs", "masks", "masks-replaced", "proposals", "filters", "undecided")
 
 
 class ProjectFolder:
@@ -36,11 +39,13 @@ class ProjectFolder:
     Raises
     ------
     StorageError
-        There is no project, or its file is broken or from a newer version.
+        There is no project, its file is broken or from a newer version, or a link in it leads out of it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], state: State | None = None) -> None:
         self.folder = Path(folder).absolute()
+        for name in _WRITTEN:
+            refuse_links(self.folder, self.folder / name / "any")
         # Before the file is read: a change in between is seen by the next refresh.
         self._seen = signature(self._file)
         self._state = read_state(self.folder) if state is None else state

@@ -38,7 +38,7 @@ def find_last_linear(classifier: Classifier) -> str | None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, classifier.preprocessing.channels, *classifier.preprocessing.size, generator=generator)
     handles = [
-        layer.register_forward_hook(lambda _layer, inputs, output, name=name: kept.update({name: (inputs[0], output)}))
+        layer.register_forward_hook(lambda _, given, output, name=name: kept.update({name: (given[0], output.float())}))
         for name, layer in layers.items()
     ]
     try:

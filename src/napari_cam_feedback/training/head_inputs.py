@@ -63,7 +63,7 @@ class HeadInputs:
     def _run(self, inputs: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Return what the layer was given, if that is (N, F), and the network's logits."""
         taken: list[torch.Tensor] = []
-        handle = self._layer.register_forward_pre_hook(lambda _, given: taken.append(given[0].detach()))
+        handle = self._layer.register_forward_pre_hook(lambda _, given: taken.append(given[0].detach().float()))
         try:
             logits = self._module(inputs.to(next(self._layer.parameters()).device))
         finally:

@@ -104,5 +104,9 @@ class Head(Transplant):
                 "The method head makes the last linear layer anew, and this network's logits are not what a linear layer "
                 "puts out; choose transplant or actdiff."
             )
+        if classifier.module.get_submodule(found).bias is None:
+            raise RetuneError(
+                "The method head needs a last layer with a bias, and this one has none; choose transplant or actdiff."
+            )
         if any(found == part or found.startswith(f"{part}.") for part in self.config.freeze):
             raise RetuneError(f"The method head changes {found!r} alone, and that is frozen; freeze other parts or none.")
