@@ -570,7 +570,7 @@ def test_closing_asks_while_a_precious_job_runs(browse, wait, monkeypatch, yes):
     session, asked = browse._session, []
     answer = QMessageBox.StandardButton.Yes if yes else QMessageBox.StandardButton.No
 
-    def question(parent, title, text):
+    def question(parent, title, text, *rest):
         asked.append(text)
         return answer
 

@@ -402,7 +402,7 @@ def test_closing_by_napari_menu_asks_while_something_would_be_lost_and_a_no_keep
     session.watch(widget)
     guard = weakref.proxy(session.guard)  # the patch outlives the viewer
 
-    def no(parent, title, text):
+    def no(parent, title, text, *_):
         asked.append(text)
         # A user who presses Ctrl+Q again while the question is on the screen is not asked twice.
         parent.close(quit_app=quit_app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ SUFFIXES = frozenset(
 # Whatever a file is named, only these are tried: others of Pillow's formats start programs (EPS).
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF")
 _ORIENTATION_TAG = 0x0112
+# Bytes that a byte of a PNG unpacks to at most, a little more than zlib can.
+_MOST_PACKED = 1100
 # How Pillow names the pixels of 16-bit PNGs that it would give as 8 bits.
 _DEEP_COLOUR = ("LA;16B", "RGB;16B", "RGBA;16B")
 
@@ -139,8 +142,39 @@ def open_image(path: Any) -> ImageFile.ImageFile:
     ------
     UnidentifiedImageError
         It is of none of these formats.
+    DecompressionBombError, OSError
+        It says that it is far larger than its file can hold.
     """
-    return Image.open(path, formats=_FORMATS)
+    _check_webp(path)
+    image = Image.open(path, formats=_FORMATS)
+    if image.format == "PNG" and image.fp is not None:
+        at = image.fp.tell()
+        held = image.fp.seek(0, os.SEEK_END) * _MOST_PACKED
+        image.fp.seek(at)
+        # A byte for eight pixels at least, and one for each row.
+        if image.height * (image.width // 8 + 1) > held:
+            image.close()
+            raise OSError("image file is truncated")
+    return image
+
+
+def _check_webp(path: Any) -> None:
+    """Refuse what Pillow refuses too, before it makes room for it several times over, as it does for WebP alone."""
+    if not isinstance(path, str | os.PathLike):
+        return
+    with Path(path).open("rb") as file:
+        head = file.read(30)
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
+        return
+    if head[12:16] == b"VP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+    elif head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{width * height} pixels")
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
