@@ -11,7 +11,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QPushButton,
     QSlider,
@@ -24,7 +23,7 @@ from napari_cam_feedback.widgets.paint.from_layer import layers_for, mask_from
 from napari_cam_feedback.widgets.paint.regions import HEAT, SUPERPIXEL, WAND
 from napari_cam_feedback.widgets.paint.same_place_view import SamePlaceView
 from napari_cam_feedback.widgets.paint.tools import PaintTools
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.viewer import shortcuts
@@ -101,7 +100,7 @@ class PaintView(QWidget):
 
     def _slider(self, text: str, low: int, high: int, value: int, action: Callable[[int], None], unit: str) -> QSlider:
         page, row = QWidget(), QHBoxLayout()
-        slider, number = QSlider(Qt.Orientation.Horizontal), QLabel()
+        slider, number = QSlider(Qt.Orientation.Horizontal), plain_label()
         slider.setRange(low, high)
         slider.setToolTip(unit)
         slider.setAccessibleName(f"{text}, {unit}")
@@ -113,7 +112,7 @@ class PaintView(QWidget):
 
         slider.valueChanged.connect(changed)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel(text))
+        row.addWidget(plain_label(text))
         row.addWidget(slider, 1)
         row.addWidget(number)
         page.setLayout(row)
