@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz race crash api benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark screen clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -19,7 +19,7 @@ help:
 	@echo "make test       install what tests need, then check and test"
 	@echo "make test-slow  the long proofs"
 	@echo "make coverage   what no test reaches in retuning, feedback and projects"
-	@echo "make api        the reference of the Python API, in build/api"
+	@echo "make docs       the documentation's site, in build/docs"
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
 	@echo "make crash      300 kills while files are written, and 300 rounds of several holders of one project"
 	@echo "make race       five minutes of random use of the window, with memory (RACE_SECONDS, RACE_SEED)"
@@ -37,6 +37,10 @@ $(VENV)/installed-demo: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed-demo
 	$(BIN)/python -m pip install --quiet --editable '.[pyside6,test]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --editable '.[pyside6,docs]'
 	touch $@
 
 demo: $(VENV)/installed-demo
@@ -71,8 +75,10 @@ test-slow: $(VENV)/installed-test screen
 coverage: $(VENV)/installed-test screen
 	$(PYTEST) -n 2 --dist loadfile -m "not slow" --cov --cov-report=term-missing
 
-api: $(VENV)/installed-test
-	$(BIN)/python -W ignore docs/build_api.py build/api
+# Commands are read from their parser, the Python reference from the sources; neither needs torch.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 fuzz: $(VENV)/installed-test
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz
