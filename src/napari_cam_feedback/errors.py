@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
+import traceback
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -253,4 +255,20 @@ def _sentence(error: BaseException, naming: Naming | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}the operating system reports “{error.strerror}”; check the disk and the path, and try again."
+    own = _in_code_of_the_user(error)
+    if own is not None:
+        return f"{own} failed ({name}: {text[:300]}); mend it, and begin again."
     return f"Unexpected {name}: {text[:300]} (a fault of the program; please report it)."
+
+
+#: Of the names under which Python files of the user's are kept that make networks or fill images.
+USER_CODE = "_napari_cam_feedback_"
+
+
+def _in_code_of_the_user(error: BaseException) -> str | None:
+    """Return file and line of a Python file of the user's that an exception was raised in; None where it was not."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for frame, line in reversed(frames):
+        if str(frame.f_globals.get("__name__", "")).startswith(USER_CODE):
+            return f"{os.path.basename(frame.f_code.co_filename)} (line {line}, {frame.f_code.co_name})"  # noqa: PTH119
+    return None

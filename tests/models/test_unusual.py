@@ -8,7 +8,7 @@ import pytest
 
 from core_builders import plain
 from napari_cam_feedback.data import Preprocessing
-from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.errors import ModelError, describe
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import Classifier, build_classifier, load_classifier, save_classifier
 from napari_cam_feedback.models.layers.layouts import puts_channels_first
@@ -124,7 +124,7 @@ def test_layers_that_take_their_shapes_from_the_first_image_are_made_whole_by_on
 class Net(Base):
     def __init__(self, num_classes=3, channels=1):
         super().__init__(num_classes, channels)
-        self.{lazy}
+        {lazy}
 """
     classifier = make(tmp_path, text)
     torch.save(classifier.module.state_dict(), tmp_path / "w.pt")
@@ -243,3 +243,41 @@ def test_a_network_that_turns_its_images_into_another_precision_is_refused_with_
         load_classifier(
             tmp_path / "w.pt", arch=network(tmp_path, text), class_names=NAMES, size=(16, 16), channels=1, trust=True
         )
+
+
+def test_a_network_that_puts_itself_into_training_mode_is_refused_with_what_helps(tmp_path):
+    text = """
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        self.norm = nn.BatchNorm1d(4)
+    def forward(self, x):
+        self.train()
+        return self.head(self.norm(self.features(x).mean((2, 3))))
+"""
+    torch.save({"head.weight": torch.zeros(3, 4), "head.bias": torch.zeros(3), **_others()}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"w\.pt puts itself into training mode as it runs.*take that out of its forward"):
+        load_classifier(
+            tmp_path / "w.pt", arch=network(tmp_path, text), class_names=NAMES, size=(16, 16), channels=1, trust=True
+        )
+
+
+def _others() -> dict[str, torch.Tensor]:
+    weights = {"features.0.weight": torch.zeros(4, 1, 3, 3), "features.0.bias": torch.zeros(4)}
+    return weights | {f"norm.{name}": torch.ones(4) for name in ("weight", "bias", "running_mean", "running_var")}
+
+
+def test_whatever_fails_later_in_a_network_of_the_users_is_said_with_its_file_and_line(tmp_path):
+    classifier = make(
+        tmp_path,
+        """
+class Net(Base):
+    def forward(self, x):
+        if x.mean() > 0.9:
+            raise KeyError("too bright")
+        return super().forward(x)
+""",
+    )
+    with pytest.raises(KeyError) as caught:
+        classifier.logits(torch.ones(1, 1, 16, 16))
+    assert describe(caught.value) == "net.py (line 16, forward) failed (KeyError: 'too bright'); mend it, and begin again."

@@ -79,7 +79,7 @@ class ModelOptions(BaseModel):
         return {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
 
 
-def make_options(options: ModelOptions | None = None, **settings: Any) -> ModelOptions:
+def make_options(options: ModelOptions | None = None, /, **settings: Any) -> ModelOptions:
     """Return `options` with some of them set anew; a setting that is None changes nothing.
 
     Raises

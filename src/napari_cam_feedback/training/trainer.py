@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.errors import ConfigError, DataError
+from napari_cam_feedback.errors import ConfigError, DataError, ModelError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.models.layers.parts import in_evaluation, inside, learning_parameters, set_learning
@@ -123,6 +123,11 @@ class Trainer:
             logits = self._logits(inputs.to(self._device))
             loss = functional.cross_entropy(logits, labels)
             self._optimizer.zero_grad(set_to_none=True)
+            if not loss.requires_grad:
+                raise ModelError(
+                    "Nothing of this network can learn, since its forward runs without gradients (torch.no_grad, detach or "
+                    "inference_mode); take that out of it."
+                )
             loss.backward()
         self._optimizer.step()
         self._schedule.step()

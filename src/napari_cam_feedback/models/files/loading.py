@@ -314,6 +314,11 @@ def _check_outputs(
                 f"{name} turns its images into another precision than that of its weights here, float32 ({reason}); take "
                 "that out of its forward."
             ) from error
+        if any(layer.training for layer in module.modules()):
+            raise ModelError(
+                f"{name} puts itself into training mode as it runs, and cannot take an image then ({reason}); take that out "
+                "of its forward."
+            ) from error
         raise ModelError(
             f"{name} cannot take images of {channels} channels and {height}x{width} pixels ({reason}); "
             "say those it was made for.",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from napari_cam_feedback.errors import ConsentNeeded, ModelError
+from napari_cam_feedback.errors import USER_CODE, ConsentNeeded, ModelError
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.layers.parts import in_evaluation
 from napari_cam_feedback.torch_loader import torch
@@ -26,7 +26,7 @@ _CHANNELS = ("channels", "in_channels", "in_chans")
 # Where torch has the layers of a quantised network.
 _QUANTISED = "torch.ao.nn.quantized"
 # Of the names under which the files' modules are kept.
-_PREFIX = "_napari_cam_feedback_"
+_PREFIX = USER_CODE
 # The search path of modules is one for the whole process.
 _lock = threading.RLock()
 

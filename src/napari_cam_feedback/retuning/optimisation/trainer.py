@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.parts import in_evaluation, inside, learning_parameters
 from napari_cam_feedback.models.layers.taps import ActivationTap
@@ -224,6 +225,11 @@ class RetuneTrainer:
             self.inputs = stacked.detach()
             if not np.isfinite(values["total"]):
                 return None
+            if not total.requires_grad:
+                raise RetuneError(
+                    "Nothing of this network can learn, since its forward runs without gradients (torch.no_grad, detach or "
+                    "inference_mode); take that out of it."
+                )
             self._optimizer.zero_grad(set_to_none=True)
             self.fabric.backward(total)
             # By Fabric, since in half precision on a GPU the gradients are scaled.
