@@ -67,7 +67,7 @@ def main() -> None:
     from napari_cam_feedback.demo import prepare_sample
     from napari_cam_feedback.feedback import known_masks
     from napari_cam_feedback.widgets.session.session import session_of
-    from napari_cam_feedback.widgets.viewer.docks import open_dock
+    from napari_cam_feedback.widgets.viewer.docks import LEADING, LOOK, open_dock
 
     def wait(done: Callable[[], Any], seconds: float = 120.0) -> None:
         end = time.perf_counter() + seconds
@@ -82,15 +82,16 @@ def main() -> None:
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1600, 1000)
         start = time.perf_counter()
-        session_widget = open_dock(viewer, "Session")
-        print(f"Session dock opens in {1000 * (time.perf_counter() - start):.0f} ms")
+        leading = open_dock(viewer, LEADING)
+        print(f"The leading dock opens in {1000 * (time.perf_counter() - start):.0f} ms")
         session = session_of(viewer)
         gaps = _Gaps()
         from napari_cam_feedback.torch_loader import torch
 
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         data, model = _big_project(folder / "big")
-        open_dock(viewer, "Browse")
+        session_widget = leading.open
+        leading.show_step(LOOK)
         session_widget.choose_files(model, data, folder / "project")
         session_widget.load()
         wait(lambda: session.explanation is not None)
@@ -123,7 +124,7 @@ def main() -> None:
         for key, mask in known_masks(session.dataset, 20).items():
             session.put_mask(key, mask)
         wait(lambda: not session.jobs.running())
-        retune = open_dock(viewer, "Retune")
+        retune = leading.retune
         wait(lambda: retune.start_button.isEnabled())
         gaps.clear()
         retune.start()

@@ -15,7 +15,6 @@ from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.unreadable import BrokenImages
 from napari_cam_feedback.widgets.session.item_order import ItemOrder
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer import shortcuts
 from napari_cam_feedback.widgets.viewer.identity import find_layers, role_of
 from napari_cam_feedback.widgets.viewer.layers import CAM, IMAGE, MASK
 
@@ -316,26 +315,6 @@ def test_the_paint_button_takes_the_brush(browse):
     assert layer.mode == "paint"
     assert layer.selected_label == 1
     assert 1 <= layer.brush_size <= 4
-
-
-def test_every_shortcut_is_shown_and_bound_in_the_canvas(browse, wait):
-    session = browse._session
-    viewer = session.viewer
-    for shortcut in (*shortcuts.SHORTCUTS, *shortcuts.NAPARIS):
-        assert f"<b>{shortcut.key}</b>" in shortcuts.table()
-        assert shortcut.text in shortcuts.table()
-    keymap = {str(key): function for key, function in viewer.keymap.items()}
-    first = session.key
-    keymap["."](viewer)
-    assert session.key != first
-    keymap[","](viewer)
-    assert session.key == first
-    keymap["H"](viewer)
-    assert not session.layers.get(CAM).visible
-    keymap["T"](viewer)
-    assert session.target == "true"
-    keymap["P"](viewer)
-    assert session.layers.get(MASK).mode == "paint"
 
 
 def test_the_last_item_class_and_method_are_remembered(browse, project, wait):

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, QUrl
 from napari_cam_feedback.evaluation import compare_models
 from napari_cam_feedback.widgets.compare.dock import OWNER, SAVE_JOB, CompareWidget
 from napari_cam_feedback.widgets.compare.tables import BETTER, WORSE
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST
 from napari_cam_feedback.widgets.parts.tones import text_colour
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.phase import Phase
@@ -78,7 +79,7 @@ def test_without_a_project_it_says_what_to_do_first(qtbot):
     viewer = ViewerModel()
     widget = CompareWidget(viewer)
     qtbot.addWidget(widget)
-    assert widget.hint.text() == "Open a model and a dataset in the Session dock first."
+    assert widget.hint.text() == OPEN_FIRST
     assert not widget.start_button.isEnabled()
     assert widget.result_box.isHidden()
     session_of(viewer).close()

@@ -23,6 +23,7 @@ from napari_cam_feedback.widgets.concepts.chart import COLOURS, stars
 from napari_cam_feedback.widgets.concepts.dock import ConceptsWidget
 from napari_cam_feedback.widgets.concepts.model import JOB, LAYERS_JOB, READ_JOB, SAVE_JOB, new_folder
 from napari_cam_feedback.widgets.concepts.result import finding, warnings
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.viewer.docks import open_dock
@@ -114,7 +115,7 @@ def test_without_a_project_it_says_what_to_do_first(qtbot):
     viewer = ViewerModel()
     widget = ConceptsWidget(viewer)
     qtbot.addWidget(widget)
-    assert widget.hint.text() == "Open a model and a dataset in the Session dock first."
+    assert widget.hint.text() == OPEN_FIRST
     assert not widget.start_button.isEnabled()
     assert widget.fold.isHidden()
     assert widget.view.isHidden()

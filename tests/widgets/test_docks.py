@@ -13,12 +13,12 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_feedback.retuning import ValidationMetrics
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer.docks import PLUGIN
+from napari_cam_feedback.widgets.viewer.docks import LEADING, PLUGIN
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
 
-DOCKS = ("Session", "Browse", "Filters", "Concepts", "Suggest", "Retune", "Compare", "Train")
+DOCKS = (LEADING, "Filters", "Concepts", "Train")
 
 
 @pytest.fixture
@@ -115,12 +115,13 @@ def test_a_retune_goes_on_when_its_dock_is_closed_and_its_result_waits_for_the_n
     viewer, session = opened
     for index in session.dataset.indices("train")[:4]:
         session.put_mask(session.dataset.keys[index], np.eye(16, dtype=bool))
-    docks = open_all(viewer, ("Browse", "Retune"))
-    docks["Retune"][1].choice.form.set_values({"iterations": 30, "check_every": 2, "learning_rate": 1e-3})
-    docks["Retune"][1].start_button.click()
-    wait(lambda: docks["Retune"][1].plot.loss_names, 60)
+    docks = open_all(viewer, (LEADING,))
+    retune = docks[LEADING][1].retune
+    retune.choice.form.set_values({"iterations": 30, "check_every": 2, "learning_rate": 1e-3})
+    retune.start_button.click()
+    wait(lambda: retune.plot.loss_names, 60)
     close_by_x(docks, qtbot)
-    again = open_all(viewer, ("Retune",))["Retune"][1]
+    again = open_all(viewer, (LEADING,))[LEADING][1].retune
     wait(lambda: again.run is not None and again.run.comparison is not None, 120)
     assert again.run.result.selected_iteration > 0
     again.keep_button.click()
@@ -131,8 +132,8 @@ def test_a_retune_goes_on_when_its_dock_is_closed_and_its_result_waits_for_the_n
 
 def test_choosing_a_dock_in_the_menu_that_lies_behind_another_brings_it_to_the_front(opened, wait):
     viewer, _ = opened
-    docks = open_all(viewer, ("Browse", "Suggest", "Compare"))
-    front, behind = docks["Compare"][0], docks["Browse"][0]
+    docks = open_all(viewer, (LEADING, "Filters", "Train"))
+    front, behind = docks["Train"][0], docks[LEADING][0]
     wait(lambda: all(dock.isVisible() for dock, _ in docks.values()))
     front.raise_()
     wait(lambda: behind.visibleRegion().isEmpty() and not front.visibleRegion().isEmpty())

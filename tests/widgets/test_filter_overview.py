@@ -288,7 +288,7 @@ def test_images_that_cannot_be_read_are_counted_and_the_rest_is_done(docked, fil
     (files.data / key).write_bytes(b"broken")
     look(widget, wait)
     assert "64 filters over 11 train images" in widget.overview.hint.text()
-    assert "1 image could not be read, see Browse." in widget.overview.hint.text()
+    assert "1 image could not be read, see the step Look." in widget.overview.hint.text()
     masking = widget.overview.detail.masking
     session.set_order(session.dataset.indices("train"))
     masking.scope.setCurrentIndex(2)

@@ -53,7 +53,7 @@ def test_without_a_project_it_says_what_to_do_first(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     widget = FiltersWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Filters", area="right")
-    assert "Session dock" in widget.image.hint.text()
+    assert "the step Open" in widget.image.hint.text()
     assert not widget.image.show_button.isEnabled()
     session_of(viewer).close()
 

@@ -56,14 +56,10 @@ def test_the_samples_of_the_manifest_are_those_of_the_package():
 @pytest.mark.parametrize(
     "module",
     [
-        "open.dock",
-        "browse.dock",
+        "steps.dock",
         "filters.dock",
         "concepts.dock",
-        "retune.dock",
         "train.dock",
-        "compare.dock",
-        "suggest.dock",
         "samples",
     ],
 )
@@ -79,7 +75,7 @@ viewer = napari.Viewer(show=False)
 names = [m.name for m in __import__("npe2").PluginManager.instance().iter_manifests()]
 assert "napari-cam-feedback" in names, names
 assert "torch" not in sys.modules
-for name in ("Session", "Browse", "Filters", "Concepts", "Compare"):
+for name in ("CAM feedback", "Filters", "Concepts", "Train"):
     viewer.window.add_plugin_dock_widget("napari-cam-feedback", name)
 print("torch" in sys.modules)
 viewer.close()

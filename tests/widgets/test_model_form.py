@@ -1,4 +1,4 @@
-"""The form “What the file does not say”: what it gives to the loader, and that it costs and hides nothing."""
+"""The form “Model details”: what it gives to the loader, and that it costs and hides nothing."""
 
 from __future__ import annotations
 

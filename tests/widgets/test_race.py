@@ -17,13 +17,13 @@ from napari_cam_feedback.memory import release_memory
 from napari_cam_feedback.projects import Project
 from napari_cam_feedback.widgets.retune.dock import JOB
 from napari_cam_feedback.widgets.session.session import prepare, session_of
-from napari_cam_feedback.widgets.viewer.docks import PLUGIN
+from napari_cam_feedback.widgets.viewer.docks import LEADING, PLUGIN, STEPS
 from napari_cam_feedback.widgets.viewer.identity import role_of
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
 
-DOCKS = ("Browse", "Filters", "Retune", "Compare", "Suggest")
+DOCKS = (LEADING, "Filters")
 #: What memory may grow by after the first third of a long race.
 MEGABYTES = 50
 
@@ -99,9 +99,11 @@ class Race:
         )
 
     def retune(self):
-        dock = self.dock("Retune")
-        if dock is None:
+        leading = self.dock(LEADING)
+        if leading is None:
             return
+        leading.show_step(self.random.choice(STEPS))
+        dock = leading.retune
         if dock.choice.form is not None:
             dock.choice.form.set_values({"iterations": 4, "check_every": 2, "learning_rate": 1e-3})
         buttons = [dock.start_button, dock.stop_button, dock.keep_button, dock.discard_button, dock.side_button]

@@ -117,7 +117,7 @@ def test_without_a_project_it_says_what_to_do_first(qtbot):
     viewer = ViewerModel()
     widget = RetuneWidget(viewer)
     qtbot.addWidget(widget)
-    assert "Session dock" in widget.hint.text()
+    assert "the step Open" in widget.hint.text()
     assert not widget.start_button.isEnabled()
     session_of(viewer).close()
 
@@ -515,7 +515,7 @@ def test_opening_a_project_says_that_a_result_waits_also_without_the_dock(docked
     other.message.connect(lambda text, level: told.append(text))
     again = Project.open(session.project.folder)
     other.open(prepare(again, again.classifier(device="cpu")))
-    assert "The result of a retune waits to be kept or discarded; open the Retune dock." in told
+    assert "The result of a retune waits to be kept or discarded; see the step Compare of CAM feedback." in told
     other.close()
 
 
@@ -1174,7 +1174,7 @@ def test_without_a_path_there_is_no_slider(docked, wait):
     [
         ("mixed", True, "Move the slider towards the old weights, or keep it, or discard it."),
         ("mixed", False, "Keep it, or discard it."),
-        ("fixed", True, "Look at some images (Browse, or the keys . and ,) to see what changed, then keep or discard it."),
+        ("fixed", True, "Look at some images (the keys . and ,) to see what changed, then keep or discard it."),
     ],
 )
 def test_the_next_step_fits_the_verdict(name, path, sentence):

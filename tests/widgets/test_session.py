@@ -302,7 +302,7 @@ def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, fi
     # The dark image that napari was given became the first item's.
     assert [layer.name for layer in viewer.layers] == ["image", "CAM", "irrelevant"]
     assert np.array_equal(session.layers.get(IMAGE).data, session.dataset.read(session.index))
-    assert any(name.startswith("Browse") for name in viewer.window.dock_widgets)
+    assert any(name.startswith("CAM feedback") for name in viewer.window.dock_widgets)
     # Once more, over what is open: the dark image does not stay on top.
     before = session.project
     viewer.open_sample("napari-cam-feedback", "tag-digits")
@@ -314,7 +314,7 @@ def test_a_sample_opens_from_the_file_menu_with_its_model(make_napari_viewer, fi
 def test_docks_from_napari_s_menu_are_tabs(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     docks = [
-        viewer.window.add_plugin_dock_widget("napari-cam-feedback", name)[0] for name in ("Session", "Browse", "Suggest")
+        viewer.window.add_plugin_dock_widget("napari-cam-feedback", name)[0] for name in ("CAM feedback", "Filters", "Train")
     ]
     window = docks[0].parent()
     qtbot.waitUntil(lambda: all(len(window.tabifiedDockWidgets(dock)) >= 2 for dock in docks))
@@ -350,10 +350,10 @@ def test_the_window_that_the_demo_ends_in_shows_the_project(make_napari_viewer, 
     viewer = make_napari_viewer()
     widget = show_project(viewer, project.folder)
     session = session_of(viewer)
-    wait(lambda: session.explanation is not None or widget.error.text())
-    assert widget.error.text() == ""
-    names = [name.split(" (")[0] for name in viewer.window.dock_widgets]
-    assert names == ["Browse", "Filters", "Retune", "Session"]
+    wait(lambda: session.explanation is not None or widget.open.error.text())
+    assert widget.open.error.text() == ""
+    assert [name.split(" (")[0] for name in viewer.window.dock_widgets] == ["CAM feedback"]
+    assert widget.step == "Look"
     session.close()
 
 
@@ -362,17 +362,15 @@ def test_the_buttons_open_the_other_docks(make_napari_viewer, files, project, wa
     from napari_cam_feedback.widgets.viewer.docks import open_dock
 
     viewer = make_napari_viewer()
-    widget = open_dock(viewer, "Session")
     session = session_of(viewer)
     session.open(prepare(project, project.classifier(device="cpu")))
-    _button(widget.open_view, "Open Browse").click()
-    assert len(viewer.window.dock_widgets) == 2
-    _button(widget.open_view, "Open Browse").click()
-    assert len(viewer.window.dock_widgets) == 2
-    browse = open_dock(viewer, "Browse")
+    widget = open_dock(viewer, "CAM feedback")
+    for _ in range(2):
+        _button(widget.open.open_view, "Filters …").click()
+        assert len(viewer.window.dock_widgets) == 2
     wait(lambda: session.explanation is not None and not session.jobs.running())
     # Opened after the project: it shows what is open all the same.
-    assert browse.model.rowCount() == 12
+    assert widget.look.model.rowCount() == 12
     assert session.layers.get(CAM) is not None
     session.close()
 

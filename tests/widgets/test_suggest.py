@@ -54,7 +54,7 @@ def test_without_a_project_it_says_what_to_do_first(make_napari_viewer):
     viewer = make_napari_viewer()
     widget = SuggestWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Suggest", area="right")
-    assert "Session dock" in widget.list.status.text()
+    assert "the step Open" in widget.list.status.text()
     assert not widget.list.button.isEnabled()
     assert not widget.proposals.button.isEnabled()
     session_of(viewer).close()

@@ -1,19 +1,19 @@
-"""Opening napari with our docks on a project or a sample: what the demo ends in, and what Open Sample does."""
+"""Opening napari with our leading dock on a project or a sample: what the demo ends in, and what Open Sample does."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.session.session import session_of
-from napari_cam_feedback.widgets.viewer.docks import open_dock
+from napari_cam_feedback.widgets.viewer.docks import LOOK, OPEN, open_step
 
-_DOCKS = ("Browse", "Filters", "Retune", "Session")
+if TYPE_CHECKING:
+    from napari_cam_feedback.widgets.steps.dock import CamFeedbackWidget
 
 
 def open_project_window(folder: str | Path) -> None:
-    """Open napari on a project, with all docks; returns when its window is closed."""
+    """Open napari on a project, with the leading dock; returns when its window is closed."""
     import napari
 
     viewer = napari.Viewer()
@@ -21,30 +21,30 @@ def open_project_window(folder: str | Path) -> None:
     napari.run()
 
 
-def show_project(viewer: Any, folder: Path) -> SessionWidget:
-    """Open all docks in `viewer`, start loading a project, and bring Browse to the front once it is there."""
-    widget = open_docks(viewer)
-    widget.choose_project(folder)
-    widget.load()
+def show_project(viewer: Any, folder: Path) -> CamFeedbackWidget:
+    """Open the leading dock in `viewer`, start loading a project, and go on to *Look* once it is there."""
+    widget = _leading(viewer)
+    widget.open.choose_project(folder)
+    widget.open.load()
     return widget
 
 
-def show_sample(viewer: Any, name: str) -> SessionWidget:
+def show_sample(viewer: Any, name: str) -> CamFeedbackWidget:
     """Do the same with a sample and its model."""
-    widget = open_docks(viewer)
-    widget.choose_sample(name)
-    widget.load()
+    widget = _leading(viewer)
+    widget.open.choose_sample(name)
+    widget.open.load()
     return widget
 
 
-def open_docks(viewer: Any) -> SessionWidget:
-    """Open all docks, Session in front until something is loaded, then Browse; returns the Session widget."""
-    widgets = [open_dock(viewer, name) for name in _DOCKS]
+def _leading(viewer: Any) -> CamFeedbackWidget:
+    """Return the leading dock's widget at *Open*, which goes on to *Look* when something is loaded."""
+    widget: CamFeedbackWidget = open_step(viewer, OPEN)
     session = session_of(viewer)
 
     def loaded() -> None:
         session.opened.disconnect(loaded)
-        open_dock(viewer, "Browse")
+        open_step(viewer, LOOK)
 
     session.opened.connect(loaded)
-    return widgets[-1]
+    return widget

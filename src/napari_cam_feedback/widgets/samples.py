@@ -1,4 +1,4 @@
-"""File > Open Sample: opens the Session and Browse docks and loads a sample with its trained model."""
+"""File > Open Sample: opens the leading dock and loads a sample with its trained model."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The Browse dock: the items, one of them, and its maps."""
+"""The page *Look*: the items, one of them, and its maps."""

@@ -1,8 +1,7 @@
-"""The Browse dock: choose an item, see what the model uses in it, paint what is irrelevant."""
+"""The page *Look*: choose an item, see what the model uses in it, paint what is irrelevant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSignalBlocker, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QSizePolicy,
@@ -26,15 +24,13 @@ from napari_cam_feedback.widgets.browse.item_filter import ItemFilter
 from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.item_view import ItemView
 from napari_cam_feedback.widgets.browse.map_writer import MapWriter
+from napari_cam_feedback.widgets.browse.mask_row import MaskRow
 from napari_cam_feedback.widgets.browse.predict_bar import PredictBar
-from napari_cam_feedback.widgets.paint.view import PaintView
 from napari_cam_feedback.widgets.parts.basics import single_shot, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
-from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.session import Session
-from napari_cam_feedback.widgets.viewer import shortcuts
-from napari_cam_feedback.widgets.viewer.docks import open_dock
+from napari_cam_feedback.widgets.viewer.docks import OPEN, open_step
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Explanation
@@ -71,16 +67,6 @@ class BrowseWidget(QWidget):
         session.mask_changed.connect(self._mask_changed)
         session.version_changed.connect(self._version_changed)
         session.message.connect(self._show_notice)
-        session.autosave.status_changed.connect(self._show_mask_status)
-        self._actions: dict[str, Callable[[], None]] = {
-            "next_item": lambda: session.step(1),
-            "previous_item": lambda: session.step(-1),
-            "paint": session.paint,
-            "toggle_cam": session.toggle_cam,
-            "swap_class": session.swap_class,
-        }
-        shortcuts.bind_to_widget(self, self._actions)
-        shortcuts.bind_to_viewer(session.viewer, self._actions)
         self._opened()
 
     # Building -------------------------------------------------------------------------------------
@@ -105,9 +91,9 @@ class BrowseWidget(QWidget):
         column.addWidget(self.predicting)
         self.item = ItemView(self._session)
         column.addWidget(self.item)
-        column.addLayout(self._build_mask())
-        self.painting = PaintView(self._session)
-        column.addWidget(Fold("Paint by a click", self.painting))
+        self.mask_row = MaskRow(self._session)
+        self.paint, self.clear, self.mask_status = self.mask_row.paint, self.mask_row.clear, self.mask_row.status
+        column.addWidget(self.mask_row)
         self.writer = MapWriter(self._session)
         self.writer_fold = Fold("Write the maps of a split", self.writer)
         column.addWidget(self.writer_fold)
@@ -118,16 +104,13 @@ class BrowseWidget(QWidget):
         self.notice.setObjectName("notice")
         self.notice.hide()
         column.addWidget(self.notice)
-        keys = wrapped_label(shortcuts.table())
-        keys.setTextFormat(Qt.TextFormat.RichText)
-        column.addWidget(Fold("Keys", keys))
 
     def _build_empty(self) -> QWidget:
         widget = QWidget()
         layout = QVBoxLayout(widget)
         layout.addWidget(wrapped_label("Nothing is open yet. Open a sample, or a model with its images, first."))
-        button = QPushButton("Open Session")
-        button.clicked.connect(lambda: open_dock(self._session.viewer, "Session"))
+        button = QPushButton("Open …")
+        button.clicked.connect(lambda: open_step(self._session.viewer, OPEN))
         layout.addWidget(button)
         layout.addStretch(1)
         return widget
@@ -165,26 +148,6 @@ class BrowseWidget(QWidget):
         # Predictions stream in; sorting by them again for every few would make the table jump.
         self._refresh_timer = single_shot(self, 400, self.model.refresh)
         return self.table
-
-    def _build_mask(self) -> QVBoxLayout:
-        column = QVBoxLayout()
-        column.setSpacing(4)
-        self.paint = QPushButton(f"Paint [{shortcuts.key_of('paint')}]")
-        self.paint.setToolTip(
-            "Take the brush to the layer “irrelevant” and paint over what the model should not use.\n"
-            "[ and ] change the brush, E erases, Ctrl+Z undoes."
-        )
-        self.paint.clicked.connect(self._session.paint)
-        self.clear = QPushButton("Clear mask")
-        self.clear.setToolTip("Remove this image's mask (Ctrl+Z in the canvas brings it back)")
-        self.clear.clicked.connect(self._session.clear_mask)
-        self.mask_status = wrapped_label()
-        row = QHBoxLayout()
-        row.addWidget(self.paint)
-        row.addWidget(self.clear)
-        column.addLayout(row)
-        column.addWidget(self.mask_status)
-        return column
 
     # The session speaks -----------------------------------------------------------------------------
 
@@ -243,9 +206,6 @@ class BrowseWidget(QWidget):
         self.item.item_changed()
         if session.item_error is not None:
             self._show_notice(session.item_error, "error")
-        for widget in (self.paint, self.clear):
-            widget.setEnabled(session.index is not None and session.item_error is None)
-        self._show_mask_status()
 
     def _explained(self, explanation: Explanation) -> None:
         self.item.explained(explanation)
@@ -266,33 +226,12 @@ class BrowseWidget(QWidget):
             self.model.set_painted(dataset.index_of(key), key in self._session.autosave.painted())
             if self.filter.painted.isChecked():
                 self._refresh_timer.start()
-        self._show_mask_status()
 
     def _show_notice(self, text: str, level: str) -> None:
         if any(reason in text for reason in self._session.autosave.unsaved.values()):
             return  # the line on the mask says it already, for as long as it is so
         self.notice.setText(text)
         self.notice.setVisible(level != "info" and bool(text))
-
-    def _show_mask_status(self) -> None:
-        autosave = self._session.autosave
-        unsaved = autosave.unsaved
-        if unsaved:
-            reason = next(iter(unsaved.values()))
-            count = "1 mask" if len(unsaved) == 1 else f"{len(unsaved)} masks"
-            self.mask_status.setText(f"NOT SAVED, but kept in memory and tried again ({count}): {reason}")
-            set_tone(self.mask_status, "warning")
-            return
-        set_tone(self.mask_status, None)
-        key = self._session.key
-        if key is None or self._session.item_error is not None:
-            self.mask_status.setText("")
-        elif autosave.status == "saving":
-            self.mask_status.setText("Saving the mask …")
-        elif key in autosave.painted():
-            self.mask_status.setText("Mask saved.")
-        else:
-            self.mask_status.setText("No mask yet: paint over what the model should not use.")
 
     # The user acts --------------------------------------------------------------------------------
 

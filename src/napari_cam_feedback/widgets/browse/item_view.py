@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.browse.class_row import ClassRow
+from napari_cam_feedback.widgets.browse.item_bar import ItemBar
 from napari_cam_feedback.widgets.browse.map_style_form import MapDisplay
-from napari_cam_feedback.widgets.parts.basics import narrow, rich_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import Session
-from napari_cam_feedback.widgets.viewer import shortcuts
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Explanation
@@ -31,14 +30,8 @@ class ItemView(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.previous = QPushButton(f"◀ Previous [{shortcuts.key_of('previous_item')}]")
-        self.previous.clicked.connect(lambda: session.step(-1))
-        self.next = QPushButton(f"Next [{shortcuts.key_of('next_item')}] ▶")
-        self.next.clicked.connect(lambda: session.step(1))
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.previous)
-        buttons.addWidget(self.next)
-        self.item_label = rich_label()
+        self.bar = ItemBar(session)
+        self.previous, self.next, self.item_label = self.bar.previous, self.bar.next, self.bar.label
         self.target = QComboBox()
         self.target.setToolTip("Show what speaks for this class; its probability in brackets")
         self.target.activated.connect(lambda i: session.set_view(target=self.target.itemData(i)))
@@ -58,8 +51,7 @@ class ItemView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        column.addLayout(buttons)
-        column.addWidget(self.item_label)
+        column.addWidget(self.bar)
         column.addLayout(chooser)
         column.addWidget(self.evidence)
         self.classes = ClassRow(session)
@@ -71,7 +63,6 @@ class ItemView(QWidget):
     def item_changed(self) -> None:
         """Show another item, of which nothing is computed yet."""
         if self._session.explanation is None:
-            self.describe(None)
             self.fill_targets(None)
             self.show_evidence("")
 
@@ -90,7 +81,6 @@ class ItemView(QWidget):
 
     def explained(self, explanation: Explanation) -> None:
         """Show what was computed for the current item."""
-        self.describe(explanation)
         self.fill_targets(explanation)
         name = self._session.class_names[explanation.target]
         nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
@@ -100,26 +90,6 @@ class ItemView(QWidget):
         """Show a line on the map; an empty one for none."""
         self.evidence.setText(text)
         self.evidence.setVisible(bool(text))
-
-    def describe(self, explanation: Explanation | None) -> None:
-        """Write the item's key and classes."""
-        session = self._session
-        if session.dataset is None or session.index is None:
-            self.item_label.setText("")
-            return
-        item = session.dataset.item(session.index)
-        label = "unknown" if item.label is None else session.dataset.class_names[item.label]
-        text = f"<b>{escape(item.key)}</b><br>true class: {escape(label)}"
-        if explanation is not None:
-            names = session.class_names
-            sure = f"{explanation.probabilities[explanation.predicted]:.2f}"
-            verdict = ""
-            if item.label is not None:
-                verdict = " ✓" if explanation.predicted == item.label else " ✗"
-            text += f" · predicted: {escape(names[explanation.predicted])} ({sure}){verdict}"
-        else:
-            text += " · predicting …" if session.item_error is None else ""
-        self.item_label.setText(text)
 
     def fill_methods(self) -> None:
         """Offer the methods that the classifier can do."""

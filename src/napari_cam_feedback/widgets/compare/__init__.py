@@ -1,1 +1,1 @@
-"""The Compare dock: versions of a project beside each other."""
+"""Versions of a project beside each other."""

@@ -1,4 +1,4 @@
-"""The *Compare* dock: two or more versions of the model on the same images, in numbers and side by side."""
+"""Two or more versions of the model on the same images, in numbers and side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.compare.view import CompareView
 from napari_cam_feedback.widgets.compare.work import ComparedVersions, compare_versions, save_report
-from napari_cam_feedback.widgets.parts.basics import link_to, plain
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, link_to, plain
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.phase import Phase
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 JOB, SAVE_JOB = "compare versions", "comparison report"
 OWNER = "versions"
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _ONE_VERSION = "There is one version only. Retune the model and keep the result; then compare the two here."
 _CHOOSE = "Tick two or more versions. The first one ticked in the list is what the others are compared with."
 
@@ -43,8 +42,8 @@ class CompareWidget(CompareView):
         The maps of the current image side by side.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
+    def __init__(self, napari_viewer: napari.viewer.Viewer, *, scrolling: bool = True) -> None:
+        super().__init__(scrolling=scrolling)
         self._session = dock_session(napari_viewer, self)
         self.found: ComparedVersions | None = None
         self.layers = ComparisonLayers(self._session, self, owner=OWNER)
@@ -109,7 +108,7 @@ class CompareWidget(CompareView):
         if other or names != self._versions or found is None:
             self._fill(versions)
         self._project, self._versions = project, names
-        self.hint.setText(_OPEN_FIRST if project is None else _ONE_VERSION if len(names) < 2 else _CHOOSE)
+        self.hint.setText(OPEN_FIRST if project is None else _ONE_VERSION if len(names) < 2 else _CHOOSE)
         self.list.setVisible(len(names) > 1)
         self._show_parts()
         self._refresh()

@@ -27,14 +27,21 @@ _TABLE_PIXELS = 230
 
 
 class CompareView(QWidget):
-    """Hint, list of versions, start and stop, progress; then summary, tables, maps side by side, and saving a report."""
+    """Hint, list of versions, start and stop, progress; then summary, tables, maps side by side, and saving a report.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    scrolling : bool
+        Whether it scrolls by itself, and not what it lies in.
+    """
+
+    def __init__(self, *, scrolling: bool = True) -> None:
         super().__init__()
         # So that the table of measures is seen whole.
-        self.setMinimumWidth(350)
-        inside = QWidget()
-        fill_scrolling(self, inside)
+        self.setMinimumWidth(350 if scrolling else 0)
+        inside = QWidget() if scrolling else self
+        if scrolling:
+            fill_scrolling(self, inside)
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 6, 4, 6)
         layout.setSpacing(5)

@@ -10,7 +10,7 @@ from napari_cam_feedback.errors import ConfigError, describe
 from napari_cam_feedback.widgets.concepts.model import JOB, ConceptModel
 from napari_cam_feedback.widgets.concepts.result import ConceptView
 from napari_cam_feedback.widgets.concepts.setup import ConceptSetup
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.dock_session import dock_session
@@ -20,7 +20,6 @@ from napari_cam_feedback.widgets.tasks.workers import Progress
 if TYPE_CHECKING:
     import napari
 
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _HINT = (
     "Does a class depend on something you can show, such as a ruler? Add a folder of images of it, 30 or more, or tick what "
     "you painted."
@@ -101,7 +100,7 @@ class ConceptsWidget(QWidget):
 
     def _opened(self) -> None:
         opened = self._session.project is not None
-        self.hint.setText(_HINT if opened else _OPEN_FIRST)
+        self.hint.setText(_HINT if opened else OPEN_FIRST)
         self.fold.setVisible(opened)
         self._say("")
         self._refresh()

@@ -27,8 +27,7 @@ from napari_cam_feedback.widgets.parts.basics import plain
 _NAME, _COUNT = range(2)
 _MAX_ROWS = 6
 _PAINTED_TIP = (
-    "The places painted in Browse as a concept. "
-    "Everything else is blotted out, in the random images too, by the same shapes."
+    "The places painted as a concept. Everything else is blotted out, in the random images too, by the same shapes."
 )
 
 

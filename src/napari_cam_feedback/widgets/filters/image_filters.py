@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.filters.table import GRID, ORDERS, OVER, UNDER_PAINT, FilterTable, Ranking, rank
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 FILTER = "filter"
 OWNER = "filters"
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _WAIT = "The current image is being looked at…"
 
 
@@ -74,7 +73,7 @@ class ImageFilters(QWidget):
     def _build(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        self.hint = plain_label(_OPEN_FIRST)
+        self.hint = plain_label(OPEN_FIRST)
         self.hint.setWordWrap(True)
         layout.addWidget(self.hint)
 
@@ -209,7 +208,7 @@ class ImageFilters(QWidget):
     def _enable(self) -> None:
         ready = self._ranking is not None and self._session.project is not None
         if self._session.project is None:
-            self._tell(_OPEN_FIRST)
+            self._tell(OPEN_FIRST)
         elif self._session.item_error is not None:
             self._tell(self._session.item_error)
         elif not ready:

@@ -39,10 +39,10 @@ class FilterMasking(QWidget):
         self._counts = {"saved": 0, "kept": 0, "empty": 0}
         self._closed = False
         self.scope = QComboBox()
-        for text, value in (("this image", THIS), ("images above", SHOWN), ("Browse's list", LISTED)):
+        for text, value in (("this image", THIS), ("images above", SHOWN), ("the list of Look", LISTED)):
             self.scope.addItem(text, value)
         self.scope.setToolTip(
-            "Which images get a mask: the current one, those whose small images are shown above, or all that Browse lists.\n"
+            "Which images get a mask: the current one, those whose small images are shown above, or those listed at Look.\n"
             "An image that has a mask already keeps it."
         )
         narrow(self.scope, 9)

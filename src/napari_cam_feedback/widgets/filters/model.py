@@ -222,7 +222,7 @@ def _look(
         try:
             under = activation_under_masks(classifier, dataset, painted, monitor=Part(monitor, "Looking under the masks"))
         except FeedbackError:
-            under = None  # a mask that does not fit its image, of which Browse tells
+            under = None  # a mask that does not fit its image, of which the step Look tells
     inputs = InputCache(dataset, classifier.preprocessing, max_bytes=_INPUT_BYTES)
     look = SurveyResult(classifier, dataset, survey, under, inputs)
     return look, marks, None if marks.marks else earlier_marks(folder, marks)

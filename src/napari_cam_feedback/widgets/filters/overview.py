@@ -21,10 +21,9 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.filters.detail import FilterDetail
 from napari_cam_feedback.widgets.filters.model import JOB, FilterModel
 from napari_cam_feedback.widgets.filters.survey_table import HEADERS, MARK, NUMBER, PLACE, FilterSurveyTable
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label, single_shot, wrapped_label
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _LOOK_FIRST = (
     "One pass over the images of a split, in the background: then every filter has its gallery, its classes and its rank. "
     "The result is kept with the project."
@@ -93,7 +92,7 @@ class FilterOverview(QWidget):
         super().__init__()
         self.model = model
         self.look = LookBar(model)
-        self.hint = wrapped_label(_OPEN_FIRST)
+        self.hint = wrapped_label(OPEN_FIRST)
         # Once the table has its size.
         self._scrolling = single_shot(self, 0, self._scroll)
         self.label = QComboBox()
@@ -172,7 +171,7 @@ class FilterOverview(QWidget):
             widget.setVisible(survey is not None)
         self._filler.setVisible(survey is None)
         if self.model.session.project is None:
-            self.hint.setText(_OPEN_FIRST)
+            self.hint.setText(OPEN_FIRST)
         elif survey is None:
             self.hint.setText(_LOOK_FIRST)
         else:
@@ -188,7 +187,7 @@ class FilterOverview(QWidget):
         said = f"{survey.features.filters} filters over {count} {survey.features.split} images; {dead or 'none'} dead."
         broken = len(survey.features.skipped)
         if broken:
-            said += f" {broken} {'image' if broken == 1 else 'images'} could not be read, see Browse."
+            said += f" {broken} {'image' if broken == 1 else 'images'} could not be read, see the step Look."
         return " ".join([said, *survey.notes])
 
     def _fill(self, *_: object) -> None:

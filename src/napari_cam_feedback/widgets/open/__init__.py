@@ -1,1 +1,1 @@
-"""The Session dock: opening a model, a dataset or a project, and what is said of it."""
+"""The page *Open*: opening a model, a dataset or a project, and what is said of it."""

@@ -1,4 +1,4 @@
-"""The Session dock: choose what to work on, load it, and see what was loaded."""
+"""The page *Open*: choose what to work on, load it, and see what was loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the open project's masks for other programs, from the Session dock."""
+"""Writing the open project's masks for other programs, from the page *Open*."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The panel “Merge masks” of the Session dock: whose masks, where the two differ, and which to take."""
+"""The panel “Merge masks” of the page *Open*: whose masks, where the two differ, and which to take."""
 
 from __future__ import annotations
 

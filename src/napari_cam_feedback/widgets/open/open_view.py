@@ -1,4 +1,4 @@
-"""The group “Now open” of the Session dock: what was loaded, and the version, layer and grid to look through."""
+"""The group “Now open” of the page *Open*: what was loaded, and the version, layer and grid to look through."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from napari_cam_feedback.data.preprocessing import Preprocessing
     from napari_cam_feedback.models import Classifier, LayerInfo
 
+_OTHER_DOCKS = {
+    "Filters": "A dock of its own: single filters of the network, in one image and over all",
+    "Concepts": "A dock of its own: whether something that you can name matters for a class",
+    "Train": "A dock of its own: a first model for these images",
+}
 #: Takes an error, and what to do again once the user has agreed to what it asks for.
 OnError = Callable[[BaseException, Callable[[], None]], None]
 
@@ -102,16 +107,12 @@ class OpenView(QGroupBox):
         self.hide_button.setToolTip("They lie under the image and may be larger; the eye in the layer list shows them again")
         self.hide_button.clicked.connect(self._hide_own)
         column.addWidget(self.hide_button)
-        self.next_step = rich_label(
-            "<b>Next:</b> open <i>Browse</i>, look at what the model uses, and paint over what it should "
-            "not use. Then <i>Retune</i>."
-        )
-        column.addWidget(self.next_step)
         buttons = QHBoxLayout()
-        for name in ("Browse", "Filters", "Retune"):
-            button = QPushButton(f"Open {name}" if name == "Browse" else name)
+        for name, tip in _OTHER_DOCKS.items():
+            button = QPushButton(f"{name} …")
+            button.setToolTip(tip)
             button.clicked.connect(lambda _=False, name=name: open_dock(session.viewer, name))
-            buttons.addWidget(button, 2 if name == "Browse" else 1)
+            buttons.addWidget(button)
         column.addLayout(buttons)
         self.versions = VersionTree(session, say, tell, on_error)
         self.versions.chosen.connect(self._use)
@@ -202,7 +203,7 @@ class OpenView(QGroupBox):
             ("Input", describe_input(classifier.preprocessing)),
             ("Classes", f"{len(names)}: {classes}" + (f" ({origin})" if origin else "")),
             ("Layer", describe_layer(info) if info is not None else classifier.target_layer),
-            ("Images", counts + (" (split made by us)" if dataset.made_split else "")),
+            ("Images", counts + (" (split created automatically)" if dataset.made_split else "")),
             *(("Note", note) for note in dataset.notes),
             ("Masks", f"{len(session.autosave.painted())} painted"),
             ("Project", str(project.folder)),

@@ -1,4 +1,4 @@
-"""The group “Open” of the Session dock: a sample, a model with its images, the viewer's layers, or a project."""
+"""The group “Open” of the page *Open*: a sample, a model with its images, the viewer's layers, or a project."""
 
 from __future__ import annotations
 

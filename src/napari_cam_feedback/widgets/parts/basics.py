@@ -22,6 +22,9 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.parts.tones import Tone, set_tone, tone_colour
 
+#: What is said where something must be open, and is not.
+OPEN_FIRST = "Nothing is open yet: open a sample, or a model with its images, at the step Open of CAM feedback first."
+
 
 def plain_label(text: str = "") -> QLabel:
     """Return a label that shows its text letter for letter.

@@ -1,4 +1,4 @@
-"""The form “What the file does not say”: what a user says about a model whose file does not say it."""
+"""The form “Model details”: what a user says about a model whose file does not say it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.naming import TitleNames
 from napari_cam_feedback.widgets.parts.path_field import PathField
 
-TITLE = "What the file does not say"
+TITLE = "Model details"
 AS_FILE = "as the file says"
 # Before torch is loaded nothing knows torchvision's hundred; these are what is met most.
 _COMMON = (

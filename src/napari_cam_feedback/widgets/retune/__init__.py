@@ -1,1 +1,1 @@
-"""The Retune dock: settings, the run, and its result."""
+"""The page *Retune*: settings, the run, and its result."""

@@ -1,4 +1,4 @@
-"""The *Retune* dock: settings, start and stop, what happens meanwhile, and keeping or discarding the result."""
+"""The page *Retune*: settings, start and stop, what happens meanwhile, and keeping or discarding the result."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class RetuneWidget(RetuneOutcome):
         super().__init__(napari_viewer)
         self._closed = False
         self._current: str | None = None
+        #: What the user has decided last, a sentence; empty before, and while a retune runs.
+        self.decided = ""
         self._progress = RetuneProgress(self.progress, self.progress_label, self.plot, self)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(self.stop)
@@ -72,6 +74,26 @@ class RetuneWidget(RetuneOutcome):
         """The retune under way or waiting for a decision."""
         return self._run
 
+    @property
+    def pending(self) -> bool:
+        """Whether a result waits to be decided on."""
+        return self._run is not None and self._run.result is not None
+
+    @property
+    def verdict_name(self) -> str | None:
+        """The verdict on the result that waits; None where none does."""
+        return None if self._run is None or self._run.result is None else self._run.result.verdict.name
+
+    @property
+    def busy(self) -> bool:
+        """Whether a retune runs."""
+        return self._machine.busy
+
+    def how_far(self) -> str:
+        """How far the retune is, to go after "Retuning"."""
+        said = self.progress_label.text()
+        return f": {said}" if said and said != _FROM_BEFORE else ""
+
     def _ready(self) -> bool:
         return self._session.project is not None and self._run is None and not self._closed
 
@@ -89,6 +111,7 @@ class RetuneWidget(RetuneOutcome):
         if project is not None:
             self.choice.build()
             self._current = project.current.id
+        self.decided = ""
         self._count_painted()
         # Later: starting a job runs the event loop, and others have yet to hear that a project was opened.
         QTimer.singleShot(0, self._look_for_waiting)
@@ -140,6 +163,7 @@ class RetuneWidget(RetuneOutcome):
         painted = opened and bool(self._session.painted())
         self.version_label.setText(which_version(run, self._current if opened else None))
         self.hint.setText(next_step(phase, result, opened=opened, painted=painted))
+        self.changed.emit()
 
     def _count_painted(self, *_: object) -> None:
         session = self._session
@@ -190,6 +214,7 @@ class RetuneWidget(RetuneOutcome):
         session, config = self._session, run.config
         run_state = None if run.earlier is None else run.earlier.run_state
         self._run = run
+        self.decided = ""
         self._taking = False
         self.comparison.use(None)
         self._say("")
@@ -308,7 +333,8 @@ class RetuneWidget(RetuneOutcome):
             self._forget()
             if self._session.project is run.project:
                 self._session.set_classifier(result.classifier)
-            self._say(f"Kept as {version.id}, made from {version.parent}. Look again: is something else used instead?")
+            self.decided = f"Kept as {version.id}, made from {version.parent}."
+            self._say(f"{self.decided} Look again: is something else used instead?")
 
         self._decide(save, kept)
 
@@ -327,7 +353,8 @@ class RetuneWidget(RetuneOutcome):
 
         def dropped(folder: Path) -> None:
             self._forget()
-            self._say(f"Discarded; the model is {run.parent} as before. The record of the run is in {folder}.")
+            self.decided = f"Discarded; the model is {run.parent} as before."
+            self._say(f"{self.decided} The record of the run is in {folder}.")
 
         self._decide(drop, dropped)
 

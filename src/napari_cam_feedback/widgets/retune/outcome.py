@@ -1,10 +1,10 @@
-"""What a run came to, as the Retune dock shows it: verdict, measures, other models to take, and maps side by side."""
+"""What a run came to, as it is shown: verdict, measures, other models to take, and maps side by side."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Signal
 
 from napari_cam_feedback.widgets.parts.tones import set_rich_text, set_tone
 from napari_cam_feedback.widgets.retune.measuring import BeforeAndAfter
@@ -17,7 +17,7 @@ from napari_cam_feedback.widgets.retune.run import (
     verdict_text,
 )
 from napari_cam_feedback.widgets.retune.view import RetuneView
-from napari_cam_feedback.widgets.session.dock_session import dock_session
+from napari_cam_feedback.widgets.session.dock_session import dock_session, viewer_of
 from napari_cam_feedback.widgets.session.side_by_side import ComparisonLayers, ExplanationPairs
 from napari_cam_feedback.widgets.tasks.gc_pause import Hold
 
@@ -32,10 +32,21 @@ if TYPE_CHECKING:
 
 
 class RetuneOutcome(RetuneView):
-    """The part of the dock that shows a result, until it is decided on."""
+    """The part of the page that shows a result, until it is decided on.
+
+    Signals
+    -------
+    said : str, bool
+        A sentence for the user, and whether something is wrong.
+    changed
+        Whether a retune runs, or a result waits, may be otherwise than before.
+    """
+
+    said = Signal(str, bool)
+    changed = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__(viewer)
+        super().__init__(viewer_of(viewer))
         self._session = dock_session(viewer, self)
         self._run: UndecidedRun | None = None
         self._deciding = False
@@ -57,6 +68,7 @@ class RetuneOutcome(RetuneView):
         set_tone(self.status, "error" if error else None)
         self.status.setText(text)
         self.status.setVisible(bool(text))
+        self.said.emit(text, error)
 
     def _present(self, run: UndecidedRun, result: RetuneResult, *, side_by_side: bool = True) -> None:
         """Show what came of a run, to be decided on."""

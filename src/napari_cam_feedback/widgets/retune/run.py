@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.parts.basics import time_left
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, time_left
 from napari_cam_feedback.widgets.parts.tones import Tone, tone_colour
 from napari_cam_feedback.widgets.tasks.phase import Phase
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep, RunState, ValidationMetrics
     from napari_cam_feedback.widgets.parts.charts import StepPlot
 
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 _PAINT_FIRST = (
-    "Nothing is painted yet. In the Browse dock, paint what is irrelevant on a few images (ten or more is best), then "
-    "come back."
+    "Nothing is painted yet. At the step Paint, paint what is irrelevant on a few images (ten or more is best), then come "
+    "back."
 )
 _VERDICT_TONES: dict[str, Tone] = {
     "fixed": "good",
@@ -191,7 +190,7 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
         Whether there is a project, and whether anything is painted.
     """
     if not opened:
-        return _OPEN_FIRST
+        return OPEN_FIRST
     if phase is Phase.STOPPING:
         return "Stopping; the best model so far will be yours to keep or discard."
     if phase is Phase.RUNNING:
@@ -199,10 +198,10 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
     if result is not None and result.selected_iteration > 0 and result.verdict.name == "mixed":
         first = "Move the slider towards the old weights, or keep it" if result.path else "Keep it"
         other = "" if result.run_state is None else ", continue the run"
-        return f"{first}{other}, or discard it. Look at some images (Browse, or the keys . and ,) to see what changed."
+        return f"{first}{other}, or discard it. Look at some images (the keys . and ,) to see what changed."
     if result is not None and result.selected_iteration > 0:
         what = "keep or discard it" if result.run_state is None else "keep it, continue the run, or discard it"
-        return f"Look at some images (Browse, or the keys . and ,) to see what changed, then {what}."
+        return f"Look at some images (the keys . and ,) to see what changed, then {what}."
     if result is not None and result.run_state is not None:
         return "No step was better yet than the model as it was: continue the run, or discard it."
     if result is not None and result.verdict.name == "failed":
@@ -292,7 +291,7 @@ def measured_sentence(comparison: Comparison) -> str:
     """Return what to bear in mind with the table, and of which images it is where it is not of all."""
     said = "Before and after. Where the shortcut tells the truth, accuracy may fall as the model stops using it."
     sample = comparison.before.sample_sentence()
-    return f"{said} {sample} The Compare dock measures whole splits." if sample else said
+    return f"{said} {sample} “Compare versions” measures whole splits." if sample else said
 
 
 def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:

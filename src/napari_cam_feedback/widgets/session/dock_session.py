@@ -42,8 +42,8 @@ def dock_session(viewer: Any, dock: QWidget) -> Session:
 
     Parameters
     ----------
-    viewer : napari.Viewer
-        As `session_of` takes it.
+    viewer : napari.Viewer or Session
+        As `session_of` takes it. A page of a dock is given the dock's session, which is its own too.
     dock : QWidget
         The dock's widget; it is deleted once napari has closed the dock.
 
@@ -53,7 +53,14 @@ def dock_session(viewer: Any, dock: QWidget) -> Session:
         Does all that the viewer's session does. Its signals, jobs and threads end with the dock; before that
         `dock_closed` is emitted, and `closing` as when the window closes.
     """
+    if isinstance(viewer, SessionSignals):
+        return cast(Session, viewer)
     return cast(Session, DockSession(session_of(viewer), dock))
+
+
+def viewer_of(viewer: Any) -> Any:
+    """Return the viewer, where a page is given its dock's session in the viewer's place."""
+    return viewer.viewer if isinstance(viewer, SessionSignals) else viewer
 
 
 class DockSession(SessionSignals):

@@ -1,4 +1,4 @@
-"""Telling that a retune's result waits in the project that was opened, also where the Retune dock is not there."""
+"""Telling that a retune's result waits in the project that was opened, also where the leading dock is not there."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ def waiting_sentence(project: Project) -> str:
     if not count:
         return ""
     waits = "The result of a retune waits" if count == 1 else f"The results of {count} retunes wait"
-    return f"{waits} to be kept or discarded; open the Retune dock."
+    return f"{waits} to be kept or discarded; see the step Compare of CAM feedback."

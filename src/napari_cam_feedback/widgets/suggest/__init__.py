@@ -1,1 +1,1 @@
-"""The Suggest dock: which images to paint next, and proposed masks."""
+"""Which images to paint next, and proposed masks."""

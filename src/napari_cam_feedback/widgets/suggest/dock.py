@@ -1,4 +1,4 @@
-"""The *Suggest* dock: which images to paint next, how the model looks at groups of them, and masks proposed for others."""
+"""Which images to paint next, how the model looks at groups of them, and masks proposed for others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.suggest.list import GroupsPage, SuggestList
 from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestModel
@@ -13,8 +14,6 @@ from napari_cam_feedback.widgets.suggest.proposals import ProposalsPage
 
 if TYPE_CHECKING:
     import napari
-
-_OPEN_FIRST = "Open a model and a dataset in the Session dock first."
 
 
 class SuggestWidget(QWidget):
@@ -24,9 +23,11 @@ class SuggestWidget(QWidget):
         super().__init__()
         self._session = dock_session(napari_viewer, self)
         self.setMinimumWidth(330)
+        # Whether the best image is to be shown as soon as it is known.
+        self._wanted = False
         self.model = SuggestModel(self._session, self)
         self.list = SuggestList(self.model)
-        self.groups = GroupsPage(self.model, napari_viewer)
+        self.groups = GroupsPage(self.model, self._session.viewer)
         self.proposals = ProposalsPage(self.model)
         self.tabs = QTabWidget()
         for widget, name, tip in (
@@ -42,12 +43,45 @@ class SuggestWidget(QWidget):
         column.addWidget(self.tabs)
         self.model.progressed.connect(self._progressed)
         self.model.said.connect(self._said)
+        self.model.suggested.connect(self._suggested)
         self._session.opened.connect(self._opened)
         self._opened()
 
     def _opened(self) -> None:
         for page in (self.list, self.proposals):
-            page.say("" if self._session.project is not None else _OPEN_FIRST)
+            page.say("" if self._session.project is not None else OPEN_FIRST)
+
+    # For the leading dock -------------------------------------------------------------------------------
+
+    def find_best(self) -> None:
+        """Find out which images to paint, and show the best one, ready to paint, once that is known."""
+        self.tabs.setCurrentWidget(self.list)
+        self._wanted = True
+        self.model.suggest(self.list.count.value())
+
+    def paint_best(self) -> None:
+        """Show the best suggestion that is not painted yet, ready to paint."""
+        self.tabs.setCurrentWidget(self.list)
+        best = self.model.best()
+        if best is not None:
+            self.list.select(best.rank - 1)
+            self._session.go_to(best.index)
+            self._session.paint()
+
+    def propose(self) -> None:
+        """Propose masks for images like those that are painted."""
+        self.show_proposals()
+        self.proposals.button.click()
+
+    def show_proposals(self) -> None:
+        """Show the proposals, and let their keys work."""
+        self.tabs.setCurrentWidget(self.proposals)
+        self.proposals.setFocus()
+
+    def _suggested(self) -> None:
+        if self._wanted and self.model.found is not None:
+            self._wanted = False
+            self.paint_best()
 
     def _progressed(self, name: str, step: Any) -> None:
         if name == SUGGEST:

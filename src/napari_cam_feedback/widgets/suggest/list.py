@@ -1,4 +1,4 @@
-"""Two pages of the *Suggest* dock: the images to paint next with their reasons, and the groups of like maps."""
+"""Two pages on what to paint: the images to paint next with their reasons, and the groups of like maps."""
 
 from __future__ import annotations
 
@@ -116,6 +116,10 @@ class SuggestList(QWidget):
                 row.setIcon(QIcon(pixmap_of(found.pictures[item.index], _ICON)))
             row.setToolTip("\n".join(f"{name}: adds {value:.2f}" for name, value in item.parts.items()))
             self.list.addItem(row)
+
+    def select(self, row: int) -> None:
+        """Mark a row of the list, and bring it into view."""
+        self.list.setCurrentRow(row)
 
     def _open(self, row: QListWidgetItem) -> None:
         found = self._model.found

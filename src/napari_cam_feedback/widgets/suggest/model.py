@@ -1,4 +1,4 @@
-"""What the *Suggest* dock asks in the background: images to paint next, groups of like maps, and proposed masks."""
+"""What is asked in the background about what to paint: images to paint next, groups of like maps, and proposed masks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from napari_cam_feedback.monitor import Monitor, Part
 
 if TYPE_CHECKING:
     from napari_cam_feedback.feedback import ProposalStore, Suggestions
+    from napari_cam_feedback.feedback.suggestions.suggest import Suggestion
     from napari_cam_feedback.widgets.session.consents import Consents
     from napari_cam_feedback.widgets.session.session import Session
 
@@ -99,6 +100,13 @@ class SuggestModel(QObject):
             return []
         painted, dataset = self.session.painted(), self.session.dataset
         return [key for key in self.store if key not in painted and dataset is not None and key in dataset.keys]
+
+    def best(self) -> Suggestion | None:
+        """Return the best suggestion that is not painted yet; None where there is none."""
+        if self.found is None:
+            return None
+        painted = self.session.painted()
+        return next((item for item in self.found.suggestions.items if item.key not in painted), None)
 
     # Suggesting -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The third page of the *Suggest* dock: proposed masks, one after the other, each over its image in a layer of its own."""
+"""Proposed masks, one after the other, each over its image in a layer of its own."""
 
 from __future__ import annotations
 
@@ -80,6 +80,7 @@ class ProposalsPage(QWidget):
         self.all_button = self._answering(
             "Accept all [Shift+A]", "Shift+A", self.accept_all, "Make all proposals that are left masks, also those not seen"
         )
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._build()
         machine = self._session.jobs.phase(PROPOSE)
         machine.changed.connect(self._refresh)

@@ -23,7 +23,7 @@ from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.train.form import Order
 from napari_cam_feedback.widgets.train.view import TrainView
 from napari_cam_feedback.widgets.train.work import PARTS, Ready, Trained, check, save, train
-from napari_cam_feedback.widgets.viewer.docks import open_dock
+from napari_cam_feedback.widgets.viewer.docks import OPEN, open_step
 
 if TYPE_CHECKING:
     import napari
@@ -286,14 +286,14 @@ class TrainWidget(TrainView):
     # Afterwards -----------------------------------------------------------------------------------------
 
     def open_in_session(self) -> None:
-        """Open the trained model with its images, as the Session dock does, in a project of its own."""
+        """Open the trained model with its images, as the step Open does, in a project of its own."""
         trained = self._trained
         if trained is None or trained.error is not None:
             return
         order = trained.order
         if self._project is None:
             self._project = unused(home() / f"{order.data.stem}-{order.out.stem}")
-        session = open_dock(self._session.viewer, "Session")
+        session = open_step(self._session.viewer, OPEN).open
         session.choose_files(order.out, order.data.absolute(), self._project)
         device = session.choice.device
         device.setCurrentIndex(device.findData(order.device))

@@ -44,6 +44,12 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("grow", "G", "paint from the heatmap by a click"),
     Shortcut("same_place", "K", "copy the mask to the same place in other images"),
     Shortcut("from_layer", "J", "take the mask from an open layer"),
+    Shortcut("step_1", "Alt+1", "step Open"),
+    Shortcut("step_2", "Alt+2", "step Look"),
+    Shortcut("step_3", "Alt+3", "step Paint"),
+    Shortcut("step_4", "Alt+4", "step Retune"),
+    Shortcut("step_5", "Alt+5", "step Compare"),
+    Shortcut("next_step", "Alt+N", "the next sensible thing"),
 )
 
 #: napari's own on the mask's layer, listed with ours so that all are found in one place.

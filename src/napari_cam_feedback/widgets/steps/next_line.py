@@ -1,0 +1,61 @@
+"""The line that says what is sensible next, with its buttons."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
+
+from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.steps.standing import NextStep
+from napari_cam_feedback.widgets.viewer import shortcuts
+
+#: More are never offered.
+_BUTTONS = 2
+
+
+class NextLine(QFrame):
+    """A sentence, and at most two buttons, of which the first is also reached by a key.
+
+    Signals
+    -------
+    wanted : Act
+        A button was pressed.
+    """
+
+    wanted = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = NextStep("")
+        self.sentence = wrapped_label()
+        self.sentence.setTextFormat(Qt.TextFormat.RichText)
+        self.buttons = [QPushButton() for _ in range(_BUTTONS)]
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        for number, button in enumerate(self.buttons):
+            button.clicked.connect(lambda _=False, number=number: self.press(number))
+            row.addWidget(button, 1 if number else 2)
+        self.buttons[0].setStyleSheet("font-weight: bold;")
+        self.buttons[0].setToolTip(f"[{shortcuts.key_of('next_step')}]")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 2, 4, 4)
+        column.setSpacing(4)
+        column.addWidget(self.sentence)
+        column.addLayout(row)
+
+    def show_next(self, following: NextStep) -> None:
+        """Show what is sensible next."""
+        if following == self.shown:
+            return
+        self.shown = following
+        self.sentence.setText(following.sentence)
+        for number, button in enumerate(self.buttons):
+            there = number < len(following.buttons)
+            if there:
+                button.setText(following.buttons[number][0])
+            button.setVisible(there)
+
+    def press(self, number: int = 0) -> None:
+        """Do as if a button had been pressed; nothing where there is none."""
+        if number < len(self.shown.buttons):
+            self.wanted.emit(self.shown.buttons[number][1])
