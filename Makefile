@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark screen clean
+.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark screen screenshots clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow  the long proofs"
 	@echo "make coverage   what no test reaches in retuning, feedback and projects"
 	@echo "make docs       the documentation's site, in build/docs"
+	@echo "make screenshots  pictures of every page and dock, in both themes and two sizes, in build/screenshots"
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
 	@echo "make crash      300 kills while files are written, and 300 rounds of several holders of one project"
 	@echo "make race       five minutes of random use of the window, with memory (RACE_SECONDS, RACE_SEED)"
@@ -79,6 +80,9 @@ coverage: $(VENV)/installed-test screen
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
+
+screenshots: $(VENV)/installed-test screen
+	xvfb-run -a -s "-screen 0 2600x1500x24 +extension GLX" $(BIN)/python docs/screenshots.py build/screenshots
 
 fuzz: $(VENV)/installed-test
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz

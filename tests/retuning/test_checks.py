@@ -326,8 +326,8 @@ def test_the_verdict_says_when_too_few_images_were_held_out():
     assert "paint ten or more images for a judgement by others" in by_learnt.reason
     few = judge(BEFORE, check(0.85, 0.05, 0.88, n=3), held_out=True)
     assert (
-        "Only 3 painted images were held out, too few to say how much the painted part itself matters; take this with care, "
-        "and paint 25 or more for a firm judgement."
+        "Only 3 painted images were held out, too few to say how much the painted part itself matters; more painted "
+        "images make that surer."
     ) in few.reason
     assert "Only 1 painted image was held out" in judge(BEFORE, check(0.85, 0.05, 0.88, n=1), held_out=True).reason
     assert "too few" not in judge(BEFORE, after, held_out=True).reason

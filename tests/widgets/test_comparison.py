@@ -124,7 +124,11 @@ def test_the_table_says_in_words_where_only_the_painted_part_matters_and_leaves_
     ]
 
 
-def test_the_layers_show_before_after_and_their_difference_beside_the_image(session, layers, changed):
+#: Each map over the image.
+CELLS = [name for map_name in LAYER_NAMES for name in (f"image below {map_name}", map_name)]
+
+
+def test_the_layers_show_before_after_and_their_difference_over_the_image(session, layers, changed):
     target = session.explanation.target
     before = cam_display(session.explanation.map)
     after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, target, session.method).map)
@@ -139,7 +143,7 @@ def test_the_layers_show_before_after_and_their_difference_beside_the_image(sess
     assert np.allclose(middle, 0, atol=0.02)
     viewer = session.viewer
     assert viewer.canvas.grid.enabled
-    assert [layer.name for layer in viewer.layers if layer.visible] == ["image", *LAYER_NAMES]
+    assert [layer.name for layer in viewer.layers if layer.visible] == CELLS
 
 
 def test_they_follow_the_user_from_image_to_image_without_new_layers(session, layers, wait):
@@ -149,7 +153,7 @@ def test_they_follow_the_user_from_image_to_image_without_new_layers(session, la
     assert [get(session, name) for name in LAYER_NAMES] == old
     wait(lambda: session.explanation is not None)
     assert np.allclose(old[0].data, cam_display(session.explanation.map))
-    assert [layer.name for layer in session.viewer.layers if layer.visible] == ["image", *LAYER_NAMES]
+    assert [layer.name for layer in session.viewer.layers if layer.visible] == CELLS
 
 
 def test_they_follow_the_chosen_class(session, layers, changed, wait):

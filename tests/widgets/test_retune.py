@@ -166,8 +166,11 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
     assert {"cross-entropy", "actdiff", "total"} <= set(widget.plot.loss_names)
     assert set(widget.plot.painted_keys) == set(result.painted_keys)
     assert result.verdict.name.capitalize() in widget.verdict_label.text()
-    assert result.verdict.reason in widget.verdict_label.text()
+    assert result.verdict.headline in widget.verdict_label.text()
+    assert result.verdict.reason in widget.reason_label.text()
     wait(lambda: widget.run.comparison is not None)
+    assert not widget.table.isVisible()
+    widget.table_fold.set_opened(True)
     assert widget.table.isVisible()
     assert ("train", "", "", "") in widget.table.texts()
     wait(lambda: find_layer(viewer, LAYER_NAMES[2]) is not None)
@@ -445,7 +448,7 @@ def test_a_finished_result_is_on_disk_before_the_user_decides_and_waits_after_a_
     assert same_result(dock.run.result, result)
     assert (dock.run.parent, dock.run.seconds > 0) == ("v001", True)
     assert all(np.array_equal(dock.run.masks[key], mask) for key, mask in widget.run.masks.items())
-    assert result.verdict.reason in dock.verdict_label.text()
+    assert result.verdict.reason in dock.reason_label.text()
     assert dock.plot.loss_names == widget.plot.loss_names
     assert not dock.side_button.isChecked()
     assert [dock.checkpoint_box.itemText(n) for n in range(dock.checkpoint_box.count())] == [
@@ -1092,7 +1095,7 @@ def test_another_model_seen_on_the_way_can_be_taken_and_kept(docked, wait, monke
     state = best.checkpoints[1].state
     assert all(bool((value == state[name]).all()) for name, value in taken.classifier.module.state_dict().items())
     assert taken.verdict == judge(taken.before, taken.after, held_out=False)
-    assert taken.verdict.reason.split(":")[0] in widget.verdict_label.text()
+    assert taken.verdict.reason.split(":")[0] in widget.reason_label.text()
     widget.keep_button.click()
     wait(lambda: widget.run is None)
     assert session.classifier is taken.classifier

@@ -129,7 +129,6 @@ def test_one_button_after_the_other_leads_from_nothing_painted_to_a_decision(lea
     wait(lambda: not session.jobs.running(), 60)
     leading.retune.keep_button.click()
     wait(lambda: "Kept as v002" in leading.next_line.sentence.text())
-    assert "Kept as v002" in leading.compare.said.text()
 
 
 def test_painting_a_test_image_says_that_it_will_not_be_learnt_from(leading):

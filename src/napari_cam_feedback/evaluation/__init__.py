@@ -10,6 +10,7 @@ from napari_cam_feedback.evaluation.intervals import (
     mean_interval,
     rate_interval,
 )
+from napari_cam_feedback.evaluation.key_numbers import KeyNumber
 from napari_cam_feedback.evaluation.measures import MEASURES, REASONS, Measure, show, show_specificity
 from napari_cam_feedback.evaluation.measuring import evaluate
 from napari_cam_feedback.evaluation.perturbations.fills import FILLS, MEASURING_FILLS, get_fill
@@ -41,6 +42,7 @@ __all__ = [
     "Interval",
     "ItemReasons",
     "KeptPredictions",
+    "KeyNumber",
     "Measure",
     "PaintedHistory",
     "Picture",

@@ -3,7 +3,7 @@
 from napari_cam_feedback.old_names import old_names
 from napari_cam_feedback.retuning.checkpoints import checkpoint_name, take_checkpoint
 from napari_cam_feedback.retuning.config import RetuneConfig, make_config, settings_of
-from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows
+from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows, key_numbers
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
 from napari_cam_feedback.retuning.methods import METHODS, describe_method, method_names
@@ -24,6 +24,7 @@ __all__ = [
     "checkpoint_name",
     "describe_method",
     "judge",
+    "key_numbers",
     "load_run_state",
     "make_config",
     "method_names",

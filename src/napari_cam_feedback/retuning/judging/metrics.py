@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from napari_cam_feedback.evaluation.comparison import ComparisonRow, reasons_rows
+from napari_cam_feedback.evaluation.key_numbers import AS_IT_IS, CHANGED, CONFLICT, KeyNumber, share_interval
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
 from napari_cam_feedback.old_names import OldAttributes
 
@@ -132,6 +133,29 @@ def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Comp
         ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
         *reasons_rows(painted, old, new),
     ]
+
+
+def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[KeyNumber, ...]:
+    """Return the three numbers that come first, on the validation images."""
+    conflict = after.scenes or after.n
+    rows = check_rows(before, after)[:3]
+    shown = (
+        (AS_IT_IS, f"{after.n} validation images", after.n),
+        (CONFLICT, f"{conflict} validation images with another class's marker pasted in", conflict),
+        (CHANGED, f"{conflict} validation images with another class's marker pasted in", conflict),
+    )
+    return tuple(
+        KeyNumber(
+            name,
+            images,
+            row.before,
+            row.after,
+            share_interval(row.before, count),
+            share_interval(row.after, count),
+            row.mark,
+        )
+        for row, (name, images, count) in zip(rows, shown, strict=True)
+    )
 
 
 def knows_little_else(start: ValidationMetrics, classes: int) -> bool:

@@ -32,6 +32,18 @@ _KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the
 UNSPECIFIC = 1.25
 
 
+#: What each verdict says, in one sentence.
+HEADLINES: dict[VerdictName, str] = {
+    "fixed": "What is painted no longer decides.",
+    "improved": "What is painted decides less often than before.",
+    "mixed": "What is painted decides less often, but something else was forgotten.",
+    "no effect": "Nothing changed that counts.",
+    "looks fixed but is not": "The heatmap left what is painted, but the predictions still depend on it.",
+    "harmed": "The model got worse.",
+    "failed": "Nothing better was found; the model is as it was.",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether it helped.
@@ -47,6 +59,11 @@ class Verdict:
 
     name: VerdictName
     reason: str
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence without numbers."""
+        return HEADLINES[self.name]
 
 
 @dataclass(frozen=True)
@@ -300,7 +317,7 @@ def _evidence(before: ValidationMetrics, after: ValidationMetrics, held_out: boo
         (
             f"{after.scenes} composites of {after.held_out.n} held-out objects before the surroundings of other classes"
             if after.scenes
-            else f"{after.n} validation images with a conflicting shortcut (painted patches of other classes)"
+            else f"{after.n} validation images with a conflicting shortcut (another class's marker pasted in)"
         ),
     )
 
@@ -340,8 +357,8 @@ def _on_painted(name: VerdictName, before: ValidationMetrics, after: ValidationM
     if not _enough(after, held_out):
         images = "1 painted image was" if new.n == 1 else f"{new.n} painted images were"
         return (
-            f" Only {images} held out, too few to say how much the painted part itself matters; take this with care, "
-            f"and paint {HELD_OUT_OF * ENOUGH_HELD_OUT} or more for a firm judgement."
+            f" Only {images} held out, too few to say how much the painted part itself matters; "
+            "more painted images make that surer."
         )
     text = (
         f" Taking out what is painted changed {old.flip_rate:.0%} of the predictions before and {new.flip_rate:.0%} after "

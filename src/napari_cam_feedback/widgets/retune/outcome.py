@@ -14,6 +14,7 @@ from napari_cam_feedback.widgets.retune.run import (
     checkpoint_text,
     how_it_ended,
     measured_sentence,
+    numbers_text,
     verdict_text,
 )
 from napari_cam_feedback.widgets.retune.view import RetuneView
@@ -89,13 +90,20 @@ class RetuneOutcome(RetuneView):
     def _show_result(self, run: UndecidedRun, result: RetuneResult, *, side_by_side: bool = True) -> None:
         """Show what a model came to, before it is measured on all splits."""
         from napari_cam_feedback.explanations import ExplanationCache
-        from napari_cam_feedback.retuning import check_rows
+        from napari_cam_feedback.retuning import check_rows, key_numbers
 
         run.result, run.comparison = result, None
         self._taking = False
         sentence, wrong = how_it_ended(result, run.seconds)
         self._say(f"{sentence} {run.unsaved}".strip(), error=wrong or bool(run.unsaved))
         set_rich_text(self.verdict_label, lambda: verdict_text(result))
+        numbers = key_numbers(result.before, result.after)
+        set_rich_text(self.numbers, lambda: numbers_text(numbers))
+        self.reason_label.setText(f"{result.verdict.reason} {sentence}")
+        # Only where there is another one to take.
+        self.others_fold.setVisible(self.checkpoint_box.count() > 1 or bool(result.path))
+        if result.verdict.name == "mixed":
+            self.others_fold.set_opened(True)
         self.table.show_rows(check_rows(result.before, result.after))
         self.table.show()
         self.pair_label.setText("")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, time_left
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_cam_feedback.data import Dataset
-    from napari_cam_feedback.evaluation import Comparison
+    from napari_cam_feedback.evaluation import Comparison, KeyNumber
     from napari_cam_feedback.explanations import ExplanationCache
     from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.monitor import Monitor
@@ -319,7 +319,19 @@ def how_it_ended(result: RetuneResult, seconds: float) -> tuple[str, bool]:
 
 
 def verdict_text(result: RetuneResult) -> str:
-    """Return the verdict as rich text, in the colours of the window's theme."""
+    """Return the verdict in one sentence as rich text, in the colours of the window's theme."""
     name = result.verdict.name
     colour = tone_colour(_VERDICT_TONES.get(name, "quiet"))
-    return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.reason)}"
+    return f"<b style='color:{colour}; font-size: 13pt'>{name.capitalize()}</b><br>{escape(result.verdict.headline)}"
+
+
+def numbers_text(numbers: Sequence[KeyNumber]) -> str:
+    """Return the three numbers that come first as rich text: before and after with their intervals, and a word."""
+    rows = []
+    for each in numbers:
+        before, after = each.texts
+        word = {"better": "good", "worse": "warning"}.get(each.mark, "quiet")
+        mark = f" <span style='color:{tone_colour(cast(Tone, word))}'>{each.mark}</span>" if each.mark else ""
+        rows.append(f"<p style='margin:2px 0'><b>{each.name}</b>{mark}<br>{before} → {after}</p>")
+    images = dict.fromkeys(each.images for each in numbers)
+    return f"{''.join(rows)}<p style='margin:2px 0'>On {escape('; '.join(images))}. 95 % intervals in brackets.</p>"

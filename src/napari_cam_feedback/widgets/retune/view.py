@@ -1,10 +1,10 @@
-"""What the *Retune* dock is made of, from top to bottom; what its parts do is in `retune_widget`."""
+"""What the page *Retune* and its result are made of, from top to bottom; what its parts do is in `retune.dock`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.charts import StepPlot
@@ -39,22 +39,34 @@ class RetuneView(RunView):
         self.column.addWidget(self.plot)
 
         result = self.add_result()
+        # What decides comes first; what is seldom needed is folded.
         self.verdict_label = rich_label()
         result.addWidget(self.verdict_label)
-        self.checkpoint_row = QWidget()
-        row = form_layout(self.checkpoint_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        self.checkpoint_box = ChoiceBox()
-        narrow(self.checkpoint_box)
-        self.checkpoint_box.setToolTip(
-            "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
-            "accuracy where the shortcut conflicts (a painted patch of another class); share of predictions that it changes"
-        )
-        row.addRow("Take", self.checkpoint_box)
-        result.addWidget(self.checkpoint_row)
-        self.old_share = OldShare()
-        result.addWidget(self.old_share)
-        decide = QHBoxLayout()
+        result.addLayout(self._build_decision())
+        self.side_button = QPushButton("Before and after, side by side")
+        self.side_button.setCheckable(True)
+        self.side_button.setToolTip("Show the current image with its heatmap before and after, and their difference")
+        result.addWidget(self.side_button)
+        self.pair_label = wrapped_label()
+        result.addWidget(self.pair_label)
+        self.numbers = rich_label()
+        result.addWidget(self.numbers)
+        self.reason_label = wrapped_label()
+        result.addWidget(Fold("Why this verdict", self.reason_label))
+        self.others_fold = Fold("Other models of this run", self._build_others())
+        result.addWidget(self.others_fold)
+        table = QWidget()
+        column = QVBoxLayout(table)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.table_label = wrapped_label()
+        column.addWidget(self.table_label)
+        self.table = ComparisonTable()
+        column.addWidget(self.table)
+        self.table_fold = Fold("All numbers", table)
+        result.addWidget(self.table_fold)
+
+    def _build_decision(self) -> QHBoxLayout:
+        row = QHBoxLayout()
         self.keep_button = QPushButton("Keep")
         self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
         self.discard_button = QPushButton("Discard")
@@ -62,15 +74,25 @@ class RetuneView(RunView):
         self.continue_button = QPushButton("Continue")
         self.continue_button.setToolTip("Go on from where it was stopped, with the settings and masks that it had")
         for button in (self.keep_button, self.continue_button, self.discard_button):
-            decide.addWidget(button)
-        result.addLayout(decide)
-        self.side_button = QPushButton("CAM before and after, side by side")
-        self.side_button.setCheckable(True)
-        self.side_button.setToolTip("Show the current image's CAMs before, after, and their difference in napari's grid")
-        result.addWidget(self.side_button)
-        self.pair_label = wrapped_label()
-        result.addWidget(self.pair_label)
-        self.table_label = wrapped_label()
-        result.addWidget(self.table_label)
-        self.table = ComparisonTable()
-        result.addWidget(self.table)
+            row.addWidget(button)
+        return row
+
+    def _build_others(self) -> QWidget:
+        """Return what takes another model of the run in place of the best one."""
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.checkpoint_row = QWidget()
+        row = form_layout(self.checkpoint_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.checkpoint_box = ChoiceBox()
+        narrow(self.checkpoint_box)
+        self.checkpoint_box.setToolTip(
+            "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
+            "accuracy where the shortcut conflicts (another class's marker pasted in); share of predictions that it changes"
+        )
+        row.addRow("Take", self.checkpoint_box)
+        column.addWidget(self.checkpoint_row)
+        self.old_share = OldShare()
+        column.addWidget(self.old_share)
+        return content

@@ -60,7 +60,7 @@ def dock_session(viewer: Any, dock: QWidget) -> Session:
 
 def viewer_of(viewer: Any) -> Any:
     """Return the viewer, where a page is given its dock's session in the viewer's place."""
-    return viewer.viewer if isinstance(viewer, SessionSignals) else viewer
+    return cast(Session, viewer).viewer if isinstance(viewer, SessionSignals) else viewer
 
 
 class DockSession(SessionSignals):

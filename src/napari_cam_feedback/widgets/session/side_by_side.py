@@ -1,4 +1,4 @@
-"""Before and after a retune: the CAMs of the current image side by side as layers."""
+"""Before and after a retune: the current image with either CAM over it, side by side, and their difference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.grid_layers import GridLayers
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
-from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, IMAGE
+from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, shown_image
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -28,6 +28,8 @@ OWNER = "comparison"
 MIN_DIFFERENCE_LIMIT = 0.3
 #: Roles of the comparison layers, and their names unless they are given others.
 LAYER_NAMES = (CAM_BEFORE, CAM_AFTER, "CAM difference")
+#: Role of the image below each of them.
+BELOW = "image below a comparison"
 #: So that the two maps can be compared, whatever the user changes of one changes for the other; what does not belong to
 #: a colour scale changes for the difference too.
 _LINKED = ("contrast_limits", "gamma", "colormap")
@@ -166,18 +168,42 @@ class ComparisonLayers(GridLayers):
             return
         grid = grid_of(self._session)
         with grid.changes():
+            image, limits = shown_image(found.before.image)
+            images = [self._image(place, image, limits, found.before.key) for place in range(len(LAYER_NAMES))]
             layers = [self._layer(place, found) for place in range(len(LAYER_NAMES))]
-            image = self._session.layers.get(IMAGE)
-            grid.show(self._owner, layers, self._left, keep=[] if image is None else [image])
+            cells = [layer for cell in zip(images, layers, strict=True) for layer in cell]
+            grid.show(self._owner, cells, self._left, stride=2, named=layers)
+        self._session.viewer.layers.link_layers(images, _LINKED)
         # Those that are linked already stay as they are; a layer that goes is unlinked by napari.
         self._session.viewer.layers.link_layers(layers[:2], _LINKED)
         self._session.viewer.layers.link_layers(layers, _LINKED_FOR_ALL)
 
-    def _find(self, role: str) -> Any:
+    def _find(self, role: str, place: int | None = None) -> Any:
         for layer in find_layers(self._session.viewer, role):
-            if mark_of(layer).get("owner") == self._owner:
+            about = mark_of(layer)
+            if about.get("owner") == self._owner and about.get("place") == place:
                 return layer
         return None
+
+    def _image(self, place: int, image: np.ndarray, limits: tuple[float, float], key: str) -> Image:
+        """The image below a map; whatever the user changes of how one is shown changes for the others."""
+        from napari.layers import Image
+
+        viewer, layer = self._session.viewer, self._find(BELOW, place)
+        if layer is not None and bool(layer.rgb) != (image.ndim == 3):
+            viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            layer = Image(image, name=f"image below {self._names[place]}", rgb=image.ndim == 3, contrast_limits=limits)
+            mark(layer, BELOW, key, owner=self._owner, place=place)
+            viewer.layers.append(layer)
+            return layer
+        layer.data = image
+        mark(layer, BELOW, key, owner=self._owner, place=place)
+        if image.ndim == 2:
+            layer.contrast_limits_range = limits
+            layer.contrast_limits = limits
+        return layer
 
     def _layer(self, place: int, pair: Pair) -> Image:
         from napari.layers import Image
@@ -186,7 +212,7 @@ class ComparisonLayers(GridLayers):
         data = pair.maps[role]
         layer = self._find(role)
         difference = place == 2
-        # Symmetric, so that black is "as before"; a floor keeps tiny changes from looking like large ones.
+        # Symmetric, so that nothing is "as before"; a floor keeps tiny changes from looking like large ones.
         largest = max(float(np.abs(data).max(initial=0)), MIN_DIFFERENCE_LIMIT)
         limits = (-largest, largest) if difference else (0.0, 1.0)
         if layer is not None:
@@ -200,6 +226,7 @@ class ComparisonLayers(GridLayers):
             name=self._names[place],
             colormap=difference_colormap() if difference else self._session.layers.look.colours(),
             contrast_limits=limits,
+            opacity=self._session.layers.look.opacity,
             blending="translucent_no_depth",
             interpolation2d="linear",
         )
@@ -212,6 +239,10 @@ class ComparisonLayers(GridLayers):
     def _remove(self) -> None:
         for role in LAYER_NAMES:
             layer = self._find(role)
+            if layer is not None:
+                self._session.viewer.layers.remove(layer)
+        for place in range(len(LAYER_NAMES)):
+            layer = self._find(BELOW, place)
             if layer is not None:
                 self._session.viewer.layers.remove(layer)
 
@@ -230,13 +261,13 @@ def describe_pair(pair: Pair, class_names: Sequence[str]) -> str:
 
 
 def difference_colormap() -> Any:
-    """Return a diverging colormap: blue where the map lost, red where it gained, black where it stayed."""
+    """Return a diverging colormap: blue where the map lost, red where it gained, nothing where it stayed."""
     from napari.utils.colormaps import Colormap
 
     anchors = [
         (0.35, 0.75, 1.0, 1),
         (0.05, 0.3, 0.75, 1),
-        (0, 0, 0, 1),
+        (0, 0, 0, 0),
         (0.75, 0.12, 0.08, 1),
         (1.0, 0.65, 0.4, 1),
     ]
