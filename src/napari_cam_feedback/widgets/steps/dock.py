@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.browse.dock import BrowseWidget
 from napari_cam_feedback.widgets.open.dock import SessionWidget
-from napari_cam_feedback.widgets.parts.basics import single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import rich_label, single_shot
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.retune.dock import RetuneWidget
 from napari_cam_feedback.widgets.session.dock_session import dock_session
@@ -82,9 +82,7 @@ class CamFeedbackWidget(QWidget):
         column.addWidget(self.strip)
         column.addWidget(self.next_line)
         column.addWidget(self.stack, 1)
-        keys = wrapped_label(shortcuts.table())
-        keys.setTextFormat(Qt.TextFormat.RichText)
-        self.keys_fold = Fold("Keys", keys)
+        self.keys_fold = Fold("Keys", rich_label(shortcuts.table()))
         column.addWidget(self.keys_fold)
 
     def _bind_keys(self) -> None:

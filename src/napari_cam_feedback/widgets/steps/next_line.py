@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import rich_label
 from napari_cam_feedback.widgets.steps.standing import NextStep
 from napari_cam_feedback.widgets.viewer import shortcuts
 
@@ -27,8 +27,7 @@ class NextLine(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.shown = NextStep("")
-        self.sentence = wrapped_label()
-        self.sentence.setTextFormat(Qt.TextFormat.RichText)
+        self.sentence = rich_label()
         self.buttons = [QPushButton() for _ in range(_BUTTONS)]
         row = QHBoxLayout()
         row.setSpacing(4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from html import escape
 
 from napari_cam_feedback.widgets.viewer.docks import COMPARE, LOOK, OPEN, PAINT, RETUNE
 
@@ -83,7 +84,7 @@ class NextStep:
     Attributes
     ----------
     sentence : str
-        What it is, and why.
+        What it is, and why; HTML.
     buttons : tuple of (str, Act)
         What the user may press, the likeliest first; none where there is nothing to press.
     """
@@ -157,9 +158,11 @@ def _of_painting(now: Standing) -> str:
     if now.painted >= ENOUGH:
         return f"{now.painted} images are painted{unused}: enough to retune."
     if not now.painted:
-        where = f"on {now.best}, which tells most" if now.best else f"on {ENOUGH} images; the best ones can be found for you"
+        where = (
+            f"on {escape(now.best)}, which tells most" if now.best else f"on {ENOUGH} images; the best can be found for you"
+        )
         return f"paint what is irrelevant {where}{unused}."
-    next_one = f" Next: {now.best}." if now.best else ""
+    next_one = f" Next: {escape(now.best)}." if now.best else ""
     images = "1 image is" if now.painted == 1 else f"{now.painted} images are"
     return (
         f"{images} painted{unused}; with {ENOUGH}, some are kept aside to judge the result.{next_one} "
