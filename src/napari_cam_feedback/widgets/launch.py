@@ -37,6 +37,13 @@ def show_sample(viewer: Any, name: str) -> CamFeedbackWidget:
     return widget
 
 
+def show_files(viewer: Any, *, model: Path | None = None, data: Path | None = None) -> CamFeedbackWidget:
+    """Choose a model's file or its images in the leading dock, and start loading where the other one is chosen too."""
+    widget = _leading(viewer)
+    widget.open.choose_part(model=model, data=data)
+    return widget
+
+
 def _leading(viewer: Any) -> CamFeedbackWidget:
     """Return the leading dock's widget at *Open*, which goes on to *Look* when something is loaded."""
     widget: CamFeedbackWidget = open_step(viewer, OPEN)

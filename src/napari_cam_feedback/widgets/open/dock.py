@@ -114,6 +114,15 @@ class SessionWidget(QWidget):
         """Choose a model and its images as the user would."""
         self.choice.choose_files(model, data, project)
 
+    def choose_part(self, *, model: Path | None = None, data: Path | None = None) -> None:
+        """Choose a model's file or its images, and load where the other one is chosen too; else say what is missing."""
+        if self.choice.choose_part(model=model, data=data):
+            self.load()
+        elif model is not None:
+            self._say(f"{model.name} is chosen as the model; now drop its images on the window, or choose them above.")
+        elif data is not None:
+            self._say(f"{data.name} is chosen as the images; now drop a model's file on the window, or choose it above.")
+
     def choose_project(self, folder: Path) -> None:
         """Choose an existing project as the user would."""
         self.choice.choose_project(folder)

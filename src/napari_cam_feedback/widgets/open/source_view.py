@@ -21,6 +21,7 @@ from napari_cam_feedback.widgets.parts.model_form import ModelForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.session.sources import ProjectSource, home
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 SAMPLE, FILES, LAYERS, PROJECT = "sample", "files", "layers", "project"
 _KINDS = (
@@ -76,6 +77,7 @@ class SourceView(QGroupBox):
         self.device = QComboBox()
         for name, title in _DEVICES:
             self.device.addItem(title, name)
+        self.device.setCurrentIndex(max(0, self.device.findData(preferences().device)))
         self.device.setToolTip("Where the network runs; automatic takes a GPU where there is one")
         form.addRow("Device", self.device)
         self._rows = form
@@ -221,6 +223,15 @@ class SourceView(QGroupBox):
         self.data.set_path(data)
         if project is not None:
             self._set_project(project)
+
+    def choose_part(self, *, model: Path | None = None, data: Path | None = None) -> bool:
+        """Choose a model's file or its images, and keep the other; return whether both are chosen now."""
+        self._choose(FILES)
+        if model is not None:
+            self.model.set_path(model)
+        if data is not None:
+            self.data.set_path(data)
+        return self._model() is not None and self.data.path is not None
 
     def choose_layers(self, model: Path | str, project: Path | None = None) -> None:
         """Choose a model and the viewer's layers as the user would."""

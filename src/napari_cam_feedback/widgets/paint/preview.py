@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark
-from napari_cam_feedback.widgets.viewer.layers import MASK_COLOUR
+from napari_cam_feedback.widgets.viewer.layers import mask_colormap
 
 #: Role and name of the layer.
 PREVIEW = "a click paints this"
@@ -56,11 +56,9 @@ class Preview:
 
     def _make(self, data: np.ndarray) -> Any:
         from napari.layers import Labels
-        from napari.utils.colormaps import DirectLabelColormap
 
         viewer = self._session.viewer
-        colours = DirectLabelColormap(color_dict={0: "transparent", 1: MASK_COLOUR, None: MASK_COLOUR})
-        layer = Labels(data, name=PREVIEW, colormap=colours, opacity=0.35)
+        layer = Labels(data, name=PREVIEW, colormap=mask_colormap(), opacity=0.35)
         mark(layer, PREVIEW, self._session.key)
         selected = viewer.layers.selection.active
         viewer.add_layer(layer)

@@ -25,7 +25,7 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.taking_back import unchanged
-from napari_cam_feedback.widgets.viewer.layers import MASK_COLOUR
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
@@ -318,7 +318,7 @@ def _previews(
     from napari_cam_feedback.feedback.masks.size import resized
     from napari_cam_feedback.feedback.painting.same_place import same_place
 
-    colour = np.array(MASK_COLOUR[:3], np.float32) * 255
+    colour = np.array(preferences().mask_rgba[:3], np.float32) * 255
     for found in same_place(dataset, donor, mask, wanted.tolist(), monitor=monitor):
         box = _box(found.mask)
         picture = thumbnail(found.image[box], _SIDE).astype(np.float32)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_cam_feedback.widgets.viewer.preferences import preferences
+
 if TYPE_CHECKING:
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.explanations import ExplanationCache
@@ -43,9 +45,8 @@ def prepare(project: Project, classifier: Classifier) -> OpenedProject:
     from napari_cam_feedback.explanations import ExplanationCache, default_method
 
     painted = frozenset(painted_items(project.dataset, project.masks))
-    return OpenedProject(
-        project, classifier, ExplanationCache(classifier, project.dataset), default_method(classifier), painted
-    )
+    cache = ExplanationCache(classifier, project.dataset, max_bytes=preferences().cache_bytes)
+    return OpenedProject(project, classifier, cache, default_method(classifier), painted)
 
 
 def painted_items(dataset: Dataset, masks: Iterable[str]) -> set[str]:

@@ -27,6 +27,7 @@ from napari_cam_feedback.widgets.session.window_guard import WindowGuard
 from napari_cam_feedback.widgets.tasks.preloading import preload_torch
 from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 from napari_cam_feedback.widgets.viewer.users_layers import UsersLayers
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Session(MaskActions):
         if self.project is None:
             return
         self.classifier = classifier
-        self.explanation_cache = ExplanationCache(classifier, self.project.dataset)
+        self.explanation_cache = ExplanationCache(classifier, self.project.dataset, max_bytes=preferences().cache_bytes)
         self._loader.use(self.explanation_cache)
         self.explanation = None
         if self.method == "cam" and classifier.head is None:

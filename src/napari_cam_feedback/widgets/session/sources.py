@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from napari_cam_feedback.widgets.session.consents import Consents
 from napari_cam_feedback.widgets.viewer.layer_images import PickedLayer
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 Kind = Literal["sample", "files", "layers", "project"]
 
@@ -52,4 +53,4 @@ class ProjectSource:
 
 def home() -> Path:
     """Return the folder in which projects are put unless the user names another."""
-    return Path.home() / "napari-cam-feedback"
+    return preferences().home

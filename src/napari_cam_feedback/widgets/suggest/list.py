@@ -24,6 +24,7 @@ from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestModel
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Tile
@@ -44,7 +45,7 @@ class SuggestList(QWidget):
         self.hint = wrapped_label(_HINT)
         self.count = QSpinBox()
         self.count.setRange(1, 500)
-        self.count.setValue(20)
+        self.count.setValue(preferences().suggested_images)
         self.count.setToolTip("How many images to suggest")
         self.button = QPushButton("Suggest")
         self.button.clicked.connect(lambda: model.suggest(self.count.value()))

@@ -25,6 +25,7 @@ from napari_cam_feedback.widgets.parts.basics import plain_label, rich_label, wr
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestModel
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -65,7 +66,7 @@ class ProposalsPage(QWidget):
         )
         self.count = QSpinBox()
         self.count.setRange(1, 5000)
-        self.count.setValue(200)
+        self.count.setValue(preferences().proposed_images)
         self.count.setToolTip("How many images to look at, drawn by chance where there are more")
         self.button = QPushButton("Propose masks")
         self.button.clicked.connect(lambda: model.propose(str(self.kind.currentData()), self.count.value()))

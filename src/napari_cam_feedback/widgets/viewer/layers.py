@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_cam_feedback.widgets.viewer.identity import find_layer, find_layers, mark, mark_of, role_of, unlink
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
+from napari_cam_feedback.widgets.viewer.preferences import preferences
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -22,8 +23,6 @@ ROLES = (IMAGE, CAM, CONTOUR, MASK)
 #: Maps in cells of the grid: of one class among several, and before and after a retune.
 CLASS_MAP, CAM_BEFORE, CAM_AFTER = "class map", "CAM before", "CAM after"
 
-#: Magenta occurs neither in gray images nor in the CAM's colours.
-MASK_COLOUR = (1.0, 0.0, 1.0, 1.0)
 # Set for each image and map; a layer that the user has linked to ours must neither take them nor change them.
 _OURS_ALONE = ("colormap", "contrast_limits", "contrast_limits_range")
 #: Of the contour's line, as a share of the image's longer side.
@@ -33,10 +32,11 @@ CONTOUR_COLOUR = "#00e5ff"
 
 
 def mask_colormap() -> Any:
-    """Return a colormap in which every painted label has the one colour of a mask."""
+    """Return a colormap in which every painted label has the one colour of a mask, as the user has set it."""
     from napari.utils.colormaps import DirectLabelColormap
 
-    return DirectLabelColormap(color_dict={0: "transparent", 1: MASK_COLOUR, None: MASK_COLOUR})
+    colour = preferences().mask_rgba
+    return DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour})
 
 
 def shown_image(image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
@@ -93,7 +93,7 @@ class ItemLayers:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
-        self.look = MapLook()
+        self.look = MapLook.preferred()
         self._to_hide: set[str] = set()
         self.aside: dict[str, bool] = {}
         self._size: tuple[int, int] | None = None

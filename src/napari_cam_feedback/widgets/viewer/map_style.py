@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_cam_feedback.widgets.viewer.preferences import preferences
+
 #: The colour maps offered first, and what they are called; ``CAM`` is the default.
 FIRST_COLORMAPS = {
     "CAM": "rainbow (turbo)",
@@ -39,13 +41,19 @@ class MapLook:
     contour: int | None = None
 
     @classmethod
+    def preferred(cls) -> MapLook:
+        """Return what the user has set for projects in which nothing else was chosen."""
+        set_now = preferences()
+        return cls(set_now.heatmap_colours, set_now.heatmap_opacity)
+
+    @classmethod
     def from_remembered(cls, value: Any) -> MapLook:
-        """Return what `to_remember` gave, and the default for what is not as it should be."""
-        look = value if isinstance(value, dict) else {}
+        """Return what `to_remember` gave, and what the user prefers for whatever is not as it should be."""
+        look, preferred = value if isinstance(value, dict) else {}, cls.preferred()
         colormap, opacity, contour = look.get("colormap"), look.get("opacity"), look.get("contour")
         return cls(
-            colormap if isinstance(colormap, str) and colormap in all_colormaps() else "CAM",
-            float(opacity) if isinstance(opacity, int | float) and 0 <= opacity <= 1 else 0.5,
+            colormap if isinstance(colormap, str) and colormap in all_colormaps() else preferred.colormap,
+            float(opacity) if isinstance(opacity, int | float) and 0 <= opacity <= 1 else preferred.opacity,
             contour if isinstance(contour, int) and 1 <= contour <= 99 else None,
         )
 
