@@ -133,6 +133,18 @@ def test_the_loader_leaves_the_flags_of_dlopen_as_they_were():
     python(code)
 
 
+def test_triton_is_kept_apart_also_where_a_script_or_another_plugin_has_loaded_torch_first():
+    if not sys.platform.startswith("linux") or importlib.util.find_spec("triton") is None:
+        pytest.skip("there is no triton to keep apart")
+    code = (
+        "import sys, torch\n"
+        "assert 'triton' not in sys.modules\n"
+        "import napari_cam_feedback.torch_loader\n"
+        "assert 'triton._C.libtriton' in sys.modules"
+    )
+    python(code)
+
+
 WAYS = ["torch_loader", "models.files.storage", "data.preprocessing", "projects"]
 
 

@@ -3,7 +3,8 @@
 torch's CUDA build imports triton late, when the first optimizer is made. Triton's compiled library carries its own
 LLVM, and once a viewer has drawn with Mesa's software renderer (or its AMD and Intel drivers) Mesa's libLLVM is
 in the process too: the symbols of one are bound to the other and the process dies with a segmentation fault. Loading triton
-first, with its own symbols preferred (``RTLD_DEEPBIND``), keeps the two apart.
+first, with its own symbols preferred (``RTLD_DEEPBIND``), keeps the two apart; also where a script or another plugin has
+loaded torch, and a viewer has drawn, before us.
 
 Every module of ours that needs torch says ``from napari_cam_feedback.torch_loader import torch``.
 """
@@ -27,7 +28,7 @@ def _wait_passively() -> None:
 
 
 def _load_triton_apart() -> None:
-    if not sys.platform.startswith("linux") or "triton" in sys.modules or "torch" in sys.modules:
+    if not sys.platform.startswith("linux") or "triton" in sys.modules:
         return
     flags = sys.getdlopenflags()
     try:
