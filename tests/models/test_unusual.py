@@ -235,36 +235,26 @@ def test_a_hybrid_of_timm_which_runs_itself_while_it_is_made_is_opened(tmp_path)
     assert classifier.logits(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
 
-def test_a_network_that_turns_its_images_into_another_precision_is_refused_with_what_helps(tmp_path):
-    text = "class Net(Base):\n    def forward(self, x):\n        return super().forward(x.double())\n"
+@pytest.mark.parametrize(
+    ("forward", "sentence"),
+    [
+        ("super().forward(x.double())", "turns its images into another precision than that of its weights here, float32"),
+        ("super().forward(x.to('cuda:77'))", "moves its images to a device of its own choice"),
+        ("self.train() and nn.BatchNorm1d(3)(super().forward(x))", "puts itself into training mode as it runs"),
+        (
+            "super().forward(x).reshape(1, -1)[:, :3]",
+            "puts out 1 rows for one image and 1 for two; let its forward take any",
+        ),
+        ("super().forward(x).reshape(1, 3)", r"takes one image and not 2 at a time \(.*\); let its forward take any number"),
+        ("(super().forward(x), x)", "does not put out one number for each class"),
+        ("exit()", "cannot take images of 1 channels and 16x16 pixels"),
+    ],
+)
+def test_what_a_forward_must_not_do_is_said_with_what_to_take_out_of_it(tmp_path, forward, sentence):
     torch.save(make(tmp_path, "class Net(Base):\n    pass\n").module.state_dict(), tmp_path / "w.pt")
-    sentence = r"w\.pt turns its images into another precision than that of its weights here.*take that out of its forward"
-    with pytest.raises(ModelError, match=sentence):
-        load_classifier(
-            tmp_path / "w.pt", arch=network(tmp_path, text), class_names=NAMES, size=(16, 16), channels=1, trust=True
-        )
-
-
-def test_a_network_that_puts_itself_into_training_mode_is_refused_with_what_helps(tmp_path):
-    text = """
-class Net(Base):
-    def __init__(self, num_classes=3, channels=1):
-        super().__init__(num_classes, channels)
-        self.norm = nn.BatchNorm1d(4)
-    def forward(self, x):
-        self.train()
-        return self.head(self.norm(self.features(x).mean((2, 3))))
-"""
-    torch.save({"head.weight": torch.zeros(3, 4), "head.bias": torch.zeros(3), **_others()}, tmp_path / "w.pt")
-    with pytest.raises(ModelError, match=r"w\.pt puts itself into training mode as it runs.*take that out of its forward"):
-        load_classifier(
-            tmp_path / "w.pt", arch=network(tmp_path, text), class_names=NAMES, size=(16, 16), channels=1, trust=True
-        )
-
-
-def _others() -> dict[str, torch.Tensor]:
-    weights = {"features.0.weight": torch.zeros(4, 1, 3, 3), "features.0.bias": torch.zeros(4)}
-    return weights | {f"norm.{name}": torch.ones(4) for name in ("weight", "bias", "running_mean", "running_var")}
+    arch = network(tmp_path, f"class Net(Base):\n    def forward(self, x):\n        return {forward}\n")
+    with pytest.raises(ModelError, match=rf"w\.pt {sentence}"):
+        load_classifier(tmp_path / "w.pt", arch=arch, class_names=NAMES, size=(16, 16), channels=1, trust=True, device="cpu")
 
 
 def test_whatever_fails_later_in_a_network_of_the_users_is_said_with_its_file_and_line(tmp_path):

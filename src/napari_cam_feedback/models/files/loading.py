@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_cam_feedback.data import Dataset, open_dataset
-from napari_cam_feedback.data.preprocessing import Preprocessing
-from napari_cam_feedback.errors import ConfigError, DataError, Mismatch, ModelError, SharedLayer
+from napari_cam_feedback.errors import ConfigError, DataError, ModelError, SharedLayer
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.devices import pick_device
 from napari_cam_feedback.models.files.guess import guess_architecture
-from napari_cam_feedback.models.files.mismatch import (
-    classes_mismatch,
-    count_channels,
-    count_outputs,
-    fill,
-)
+from napari_cam_feedback.models.files.mismatch import count_channels, count_outputs, fill
 from napari_cam_feedback.models.files.one_output import two_outputs
 from napari_cam_feedback.models.files.pretrained import Pretrained, find_pretrained, read_pretrained
 from napari_cam_feedback.models.files.sidecar import read_sidecar, sidecar_of
 from napari_cam_feedback.models.files.statedict import MODEL_SUFFIXES, align, is_program, read_state_dict
 from napari_cam_feedback.models.files.storage import read_header
-from napari_cam_feedback.models.layers.parts import in_evaluation
+from napari_cam_feedback.models.files.trial import try_network
 from napari_cam_feedback.models.layers.target import choose_layer
 from napari_cam_feedback.models.networks.architectures import build_module, resolve, skeleton
 from napari_cam_feedback.models.networks.exported import program_info
@@ -37,8 +30,6 @@ from napari_cam_feedback.torch_loader import torch
 
 # Stands for a number of classes that is not known yet, so that the head is known by its shape.
 _ANY_COUNT = 1009
-# How torch says that numbers of two precisions meet.
-_OTHER_PRECISION = re.compile(r"dtype|BFloat16|Half\b|[Dd]ouble\b")
 
 
 def load_classifier(
@@ -218,7 +209,7 @@ def load_named(
     module = build_module(arch, len(names), preprocessing.channels, preprocessing.size, trust=options.trust)
     if tensors:
         fill(module, tensors, source.name, arch, names, origin)
-    _check_outputs(module, preprocessing, source.name, arch, names, origin)
+    try_network(module, preprocessing, source.name, arch, names, origin)
     if options.layer and options.layer not in (layers := dict(module.named_modules())):
         # As the user knows it, without what was put around the network.
         wrapped = f"network.{options.layer}"
@@ -294,41 +285,6 @@ def _guess_channels(tensors: Mapping[str, torch.Tensor]) -> int | None:
     if 3 in taken:
         return 3
     return 1 if taken.count(1) == 1 else None
-
-
-def _check_outputs(
-    module: torch.nn.Module, preprocessing: Preprocessing, name: str, arch: str, names: Sequence[str], origin: str
-) -> None:
-    """Run a network made by code once, since only that tells how many outputs it has."""
-    if not Architecture.of(arch).runs_code:
-        return
-    height, width = preprocessing.size
-    channels = preprocessing.channels
-    try:
-        with torch.no_grad():
-            logits = in_evaluation(module)(torch.zeros(1, channels, height, width))
-    except (Exception, SystemExit) as error:  # what a network of a user may raise has no end
-        reason = " ".join(str(error).split())[:200]
-        if _OTHER_PRECISION.search(reason):
-            raise ModelError(
-                f"{name} turns its images into another precision than that of its weights here, float32 ({reason}); take "
-                "that out of its forward."
-            ) from error
-        if any(layer.training for layer in module.modules()):
-            raise ModelError(
-                f"{name} puts itself into training mode as it runs, and cannot take an image then ({reason}); take that out "
-                "of its forward."
-            ) from error
-        raise ModelError(
-            f"{name} cannot take images of {channels} channels and {height}x{width} pixels ({reason}); "
-            "say those it was made for.",
-            field=("size", "channels"),
-        ) from error
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise ModelError(f"{name} does not put out one number for each class; give a network that puts out (N, K) logits.")
-    if logits.shape[1] != len(names):
-        row = Mismatch("classes", str(logits.shape[1]), str(len(names)))
-        raise classes_mismatch(name, logits.shape[1], names, origin, [row])
 
 
 def open_pair(

@@ -124,7 +124,9 @@ class RetuneTrainer:
     def restart(self, learning_rate: float) -> None:
         """Start anew with an optimizer that remembers no step."""
         # On a CPU a step of Adam on a small network is mostly calls of its kernels; fused they are one.
-        adam = torch.optim.Adam(self._trained, lr=learning_rate, fused=self.fabric.device.type == "cpu" or None)
+        # For complex weights there is no fused one.
+        fused = self.fabric.device.type == "cpu" and all(each.is_floating_point() for each in self._trained)
+        adam = torch.optim.Adam(self._trained, lr=learning_rate, fused=fused or None)
         wrapped = self.fabric.setup_optimizers(adam)
         self._adam, self._optimizer = adam, wrapped[0] if isinstance(wrapped, tuple) else wrapped
 
