@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark screen screenshots clean
+.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark benchmark-compare screen screenshots clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -24,7 +24,7 @@ help:
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
 	@echo "make crash      300 kills while files are written, and 300 rounds of several holders of one project"
 	@echo "make race       five minutes of random use of the window, with memory (RACE_SECONDS, RACE_SEED)"
-	@echo "make benchmark  print what retuning reaches, and speed"
+	@echo "make benchmark  what retuning reaches, and speed, as one page in docs/benchmarks.md (hours; PARTS=... for some of it)"
 	@echo "make clean      remove ./.venv"
 
 # A stamp for each set of packages, made again when pyproject.toml changes.
@@ -93,8 +93,12 @@ crash: $(VENV)/installed-test
 race: $(VENV)/installed-test screen
 	NAPARI_STRICT_QT=1 $(PYTEST) -m slow tests/widgets/test_race.py
 
+# PARTS="start index" for some of it; to see what got worse: make benchmark-compare OLD=before.md NEW=docs/benchmarks.md
 benchmark: $(VENV)/installed-test screen
-	$(XVFB) $(BIN)/python -m benchmarks
+	$(XVFB) $(BIN)/python -m benchmarks page docs/benchmarks.md $(PARTS)
+
+benchmark-compare: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks compare $(OLD) $(NEW)
 
 clean:
 	rm -rf $(VENV)

@@ -1,11 +1,16 @@
-"""Print all measurements, or some: ``python -m benchmarks [PART ...]``; of one part, options may follow (``--help``)."""
+"""Print all measurements, or some: ``python -m benchmarks [PART ...]``; of one part, options may follow (``--help``).
+
+``python -m benchmarks page FILE.md [PART ...]`` writes them into one page, with the machine's description;
+``python -m benchmarks compare OLD.md NEW.md`` says what got worse between two of these.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks import concepts, dataset_index, explaining, filters, start, suggest, window
+from benchmarks import compare, concepts, dataset_index, explaining, filters, page, start, suggest, window
 from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
@@ -28,7 +33,11 @@ OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "suggest
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]
-    if first in OPEN and rest and rest[0] not in PARTS:
+    if first == "compare":
+        sys.exit(compare.main(rest))
+    if first == "page":
+        page.write_page(Path(rest[0]), rest[1:] or list(PARTS))
+    elif first in OPEN and rest and rest[0] not in PARTS:
         PARTS[first](rest)
     else:
         for name in sys.argv[1:] or PARTS:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import tell
 from napari_cam_feedback.cli import main as run_command
 from napari_cam_feedback.explanations.tcav.sets import read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.tcav import concepts
@@ -70,6 +71,7 @@ def main() -> None:
         print(
             f"seed {seed} ({took:.1f} s): by the paper's test {len(by_paper)} of {len(rows)}; by both {', '.join(by_both)}"
         )
+        tell(f"three classes, six concepts, seed {seed}", took, "s")
         tests += len(fixed.rows)
         paper += sum(row.p < 0.05 for row in fixed.rows)
         both += sum(row.p < 0.05 and row.p_unusual < 0.05 for row in fixed.rows)

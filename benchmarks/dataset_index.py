@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.figures import tell
 from benchmarks.memory import peak_bytes
 
 SIZES = (100, 1_000_000)
@@ -116,6 +117,10 @@ def main() -> None:
         else:
             unit = "MB" if name.endswith("MB") else "s "
             print(f"{name:28} {small[name]:9.2f} {unit} {value:9.2f} {unit}")
+    tell("opening an index of a million images", large["opening"], "s")
+    tell("peak of memory with it", large["peak MB"], "MB")
+    ratios = [large[name] / small[name] for name in large if name.startswith("step: ")]
+    tell(f"the slowest step, {SIZES[-1]:,} beside {SIZES[0]:,} images", max(ratios))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""What attribution maps cost against a bare forward pass, and against pytorch-grad-cam where it is installed.
-
-The peer needs OpenCV, whose usual package breaks napari's Qt; install it apart, as
-``pip install --target peer --no-deps grad-cam opencv-python-headless ttach`` and ``PYTHONPATH=peer``.
-"""
+"""What attribution maps cost against a bare forward pass, and beside captum, torchcam and pytorch-grad-cam."""
 
 from __future__ import annotations
 
@@ -10,6 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+from benchmarks.figures import tell
+from benchmarks.peers import peers
 from napari_cam_feedback.data import Preprocessing
 from napari_cam_feedback.explanations import get_method
 from napari_cam_feedback.models import build_classifier
@@ -35,9 +33,8 @@ def main() -> None:
         "gradcam, predicted class": lambda: gradcam(classifier, batch),
         "gradcam, ten classes": lambda: gradcam(classifier, batch, every),
     }
-    peer = _peer(classifier.copy().module, batch)
-    if peer is not None:
-        runs["pytorch-grad-cam, predicted class"] = peer
+    others, missing = peers(lambda: classifier.copy().module, batch)
+    runs |= {f"{name}, predicted class": run for name, run in others.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(ROUNDS + 1):
         for name, run in runs.items():
@@ -50,17 +47,10 @@ def main() -> None:
     for name, seconds in times.items():
         ratio = statistics.median(s / b for s, b in zip(seconds, bare, strict=True))
         print(f"{name:36s} {BATCH / statistics.median(seconds):7.1f} images/s  {ratio:5.2f}x the bare forward")
-    if peer is None:
-        print("pytorch-grad-cam is not installed, so it was not measured; the top of this file says how.")
-
-
-def _peer(module: torch.nn.Module, batch: torch.Tensor) -> Callable[[], object] | None:
-    try:
-        from pytorch_grad_cam import GradCAM
-    except ImportError:
-        return None
-    for parameter in module.parameters():
-        parameter.requires_grad_(True)  # as its users have it
-    method = GradCAM(model=module, target_layers=[module.layer4[-1]])
-    method.batch_size = BATCH
-    return lambda: method(input_tensor=batch, targets=None)
+        if name != "bare forward":
+            tell(f"{name}, times the bare forward", ratio)
+    for name in others:
+        ratios = zip(times["gradcam, predicted class"], times[f"{name}, predicted class"], strict=True)
+        tell(f"our gradcam, times that of {name}", statistics.median(ours / theirs for ours, theirs in ratios))
+    for name in missing:
+        print(f"{name} is not installed, so it was not measured; benchmarks/peers.py says how.")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.figures import tell
 from benchmarks.memory import peak_bytes
 
 IMAGES, FILTERS, CLASSES = 10_000, 2048, 10
@@ -59,6 +60,7 @@ def features_pass() -> None:
                 ours.append(time.perf_counter() - middle)
         ratio = float(np.median(np.array(ours) / np.array(bare)))
         print(f"features of {count} images, resnet18 at 64x64, {layer}: {ratio:.2f}x the bare forward (at most 1.1)")
+        tell(f"features of {layer}, times the bare forward", ratio)
 
 
 def memory() -> None:
@@ -109,6 +111,7 @@ def ranking() -> None:
         found = work()
         seconds = time.perf_counter() - start
         print(f"{what}: {seconds:.1f} s{limit}, {_peak_mb() - base:.0f} MB over the tables at the peak so far")
+        tell(what, seconds, "s")
         return found
 
     size = f"{FILTERS:,} filters over {IMAGES:,} images"
@@ -141,6 +144,7 @@ def gallery_time() -> None:
     middle = time.perf_counter()
     contact_sheet(found)
     end = time.perf_counter()
+    tell("gallery of 81 tiles, resnet18 at 224x224", middle - start, "s")
     print(
         f"gallery of {len(found.tiles)} tiles, resnet18 at 224x224: {middle - start:.1f} s, its picture {end - middle:.2f} s"
     )

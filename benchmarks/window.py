@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.figures import tell
+
 
 def _big_project(folder: Path) -> tuple[Path, Path]:
     """Write 60 RGB images of 224x224 and a resnet18 with random weights."""
@@ -108,6 +110,7 @@ def main() -> None:
             f"next image at 224x224, resnet18, prefetched: median {np.median(moves):.0f} ms, worst {max(moves):.0f} ms "
             f"(image, CAM and mask are set when the call returns)"
         )
+        tell("the next image, prefetched, median", float(np.median(moves)), "ms")
         strokes = []
         for column in range(20):
             file = session.masks.path(session.key)
@@ -117,6 +120,7 @@ def main() -> None:
             strokes.append(1000 * (time.perf_counter() - start))
             session.step(-1)
         print(f"a stroke is on disk after: median {np.median(strokes):.0f} ms, worst {max(strokes):.0f} ms")
+        tell("a stroke is on disk, median", float(np.median(strokes)), "ms")
         data, model = prepare_sample("tag-digits", folder / "tags")
         session_widget.choose_files(model, data, folder / "tags" / "project")
         session_widget.load()
@@ -131,8 +135,11 @@ def main() -> None:
         start = time.perf_counter()
         wait(lambda: time.perf_counter() - start > 10)
         print(f"event loop while retuning: {gaps}")
+        tell("the longest stall while retuning", 1000 * max(gaps.seconds), "ms")
         start = time.perf_counter()
         retune.stop()
         wait(lambda: not session.jobs.running("retune"))
-        print(f"stop takes {time.perf_counter() - start:.2f} s")
+        took = time.perf_counter() - start
+        print(f"stop takes {took:.2f} s")
+        tell("stopping a retune", took, "s")
         viewer.close()

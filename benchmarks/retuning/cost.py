@@ -14,6 +14,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.figures import tell
 from benchmarks.retuning.tables import Row, show, write_csv
 from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
 from napari_cam_feedback.feedback import known_masks
@@ -66,6 +67,8 @@ def main(words: Sequence[str] = ()) -> None:
             continue
         own = measured(scene)
         print(show(own), flush=True)
+        for row in own:
+            tell(f"a step of {row['method']} on {row['on']}, times a bare one", float(row["times"] or 0))
         table += own
         write_csv("cost", table)
 

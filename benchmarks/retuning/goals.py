@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from benchmarks.figures import tell
 from benchmarks.retuning.measure import Outcome, measure, setups
 from benchmarks.retuning.options import parse
 from benchmarks.retuning.tables import Row, show, span, write_csv
@@ -79,6 +80,10 @@ def main(words: Sequence[str] = ()) -> None:
                     write_csv("retuning", rows)
                     print(_line(outcome), flush=True)
             table += [judged(goal, outcomes[goal]) for goal in goals]
+            for goal, found in outcomes.items():
+                name = f"{goal.data}{', unbiased model' if goal.unbiased else ''}, {goal.masks} masks"
+                tell(f"{name}: accuracy on test", float(np.mean([each.after for each in found])), better="more")
+                tell(f"{name}: seconds, the slowest", max(each.seconds for each in found), "s")
             write_csv("goals", table)
     # What it is compared with is in the CSV; the screen is narrow.
     print(show([{name: cell for name, cell in row.items() if name != "compared with"} for row in table]))

@@ -412,25 +412,3 @@ def test_help_of_every_command_names_seed_device_and_json():
 def test_help_needs_no_torch():
     code = "import sys; from napari_cam_feedback.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_the_demo_runs_the_whole_loop_without_a_display_and_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("DISPLAY", "")
-    monkeypatch.setenv("WAYLAND_DISPLAY", "")
-    monkeypatch.setattr("sys.platform", "linux")
-    folder, said = tmp_path / "demo", tmp_path / "demo.json"
-    assert main(["demo", "tag-digits", "--out", str(folder), "--json", str(said)]) == 0
-    output = capsys.readouterr().out
-    assert "There is no display" in output
-    assert {"report.html", "report.json", "report.csv", "pictures", "project", "run"} <= {p.name for p in folder.iterdir()}
-    assert len(list((folder / "pictures").rglob("*.png"))) == 12
-    rows = {(r["split"], r["measure"]): r for r in json.loads(said.read_text())["comparison"]["rows"]}
-    conflict, clean, flips = rows["test", "accuracy"], rows["test-clean", "accuracy"], rows["test", "flip_rate"]
-    # What the product promises on this sample, with 20 masks.
-    assert conflict["before"] <= 0.65
-    assert conflict["after"] >= 0.80
-    assert clean["after"] >= clean["before"]
-    assert flips["after"] <= flips["before"] / 2
-    assert "<img" in (folder / "report.html").read_text()
-    # A second demo does not touch the first.
-    assert main(["demo", "tag-digits", "--out", str(folder), "--no-gui"]) == 2

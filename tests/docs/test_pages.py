@@ -64,6 +64,12 @@ def test_every_example_of_compare_runs_as_it_stands(tmp_path, monkeypatch, capsy
     assert (tmp_path / "work" / "report" / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_the_loop_in_the_shell_and_in_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    assert run_examples(DOCS / "scripts.md", tmp_path, monkeypatch, capsys) == 6
+    assert (tmp_path / "work" / "comparison" / "report.html").is_file()
+
+
 def test_the_experiment_that_the_page_writes_down_can_be_read(tmp_path):
     (found,) = [
         content for language, content, _ in blocks((DOCS / "experiments.md").read_text("utf-8")) if language == "toml"
