@@ -62,3 +62,10 @@ def test_nothing_that_libraries_write_as_the_interpreter_ends_is_shown_after_a_c
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "said\n"
+
+
+def test_the_page_on_napari_s_hub_names_every_dock():
+    manifest = yaml.safe_load((ROOT / "src" / "napari_cam_feedback" / "napari.yaml").read_text(encoding="utf-8"))
+    page = (ROOT / ".napari-hub" / "DESCRIPTION.md").read_text(encoding="utf-8")
+    for widget in manifest["contributions"]["widgets"]:
+        assert f"**{widget['display_name']}**" in page
