@@ -108,7 +108,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_UMASK)
         _put_in_place(temporary, path)
     except OSError as error:
-        if temporary is not None or (error.filename is not None and Path(error.filename).name.startswith(".tmp-")):
+        if isinstance(error.filename, str) and Path(error.filename).name.startswith(".tmp-"):
             # Nobody knows the name of the temporary file.
             error.filename = None
         raise StorageError(f"Could not write {path}: {describe(error)}") from error
