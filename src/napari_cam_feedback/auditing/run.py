@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -92,17 +91,12 @@ def audit(
     found: list[tuple[Cue, Told]] = []
     numbers = looked.numbers(rows)
 
-    def told_by_cue(number: int) -> Told | None:
-        return tell(numbers[number][1], labels, groups, checks=len(numbers), seed=seed)
-
-    with ThreadPoolExecutor(_THREADS) as pool, warnings.catch_warnings():
-        # Of settings that threads of ours do not hand on, and that nobody changed.
-        warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed", category=UserWarning)
-        for number, told in enumerate(_in_order(pool, told_by_cue, range(len(numbers)))):
-            monitor.progress(number + 1, len(numbers), "telling the class by each cue")
-            _go_on(monitor)
-            if told is not None and told.beyond:
-                found.append((numbers[number][0], told))
+    for number, (cue, described) in enumerate(numbers):
+        told = tell(described, labels, groups, checks=len(numbers), seed=seed)
+        monitor.progress(number + 1, len(numbers), "telling the class by each cue")
+        _go_on(monitor)
+        if told is not None and told.beyond:
+            found.append((cue, told))
     findings = []
     for cue, told in found:
         used = None if classifier is None else used_share(classifier, dataset, cue, looked.indices[rows], seed)

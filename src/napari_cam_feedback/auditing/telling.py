@@ -10,6 +10,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
 FOLDS, TREES = 5, 60
+#: Trees that grow at the same time.
+JOBS = 2
 #: A chance of one in twenty that any of all checks together reports what is not there.
 LEVEL = 0.05
 #: What a cue must tell beyond chance, of what there is to tell, to be worth a word.
@@ -69,7 +71,7 @@ def tell(numbers: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, checks:
     right = np.zeros(len(labels), bool)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for learnt, told in folds.split(numbers, labels, groups):
-        trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed)
+        trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", n_jobs=JOBS, random_state=seed)
         right[told] = trees.fit(numbers[learnt], labels[learnt]).predict(numbers[told]) == labels[told]
     return _told(right, labels, checks)
 

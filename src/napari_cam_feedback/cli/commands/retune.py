@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from napari_cam_feedback.cli.app import out
 from napari_cam_feedback.cli.naming import naming
@@ -51,6 +52,7 @@ SECONDS_BETWEEN = 20.0
 if TYPE_CHECKING:
     import numpy as np
 
+    from napari_cam_feedback.auditing import NextShortcut
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
     from napari_cam_feedback.models.options import ModelOptions
@@ -74,6 +76,9 @@ def retune(
         typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data."),
     ] = False,
     everything: All = False,
+    look_on: Annotated[
+        bool, typer.Option("--next/--no-next", help="Look for the next shortcut, which the new model leans on.")
+    ] = True,
     device: Device = "auto",
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -85,6 +90,7 @@ def retune(
 
     Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
     """
+    from napari_cam_feedback.auditing import next_shortcuts
     from napari_cam_feedback.evaluation import compare
     from napari_cam_feedback.models.parallel import take_from_first
     from napari_cam_feedback.projects import save_run
@@ -148,17 +154,29 @@ def retune(
             )
     if keeper is None:
         return
-    extra = {"command": shlex.join(sys.argv), "started_from": classifier.fingerprint()}
+    further: tuple[NextShortcut, ...] = ()
+    if look_on and result.run_state is None and not comparison.before.stopped:
+        with stop_on_interrupt() as stop, progress("looking for the next shortcut", stop=stop) as bar:
+            further = next_shortcuts(result.classifier, dataset, painted, seed=chosen.seed, monitor=bar)
+    extra = {
+        "next": [each.to_json() for each in further],
+        "command": shlex.join(sys.argv),
+        "started_from": classifier.fingerprint(),
+    }
     save_run(out_dir, result, comparison, masks=painted, extra=extra)
     keeper.end(result.run_state)
     # The comparison reads images of every split, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
     show_result(result, out_dir)
+    for each in further:
+        out.print(f"[bold yellow]Next.[/] {escape(each.sentence)}", highlight=False)
     if comparison.before.splits:
         show_comparison(comparison)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
-    write_json(json_file, {**result.to_json(), "comparison": comparison.to_json(), "skipped": skipped})
+    write_json(
+        json_file, {**result.to_json(), "next": extra["next"], "comparison": comparison.to_json(), "skipped": skipped}
+    )
     if result.run_state is not None:
         remark(f"Stopped after {result.run_state.iteration} steps; --resume goes on from there.")
         raise CommandStopped

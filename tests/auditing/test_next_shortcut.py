@@ -1,0 +1,111 @@
+"""The next shortcut: a place that the model follows and that tells the class is named, with images to paint."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from core_builders import looking_classifier
+from napari_cam_feedback.auditing import next_shortcuts
+from napari_cam_feedback.cli import main
+from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.models import Classifier
+
+SIDE = 24
+CORNER, CENTRE = np.zeros((2, SIDE, SIDE), bool)
+CORNER[:4, :4] = True
+CENTRE[10:14, 10:14] = True
+
+
+def data(place: np.ndarray) -> ArrayDataset:
+    """Noisy images of two classes, told by whether a place is bright."""
+    rng = np.random.default_rng(0)
+    labels = {split: np.arange(n) % 2 for split, n in (("train", 80), ("val", 40))}
+    images = {split: rng.integers(40, 90, (len(own), SIDE, SIDE)) for split, own in labels.items()}
+    for split, own in labels.items():
+        images[split][np.ix_(own == 1, *(np.unique(axis) for axis in np.nonzero(place)))] = 255
+    return ArrayDataset({name: each.astype(np.uint8) for name, each in images.items()}, labels, ("dark", "bright"))
+
+
+def by(place: np.ndarray) -> Classifier:
+    # 16 of 576 pixels: 0.028 where they are white, 0.007 where they are as dark as the rest.
+    return looking_classifier(place, 0.018)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return next_shortcuts(by(CORNER), data(CORNER))
+
+
+def test_a_corner_that_the_model_follows_is_named_with_images_to_paint(found):
+    (shortcut,) = found
+    assert (shortcut.cue, shortcut.followed, shortcut.n, shortcut.painted) == ("top left corner", 1.0, 40, False)
+    assert shortcut.sentence.startswith(
+        "The model also leans on the top left corner: with that of an image of another class, 100% of the predictions "
+        "become that class"
+    )
+    assert len(shortcut.keys) == 10
+    assert all(key.startswith("train/") for key in shortcut.keys)
+    json.dumps(shortcut.to_json(), allow_nan=False)
+
+
+def test_what_was_painted_already_is_still_leant_on_and_painted_images_are_not_offered_again(found):
+    again = next_shortcuts(by(CORNER), data(CORNER), dict.fromkeys(found[0].keys, CORNER))
+    assert again[0].painted
+    assert "The model still leans on the top left corner" in again[0].sentence
+    assert not set(again[0].keys) & set(found[0].keys)
+
+
+def test_a_model_that_goes_by_content_follows_nothing():
+    assert next_shortcuts(by(CENTRE), data(CENTRE)) == ()
+
+
+def test_a_place_that_is_there_and_not_used_is_none():
+    both = CORNER | CENTRE
+    images = data(CENTRE)
+    for index in np.flatnonzero(images.labels == 1):
+        images._images[str(images.splits[index])][images._locate(int(index))[1], :4, :4] = 255
+    assert next_shortcuts(by(CENTRE), images) == ()
+    assert [each.cue for each in next_shortcuts(by(both & CORNER), images)] == ["top left corner"]
+
+
+def test_too_few_images_and_a_wish_to_stop_give_nothing():
+    few = ArrayDataset({"train": np.zeros((6, SIDE, SIDE), np.uint8)}, {"train": np.arange(6) % 2}, ("dark", "bright"))
+    assert next_shortcuts(by(CORNER), few) == ()
+    assert next_shortcuts(by(CORNER), data(CORNER), monitor=_Stopped()) == ()
+
+
+class _Stopped:
+    stopped = True
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        pass
+
+
+def test_the_shell_says_after_a_retune_what_the_model_leans_on_besides(found, tmp_path, capsys, monkeypatch):
+    def looked_for(classifier, dataset, masks, **_):
+        assert len(masks) == 6
+        return found
+
+    monkeypatch.setattr("napari_cam_feedback.auditing.next_shortcuts", looked_for)
+    assert main(["sample", "tag-digits", "--out", str(tmp_path / "tags")]) == 0
+    tags = tmp_path / "tags"
+    command = [
+        "retune",
+        tags / "model.safetensors",
+        tags / "data",
+        "--n-masks",
+        6,
+        "--set",
+        "iterations=2",
+        "--device",
+        "cpu",
+    ]
+    assert main([*map(str, command), "--out", str(tmp_path / "run")]) == 0
+    assert "Next. The model also leans on the top left corner" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["next"][0]["cue"] == "top left corner"
+    # Who does not want to wait for it says so.
+    assert main([*map(str, command), "--out", str(tmp_path / "other"), "--no-next"]) == 0
+    assert "Next." not in capsys.readouterr().out
