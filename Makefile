@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
-.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark benchmark-compare screen screenshots clean
+.PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark benchmark-compare screen screenshots pictures clean
 
 help:
 	@echo "make demo       install into ./.venv and run the whole loop on a sample"
@@ -19,6 +19,7 @@ help:
 	@echo "make test       install what tests need, then check and test"
 	@echo "make test-slow  the long proofs"
 	@echo "make coverage   what no test reaches in retuning, feedback and projects"
+	@echo "make pictures   the documentation's pictures, made anew from the real window, in docs/pictures"
 	@echo "make docs       the documentation's site, in build/docs"
 	@echo "make screenshots  pictures of every page and dock, in both themes and two sizes, in build/screenshots"
 	@echo "make fuzz       20,000 files changed at random, every one read or refused in a sentence"
@@ -83,6 +84,10 @@ docs: $(VENV)/installed-docs
 
 screenshots: $(VENV)/installed-test screen
 	xvfb-run -a -s "-screen 0 2600x1500x24 +extension GLX" $(BIN)/python docs/screenshots.py build/screenshots
+
+# Those that the documentation shows, made of them.
+pictures: screenshots
+	$(BIN)/python docs/loop_picture.py build/screenshots docs/pictures
 
 fuzz: $(VENV)/installed-test
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz

@@ -65,6 +65,7 @@ def test_every_example_of_compare_runs_as_it_stands(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_loop_in_the_shell_and_in_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert run_examples(DOCS / "scripts.md", tmp_path, monkeypatch, capsys) == 6
     assert (tmp_path / "work" / "comparison" / "report.html").is_file()

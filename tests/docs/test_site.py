@@ -75,3 +75,11 @@ def test_links_between_our_files_lead_somewhere(page):
         assert file.exists(), f"{page.name}: {target}"
         if anchor and file.suffix == ".md":
             assert anchor in _anchors(file.read_text(encoding="utf-8")), f"{page.name}: {target}"
+
+
+def test_pictures_are_all_shown_somewhere_and_light():
+    pictures = [path for path in (DOCS / "pictures").iterdir() if path.is_file()]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [path.name for path in pictures if f"pictures/{path.name}" not in text] == []
+    assert sum(path.stat().st_size for path in pictures) < 5e6
+    assert (DOCS / "pictures" / "loop.gif").stat().st_size < 3e6
