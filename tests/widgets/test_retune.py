@@ -17,7 +17,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
 
 from napari_cam_feedback import retuning as retune_package
+from napari_cam_feedback.auditing import NextShortcut
 from napari_cam_feedback.errors import ConsentNeeded, StorageError
+from napari_cam_feedback.evaluation import Interval
 from napari_cam_feedback.projects import Project
 from napari_cam_feedback.projects import undecided as undecided_module
 from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, Verdict, judge
@@ -192,6 +194,31 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
 
 
 @pytest.mark.usefixtures("improving")
+def test_the_next_shortcut_is_said_below_the_result_and_its_images_are_a_click_away(docked, wait, monkeypatch, qtbot):
+    session, widget = docked
+    others = [int(index) for index in session.dataset.indices("train")[-2:]]
+    found = NextShortcut(
+        cue="border",
+        followed=0.4,
+        interval=Interval(0.3, 0.5),
+        n=40,
+        accuracy=0.9,
+        chance=0.5,
+        painted=False,
+        keys=tuple(session.dataset.keys[index] for index in others),
+    )
+    monkeypatch.setattr("napari_cam_feedback.auditing.next_shortcuts", lambda *_, **__: (found,))
+    assert widget.next_shortcut.isHidden()
+    run_to_result(session, widget, wait)
+    wait(lambda: not widget.next_shortcut.isHidden())
+    assert found.sentence in widget.next_shortcut.sentence.text()
+    with qtbot.waitSignal(widget.paint_wanted):
+        widget.next_shortcut.button.click()
+    assert session.index == others[0]
+    session.step(1)
+    assert session.index == others[1]
+
+
 def test_discarding_leaves_the_model_and_writes_the_record(docked, wait):
     session, widget = docked
     before = session.classifier

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_feedback.widgets.parts.tones import set_rich_text, set_tone
 from napari_cam_feedback.widgets.retune.measuring import BeforeAndAfter
+from napari_cam_feedback.widgets.retune.next_shortcut import NextShortcutLine
 from napari_cam_feedback.widgets.retune.run import (
     UndecidedRun,
     checkpoint_names,
@@ -41,10 +43,13 @@ class RetuneOutcome(RetuneView):
         A sentence for the user, and whether something is wrong.
     changed
         Whether a retune runs, or a result waits, may be otherwise than before.
+    paint_wanted
+        An image is shown that the user wants to paint.
     """
 
     said = Signal(str, bool)
     changed = Signal()
+    paint_wanted = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer_of(viewer))
@@ -54,6 +59,11 @@ class RetuneOutcome(RetuneView):
         self._taking = False
         self._hold = Hold()
         self._measuring = BeforeAndAfter(self._session.jobs)
+        self.next_shortcut = NextShortcutLine(self._session)
+        self.next_shortcut.paint_wanted.connect(self._show_next)
+        layout = self.result_box.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.insertWidget(layout.indexOf(self.numbers) + 1, self.next_shortcut)
         self.comparison = ComparisonLayers(self._session, self)
         self.checkpoint_box.currentIndexChanged.connect(self._checkpoint_chosen)
         self.old_share.chosen.connect(self._share_chosen)
@@ -107,6 +117,7 @@ class RetuneOutcome(RetuneView):
         self.table.show_rows(check_rows(result.before, result.after))
         self.table.show()
         self.pair_label.setText("")
+        self.next_shortcut.clear()
         self.table_label.setText("Before and after. Measuring on all splits too…")
         self._refresh()
         self.comparison.use(
@@ -181,6 +192,7 @@ class RetuneOutcome(RetuneView):
             self.table.show_rows([*check_rows(run.result.before, run.result.after), *comparison.rows])
             self.table.show()
             self.table_label.setText(measured_sentence(comparison))
+            self.next_shortcut.look(run, run.result)
 
         def failed(sentence: str) -> None:
             if run is not self._run:
@@ -191,6 +203,12 @@ class RetuneOutcome(RetuneView):
             self._refresh()
 
         self._measuring.start(run, take, on_taken=taken, on_text=tell, on_done=done, on_failed=failed)
+
+    def _show_next(self, items: list[int]) -> None:
+        """Go through the images to paint next, from the first one."""
+        self._session.set_order(items)
+        self._session.go_to(items[0])
+        self.paint_wanted.emit()
 
     def _side_toggled(self, on: bool) -> None:
         if on:

@@ -65,6 +65,7 @@ class CamFeedbackWidget(QWidget):
         self.paint.suggest.model.suggested.connect(self._soon)
         self.paint.suggest.model.proposed.connect(self._soon)
         self.retune.changed.connect(self._retune_changed)
+        self.retune.paint_wanted.connect(lambda: self.show_step(PAINT))
         self.look.paint.clicked.connect(lambda: self.show_step(PAINT))
         self._bind_keys()
         self._opened()
