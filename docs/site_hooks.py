@@ -133,6 +133,11 @@ def public_names(module: str) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
 
 
+def _place(module: str, name: str) -> str:
+    """Return where a room has a name: in a file of that name, where there is one, which is meant otherwise."""
+    return f"{name}.{name}" if (ROOT / "src" / PACKAGE / module / f"{name}.py").exists() else name
+
+
 def api_pages() -> dict[str, str]:
     """Return the pages of the Python reference, by file: one of the whole, one a room."""
     index = [
@@ -149,7 +154,7 @@ def api_pages() -> dict[str, str]:
         lines += ["    options:", "      show_root_heading: false", "      members: false", ""]
         for name in names:
             if not name.isupper():
-                lines += [f"::: {PACKAGE}.{module}.{name}", "    options:", "      heading_level: 2", ""]
+                lines += [f"::: {PACKAGE}.{module}.{_place(module, name)}", "    options:", "      heading_level: 2", ""]
         constants = [f"`{name}`" for name in names if name.isupper()]
         if constants:
             lines += ["## Constants", "", ", ".join(constants), ""]

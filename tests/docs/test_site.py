@@ -54,8 +54,8 @@ def test_the_reference_of_python_has_all_that_the_package_and_its_rooms_offer(ho
     offered = [name for name in napari_cam_feedback.__all__ if name != "__version__"]
     together = "\n".join(pages.values())
     for name in offered:
-        assert re.search(rf"^::: napari_cam_feedback\.\w+\.{name}$", together, re.M), name
-    assert "::: napari_cam_feedback.doctor.examine" in pages["api/doctor.md"]
+        assert re.search(rf"^::: napari_cam_feedback\.[\w.]+\.{name}$", together, re.M), name
+    assert "::: napari_cam_feedback.doctor.examine.examine\n" in pages["api/doctor.md"]
     assert pages["api.md"].count("](api/") == len(pages) - 1
 
 
