@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -69,3 +71,19 @@ def test_the_page_on_napari_s_hub_names_every_dock():
     page = (ROOT / ".napari-hub" / "DESCRIPTION.md").read_text(encoding="utf-8")
     for widget in manifest["contributions"]["widgets"]:
         assert f"**{widget['display_name']}**" in page
+
+
+def test_no_library_that_we_need_brings_opencv_whose_qt_breaks_napari():
+    waiting, found = [Requirement(line).name for line in PROJECT["dependencies"]], set()
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needed = [Requirement(line) for line in metadata.requires(name) or []]
+        except metadata.PackageNotFoundError:  # needed on another system only
+            continue
+        waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    assert {"torch", "napari", "numpy"} <= found
+    assert not [name for name in found if "opencv" in name.lower()]
