@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from napari_cam_feedback.evaluation.comparison import ComparisonRow, reasons_rows
 from napari_cam_feedback.evaluation.key_numbers import AS_IT_IS, CHANGED, CONFLICT, KeyNumber, share_interval
+from napari_cam_feedback.evaluation.measures import show
 from napari_cam_feedback.evaluation.right_reasons import RightReasons
 from napari_cam_feedback.old_names import OldAttributes
 
@@ -68,6 +69,10 @@ class ValidationMetrics(OldAttributes):
         former (`fit_temperature`), 0 to 1. None where nobody measured it.
     probability_shift : float or None
         Mean total variation distance between the probabilities of these two, 0 to 1.
+    worst_group : tuple, or None
+        Of the groups that the data name, that of the validation images as they are which is told worst: its name, its
+        accuracy, how many images it has, and the ends of an interval that holds for all groups together. None where there
+        are no two groups to choose from.
     """
 
     iteration: int
@@ -89,6 +94,7 @@ class ValidationMetrics(OldAttributes):
     probability: float | None = None
     conflict_probability: float | None = None
     probability_shift: float | None = None
+    worst_group: tuple[str, float, int, float, float] | None = None
 
     @property
     def selection_accuracy(self) -> float:
@@ -130,9 +136,18 @@ def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Comp
         ComparisonRow(
             "validation", "conflict_flip_rate", before.conflict_flip_rate, after.conflict_flip_rate, images=conflict
         ),
+        *_group_rows(before, after),
         ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
         *reasons_rows(painted, old, new),
     ]
+
+
+def _group_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[ComparisonRow]:
+    if before.worst_group is None or after.worst_group is None:
+        return []
+    (old_name, old, *_), (name, new, images, *_) = before.worst_group, after.worst_group
+    words = f"{show(old)} ({old_name})", f"{show(new)} ({name})"
+    return [ComparisonRow("validation", "worst_group_accuracy", old, new, words, images=images)]
 
 
 def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[KeyNumber, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.evaluation.groups import group_accuracies, named_groups
 from napari_cam_feedback.evaluation.perturbations.fills import surround_fill
 from napari_cam_feedback.evaluation.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
@@ -167,6 +168,7 @@ class Validator:
             neutral=None if found.cleared is None else self._neutral(found.cleared, labels),
             plain_weight=self._plain_weight,
             probability=smooth(known, known, labels, temperature)[0],
+            worst_group=self._worst_group(found.items, right),
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
@@ -184,9 +186,9 @@ class Validator:
         """Return the logits of all validation images; those of iteration 0 are what later ones are compared with."""
         generator = torch.Generator().manual_seed(self.seed)
         pastes, clears = not self.painted.surroundings, self._clears and (iteration == 0 or self._helps)
-        labels, plain, cleared, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], [], []
+        items, plain, cleared, conflict = [_NONE], [torch.empty(0, classifier.num_classes)], [], []
         for picked, inputs in self.cache.batches(self.validation, 64):
-            labels.append(self.dataset.labels[picked].astype(np.int64))
+            items.append(picked)
             plain.append(classifier.logits(inputs).float().cpu())
             if pastes:
                 without = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
@@ -195,7 +197,8 @@ class Validator:
                 if clears:
                     cleared.append(classifier.logits(without).float().cpu())
         found = _Logits(
-            torch.from_numpy(np.concatenate(labels)),
+            np.concatenate(items),
+            torch.from_numpy(self.dataset.labels[np.concatenate(items)].astype(np.int64)),
             torch.cat(plain),
             torch.cat(cleared) if cleared else None,
             torch.cat(conflict) if conflict else None,
@@ -267,6 +270,15 @@ class Validator:
             return np.zeros(len(right), bool), np.zeros(len(right), bool)
         return at_start & ~right, right & ~at_start
 
+    def _worst_group(self, items: np.ndarray, right: np.ndarray) -> tuple[str, float, int, float, float] | None:
+        """Return which of the groups that the data name is told worst; see `ValidationMetrics.worst_group`."""
+        groups = named_groups(self.dataset)
+        found = None if groups is None else group_accuracies(groups, items, right)
+        if found is None or found.worst is None:
+            return None
+        worst = found.groups[found.worst]
+        return found.worst, worst.accuracy, worst.n, worst.interval.low, worst.interval.high
+
     def _by_class(self, labels: np.ndarray, lost: np.ndarray, won: np.ndarray) -> dict[str, int]:
         names = self.dataset.class_names
         net = {names[k]: int(lost[labels == k].sum()) - int(won[labels == k].sum()) for k in np.unique(labels)}
@@ -290,11 +302,12 @@ _NONE = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class _Logits:
-    """Of the V validation images: labels (V,) int64, and logits (V, K) float.
+    """Of the V validation images: their items and labels (V,) int64, and logits (V, K) float.
 
     As they are; with the painted places refilled, and with conflicting patches there, each None where it was not asked.
     """
 
+    items: np.ndarray
     labels: torch.Tensor
     plain: torch.Tensor
     cleared: torch.Tensor | None

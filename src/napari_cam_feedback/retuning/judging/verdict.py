@@ -179,6 +179,9 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     else:
         name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
     forgot = _forgotten(before, after)
+    worse = _worst_group_fell(before, after)
+    if worse and not forgot and name in ("fixed", "improved"):
+        name, reason = "mixed", f"What is painted decides less often, but a group of images is told worse: {numbers}."
     if forgot and name in ("fixed", "improved"):
         name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
     elif forgot and name == "no effect":
@@ -189,7 +192,23 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     if troubles:
         reason += f" On the way weights were thrown away {_times(len(troubles))}: {_lower(troubles[-1])}."
-    return Verdict(name, reason + _on_painted(name, before, after, held_out))
+    return Verdict(name, reason + _on_groups(before, after) + _on_painted(name, before, after, held_out))
+
+
+def _worst_group_fell(before: ValidationMetrics, after: ValidationMetrics) -> bool:
+    """Whether some group is told worse than the worst one was, beyond chance."""
+    return before.worst_group is not None and after.worst_group is not None and after.worst_group[4] < before.worst_group[1]
+
+
+def _on_groups(before: ValidationMetrics, after: ValidationMetrics) -> str:
+    """Say which group was told worst and which one is now; empty where the data name no groups."""
+    if before.worst_group is None or after.worst_group is None:
+        return ""
+    (old, old_accuracy, *_), (new, accuracy, n, low, high) = before.worst_group, after.worst_group
+    return (
+        f" Of the groups that the data name, {old} was told worst ({old_accuracy:.2f}), and now {new} is: {accuracy:.2f} "
+        f"({low:.2f} to {high:.2f}, {n} validation images)."
+    )
 
 
 def _thrown_away(troubles: Sequence[str]) -> str:
