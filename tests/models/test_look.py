@@ -16,6 +16,7 @@ from napari_cam_feedback.models.chance import beyond_chance, chance_agreement, s
 from napari_cam_feedback.models.classes_shown import classes_remark
 from napari_cam_feedback.models.first_look.class_order import find_class_order
 from napari_cam_feedback.models.first_look.coarse import coarse_remark, finer_layer
+from napari_cam_feedback.models.first_look.correcting import corrected
 from napari_cam_feedback.models.first_look.look import describe_change, labelled_sample, look_at
 from napari_cam_feedback.models.first_look.trials import candidates
 from napari_cam_feedback.torch_loader import torch
@@ -362,3 +363,26 @@ def test_classes_without_training_images_are_said():
     assert classes_remark(few, large).startswith(
         "The training images show 12 of the model's 1,000 classes; the others cannot be learnt from"
     )
+
+
+def test_what_helps_by_itself_is_listed_and_can_be_used_at_once():
+    classifier, dataset = colours()
+    wrong = prepared(classifier, channel_order="bgr")
+    looked = look_at(wrong, dataset)
+    # The best of each kind of change, those that help most first, with how many images it makes right.
+    assert looked.causes[0].preprocessing.channel_order == "rgb"
+    assert [cause.accuracy for cause in looked.causes] == sorted((cause.accuracy for cause in looked.causes), reverse=True)
+    found = corrected(wrong, looked.correction)
+    assert look_at(found, dataset).accuracy == 1
+    assert look_at(wrong, dataset).accuracy == 0
+
+
+def test_outputs_are_put_into_the_order_of_the_classes():
+    shown = [(k + 1) % 3 for k in TRUTH]
+    classifier, dataset = nearest_classifier(), gray_dataset(TRUTH, shown)
+    looked = look_at(classifier, dataset)
+    assert looked.correction in looked.causes
+    found = corrected(classifier, looked.correction)
+    assert found is not None
+    assert found.class_names == classifier.class_names
+    assert look_at(found, dataset).accuracy == 1

@@ -141,7 +141,7 @@ def test_the_same_three_layers_are_used_for_every_item(browse, wait):
         assert list(session.viewer.layers) == layers
         assert {layer.metadata["napari_cam_feedback"]["key"] for layer in layers} == {session.key}
         assert np.array_equal(layers[0].data, session.dataset.read(session.index))
-        peak = np.unravel_index(session.explanation.map.argmax(), session.explanation.map.shape)
+        peak = np.unravel_index(session.explanation.shown.argmax(), session.explanation.map.shape)
         assert layers[1].data[peak] == (1 if session.explanation.evidence else 0)
     assert layers[1].opacity == 0.2
 
@@ -212,7 +212,7 @@ def test_every_method_can_be_chosen_and_shows_its_map(browse, wait, method):
     combo.activated.emit(combo.currentIndex())
     wait(lambda: session.explanation is not None and session.explanation.method == method)
     expected = explain_item(session.classifier, session.dataset, session.index, target="predicted", method=method)
-    assert np.allclose(session.layers.get("cam").data, cam_display(expected.map), atol=1e-5)
+    assert np.allclose(session.layers.get("cam").data, cam_display(expected.shown), atol=1e-5)
 
 
 def test_a_slow_method_is_broken_off_when_the_user_moves_on(browse, wait, monkeypatch):

@@ -130,8 +130,8 @@ CELLS = [name for map_name in LAYER_NAMES for name in (f"image below {map_name}"
 
 def test_the_layers_show_before_after_and_their_difference_over_the_image(session, layers, changed):
     target = session.explanation.target
-    before = cam_display(session.explanation.map)
-    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, target, session.method).map)
+    before = cam_display(session.explanation.shown)
+    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, target, session.method).shown)
     assert np.allclose(get(session, "CAM before").data, before)
     assert np.allclose(get(session, "CAM after").data, after)
     difference = get(session, "CAM difference")
@@ -152,14 +152,14 @@ def test_they_follow_the_user_from_image_to_image_without_new_layers(session, la
     wait(lambda: old[0].metadata[NAMESPACE]["key"] == session.key)
     assert [get(session, name) for name in LAYER_NAMES] == old
     wait(lambda: session.explanation is not None)
-    assert np.allclose(old[0].data, cam_display(session.explanation.map))
+    assert np.allclose(old[0].data, cam_display(session.explanation.shown))
     assert [layer.name for layer in session.viewer.layers if layer.visible] == CELLS
 
 
 def test_they_follow_the_chosen_class(session, layers, changed, wait):
     other = (session.explanation.target + 1) % 3
     session.set_view(target=other)
-    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, other, session.method).map)
+    after = cam_display(ExplanationCache(changed, session.dataset).get(session.index, other, session.method).shown)
     wait(lambda: np.allclose(get(session, "CAM after").data, after))
 
 

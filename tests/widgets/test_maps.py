@@ -149,7 +149,7 @@ def test_the_contour_follows_the_map_and_goes_with_it(browse_in_window, project,
         session.step(1)
         wait(lambda: session.explanation is not None)
         assert session.layers.get(CONTOUR) is layer
-        expected = contour_segments(cam_display(session.explanation.map), 0.7)
+        expected = contour_segments(cam_display(session.explanation.shown), 0.7)
         assert layer.data.shape == expected.shape
         assert np.allclose(layer.data, expected)
         assert layer.metadata["napari_cam_feedback"]["key"] == session.key

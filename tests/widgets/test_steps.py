@@ -138,3 +138,54 @@ def test_painting_a_test_image_says_that_it_will_not_be_learnt_from(leading):
     assert "It will not be learnt from" in leading.paint.mask_row.status.text()
     session.go_to(int(session.dataset.indices("train")[0]))
     assert "learnt from" not in leading.paint.mask_row.status.text()
+
+
+def test_a_coarse_map_is_drawn_as_its_cells_and_a_finer_layer_is_one_click_away(leading, wait):
+    session = leading._session
+    leading.show_step(LOOK)
+    cam = session.layers.get(CAM)
+    # 4x4 places of 4x4 pixels, each flat.
+    assert session.explanation.raw.shape == (4, 4)
+    assert cam.interpolation2d == "nearest"
+    blocks = cam.data.reshape(4, 4, 4, 4)
+    inner = blocks[:, 1:3, :, 1:3]
+    assert np.allclose(inner, inner[:, :1, :, :1], atol=1e-5)
+    assert leading.look.item.finer_button.text() == "4x4 places; finer: features.3"
+    leading.look.item.finer_button.click()
+    wait(lambda: session.classifier.target_layer == "features.3" and session.explanation is not None)
+    wait(lambda: not leading.look.item.finer_button.isVisible())
+    assert session.layers.get(CAM).interpolation2d == "linear"
+
+
+def test_a_wrong_preprocessing_is_mended_by_a_button_in_the_same_project(make_napari_viewer, tmp_path, wait, monkeypatch):
+    from dataclasses import replace
+
+    from napari_cam_feedback.data import Preprocessing
+    from napari_cam_feedback.models import load_classifier, save_classifier
+    from napari_cam_feedback.sample_models import sample_steps
+    from napari_cam_feedback.steps import run_to_end
+
+    monkeypatch.setenv("NAPARI_CAM_FEEDBACK_STATE", str(tmp_path / "state"))
+    data, model = run_to_end(sample_steps("tag-digits", tmp_path / "sample"))
+    right = load_classifier(model, device="cpu")
+    values = {**right.preprocessing.model_dump(), "mean": (0.9,), "std": (0.1,)}
+    save_classifier(replace(right, preprocessing=Preprocessing(**values)), model)
+    viewer = make_napari_viewer(show=True)
+    session, widget = session_of(viewer), open_dock(viewer, LEADING)
+    widget.open.choose_files(model, data, tmp_path / "project")
+    widget.open.load()
+    look = widget.open.open_view.look
+    wait(lambda: look.look is not None, 120)
+    assert look.look.doubt is not None
+    button = look.buttons.itemAt(0).widget()
+    assert button.text().startswith("Use mean ")
+    project = session.project
+    button.click()
+    wait(lambda: session.project.current.id == "v002" and look.look is not None and look.look.doubt is None, 120)
+    assert session.project is project
+    assert project.current.origin.startswith("v001 with mean ")
+    # What was read is said at a glance.
+    text = widget.open.open_view.summary.read.text()
+    assert "train 1000" in text
+    assert "labelled images that were looked at are right" in text
+    session.close()

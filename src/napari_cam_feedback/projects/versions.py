@@ -239,6 +239,37 @@ class ProjectFolder:
             self._change(change, current=name)
         return version
 
+    def add_correction(self, parent: str, what: str, *, save: Callable[[Path], object], fingerprint: str) -> Version:
+        """Add a version with the weights of another one, used otherwise, and make it the current one.
+
+        Parameters
+        ----------
+        parent : str
+            The version that was corrected.
+        what : str
+            What is otherwise, to go after "with".
+        save : callable
+            Writes the weights to the path that it is given.
+        fingerprint : str
+            Of the corrected classifier.
+
+        Raises
+        ------
+        StorageError
+            Something cannot be written; the project is as it was.
+        """
+        with self._new_weights() as weights:
+            save(weights)
+            version = Version(
+                id=weights.stem, parent=parent, created=now(), origin=f"{parent} with {what}", fingerprint=fingerprint
+            )
+
+            def change(state: State) -> dict[str, Any]:
+                return {"versions": sorted([*state.versions, version], key=_number), "current": version.id}
+
+            self._change(change, current=version.id)
+        return version
+
     @contextmanager
     def _new_weights(self) -> Iterator[Path]:
         """Take the next number that no holder has and give its file, still empty; it is removed if what follows fails."""

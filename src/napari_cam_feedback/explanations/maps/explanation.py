@@ -16,6 +16,7 @@ from napari_cam_feedback.explanations.display import has_evidence
 from napari_cam_feedback.explanations.maps.registry import get_method
 from napari_cam_feedback.explanations.targets import Target, resolve_target
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.first_look.coarse import MAX_COARSE_PLACES
 from napari_cam_feedback.models.layers.layouts import masks_at_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -81,6 +82,21 @@ class Explanation:
     def evidence(self) -> bool:
         """Whether anything in the image speaks for the class, and a heatmap shows where."""
         return self.no_heatmap is None and has_evidence(self.raw)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the map has so few places (4x4 at most) that smoothing would show what is not there."""
+        return self.no_heatmap is None and self.raw.size <= MAX_COARSE_PLACES
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The signed map as it is to be drawn, (H, W) float32: where it is coarse its cells, else `map`."""
+        if not self.coarse:
+            return self.map
+        # Of the image's resolution first, so that each place is one flat cell.
+        factors = [-(-side // places) for side, places in zip(self.image.shape[:2], self.raw.shape, strict=True)]
+        cells = np.kron(self.raw, np.ones(factors, np.float32))
+        return _to_image(torch.from_numpy(cells), self.preprocessing, self.image.shape)
 
     def filter_map(self, number: int) -> np.ndarray:
         """Return the activation of one filter in image pixels, (H, W) float32."""

@@ -16,7 +16,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.first_look.class_order import ClassOrder, find_class_order
 from napari_cam_feedback.models.first_look.coarse import layer_remarks
 from napari_cam_feedback.models.first_look.outputs import nan_remark, random_remark, sigmoid_remark, softmax_remark
-from napari_cam_feedback.models.first_look.trials import Pictures, ask, is_far_better, try_preprocessings
+from napari_cam_feedback.models.first_look.trials import Answers, Pictures, ask, is_far_better, try_preprocessings
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.torch_loader import torch
 
@@ -81,6 +81,8 @@ class Look:
         On what the outputs show by themselves.
     layer : tuple of Remark
         On the target layer: coarse maps, or several runs.
+    causes : tuple of Correction
+        Where something is amiss, what helps by itself, the best of each kind, those that help most first.
     complete : bool
         Whether all was tried that would be; False where it took too long.
     """
@@ -93,6 +95,7 @@ class Look:
     correction: Correction | None = None
     outputs: tuple[Remark, ...] = ()
     layer: tuple[Remark, ...] = ()
+    causes: tuple[Correction, ...] = ()
     complete: bool = True
 
     @property
@@ -177,17 +180,18 @@ def look_at(
     ends = softmax_remark(seen.logits) or sigmoid_remark(classifier, seen.first, seen.logits)
     said = tuple(filter(None, (*outputs, ends)))
     layer = tuple(layer_remarks(classifier))
-    judged, correction, complete = _Judged(), None, True
+    judged, correction, causes, complete = _Judged(), None, list[Correction](), True
     if labelled and len(seen.indices) >= MIN_IMAGES:
         judged = _judge(classifier, dataset, seen)
         if judged.doubt is not None:
             # Before anything is said against the model, it is asked about more images.
             judged = _judge(classifier, dataset, seen.joined(_see(classifier, dataset, chosen[IMAGES:])))
         if judged.doubt is not None:
-            correction, complete = _preprocessing_correction(classifier, dataset, judged.indices, monitor)
+            correction, causes, complete = _preprocessing_correction(classifier, dataset, judged.indices, monitor)
         if judged.order is not None:
             # Red and blue exchanged can look like classes exchanged, and is met more often.
             right = int(judged.order.right.sum())
+            causes.append(_order_correction(classifier, judged.order))
             if correction is None or correction.right < right:
                 correction = _order_correction(classifier, judged.order)
     return Look(
@@ -199,6 +203,7 @@ def look_at(
         correction,
         said,
         layer,
+        tuple(sorted(causes, key=lambda cause: -cause.accuracy)),
         complete,
     )
 
@@ -301,19 +306,47 @@ def _preprocessing_correction(
     dataset: Dataset,
     indices: np.ndarray,
     monitor: Monitor,
-) -> tuple[Correction | None, bool]:
-    """Try other preprocessings on some of the images; return the best if it is far better on all, and if all was tried."""
+) -> tuple[Correction | None, list[Correction], bool]:
+    """Try other preprocessings on some of the images.
+
+    Returns
+    -------
+    Correction or None
+        The best, if it is far better on all of them.
+    list of Correction
+        What helps by itself, the best of each kind.
+    bool
+        Whether all was tried.
+    """
     images, labels = Pictures(dataset, indices), dataset.labels[indices]
-    found, complete = try_preprocessings(classifier, images, labels, monitor=monitor)
+    singles: list[Answers] = []
+    found, complete = try_preprocessings(classifier, images, labels, monitor=monitor, singles=singles)
+    causes = _causes(classifier, singles)
     if found is None:
-        return None, complete
+        return None, causes, complete
     before, after = (ask(classifier, each, images, labels) for each in (classifier.preprocessing, found.preprocessing))
     if before is None or after is None or not is_far_better(after, before, labels):
-        return None, complete
-    what, settings = describe_change(classifier.preprocessing, found.preprocessing)
-    right = int(after.right.sum())
-    names = classifier.class_names
-    return Correction(found.preprocessing, names, right, len(labels), what, settings), complete
+        return None, causes, complete
+    return _correction(classifier, found.preprocessing, after), causes, complete
+
+
+def _correction(classifier: Classifier, preprocessing: Preprocessing, answers: Answers) -> Correction:
+    what, settings = describe_change(classifier.preprocessing, preprocessing)
+    right, images = int(answers.right.sum()), len(answers.right)
+    return Correction(preprocessing, classifier.class_names, right, images, what, settings)
+
+
+def _causes(classifier: Classifier, singles: list[Answers]) -> list[Correction]:
+    """Return the best of each kind of change, of those that make more of the images right than the present one."""
+    first = next((each for each in singles if each.preprocessing == classifier.preprocessing), None)
+    best: dict[tuple[str, ...], Answers] = {}
+    for each in singles:
+        kind = tuple(describe_change(classifier.preprocessing, each.preprocessing)[1])
+        if kind and (kind not in best or each.rank > best[kind].rank):
+            best[kind] = each
+    least = 0 if first is None else int(first.right.sum())
+    helping = [each for each in best.values() if each.right.sum() > least + 1]
+    return [_correction(classifier, each.preprocessing, each) for each in helping]
 
 
 def _order_correction(classifier: Classifier, order: ClassOrder) -> Correction:

@@ -193,6 +193,7 @@ def try_preprocessings(
     *,
     monitor: Monitor = QUIET,
     seconds: float = MAX_SECONDS,
+    singles: list[Answers] | None = None,
 ) -> tuple[Answers | None, bool]:
     """Return the best other preprocessing on a few images, None if none is better; and whether all was tried.
 
@@ -212,6 +213,8 @@ def try_preprocessings(
         Asked before each trial.
     seconds : float
         No trial begins later than that.
+    singles : list of Answers, optional
+        Gets the present answers, and those after each single change.
     """
     end = time.monotonic() + seconds
     images, labels = images[:MAX_IMAGES], labels[:MAX_IMAGES]
@@ -219,7 +222,9 @@ def try_preprocessings(
     if first is None or best is None:
         return None, True
     tried, complete = {first.preprocessing}, True
-    for _ in range(MAX_ROUNDS):
+    if singles is not None:
+        singles.append(first)
+    for round_number in range(MAX_ROUNDS):
         round_best = best
         for number, trial in enumerate(each := list(candidates(best.preprocessing, images))):
             if time.monotonic() > end or (monitor.stopped):
@@ -229,6 +234,8 @@ def try_preprocessings(
                 continue
             tried.add(trial)
             found = ask(classifier, trial, images, labels)
+            if found is not None and singles is not None and not round_number:
+                singles.append(found)
             if found is not None and found.rank > round_best.rank:
                 round_best = found
             monitor.progress(number + 1, len(each))

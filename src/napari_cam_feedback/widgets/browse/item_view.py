@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.browse.class_row import ClassRow
 from napari_cam_feedback.widgets.browse.item_bar import ItemBar
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 class ItemView(QWidget):
     """Buttons to move, the item's classes, and what the map shows.
 
+    Signals
+    -------
+    finer : str
+        The user wants this layer in place of one whose maps are coarse.
+
     Parameters
     ----------
     session : Session
         Whose item is shown.
     """
+
+    finer = Signal(str)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -54,6 +61,12 @@ class ItemView(QWidget):
         column.addWidget(self.bar)
         column.addLayout(chooser)
         column.addWidget(self.evidence)
+        self._finer: str | None = None
+        self.finer_button = QPushButton()
+        self.finer_button.setToolTip("The map is drawn as its few places; this layer has more of them")
+        self.finer_button.clicked.connect(lambda: self.finer.emit(self._finer or ""))
+        self.finer_button.hide()
+        column.addWidget(self.finer_button)
         self.classes = ClassRow(session)
         column.addWidget(self.classes)
         self.display = MapDisplay(session)
@@ -85,6 +98,20 @@ class ItemView(QWidget):
         name = self._session.class_names[explanation.target]
         nothing = f"No positive evidence: nothing in this image speaks for “{name}”."
         self.show_evidence(explanation.no_heatmap or ("" if explanation.evidence else nothing))
+        self._offer_finer(explanation)
+
+    def _offer_finer(self, explanation: Explanation) -> None:
+        """Offer a layer whose maps are finer, where those that are shown are coarse and there is one."""
+        self._finer = None
+        if explanation.coarse and self._session.classifier is not None:
+            from napari_cam_feedback.models.first_look.coarse import finer_layer
+
+            found = finer_layer(self._session.classifier)
+            if found is not None:
+                rows, columns = explanation.raw.shape
+                self._finer = found.name
+                self.finer_button.setText(f"{rows}x{columns} places; finer: {found.name}")
+        self.finer_button.setVisible(self._finer is not None)
 
     def show_evidence(self, text: str) -> None:
         """Show a line on the map; an empty one for none."""

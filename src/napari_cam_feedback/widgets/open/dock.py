@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
@@ -25,6 +25,7 @@ from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
 from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed, fill_scrolling, wrapped_label
 from napari_cam_feedback.widgets.parts.error_view import ErrorView
+from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.leaving import losses_of_leaving, may_leave
@@ -34,6 +35,10 @@ from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
 from napari_cam_feedback.widgets.viewer.qt_check import qt_warning
 
+if TYPE_CHECKING:
+    from napari_cam_feedback.projects import Project
+
+_OPEN, _OPEN_OTHER = "Open", "Open something else"
 _TITLES = {"trust": "Run the model's own code?", "download": "Download the weights?"}
 _REFUSED = {
     "trust": "The model was not loaded, because its code may not run; press Load to be asked again.",
@@ -49,6 +54,7 @@ class SessionWidget(QWidget):
         self._session: Session = dock_session(napari_viewer, self)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(330)
+        self._project: Project | None = None
         self._build()
         session = self._session
         session.opened.connect(self._opened)
@@ -66,10 +72,6 @@ class SessionWidget(QWidget):
         self.qt_warning = wrapped_label(warning or "", "warning")
         self.qt_warning.setVisible(warning is not None)
         column.addWidget(self.qt_warning)
-        self.choice = SourceView(self._session)
-        self.choice.form.toggled.connect(lambda _: self._learn_architectures())
-        column.addWidget(self.choice)
-        column.addLayout(self._build_buttons())
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
@@ -82,6 +84,16 @@ class SessionWidget(QWidget):
         self.open_view.copied.connect(self.choose_project)
         self.open_view.merge_button.clicked.connect(self._show_merging)
         column.addWidget(self.open_view)
+        self.choice = SourceView(self._session)
+        self.choice.form.toggled.connect(lambda _: self._learn_architectures())
+        content = QWidget()
+        below = QVBoxLayout(content)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.addWidget(self.choice)
+        below.addLayout(self._build_buttons())
+        # Once something is open, that is of more interest.
+        self.choice_fold = Fold(_OPEN, content, opened=True)
+        column.addWidget(self.choice_fold)
         column.addStretch(1)
         self._area = fill_scrolling(self, inner)
 
@@ -237,7 +249,8 @@ class SessionWidget(QWidget):
     def _show_error(self, error: BaseException | str) -> None:
         self._say()
         self.error.show_error(error)
-        self.choice.form.reveal(getattr(error, "fields", ()))
+        if self.choice.form.reveal(getattr(error, "fields", ())):
+            self.choice_fold.set_opened(True)
         # What went wrong must be seen, however long the form above it is; after the layout has made room for it.
         QTimer.singleShot(0, self._show_error_area)
 
@@ -252,6 +265,10 @@ class SessionWidget(QWidget):
     # What is open -----------------------------------------------------------------------------------
 
     def _opened(self) -> None:
+        if self._project is not self._session.project:
+            self._project = self._session.project
+            self.choice_fold.set_opened(self._project is None)
+            self.choice_fold.button.setText(_OPEN if self._project is None else _OPEN_OTHER)
         self.open_view.refresh()
         self.choice.offer_class_names(self._session.class_names)
 

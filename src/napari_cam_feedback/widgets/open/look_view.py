@@ -1,16 +1,18 @@
-"""What a first look at the model with its images found: lines under what was loaded, found in a worker."""
+"""What a first look at the model with its images found, in a worker: lines, and buttons that mend what is amiss."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import plain, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -23,11 +25,24 @@ JOB = "look"
 class LookView(QWidget):
     """Looks at what is open, in the background, and says what is amiss; hidden where nothing is.
 
+    Signals
+    -------
+    found
+        The look is over; `look` has what it found.
+    correct : Correction
+        The user wants this correction.
+    finer : str
+        The user wants this layer in place of one whose maps are coarse.
+
     Parameters
     ----------
     session : Session
         Whose model and images are looked at.
     """
+
+    found = Signal()
+    correct = Signal(object)
+    finer = Signal(str)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -42,6 +57,9 @@ class LookView(QWidget):
         self.said = wrapped_label(tone="warning")
         column.addWidget(self.waiting)
         column.addWidget(self.said)
+        self.buttons = QVBoxLayout()
+        self.buttons.setSpacing(3)
+        column.addLayout(self.buttons)
         session.closing.connect(self._close)
         self._show([])
 
@@ -82,6 +100,7 @@ class LookView(QWidget):
             if of_now():
                 self.look = look
                 self._show_look(look)
+                self.found.emit()
 
         def failed(error: BaseException) -> None:
             if of_now():
@@ -92,15 +111,34 @@ class LookView(QWidget):
         self._session.jobs.start(JOB, work, on_done=done, on_error=failed, description="Looking at the model", replace=True)
 
     def _show_look(self, look: Look) -> None:
-        from napari_cam_feedback.models.first_look.coarse import layer_remarks
+        from napari_cam_feedback.models.first_look.coarse import coarse_remark, finer_layer, layer_remarks
 
         classifier = self._session.classifier
         # The layer may be another one than when it was looked at.
         layer = () if classifier is None else tuple(layer_remarks(classifier))
         self._show(replace(look, layer=layer).sentences(MODEL_FIELDS))
+        best = [] if look.correction is None else [look.correction]
+        for cause in [*best, *(cause for cause in look.causes if cause != look.correction)]:
+            text = f"{'Use' if cause in best else 'Try'} {cause.what}: {cause.right} of {cause.images} right"
+            self._offer(text, partial(self.correct.emit, cause))
+        finer = None if classifier is None or coarse_remark(classifier) is None else finer_layer(classifier)
+        if finer is not None:
+            self._offer(f"Use layer {finer.name}", partial(self.finer.emit, finer.name))
+
+    def _offer(self, text: str, action: Callable[[], None]) -> None:
+        button = QPushButton(text)
+        button.setToolTip(plain(text))
+        # What is otherwise may take many words, and the dock must not grow with them.
+        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(lambda _=False: action())
+        self.buttons.addWidget(button)
 
     def _show(self, sentences: list[str]) -> None:
         self.waiting.hide()
+        while (item := self.buttons.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
         self.said.setText("\n".join(sentences))
         self.setVisible(bool(sentences))
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, ModelError
 from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.widgets.open.layers_page import is_image
 from napari_cam_feedback.widgets.open.look_view import LookView
 from napari_cam_feedback.widgets.open.mask_exporting import ExportButton
 from napari_cam_feedback.widgets.open.merge_panel import MaskMerging
+from napari_cam_feedback.widgets.open.summary import Summary, describe_layer
 from napari_cam_feedback.widgets.open.version_tree import VersionTree
 from napari_cam_feedback.widgets.parts.basics import (
-    breakable,
     form_layout,
     narrow,
     plain,
-    rich_label,
     show_row,
     small_button,
 )
@@ -37,15 +35,18 @@ from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer.docks import open_dock
 
 if TYPE_CHECKING:
-    from napari_cam_feedback.data import Dataset
-    from napari_cam_feedback.data.preprocessing import Preprocessing
     from napari_cam_feedback.models import Classifier, LayerInfo
+    from napari_cam_feedback.models.first_look.look import Correction
 
 _OTHER_DOCKS = {
     "Filters": "A dock of its own: single filters of the network, in one image and over all",
     "Concepts": "A dock of its own: whether something that you can name matters for a class",
     "Train": "A dock of its own: a first model for these images",
 }
+_OTHER_ORDER = (
+    "The outputs of this network cannot be put into another order; load it anew and give a file with the classes in the "
+    "order of the outputs."
+)
 #: Takes an error, and what to do again once the user has agreed to what it asks for.
 OnError = Callable[[BaseException, Callable[[], None]], None]
 
@@ -76,9 +77,12 @@ class OpenView(QGroupBox):
         super().__init__("Now open")
         self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
         column = QVBoxLayout(self)
-        self.summary = rich_label()
+        self.summary = Summary(session)
         column.addWidget(self.summary)
         self.look = LookView(session)
+        self.look.found.connect(self.summarise)
+        self.look.correct.connect(self._correct)
+        self.look.finer.connect(self.use_layer)
         column.addWidget(self.look)
         form = form_layout()
         self.version = ChoiceBox()
@@ -189,27 +193,7 @@ class OpenView(QGroupBox):
 
     def summarise(self) -> None:
         """Write the summary anew, as when a mask was painted."""
-        session = self._session
-        dataset, classifier, project = session.dataset, session.classifier, session.project
-        if dataset is None or classifier is None or project is None:
-            return
-        counts = ", ".join(f"{name} {len(dataset.indices(name))}" for name in dataset.split_names)
-        names = classifier.class_names
-        classes = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-        origin = describe_names_origin(classifier, dataset)
-        info = self._target()
-        rows = [
-            ("Model", f"{classifier.arch} on {classifier.device}"),
-            ("Input", describe_input(classifier.preprocessing)),
-            ("Classes", f"{len(names)}: {classes}" + (f" ({origin})" if origin else "")),
-            ("Layer", describe_layer(info) if info is not None else classifier.target_layer),
-            ("Images", counts + (" (split created automatically)" if dataset.made_split else "")),
-            *(("Note", note) for note in dataset.notes),
-            ("Masks", f"{len(session.autosave.painted())} painted"),
-            ("Project", str(project.folder)),
-        ]
-        cells = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{breakable(escape(value))}</td></tr>" for name, value in rows)
-        self.summary.setText(f"<table>{cells}</table>")
+        self.summary.show_read(self.look.look, self._target())
 
     # The user acts --------------------------------------------------------------------------------
 
@@ -290,6 +274,40 @@ class OpenView(QGroupBox):
         self.merging.show()
         self.merging.path.edit.setFocus()
 
+    def _correct(self, correction: Correction) -> None:
+        """Go on with the same weights, used as a correction says, as a version of its own."""
+        session, project, classifier = self._session, self._session.project, self._session.classifier
+        if project is None or classifier is None:
+            return
+
+        def work(monitor: Monitor) -> Classifier:
+            from napari_cam_feedback.models import save_classifier
+            from napari_cam_feedback.models.first_look.correcting import corrected
+
+            found = corrected(classifier, correction)
+            if found is None:
+                raise ModelError(_OTHER_ORDER, field="class_names")
+            find_head(found)
+            session.save()
+            project.add_correction(
+                project.current.id,
+                correction.what,
+                save=lambda path: save_classifier(found, path),
+                fingerprint=found.fingerprint(),
+            )
+            return found
+
+        def told() -> None:
+            now = project.current
+            self._tell(f"{now.id} is in use now: {now.origin}. Under Versions you can go back to {now.parent}.")
+
+        self._replace_classifier(work, f"Using {correction.what}", told)
+
+    def use_layer(self, name: str) -> None:
+        """Look at another layer, by its dotted name."""
+        self.layer.setCurrentIndex(self.layer.findData(name))
+        self._layer_chosen(self.layer.currentIndex())
+
     def _layer_chosen(self, row: int) -> None:
         classifier, layer = self._session.classifier, self.layer.itemData(row)
         if classifier is not None and layer != classifier.target_layer:
@@ -335,46 +353,3 @@ class OpenView(QGroupBox):
             return
         self._say(f"{description} …")
         session.jobs.start("load", work, on_done=done, on_error=failed, description=description)
-
-
-def describe_input(preprocessing: Preprocessing) -> str:
-    """Return one line on a preprocessing, in plain words."""
-    height, width = preprocessing.size
-    colour = "gray" if preprocessing.channels == 1 else preprocessing.channel_order.upper()
-    how = "whole image stretched"
-    if preprocessing.crop:
-        shorter = f" to {preprocessing.resize_to} px" if preprocessing.resize_to else ""
-        how = f"scaled{shorter}, centre cut out"
-    if preprocessing.interpolation != "bilinear":
-        how += f", {preprocessing.interpolation}"
-    values = "whole range"
-    if preprocessing.value_range is not None:
-        values = f"{preprocessing.value_range[0]:g} to {preprocessing.value_range[1]:g}"
-    mean, std = (", ".join(f"{value:.3g}" for value in part) for part in (preprocessing.mean, preprocessing.std))
-    return f"{height}x{width} {colour}, {how}; values: {values}; mean {mean}; std {std}"
-
-
-def describe_layer(info: LayerInfo) -> str:
-    """Return a layer's dotted name, what it puts out and of what shape."""
-    filters, height, width = info.shape
-    layout = info.layout
-    if not layout.has_places:
-        return f"{info.name} ({filters} features without places, so no heatmaps)"
-    kind = {"maps": "", "channels_last": ", channels last", "tokens": " tokens"}[layout.kind]
-    if layout.prefix:
-        kind += f" after {layout.prefix} other{'s' if layout.prefix > 1 else ''}"
-    return f"{info.name} ({filters} filters, {height}x{width}{kind})"
-
-
-def describe_names_origin(classifier: Classifier, dataset: Dataset) -> str:
-    """Return where the class names came from, in plain words; empty where nobody noted it."""
-    source = dataset.source
-    folders = "from the folders" if source is None or source.is_dir() else f"from the labels in {source.name}"
-    words = {
-        "file": "from the file of names",
-        "header": "from the model's file",
-        "sidecar": "from the file beside the model",
-        "torchvision": "torchvision's categories",
-        "folders": f"{folders}, in alphabetical order",
-    }
-    return words.get(str(classifier.info.get("class_names_from")), "")

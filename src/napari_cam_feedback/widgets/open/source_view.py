@@ -1,4 +1,4 @@
-"""The group “Open” of the page *Open*: a sample, a model with its images, the viewer's layers, or a project."""
+"""The choice of what to open, of the page *Open*: a sample, a model with its images, the viewer's layers, or a project."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SourceView(QGroupBox):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__("Open")
+        super().__init__()
         self._session = session
         self._project_touched = False
         self.knows_architectures = False

@@ -166,12 +166,13 @@ class ModelForm(Fold):
             row = combo.findData(known[name]) if known.get(name) is not None else -1
             combo.setItemText(0, AS_FILE if row < 0 else f"{AS_FILE}: {combo.itemText(row)}")
 
-    def reveal(self, names: Sequence[str]) -> None:
-        """Unfold, and put the cursor into the first of these settings that has a field; nothing where none has."""
+    def reveal(self, names: Sequence[str]) -> bool:
+        """Unfold, and put the cursor into the first of these settings that has a field; tells whether any has."""
         field = next((self.fields[name] for name in names if name in self.fields), None)
         if field is not None:
             self.set_opened(True)
             field.setFocus(Qt.FocusReason.OtherFocusReason)
+        return field is not None
 
     def _whole(self, name: str, line: QLineEdit, count: int) -> tuple[int, ...] | None:
         try:

@@ -86,7 +86,7 @@ class ItemDisplay:
         """Show the map of an explanation."""
         from napari_cam_feedback.explanations import cam_display
 
-        self._session.layers.show_cam(cam_display(explanation.map), explanation.key)
+        self._session.layers.show_cam(cam_display(explanation.shown), explanation.key, cells=explanation.coarse)
 
     def show_mask(self, key: str, size: tuple[int, int]) -> None:
         """Show the mask of the current item as it is on disk, and watch its layer."""

@@ -95,7 +95,7 @@ class ExplanationPairs:
         if before is None or (before.index, _asked(before, target), before.method) != (index, before.target, method):
             before = self.before.get(index, target, method)
         after = self.after.get(index, before.target, method)
-        shown = [cam_display(before.map), cam_display(after.map)]
+        shown = [cam_display(before.shown), cam_display(after.shown)]
         pair = Pair(before, after, dict(zip(LAYER_NAMES, [*shown, shown[1] - shown[0]], strict=True)))
         with self._lock:
             self._kept[index, target, method] = pair
@@ -215,8 +215,11 @@ class ComparisonLayers(GridLayers):
         # Symmetric, so that nothing is "as before"; a floor keeps tiny changes from looking like large ones.
         largest = max(float(np.abs(data).max(initial=0)), MIN_DIFFERENCE_LIMIT)
         limits = (-largest, largest) if difference else (0.0, 1.0)
+        # Cells are drawn as cells.
+        interpolation = "nearest" if pair.before.coarse else "linear"
         if layer is not None:
             layer.data = data
+            layer.interpolation2d = interpolation
             mark(layer, role, pair.before.key, owner=self._owner)
             if difference:
                 layer.contrast_limits = limits
@@ -228,7 +231,7 @@ class ComparisonLayers(GridLayers):
             contrast_limits=limits,
             opacity=self._session.layers.look.opacity,
             blending="translucent_no_depth",
-            interpolation2d="linear",
+            interpolation2d=interpolation,
         )
         mark(layer, role, pair.before.key, owner=self._owner)
         if difference:

@@ -66,6 +66,7 @@ class CamFeedbackWidget(QWidget):
         self.paint.suggest.model.proposed.connect(self._soon)
         self.retune.changed.connect(self._retune_changed)
         self.retune.paint_wanted.connect(lambda: self.show_step(PAINT))
+        self.look.item.finer.connect(self.open.open_view.use_layer)
         self.look.paint.clicked.connect(lambda: self.show_step(PAINT))
         self._bind_keys()
         self._opened()

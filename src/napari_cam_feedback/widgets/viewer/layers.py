@@ -98,6 +98,8 @@ class ItemLayers:
         self.aside: dict[str, bool] = {}
         self._size: tuple[int, int] | None = None
         self._limits: tuple[float, float] | None = None
+        #: Whether the map that was shown last was drawn as cells.
+        self._cells = False
 
     @property
     def viewer(self) -> Any:
@@ -142,8 +144,13 @@ class ItemLayers:
             if len(there) > 1 and mark_of(layer).get("blank"):
                 self.viewer.layers.remove(layer)
 
-    def show_cam(self, shown: np.ndarray, key: str) -> Image:
-        """Show a map, (H, W) float32 in 0..1; zeros are invisible."""
+    def show_cam(self, shown: np.ndarray, key: str, *, cells: bool | None = None) -> Image:
+        """Show a map, (H, W) float32 in 0..1; zeros are invisible.
+
+        With `cells` each place of a coarse map is drawn as a cell; None leaves it as it was.
+        """
+        cells = self._cells if cells is None else cells
+        interpolation = "nearest" if cells else "linear"
         layer = self.get(CAM)
         if layer is None:
             from napari.layers import Image
@@ -154,15 +161,19 @@ class ItemLayers:
                 colormap=self.look.colours(),
                 opacity=self.look.opacity,
                 blending="translucent_no_depth",
-                interpolation2d="linear",
+                interpolation2d=interpolation,
                 contrast_limits=(0, 1),
             )
             mark(layer, CAM, key)
             self._insert(layer, CAM)
         else:
             unlink(layer, _OURS_ALONE)
+            if cells != self._cells:
+                # Else it is as the user has set it.
+                layer.interpolation2d = interpolation
             layer.data = shown
             mark(layer, CAM, key)
+        self._cells = cells
         self._show_contour(shown, key)
         return layer
 
