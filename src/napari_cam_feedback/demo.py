@@ -112,7 +112,8 @@ def run_demo(
         facts={**facts, "Painted": f"{masks} images, whose known masks were taken as the expert's"},
         pictures=pictures,
         title=f"Retuning on the sample {sample}",
-        summary=f"{result.verdict.name.capitalize()}. {result.verdict.reason}",
+        summary=f"{result.verdict.name.capitalize()}: {result.verdict.headline}",
+        remarks=[result.verdict.reason],
     )
     assert report is not None
     return DemoResult(project, result, comparison, report)

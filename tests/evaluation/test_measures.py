@@ -102,6 +102,7 @@ def test_a_model_that_only_looks_under_the_mask_is_right_for_the_wrong_reasons()
         "mask_share": 1.0,
         "swap_flip_rate": None,
         "random_flip_rate": 0.0,
+        "swap_accuracy": None,
         "gap": 1.0,
         "specificity": None,
     }
@@ -115,7 +116,7 @@ def test_the_dear_measures_can_be_left_out_and_change_nothing_in_the_others():
     assert show_specificity(short) == "–"
     assert full.swap_flip_rate is not None
     assert full.random_flip_rate is not None
-    assert short == replace(full, swap_flip_rate=None, random_flip_rate=None)
+    assert short == replace(full, swap_flip_rate=None, swap_accuracy=None, random_flip_rate=None)
 
 
 def both(patches: list[int], labels: list[int]) -> ArrayDataset:
@@ -477,7 +478,10 @@ def test_a_comparison_s_rows_by_hand():
 
 
 def test_measures_that_one_side_has_are_rows_and_where_specificity_is_undefined_words_say_why():
-    before, after = RightReasons(4, 1.0, 0.5, 0.5, 0.5, 1.0, 0.0), RightReasons(4, 1.0, 0.75, 0.25, 0.5, 0.5, 0.125)
+    before, after = (
+        RightReasons(4, 1.0, 0.5, 0.5, 0.5, 1.0, 0.0, 0.0),
+        RightReasons(4, 1.0, 0.75, 0.25, 0.5, 0.5, 0.125, 0.5),
+    )
     rows = {row.measure: row for row in reasons_rows("test", before, after)}
     assert list(rows) == list(REASONS)
     assert rows["specificity"].texts == ("only there", "2.0×")

@@ -44,6 +44,7 @@ All = Annotated[
     bool,
     typer.Option("--all", help="Measure all images, and refill all masked ones, however long it takes."),
 ]
+Full = Annotated[bool, typer.Option("--full", help="Print all numbers, not only those that decide.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SHARED = "Several processes"
 Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a device.", rich_help_panel=SHARED)]

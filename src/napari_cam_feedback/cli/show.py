@@ -15,10 +15,12 @@ from napari_cam_feedback.cli.app import err, out
 
 if TYPE_CHECKING:
     from napari_cam_feedback.errors import Mismatch
-    from napari_cam_feedback.evaluation import Comparison, ComparisonRow, Evaluation, Interval
+    from napari_cam_feedback.evaluation import Comparison, ComparisonRow, Evaluation, Interval, KeyNumber
     from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep
     from napari_cam_feedback.training import TrainStep
 
+#: Of the measures on masked images, those that are shown unless all are asked for.
+KEY_MEASURES = ("flip_rate", "swap_flip_rate", "swap_accuracy")
 #: Images that cannot be read, and weights that do not fit, that are listed before only their number is said.
 MAX_SKIPPED = 5
 MAX_MISMATCHES = 12
@@ -130,8 +132,11 @@ def show_mismatch(rows: Sequence[Mismatch]) -> None:
         out.print(f"and {len(rows) - MAX_MISMATCHES} more", highlight=False)
 
 
-def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) -> None:
-    """Print accuracy of each split, what the masked part does to it where there are masks, and the images left out."""
+def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST, *, full: bool = False) -> None:
+    """Print accuracy of each split, what the masked part does to it where there are masks, and the images left out.
+
+    Of the measures on masked images those that decide, with `full` all of them.
+    """
     from napari_cam_feedback.evaluation import MEASURES, REASONS, show, show_specificity
 
     rows = [
@@ -144,16 +149,20 @@ def show_evaluation(title: str, evaluation: Evaluation, rest: str = THE_REST) ->
             out.print(f"{name}: {result.groups.sentence()}", markup=False, highlight=False)
     measured = {name: result for name, result in evaluation.splits.items() if result.right_reasons is not None}
     if measured:
-        rows = [["images with a mask"], *([MEASURES[key].name] for key in REASONS)]
+        keys = [key for key in REASONS if full or key in KEY_MEASURES]
+        rows = [["images with a mask"], *([MEASURES[key].name] for key in keys)]
         for result in measured.values():
             found = result.right_reasons
             assert found is not None
             rows[0].append(f"{found.n} of {result.masked}" if found.n < result.masked else str(found.n))
-            for row, key in zip(rows[1:], REASONS, strict=True):
+            for row, key in zip(rows[1:], keys, strict=True):
                 value = show_specificity(found) if key == "specificity" else show(getattr(found, key))
                 row.append(f"{value} {_short_ends(result.intervals.get(key))}".rstrip())
         show_table(
-            "Where something is masked (95 % interval)", ["measure", *map(escape, measured)], rows, numbers=len(measured)
+            f"Where something is masked (95 % interval{'' if full else '; all measures with --full'})",
+            ["measure", *map(escape, measured)],
+            rows,
+            numbers=len(measured),
         )
     show_sample(evaluation, rest)
     show_skipped(evaluation.skipped)
@@ -187,9 +196,10 @@ def stopped_sentence(evaluation: Evaluation) -> str:
     return f"Stopped; measured until then: {', '.join(names)}{short}."
 
 
-def show_comparison(comparison: Comparison, rest: str = THE_REST) -> None:
-    """Print each measure before and after, and which part of the images was measured."""
-    show_rows("Before and after", comparison.rows)
+def show_comparison(comparison: Comparison, rest: str = THE_REST, *, full: bool = False) -> None:
+    """Print accuracy before and after on each split, with `full` each measure, and which part of the images was measured."""
+    rows = [row for row in comparison.rows if full or row.measure == "accuracy"]
+    show_rows("Before and after" if full else "Before and after (all measures with --full)", rows)
     show_sample(comparison.before, rest)
 
 
@@ -208,8 +218,14 @@ def show_rows(title: str, rows: Sequence[ComparisonRow]) -> None:
     show_table(title, columns, shown, numbers=len(columns) - 2)
 
 
-def show_result(result: RetuneResult, folder: Path) -> None:
-    """Print the verdict on a retune, which model it returned, the measures behind the verdict, and which others there are.
+def show_numbers(numbers: Sequence[KeyNumber]) -> None:
+    """Print the three numbers that come first, before and after with their intervals."""
+    rows = [[each.name, *each.texts, each.mark, each.images] for each in numbers]
+    show_table("The numbers that decide (95 % interval)", ["", "before", "after", "", "measured on"], rows, numbers=4)
+
+
+def show_result(result: RetuneResult, folder: Path, *, full: bool = False) -> None:
+    """Print the verdict on a retune, the three numbers that decide, what to do next, and which model was returned.
 
     Parameters
     ----------
@@ -217,17 +233,25 @@ def show_result(result: RetuneResult, folder: Path) -> None:
         The run.
     folder : Path
         Where `save_run` wrote it.
+    full : bool
+        Print all measures behind the verdict too, and which other models there are.
     """
-    from napari_cam_feedback.retuning import check_rows, checkpoint_name
+    from napari_cam_feedback.retuning import check_rows, checkpoint_name, key_numbers
 
     good, bad = dict.fromkeys(("fixed", "improved"), "green"), dict.fromkeys(("harmed", "failed"), "red")
     colour = {**good, **bad}.get(result.verdict.name, "yellow")
-    out.print(f"[bold {colour}]{result.verdict.name.capitalize()}.[/] {escape(result.verdict.reason)}", highlight=False)
+    verdict = result.verdict
+    out.print(f"[bold {colour}]{verdict.name.capitalize()}.[/] {escape(verdict.headline)}", highlight=False)
+    show_numbers(key_numbers(result.before, result.after))
+    out.print(f"Next: {verdict.advice}", markup=False, highlight=False)
+    out.print(f"Why this verdict: {verdict.reason}", markup=False, highlight=False)
     if result.selected_iteration == 0:
         out.print(f"No step was better, so the model returned is the one given ({result.status}).", highlight=False)
     else:
         returned = checkpoint_name(result.selected_iteration, result.selected_share)
         out.print(f"The model returned is that of {returned} ({result.status}).", highlight=False)
+    if not full:
+        return
     learnt = set(result.held_out_keys) & set(result.painted_keys)
     own = "the painted images learnt from" if learnt else "painted images kept out of the training"
     show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))

@@ -20,6 +20,7 @@ from napari_cam_feedback.evaluation.report.latex import class_table, escape_late
 from napari_cam_feedback.evaluation.report.painted_history import PaintedHistory, draw_painted_history, read_painted_history
 from napari_cam_feedback.evaluation.report.pictures import Picture, picture_versions
 from napari_cam_feedback.evaluation.report.provenance import package_versions, report_facts
+from napari_cam_feedback.evaluation.report.telling import advice, key_numbers, verdict_of
 from napari_cam_feedback.evaluation.report.versions import report_versions, summarise
 from napari_cam_feedback.evaluation.report.write import write_report
 from napari_cam_feedback.evaluation.results import ClassResult, Evaluation, SplitResult
@@ -50,6 +51,7 @@ __all__ = [
     "RightReasons",
     "SplitResult",
     "VersionComparison",
+    "advice",
     "change_interval",
     "class_table",
     "compare",
@@ -60,6 +62,7 @@ __all__ = [
     "find_flips",
     "get_fill",
     "item_reasons",
+    "key_numbers",
     "latex_tables",
     "load_inpainter",
     "mcnemar",
@@ -77,5 +80,6 @@ __all__ = [
     "show",
     "show_specificity",
     "summarise",
+    "verdict_of",
     "write_report",
 ]

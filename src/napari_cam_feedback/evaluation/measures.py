@@ -95,6 +95,13 @@ MEASURES: dict[str, Measure] = {
         "another class; of painted surroundings, when the object is put before those of another class.",
         "less",
     ),
+    "swap_accuracy": Measure(
+        "accuracy, patch swapped",
+        "accuracy swapped",
+        "Share of the painted images that are predicted right when what is painted is exchanged for that of an image of "
+        "another class: where the marker conflicts with the class.",
+        "more",
+    ),
     "mask_share": Measure(
         "heatmap inside mask",
         "CAM in paint",
@@ -104,9 +111,18 @@ MEASURES: dict[str, Measure] = {
 }
 
 #: Those on masked images, attributes of `RightReasons`.
-REASONS = ("masked_accuracy", "gap", "flip_rate", "random_flip_rate", "specificity", "swap_flip_rate", "mask_share")
+REASONS = (
+    "masked_accuracy",
+    "gap",
+    "flip_rate",
+    "random_flip_rate",
+    "specificity",
+    "swap_flip_rate",
+    "swap_accuracy",
+    "mask_share",
+)
 #: Those that not every pair of evaluations has.
-OPTIONAL = ("random_flip_rate", "specificity", "swap_flip_rate")
+OPTIONAL = ("random_flip_rate", "specificity", "swap_flip_rate", "swap_accuracy")
 
 
 def show(value: float | None, *, signed: bool = False) -> str:

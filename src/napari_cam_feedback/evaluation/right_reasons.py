@@ -53,6 +53,8 @@ class RightReasons:
         Share whose prediction changes when a random place is refilled in place of the masked part, mean over the same five
         fills: the mask itself, shifted around the edges of the image; of several shifts that with the least overlap with the
         mask. None where it was not asked for.
+    swap_accuracy : float or None
+        Share predicted right where `swap_flip_rate` is measured: the marker conflicts with the class there.
     """
 
     n: int
@@ -62,6 +64,7 @@ class RightReasons:
     mask_share: float | None
     swap_flip_rate: float | None = None
     random_flip_rate: float | None = None
+    swap_accuracy: float | None = None
 
     @property
     def gap(self) -> float:
@@ -215,7 +218,7 @@ def item_reasons(
                 predicted = measure.refilled(inputs, input_masks, dataset.labels[picked])
                 if swaps is not None:
                     measure.elsewhere(inputs, input_masks, predicted)
-                    measure.swapped(swaps, picked, inputs, input_masks, predicted)
+                    measure.swapped(swaps, picked, inputs, input_masks, predicted, dataset.labels[picked])
             measure.end()
             if monitor.stopped:
                 break
@@ -227,7 +230,15 @@ def passes_of(full: bool = True) -> int:
     return 1 + len(MEASURING_FILLS) + full * (len(MEASURING_FILLS) + 1)
 
 
-_MEASURED = ("accuracy", "masked_accuracy", "flip_rate", "mask_share", "swap_flip_rate", "random_flip_rate")
+_MEASURED = (
+    "accuracy",
+    "masked_accuracy",
+    "flip_rate",
+    "mask_share",
+    "swap_flip_rate",
+    "random_flip_rate",
+    "swap_accuracy",
+)
 
 
 class _Measure:
@@ -310,7 +321,13 @@ class _Measure:
         self._add("random_flip_rate", (self._after_fills(inputs, places, self.places) != predicted).mean(0))
 
     def swapped(
-        self, swaps: _Swaps, picked: np.ndarray, inputs: torch.Tensor, masks: torch.Tensor, predicted: np.ndarray
+        self,
+        swaps: _Swaps,
+        picked: np.ndarray,
+        inputs: torch.Tensor,
+        masks: torch.Tensor,
+        predicted: np.ndarray,
+        labels: np.ndarray,
     ) -> None:
         """Measure the images with the patches of donors."""
         had, patches, places = swaps.of(picked)
@@ -323,7 +340,9 @@ class _Measure:
                 scenes = without_objects(patches[around], places[around])
                 chosen = torch.arange(len(scenes))
                 swapped[around] = before_others(inputs[had][around], own[around], scenes, chosen, self.donors)
-            self._add("swap_flip_rate", self._predict(swapped) != predicted[had], picked[had])
+            now = self._predict(swapped)
+            self._add("swap_flip_rate", now != predicted[had], picked[had])
+            self._add("swap_accuracy", now == labels[had], picked[had])
 
     def _after_fills(self, inputs: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> np.ndarray:
         """Predictions (5, N) after each of the measuring fills."""

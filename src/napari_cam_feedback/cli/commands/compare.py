@@ -11,9 +11,18 @@ import typer
 
 from napari_cam_feedback.cli.app import PROGRAM, out
 from napari_cam_feedback.cli.opening import open_masks, open_model_and_data
-from napari_cam_feedback.cli.options import All, Device, Json, Seed, takes_model_options
+from napari_cam_feedback.cli.options import All, Device, Full, Json, Seed, takes_model_options
 from napari_cam_feedback.cli.parallel import arguments
-from napari_cam_feedback.cli.show import ends, progress, remark, show_sample, show_skipped, show_table, write_json
+from napari_cam_feedback.cli.show import (
+    ends,
+    progress,
+    remark,
+    show_numbers,
+    show_sample,
+    show_skipped,
+    show_table,
+    write_json,
+)
 from napari_cam_feedback.errors import ConfigError, FeedbackError
 
 if TYPE_CHECKING:
@@ -77,6 +86,7 @@ def compare(
     everything: All = False,
     seed: Seed = 0,
     device: Device = "auto",
+    full: Full = False,
     json_file: Json = None,
 ) -> None:
     """Compare two or more models on the same images, and write a report.
@@ -84,7 +94,15 @@ def compare(
     Accuracy, classes and confusion on every split; whether the models are right for the right reasons, with intervals; which
     predictions changed; heatmaps side by side; the painted images over the run; filters.
     """
-    from napari_cam_feedback.evaluation import compare_models, read_painted_history, report_facts, report_versions
+    from napari_cam_feedback.evaluation import (
+        advice,
+        compare_models,
+        key_numbers,
+        read_painted_history,
+        report_facts,
+        report_versions,
+        verdict_of,
+    )
 
     if project is None:
         found = _models(given or [], name or [], options, masks, device, seed)
@@ -125,10 +143,16 @@ def compare(
             monitor=bar,
         )
     show_skipped({key: text for each in comparison.evaluations for key, text in each.skipped.items()})
-    for other, rows in zip(comparison.names[1:], comparison.rows, strict=True):
-        _show_rows(comparison.names[0], other, rows)
+    for number, (other, rows) in enumerate(zip(comparison.names[1:], comparison.rows, strict=True), 1):
+        if comparison.headline is not None:
+            out.print(verdict_of(comparison, number), markup=False, highlight=False)
+            show_numbers(key_numbers(comparison, number))
+            out.print(f"Next: {advice(comparison, number)}", markup=False, highlight=False)
+        if full:
+            _show_rows(comparison.names[0], other, rows)
     show_sample(comparison.evaluations[0])
-    _show_flips(comparison)
+    if full:
+        _show_flips(comparison)
     out.print(f"Report: {page}", markup=False, highlight=False)
     write_json(json_file, {**comparison.to_json(), "facts": facts, "report": str(page)})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_cam_feedback.cli.app import out
-from napari_cam_feedback.cli.options import Device, Json, Seed
+from napari_cam_feedback.cli.options import Device, Full, Json, Seed
 from napari_cam_feedback.cli.show import (
     progress,
     remark,
@@ -36,6 +36,7 @@ def demo(
     masks: Annotated[int, typer.Option(min=1, help="Images whose known masks stand in for the expert's.")] = 20,
     seed: Seed = 0,
     device: Device = "auto",
+    full: Full = False,
     json_file: Json = None,
 ) -> None:
     """Run the whole loop on a sample: look, paint (known masks), retune, compare; then open napari."""
@@ -52,7 +53,7 @@ def demo(
     def look(classifier: Classifier, dataset: Dataset) -> None:
         # The comparison at the end measures all splits; with photographs each of them takes a while.
         before = evaluate(classifier, dataset, splits=["test", "test-clean"], seed=seed)
-        show_evaluation("Before the retune (the split test lies about the class)", before, rest="")
+        show_evaluation("Before the retune (the split test lies about the class)", before, rest="", full=full)
         out.print(f"\nRetuning with the known masks of {masks} images …", highlight=False)
 
     with progress("preparing and measuring") as bar:
@@ -66,8 +67,8 @@ def demo(
             on_ready=look,
             on_step=retune_progress(bar, RetuneConfig()),
         )
-    show_result(done.result, folder / "run")
-    show_comparison(done.comparison, rest="")
+    show_result(done.result, folder / "run", full=full)
+    show_comparison(done.comparison, rest="", full=full)
     out.print(f"\nReport: {done.report}\nPictures: {folder / 'pictures'}\nProject: {done.project.folder}", markup=False)
     write_json(json_file, {**done.result.to_json(), "comparison": done.comparison.to_json()})
     if not gui:

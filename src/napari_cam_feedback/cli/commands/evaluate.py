@@ -14,6 +14,7 @@ from napari_cam_feedback.cli.options import (
     Data,
     Device,
     Devices,
+    Full,
     Json,
     Masks,
     Model,
@@ -63,6 +64,7 @@ def evaluate(
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
     precision: Precision = "32-true",
+    full: Full = False,
     json_file: Json = None,
 ) -> None:
     """Measure accuracy, per class, confusion, and right reasons on every split.
@@ -105,7 +107,7 @@ def evaluate(
             )
     if not fabric.is_global_zero:
         return
-    show_evaluation(Path(model).name, found)
+    show_evaluation(Path(model).name, found, full=full)
     if report is not None:
         _show_external(report)
     write_json(json_file, found.to_json() | ({} if report is None else {"external": report.to_json()}))

@@ -20,6 +20,7 @@ from napari_cam_feedback.cli.options import (
     Data,
     Device,
     Devices,
+    Full,
     Json,
     Masks,
     Model,
@@ -84,6 +85,7 @@ def retune(
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
     precision: Precision = "32-true",
+    full: Full = False,
     json_file: Json = None,
 ) -> None:
     """Retune a classifier so that it stops using what the masks cover, and judge the result.
@@ -168,11 +170,11 @@ def retune(
     # The comparison reads images of every split, those that the retune learnt from among them.
     skipped = {**result.skipped, **comparison.before.skipped}
     show_skipped(skipped)
-    show_result(result, out_dir)
+    show_result(result, out_dir, full=full)
     for each in further:
         out.print(f"[bold yellow]Next.[/] {escape(each.sentence)}", highlight=False)
     if comparison.before.splits:
-        show_comparison(comparison)
+        show_comparison(comparison, full=full)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(
         json_file, {**result.to_json(), "next": extra["next"], "comparison": comparison.to_json(), "skipped": skipped}

@@ -14,6 +14,7 @@ from napari_cam_feedback.evaluation.flips import KINDS, UNKNOWN, Flips
 from napari_cam_feedback.evaluation.intervals import LEVEL, Certainty
 from napari_cam_feedback.evaluation.measures import MEASURES, show
 from napari_cam_feedback.evaluation.report.pictures import Picture, draw_measures
+from napari_cam_feedback.evaluation.report.telling import advice, key_numbers
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges
 
@@ -22,6 +23,8 @@ MEASURED = {"precision": "precision", "recall": "recall", "f1": "F1"}
 #: Rows of a table on the page; the CSV files have all.
 MAX_ROWS = 50
 MAX_FILTERS = 12
+#: Pictures that come before all tables; the others are folded.
+MAX_PICTURES = 6
 #: Beyond this many classes a confusion matrix is left to the CSV file.
 MAX_CLASSES = 30
 
@@ -58,6 +61,12 @@ def make_page(
         filters=filters,
         notes=notes,
         drawn_measures=draw_measures(comparison),
+        told=[
+            (name, key_numbers(comparison, number), advice(comparison, number))
+            for number, name in enumerate(comparison.names[1:], 1)
+            if comparison.headline is not None
+        ],
+        max_pictures=MAX_PICTURES,
         measures=MEASURES,
         used=[measure for key, measure in MEASURES.items() if key in occurring],
         measured=MEASURED,

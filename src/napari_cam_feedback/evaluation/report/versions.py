@@ -13,6 +13,7 @@ from napari_cam_feedback.errors import DataError, FeedbackError
 from napari_cam_feedback.evaluation.flips import LOST, MOVED, WON
 from napari_cam_feedback.evaluation.report.painted_history import PaintedHistory, draw_painted_history
 from napari_cam_feedback.evaluation.report.pictures import Picture, choose_shown, picture_versions
+from napari_cam_feedback.evaluation.report.telling import verdict_of
 from napari_cam_feedback.evaluation.report.write import write_report
 from napari_cam_feedback.evaluation.versions import VersionComparison
 from napari_cam_feedback.explanations.filters.changes import FilterChanges, filter_changes
@@ -39,6 +40,7 @@ def report_versions(
     filters: bool = True,
     title: str | None = None,
     summary: str | None = None,
+    remarks: Sequence[str] = (),
     monitor: Monitor = QUIET,
 ) -> Path | None:
     """Write the report of a comparison; see `write_report` for its files.
@@ -64,7 +66,9 @@ def report_versions(
     filters : bool
         Look at what became of the filters too, on the test images; takes another pass over its images.
     title, summary : str, optional
-        Heading of the page, and what it came to; by default `summarise`.
+        Heading of the page, and what it came to; by default the verdict of each version (`verdict_of`).
+    remarks : sequence of str
+        Sentences that are said with what to do next.
     monitor : Monitor, optional
         Told of steps done and in all.
         Once stopped, the work ends and nothing is written.
@@ -105,10 +109,11 @@ def report_versions(
         notes += said
         if monitor.stopped:
             return None
+    notes[:0] = remarks
     page = write_report(
         folder,
         title=title or f"{' and '.join(comparison.names[1:])} compared with {comparison.names[0]}",
-        summary=summary or summarise(comparison),
+        summary=summary or told_of(comparison),
         comparison=comparison,
         pictures=drawn,
         facts=facts,
@@ -118,6 +123,13 @@ def report_versions(
     )
     step()
     return page
+
+
+def told_of(comparison: VersionComparison) -> str:
+    """Return the verdict on each version but the first, a sentence each."""
+    if comparison.headline is None:
+        return "Nothing could be compared."
+    return " ".join(verdict_of(comparison, number) for number in range(1, len(comparison.names)))
 
 
 def summarise(comparison: VersionComparison, number: int | None = None) -> str:

@@ -44,6 +44,18 @@ HEADLINES: dict[VerdictName, str] = {
 }
 
 
+#: And what to do then.
+ADVICE: dict[VerdictName, str] = {
+    "fixed": "Look again whether something else is used instead; then paint that, and retune again.",
+    "improved": "Keep it, paint more images on which it still matters, and retune again.",
+    "mixed": "Take weights nearer to the given ones, or paint more images of the classes that lost.",
+    "no effect": "See whether the masks cover what the heatmap shows, and paint more images on which it matters.",
+    "looks fixed but is not": "Paint more images, or choose another method.",
+    "harmed": "Do not use it; see whether the masks cover only what is irrelevant.",
+    "failed": "Paint more images on which the model uses it, or choose another method.",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether it helped.
@@ -64,6 +76,11 @@ class Verdict:
     def headline(self) -> str:
         """The verdict in one sentence without numbers."""
         return HEADLINES[self.name]
+
+    @property
+    def advice(self) -> str:
+        """What to do next, in a sentence."""
+        return ADVICE[self.name]
 
 
 @dataclass(frozen=True)
