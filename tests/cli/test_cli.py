@@ -300,7 +300,7 @@ def test_models_between_the_given_and_the_best_weights_are_listed_and_written(da
     settings = ["--set", "iterations=4", "--set", "check_every=4", "--set", "batch_size=8", "--set", "learning_rate=0.001"]
     run = tmp_path / "run"
     base = ["retune", str(model), str(data), "--masks", str(data / "masks"), "--n-masks", "6", "--device", "cpu"]
-    assert main([*base, *settings, "--out", str(run)]) == 0
+    assert main([*base, *settings, "--full", "--out", str(run)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "The model returned is that of iteration 4, three quarters of the way from the given weights (done)." in said
     assert "How much of the old is kept (validation images)" in said
