@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import unicodedata
@@ -234,10 +235,16 @@ def signature(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
     clock differ too.
     """
     try:
-        # A folder on a network says what is there now when a file is opened, not when it is asked for.
-        with Path(path).open("rb") as file:
-            found = os.fstat(file.fileno())
+        # A folder on a network says what is there now when a file is opened, not when it is asked for. A pipe is not waited
+        # for.
+        opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            found = os.fstat(opened)
+        finally:
+            os.close(opened)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -251,6 +258,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         The file is missing, unreadable, too large or not JSON.
     """
     path = Path(path)
+    if _is_special(path):
+        raise StorageError(f"{path} is no file that can be read; remove it or name another one.")
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -18,7 +18,9 @@ from napari_cam_feedback.data import (
     StackDataset,
     open_dataset,
 )
-from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.errors import DataError, MaskError, StorageError
+from napari_cam_feedback.feedback import MaskStore
+from napari_cam_feedback.files import read_json, signature
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 5, 7)).astype(np.uint8)
 
@@ -199,3 +201,39 @@ def test_an_npz_that_claims_more_than_the_memory_is_refused(tmp_path):
     text = sentence_of(path)
     assert text.startswith(str(path))
     assert "does not fit into the memory" in text or BROKEN in text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    for name in ("labels.csv", "a.npz", "a.tif", "project.json", "masks.json", "masks.journal.jsonl", "a.png"):
+        os.mkfifo(tmp_path / name)
+    for name in ("labels.csv", "a.npz", "a.tif"):
+        with pytest.raises(DataError, match="is neither a file nor a folder, so it is no dataset"):
+            open_dataset(tmp_path / name)
+    with pytest.raises(DataError, match="has no class folders"):
+        open_dataset(tmp_path)
+    with pytest.raises(StorageError, match="is no file that can be read"):
+        read_json(tmp_path / "project.json")
+    with pytest.raises(MaskError, match="cannot be read; restore it, or remove it and paint again"):
+        MaskStore(tmp_path)["a"]
+    assert signature(tmp_path / "project.json") is None
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("train", "test", "unseen"), "The split unseen is none of train, val and test"),
+        (("train", "fold1", "fold2"), "The splits fold1, fold2 are none of train, val and test"),
+        (("Train", "VALID", "test-clean", "holdout"), None),
+    ],
+)
+def test_splits_whose_names_do_not_tell_whether_they_are_for_testing_are_named(tmp_path, splits, said):
+    for number in range(len(splits)):
+        for label in "ab":
+            Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / f"{label}{number}.png")
+    rows = [f"{label}{number}.png,{label},{split}" for number, split in enumerate(splits) for label in "ab"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    notes = [note for note in open_dataset(tmp_path / "list.csv").notes if "none of train" in note]
+    end = ", so that painted images there are learnt from; name it test if nothing of it may be."
+    assert notes == ([] if said is None else [said + end])

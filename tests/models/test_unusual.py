@@ -174,6 +174,10 @@ class Net(Base):
             r"keeps something beside its weights that is no tensor \(_extra_state\).*take its get_extra_state out",
         ),
         (
+            "def Net(num_classes=3, channels=1):\n    return torch.jit.script(Base(num_classes, channels))\n",
+            r"Net of net\.py returns a network of TorchScript, whose layers cannot be looked into; give the",
+        ),
+        (
             "class Net(Base):\n    def forward(self, x, age, *, sex):\n        return x\n",
             r"The network of Net of net\.py needs age and sex beside the image, and only the image can be given; let its",
         ),
@@ -271,3 +275,20 @@ class Net(Base):
     with pytest.raises(KeyError) as caught:
         classifier.logits(torch.ones(1, 1, 16, 16))
     assert describe(caught.value) == "net.py (line 16, forward) failed (KeyError: 'too bright'); mend it, and begin again."
+
+
+@pytest.mark.parametrize("what", ["threading.Lock()", "self.head.weight * 2"])
+def test_a_network_that_holds_what_cannot_be_copied_is_looked_at_and_not_retuned(tmp_path, what):
+    classifier = make(
+        tmp_path,
+        f"""
+import threading
+class Net(Base):
+    def __init__(self, num_classes=3, channels=1):
+        super().__init__(num_classes, channels)
+        self.more = {what}
+""",
+    )
+    assert get_method("gradcam")(classifier, IMAGES).maps.shape == (2, 1, 8, 8)
+    with pytest.raises(ModelError, match=r"The network cannot be copied \(.*\), and it is a copy that is changed"):
+        classifier.copy()

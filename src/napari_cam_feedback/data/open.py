@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from napari_cam_feedback.data.formats.export import LABELS_NAME
 from napari_cam_feedback.data.formats.folder import FolderDataset
 from napari_cam_feedback.data.formats.table import CsvDataset
 from napari_cam_feedback.data.pixels.images import SUFFIXES
+from napari_cam_feedback.data.splits import KNOWN_SPLITS, is_test
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.files import folded
 
@@ -60,10 +61,14 @@ def open_dataset(path: str | Path, *, seed: int = 0, class_names: Sequence[str] 
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"{path} does not exist; check the path.")
+    if not path.is_file() and not path.is_dir():
+        # A pipe would be waited for without an end.
+        raise DataError(f"{path} is neither a file nor a folder, so it is no dataset that can be opened; choose {_FORMS}.")
     dataset = _open(path, seed, class_names)
     if dataset.made_split:
         dataset.split_seed = seed
-    dataset.notes = (*dataset.notes, *_alike([dataset.class_names[k] for k in np.unique(dataset.labels) if k >= 0]))
+    classes = [dataset.class_names[k] for k in np.unique(dataset.labels) if k >= 0]
+    dataset.notes = (*dataset.notes, *_alike(classes), *_unusual(dataset.split_names))
     return dataset
 
 
@@ -78,6 +83,17 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
                 f"The classes {' and '.join(group)} are spelt alike, but for case or Unicode form, and are "
                 f"{len(group)} classes; if they are one, give them one name."
             )
+
+
+def _unusual(splits: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for splits whose names do not tell whether they are for testing."""
+    names = [name for name in splits if name not in KNOWN_SPLITS and not is_test(name)]
+    if names:
+        which = f"splits {', '.join(names)} are" if len(names) > 1 else f"split {names[0]} is"
+        yield (
+            f"The {which} none of train, val and test, so that painted images there are learnt from; name it test if "
+            "nothing of it may be."
+        )
 
 
 def _open(path: Path, seed: int, class_names: Sequence[str] | None) -> Dataset:
@@ -109,6 +125,8 @@ def _open(path: Path, seed: int, class_names: Sequence[str] | None) -> Dataset:
 
 def _lists_images(path: Path) -> bool:
     """Tell whether a folder's ``labels.csv`` is a list of images, and not something else of that name."""
+    if not path.is_file():
+        return False
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = {name.strip().lower() for name in next(csv.reader([file.readline(10_000)]), [])}

@@ -162,6 +162,8 @@ def _check_webp(path: Any) -> None:
     """Refuse what Pillow refuses too, before it makes room for it several times over, as it does for WebP alone."""
     if not isinstance(path, str | os.PathLike):
         return
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError("not a file")  # a pipe would be waited for without an end
     with Path(path).open("rb") as file:
         head = file.read(30)
     if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:

@@ -82,7 +82,7 @@ class MaskIndex:
 
     def _read_journal(self) -> list[tuple[str, Entry | None]]:
         try:
-            text = self._journal.read_bytes()
+            text = self._journal.read_bytes() if self._journal.is_file() else b""
         except FileNotFoundError:
             return []
         except OSError as error:

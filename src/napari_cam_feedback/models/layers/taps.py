@@ -148,6 +148,11 @@ def copy_module(module: torch.nn.Module, device: str | None = None) -> torch.nn.
         The network.
     device : str, optional
         ``meta``: parameters and buffers of the copy have shapes and no memory.
+
+    Raises
+    ------
+    ModelError
+        It holds what cannot be copied, such as a lock, or a tensor computed from its weights.
     """
     memo: dict[int, Any] = {}
     for child in module.modules():
@@ -162,4 +167,11 @@ def copy_module(module: torch.nn.Module, device: str | None = None) -> torch.nn.
             memo[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
         for buffer in module.buffers():
             memo[id(buffer)] = torch.empty_like(buffer, device=device)
-    return copy.deepcopy(module, memo)
+    try:
+        return copy.deepcopy(module, memo)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"The network cannot be copied ({reason}), and it is a copy that is changed; make such things in its forward, "
+            "not when it is built."
+        ) from error

@@ -131,7 +131,7 @@ def skeleton(arch: str, num_classes: int = 1000, size: tuple[int, int] | None = 
 def _in_single_precision(_module: nn.Module, _inputs: Any, output: Any) -> Any:
     """Networks may compute in half or double precision inside; their logits are float32 for all that follows."""
     if isinstance(output, torch.Tensor) and output.is_floating_point():
-        return output.float()
+        return output.as_subclass(torch.Tensor).float()
     return output
 
 

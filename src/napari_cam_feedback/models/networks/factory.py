@@ -150,6 +150,11 @@ def _check_network(made: nn.Module, name: str) -> None:
             f"{name} returns a quantised network, which has no gradients to explain or retune it by; give the network as it "
             "was before it was quantised."
         )
+    if isinstance(made, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{name} returns a network of TorchScript, whose layers cannot be looked into; give the network as it was "
+            "before it was scripted or traced."
+        )
     others = [key for key, value in made.state_dict().items() if not isinstance(value, torch.Tensor)]
     if others:
         raise ModelError(
