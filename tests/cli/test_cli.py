@@ -18,6 +18,8 @@ from PIL import Image
 
 from core_builders import stripes, without_look
 from napari_cam_feedback.cli import main
+from napari_cam_feedback.cli.app import PlainConsole
+from napari_cam_feedback.cli.show import show_table
 from napari_cam_feedback.data import open_dataset
 from napari_cam_feedback.feedback import MaskStore
 from napari_cam_feedback.models import load_classifier
@@ -412,3 +414,13 @@ def test_help_of_every_command_names_seed_device_and_json():
 def test_help_needs_no_torch():
     code = "import sys; from napari_cam_feedback.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_table_in_a_narrow_terminal_cuts_no_number(capsys, monkeypatch):
+    monkeypatch.setattr("napari_cam_feedback.cli.show.out", PlainConsole(width=80, soft_wrap=True))
+    columns = ["images", "measure", "before", "after", "change", "95 % interval"]
+    long = ["test-clean", "accuracy, worst group", "0.720 (9, nothing painted)", "0.880 (9, nothing painted)"]
+    show_table("Before and after", columns, [[*long, "+0.160 better", "+0.040…+0.280"]], numbers=4)
+    lines = capsys.readouterr().out.splitlines()
+    assert "+0.040…+0.280" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80

@@ -115,10 +115,13 @@ def retune_progress(bar: Bar, config: RetuneConfig) -> Callable[[RetuneStep], No
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 3) -> None:
-    """Print a table; its last `numbers` columns are ranged right."""
+    """Print a table; its last `numbers` columns are ranged right, and a number in these is never cut."""
     table = Table(title=title, title_justify="left", show_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < len(columns) - numbers or number == 0 else "right")
+        right = number >= len(columns) - numbers and number > 0
+        # A number is never cut; in a narrow terminal the other columns take more lines.
+        whole = right and all(len(row[number].split()) < 2 for row in rows)
+        table.add_column(column, justify="right" if right else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     out.print(table)
