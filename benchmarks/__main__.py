@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, concepts, dataset_index, explaining, filters, page, start, suggest, window
+from benchmarks import compare, concepts, dataset_index, explaining, filters, page, painting, start, suggest, window
 from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
@@ -27,9 +27,10 @@ PARTS: dict[str, Callable[..., None]] = {
     "masks": masks.main,
     "methods": methods_table.main,
     "suggest": suggest.main,
+    "painting": painting.main,
 }
 #: Those that take options.
-OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "suggest")
+OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "suggest", "painting")
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

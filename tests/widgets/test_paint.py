@@ -10,7 +10,7 @@ from napari.utils.shortcuts import default_shortcuts
 from PIL import Image
 
 from napari_cam_feedback.widgets.paint.preview import PREVIEW
-from napari_cam_feedback.widgets.paint.regions import HEAT, SUPERPIXEL, WAND
+from napari_cam_feedback.widgets.paint.regions import BOX, HEAT, SUPERPIXEL, WAND
 from napari_cam_feedback.widgets.paint.same_place_view import JOB, LISTED, SAME_CLASS, UNPAINTED
 from napari_cam_feedback.widgets.paint.view import PaintView
 from napari_cam_feedback.widgets.session.session import prepare, session_of
@@ -122,6 +122,35 @@ def test_a_drag_moves_the_image_and_paints_nothing(view):
     assert view._session.current_mask() is None
     click(view, (5, 11), drag=2)
     assert np.array_equal(view._session.current_mask(), SQUARE)
+
+
+def test_a_box_is_dragged_shown_meanwhile_and_moves_no_image(view):
+    session = view._session
+    viewer, layer = session.viewer, session.layers.get(MASK)
+    view.buttons[BOX].click()
+    assert not viewer.scene.camera.mouse_pan
+    mouse_press_callbacks(viewer, event("mouse_press", (4.3, 10.4)))
+    mouse_move_callbacks(viewer, event("mouse_move", (6.6, 13.2), pos=(160, 160)))
+    assert np.array_equal(previewed(view), SQUARE)
+    assert session.current_mask() is None
+    mouse_release_callbacks(viewer, event("mouse_release", (6.6, 13.2), pos=(160, 160)))
+    assert np.array_equal(on_disk(session, session.key), SQUARE)
+    # Beyond the edge it ends there, and beside the image there is nothing.
+    view.tools.draw_box((-5, -5), (0.2, 0.2))
+    assert on_disk(session, session.key).sum() == 17
+    layer.undo()
+    view.tools.draw_box((20, 20), (30, 30))
+    assert view.status.text() == "This box is outside the image."
+    click(view, (5, 11))
+    assert view.status.text() == "Drag from one corner of the box to the other."
+    view.tools.draw_box((4, 10), (7, 11), erase=True)
+    assert on_disk(session, session.key).sum() == 8
+    view.buttons[WAND].click()
+    assert viewer.scene.camera.mouse_pan
+    view.buttons[BOX].click()
+    session.paint()
+    layer.mode = "pan_zoom"
+    assert viewer.scene.camera.mouse_pan
 
 
 def test_superpixels_are_made_in_the_background_and_one_is_painted_by_a_click(view, wait):
@@ -269,7 +298,7 @@ def test_of_all_images_those_that_look_different_come_last_and_unticked_and_none
 def test_the_keys_take_up_the_tools_and_go_with_the_view(view):
     session = view._session
     keymap = {str(key): function for key, function in session.viewer.keymap.items()}
-    for name, tool in (("superpixel", SUPERPIXEL), ("wand", WAND), ("grow", HEAT)):
+    for name, tool in (("box", BOX), ("superpixel", SUPERPIXEL), ("wand", WAND), ("grow", HEAT)):
         keymap[shortcuts.key_of(name)](session.viewer)
         assert view.tools.tool == tool
         assert view.buttons[tool].text().endswith(f"[{shortcuts.key_of(name)}]")

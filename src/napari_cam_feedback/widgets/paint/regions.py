@@ -13,7 +13,7 @@ from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.viewer.identity import mark_of
 from napari_cam_feedback.widgets.viewer.layers import IMAGE
 
-SUPERPIXEL, WAND, HEAT = "superpixel", "wand", "grow"
+SUPERPIXEL, WAND, HEAT, BOX = "superpixel", "wand", "grow", "box"
 # Of superpixels of images looked at before; those of 160 photographs of 640 x 480 pixels.
 _CACHE_BYTES = 100_000_000
 # In larger images the wand waits for the click, since it looks at every pixel.
@@ -52,7 +52,7 @@ class Regions:
         self._heat: tuple[Any, float, np.ndarray] | None = None
         self.error: str | None = None
         self.on_ready: Callable[[], None] = lambda: None
-        self.fineness, self.tolerance, self.share = 1 / 8, 0.15, 0.5
+        self.fineness, self.tolerance, self.share = 0.14, 0.15, 0.5
 
     def at(self, tool: str, place: tuple[int, int], *, hover: bool = False) -> np.ndarray | None:
         """Return what a tool paints at (row, column), (H, W) bool; None where a hover should not wait for it.

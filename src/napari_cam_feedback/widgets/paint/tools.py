@@ -1,4 +1,4 @@
-"""The tools that paint by a click: they show under the mouse what a click would paint, and paint it into the mask."""
+"""The tools that paint by a click, or by dragging a box: shown before it is done, painted into the mask's own layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.widgets.paint.preview import Preview
-from napari_cam_feedback.widgets.paint.regions import SUPERPIXEL, CannotPaint, Regions
+from napari_cam_feedback.widgets.paint.regions import BOX, SUPERPIXEL, CannotPaint, Regions
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 # A mouse that moved farther between pressing and letting go has dragged the image.
@@ -92,8 +92,11 @@ class PaintTools(QObject):
         """Notice when the user takes up one of napari's own tools, which puts ours down."""
         if self._layer is not None:
             self._layer.events.mode.disconnect(self._mode_changed)
+            self._layer.mouse_pan = str(self._layer.mode) == "pan_zoom"
         self._layer = layer
         if layer is not None:
+            # A box is drawn by the drag that would move the image.
+            layer.mouse_pan = self.tool != BOX
             layer.events.mode.connect(self._mode_changed)
 
     def _mode_changed(self, event: Any = None) -> None:
@@ -136,7 +139,7 @@ class PaintTools(QObject):
         """Show anew what a click would paint, as when a setting was changed."""
         if self.tool is None:
             return
-        if self._place is None or self._session.viewer.dims.ndisplay != 2:
+        if self._place is None or self.tool == BOX or self._session.viewer.dims.ndisplay != 2:
             self.preview.show(None)
             return
         try:
@@ -148,13 +151,22 @@ class PaintTools(QObject):
         """Tell a click from a drag, which moves the image as ever."""
         if event.button not in (1, None):
             return
-        start, moved = np.asarray(event.pos, float), False
+        start, moved, erase = np.asarray(event.pos, float), False, "Shift" in event.modifiers
+        corner = np.asarray(event.position, float)
         yield
         while event.type == "mouse_move":
             moved = moved or bool(np.abs(np.asarray(event.pos, float) - start).max() > _CLICK_PIXELS)
+            if self.tool == BOX and viewer.dims.ndisplay == 2:
+                self.preview.show(self._box(corner, np.asarray(event.position, float)))
             yield
-        if not moved:
-            self.click(event.position, erase="Shift" in event.modifiers)
+        if self.tool == BOX:
+            self.preview.show(None)
+            if moved:
+                self.draw_box(corner, np.asarray(event.position, float), erase=erase)
+            else:
+                self.said.emit("Drag from one corner of the box to the other.", True)
+        elif not moved:
+            self.click(event.position, erase=erase)
 
     def click(self, position: Any, *, erase: bool = False) -> int:
         """Paint what the tool finds at a place of the viewer's world, or take it away; return the pixels changed."""
@@ -173,6 +185,21 @@ class PaintTools(QObject):
             self.said.emit(str(error), True)
             return 0
         assert region is not None
+        return self._fill(region, erase)
+
+    def draw_box(self, one: Any, other: Any, *, erase: bool = False) -> int:
+        """Paint the box between two places of the viewer's world, or take it away; return the pixels changed."""
+        if self._session.viewer.dims.ndisplay != 2:
+            self.said.emit(_THREE_D, True)
+            return 0
+        box = self._box(one, other)
+        if box is None:
+            self.said.emit("This box is outside the image.", True)
+            return 0
+        return self._fill(box, erase)
+
+    def _fill(self, region: np.ndarray, erase: bool) -> int:
+        session = self._session
         layer = session.layers.get(MASK)
         if layer is not None:
             # Ctrl+Z goes to the layer that is selected.
@@ -180,6 +207,22 @@ class PaintTools(QObject):
         changed = session.fill_region(region, erase=erase)
         self._tell(changed, erase)
         return changed
+
+    def _box(self, one: Any, other: Any) -> np.ndarray | None:
+        """Return the pixels, (H, W) bool, that a box between two places of the world touches; None where it has none."""
+        layer = self._session.layers.get(MASK)
+        if layer is None:
+            return None
+        corners = np.stack([np.asarray(layer.world_to_data(place), float)[-2:] for place in (one, other)])
+        size = np.array(layer.data.shape[-2:])
+        # A pixel reaches half a pixel to each side of its place.
+        low, high = np.round(corners.min(0)).astype(int), np.round(corners.max(0)).astype(int)
+        if (high < 0).any() or (low >= size).any():
+            return None
+        region = np.zeros(tuple(size), bool)
+        low = np.maximum(low, 0)
+        region[low[0] : high[0] + 1, low[1] : high[1] + 1] = True
+        return region
 
     def _tell(self, changed: int, erase: bool) -> None:
         if not changed:

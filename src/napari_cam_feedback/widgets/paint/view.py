@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.paint.from_layer import layers_for, mask_from
-from napari_cam_feedback.widgets.paint.regions import HEAT, SUPERPIXEL, WAND
+from napari_cam_feedback.widgets.paint.regions import BOX, HEAT, SUPERPIXEL, WAND
 from napari_cam_feedback.widgets.paint.same_place_view import SamePlaceView
 from napari_cam_feedback.widgets.paint.tools import PaintTools
 from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
@@ -29,10 +29,12 @@ from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.viewer import shortcuts
 
 _TOOLS = (
+    (BOX, "Box", "Drag from one corner to the other"),
     (SUPERPIXEL, "Superpixel", "Click a piece of like colour: it is painted whole"),
     (WAND, "Wand", "Click: the pixels around that have a like colour are painted"),
     (HEAT, "Heatmap", "Click a hot place: the hot region around it is painted"),
 )
+_BOX = "Drag from one corner of the box to the other; with Shift it is taken away. The wheel still zooms."
 _SHIFT = "Shift and a click take away; Ctrl+Z undoes a click; dragging moves the image as ever."
 
 
@@ -53,8 +55,9 @@ class PaintView(QWidget):
         self.status = wrapped_label()
         self.settings = QStackedWidget()
         self.settings.addWidget(wrapped_label(_SHIFT, "quiet"))
+        self.settings.addWidget(wrapped_label(_BOX, "quiet"))
         self.sliders = {
-            SUPERPIXEL: self._slider("Size of the pieces", 4, 40, 12, self._set_fineness, "% of the image's shorter side"),
+            SUPERPIXEL: self._slider("Size of the pieces", 4, 40, 14, self._set_fineness, "% of the image's shorter side"),
             WAND: self._slider("Tolerance", 0, 60, 15, self._set_tolerance, "% of black to white"),
             HEAT: self._slider("Hot from", 5, 95, 50, self._set_share, "% of the heatmap's maximum"),
         }
@@ -90,7 +93,7 @@ class PaintView(QWidget):
             button.clicked.connect(lambda _, tool=tool: self.tools.take(tool))
             self.buttons[tool] = button
             grid.addWidget(button, place // 2, place % 2)
-        grid.addWidget(self.layer_button, 1, 1)
+        grid.addWidget(self.layer_button, 2, 0, 1, 2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)

@@ -39,6 +39,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("paint", "P", "paint the mask"),
     Shortcut("toggle_cam", "H", "hide or show the CAM"),
     Shortcut("swap_class", "T", "true or predicted class"),
+    Shortcut("box", "D", "paint a box by dragging"),
     Shortcut("superpixel", "U", "paint superpixels by a click"),
     Shortcut("wand", "W", "paint like colours by a click"),
     Shortcut("grow", "G", "paint from the heatmap by a click"),
