@@ -1,4 +1,4 @@
-"""What a network's outputs show by themselves: a sigmoid at the end, a variance below zero."""
+"""What a network's outputs show by themselves: a sigmoid at the end, a variance below zero, an answer that changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from core_builders import plain
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models import Classifier
-from napari_cam_feedback.models.first_look.outputs import nan_remark, sigmoid_remark
+from napari_cam_feedback.models.first_look.outputs import nan_remark, random_remark, sigmoid_remark
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -44,3 +44,23 @@ def test_a_negative_variance_is_named_as_the_cause_and_no_accuracy_is_made_of_it
     network.module[1].running_var[2] = -1.0
     with pytest.raises(ModelError, match=r"since the variance in 1\.running_var is negative, which no data have"):
         nan_remark(network, network.logits(torch.rand(4, 1, 8, 8)))
+
+
+def test_an_answer_that_depends_on_the_other_images_is_told_from_one_that_is_drawn_at_random():
+    images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 9)[:, None, None, None]
+    network = classifier()
+    assert random_remark(network, images[:4], network.logits(images)[:4]) is None
+    network.module[1].track_running_stats = False
+    network.module[1].running_mean = network.module[1].running_var = None
+    remark = random_remark(network, images[:4], network.logits(images)[:4])
+    assert remark is not None
+    assert "depends on the other images of the batch" in remark.sentence
+    noisy = classifier(Noise())
+    remark = random_remark(noisy, images[:4], noisy.logits(images)[:4])
+    assert remark is not None
+    assert "drawn at random, such as dropout that stays on" in remark.sentence
+
+
+class Noise(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(x, 0.5, training=True)

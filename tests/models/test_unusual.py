@@ -174,6 +174,10 @@ class Net(Base):
             r"keeps something beside its weights that is no tensor \(_extra_state\).*take its get_extra_state out",
         ),
         (
+            "def Net(num_classes=3, channels=1):\n    with torch.device('meta'):\n        return Base()\n",
+            r"returns a network without memory for its weights \(device meta\); build it on the CPU",
+        ),
+        (
             "def Net(num_classes=3, channels=1):\n    return torch.jit.script(Base(num_classes, channels))\n",
             r"Net of net\.py returns a network of TorchScript, whose layers cannot be looked into; give the",
         ),
@@ -292,3 +296,15 @@ class Net(Base):
     assert get_method("gradcam")(classifier, IMAGES).maps.shape == (2, 1, 8, 8)
     with pytest.raises(ModelError, match=r"The network cannot be copied \(.*\), and it is a copy that is changed"):
         classifier.copy()
+
+
+def test_a_network_built_in_inference_mode_takes_weights_and_learns(tmp_path):
+    text = (
+        "def Net(num_classes=3, channels=1):\n    with torch.inference_mode():\n        return Base(num_classes, channels)\n"
+    )
+    classifier = make(tmp_path, text)
+    weights = {name: torch.ones_like(value) for name, value in classifier.module.state_dict().items()}
+    classifier.module.load_state_dict(weights)
+    classifier.module.requires_grad_(True)
+    classifier.module(IMAGES).sum().backward()
+    assert classifier.module.head.weight.grad is not None

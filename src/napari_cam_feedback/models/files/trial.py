@@ -14,7 +14,7 @@ from napari_cam_feedback.torch_loader import torch
 
 # How torch says that numbers of two precisions meet, and that there is no such device.
 _OTHER_PRECISION = re.compile(r"dtype|BFloat16|Half\b|[Dd]ouble\b")
-_OTHER_DEVICE = re.compile(r"CUDA|NVIDIA|same device|MPS")
+_OTHER_DEVICE = re.compile(r"CUDA|NVIDIA|same device|expected device|MPS")
 
 
 def try_network(

@@ -175,8 +175,8 @@ def look_at(
     seen = _see(classifier, dataset, chosen[:IMAGES])
     if seen is None:
         return Look()
-    again = classifier.logits(seen.first).float().cpu()
-    outputs = (nan_remark(classifier, seen.logits), random_remark(seen.logits[: len(again)], again))
+    again = random_remark(classifier, seen.first, seen.logits[: len(seen.first)])
+    outputs = (nan_remark(classifier, seen.logits), again)
     ends = softmax_remark(seen.logits) or sigmoid_remark(classifier, seen.first, seen.logits)
     said = tuple(filter(None, (*outputs, ends)))
     layer = tuple(layer_remarks(classifier))

@@ -69,19 +69,31 @@ def _not_finite(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all())
 
 
-def random_remark(first: torch.Tensor, again: torch.Tensor) -> Remark | None:
+def random_remark(classifier: Classifier, inputs: torch.Tensor, first: torch.Tensor) -> Remark | None:
     """Say that a network gives other outputs when it is asked again; None where it does not.
 
     Parameters
     ----------
-    first, again : Tensor
-        (N, K) logits of the same inputs.
+    classifier : Classifier
+        Is asked again, and twice where the answer is another one.
+    inputs : Tensor
+        (N, C, h, w).
+    first : Tensor
+        (N, K) logits of these, asked for together with other images.
     """
-    change = float((first.float().softmax(1) - again.float().softmax(1)).abs().nan_to_num(0).max())
+    again = classifier.logits(inputs).float().cpu().softmax(1)
+    change = float((first.float().softmax(1) - again).abs().nan_to_num(0).max())
     if change <= MIN_CHANGE:
         return None
+    said = f"Asked twice about the same image, the network answers differently (a probability changes by up to {change:.2g})"
+    once_more = classifier.logits(inputs).float().cpu().softmax(1)
+    if float((again - once_more).abs().nan_to_num(0).max()) < MIN_CHANGE / 100:
+        return Remark(
+            f"{said}: its answer depends on the other images of the batch, as with a batch norm that keeps no statistics, "
+            "so that no number is that of one image alone; let each image be computed by itself in evaluation mode."
+        )
     return Remark(
-        f"Asked twice about the same image, the network answers differently (a probability changes by up to {change:.2f}): "
+        f"{said}: "
         "something in it is drawn at random, such as dropout that stays on (training=True), which makes all that follows "
         "partly noise; turn that off in its forward."
     )

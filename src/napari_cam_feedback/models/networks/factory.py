@@ -100,6 +100,7 @@ def build_from_factory(
     name = f"{function} of {path.name}"
     _check_network(made, name)
     _complete(made, name, channels, size)
+    _make_changeable(made)
     # Of half or double precision: images are float32, and so are all weights that are read.
     return made.float()
 
@@ -150,6 +151,8 @@ def _check_network(made: nn.Module, name: str) -> None:
             f"{name} returns a quantised network, which has no gradients to explain or retune it by; give the network as it "
             "was before it was quantised."
         )
+    if any(value.is_meta for value in (*made.parameters(), *made.buffers())):
+        raise ModelError(f"{name} returns a network without memory for its weights (device meta); build it on the CPU.")
     if isinstance(made, torch.jit.ScriptModule):
         raise ModelError(
             f"{name} returns a network of TorchScript, whose layers cannot be looked into; give the network as it was "
@@ -192,6 +195,20 @@ def _complete(made: nn.Module, name: str, channels: int, size: tuple[int, int] |
             f"{size[0]}x{size[1]} pixels ({reason}); say those it was made for.",
             field=("size", "channels"),
         ) from error
+
+
+def _make_changeable(made: nn.Module) -> None:
+    """Put copies in the places of weights that were made in inference mode, which can neither be loaded into nor learn."""
+    copies: dict[int, torch.Tensor] = {}
+    for layer in made.modules():
+        for name, value in layer._parameters.items():
+            if value is not None and value.is_inference():
+                copy = copies.setdefault(id(value), nn.Parameter(value.clone()))
+                assert isinstance(copy, nn.Parameter)
+                layer._parameters[name] = copy
+        for name, value in layer._buffers.items():
+            if value is not None and value.is_inference():
+                layer._buffers[name] = copies.setdefault(id(value), value.clone())
 
 
 def _module_name(path: Path) -> str:
