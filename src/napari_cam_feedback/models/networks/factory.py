@@ -206,9 +206,9 @@ def _make_changeable(made: nn.Module) -> None:
                 copy = copies.setdefault(id(value), nn.Parameter(value.clone()))
                 assert isinstance(copy, nn.Parameter)
                 layer._parameters[name] = copy
-        for name, value in layer._buffers.items():
-            if value is not None and value.is_inference():
-                layer._buffers[name] = copies.setdefault(id(value), value.clone())
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                layer._buffers[name] = copies.setdefault(id(buffer), buffer.clone())
 
 
 def _module_name(path: Path) -> str:
