@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, concepts, dataset_index, explaining, filters, page, painting, start, suggest, window
+from benchmarks import compare, concepts, dataset_index, explaining, filters, page, painting, rounds, start, suggest, window
 from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[..., None]] = {
     "cost": cost.main,
     "masks": masks.main,
     "methods": methods_table.main,
+    "rounds": rounds.main,
     "suggest": suggest.main,
     "painting": painting.main,
 }

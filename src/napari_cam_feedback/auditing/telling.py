@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,10 @@ def tell(numbers: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, checks:
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for learnt, told in folds.split(numbers, labels, groups):
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", n_jobs=JOBS, random_state=seed)
-        right[told] = trees.fit(numbers[learnt], labels[learnt]).predict(numbers[told]) == labels[told]
+        with warnings.catch_warnings():
+            # scikit-learn hands its filters on to its threads, and warns of itself where there are none.
+            warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed")
+            right[told] = trees.fit(numbers[learnt], labels[learnt]).predict(numbers[told]) == labels[told]
     return _told(right, labels, checks)
 
 
