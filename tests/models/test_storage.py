@@ -200,7 +200,7 @@ def test_a_malicious_pickle_never_runs(tmp_path, form):
         torch.save(Malice(marker), path, _use_new_zipfile_serialization=form == "torch")
     with pytest.raises(
         ModelError,
-        match=r"^m\.pt holds Python objects \(\w+\), a whole model for example, whose loading could run code, "
+        match=r"^m\.pt holds Python objects \([\w.]+\), a whole model for example, whose loading could run code, "
         r"so it was not opened; save it with torch\.save\(model\.state_dict\(\), …\) and load that\.$",
     ):
         load(path)
