@@ -28,7 +28,7 @@ from napari_cam_feedback.widgets.viewer.layers import MASK
 
 torch.set_num_threads(1)
 viewer = napari.Viewer(show=True)
-viewer.window.add_plugin_dock_widget("napari-cam-feedback", "Browse")
+viewer.window.add_plugin_dock_widget("napari-cam-feedback", "CAM feedback")
 session, project = session_of(viewer), Project.open(sys.argv[1])
 session.open(prepare(project, project.classifier(device="cpu")))
 

@@ -14,7 +14,7 @@ from napari_cam_feedback.widgets.parts import basics
 pytest_plugins = ["widget_fixtures"]
 
 FOLDER = Path(napari_cam_feedback.widgets.__file__).parent
-DOCKS = ("Session", "Browse", "Suggest", "Filters", "Retune", "Compare", "Concepts", "Train")
+DOCKS = ("CAM feedback", "Filters", "Concepts", "Train")
 
 
 def test_labels_are_made_in_one_place_that_says_what_their_text_is():
