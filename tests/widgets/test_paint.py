@@ -116,6 +116,30 @@ def test_a_click_with_the_wand_is_on_disk_is_shown_before_and_is_one_step_of_und
     assert on_disk(session, session.key) is None
 
 
+def test_in_a_large_image_a_click_is_computed_in_the_background(view, wait, monkeypatch):
+    monkeypatch.setattr("napari_cam_feedback.widgets.paint.regions._AT_ONCE_PIXELS", 100)
+    session = view._session
+    view.buttons[WAND].click()
+    hover(view, (5, 11))
+    assert previewed(view) is None
+    click(view, (5, 11))
+    assert session.current_mask() is None
+    wait(lambda: session.current_mask() is not None)
+    assert np.array_equal(on_disk(session, session.key), SQUARE)
+    # Whoever has moved on meanwhile finds nothing painted there.
+    first = session.key
+    session.clear_mask()
+    click(view, (5, 11))
+    session.step(1)
+    view.tools.regions._clicks.wait()
+    # What comes from threads arrives in order.
+    arrived = []
+    session.jobs.main.post(arrived.append, True)
+    wait(lambda: arrived)
+    assert session.current_mask() is None
+    assert on_disk(session, first) is None
+
+
 def test_a_drag_moves_the_image_and_paints_nothing(view):
     view.buttons[WAND].click()
     click(view, (5, 11), drag=30)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_cam_feedback.feedback import MaskStore, ProposalStore
+from napari_cam_feedback.models import build_classifier
+from napari_cam_feedback.widgets.session.consents import Consents
 from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.suggest.dock import SuggestWidget
-from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SUGGEST
+from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SUGGEST, _that_responds
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 pytest_plugins = ["widget_fixtures"]
@@ -192,3 +195,14 @@ def test_a_proposal_that_is_not_shown_cannot_be_answered(docked, wait, qtbot):
     session.go_to(session.dataset.index_of(keys[2]))
     assert page.key == keys[2]
     assert page.accept_button.isEnabled()
+
+
+def test_filters_are_asked_of_the_version_that_was_painted_on(project, monkeypatch):
+    painted_on = project.classifier(device="cpu")
+    retuned = build_classifier("small-gap", painted_on.class_names, painted_on.preprocessing, seed=8)
+    assert _that_responds(project, retuned, Consents()) is retuned  # nothing was retuned yet
+    monkeypatch.setattr(type(project), "current", property(lambda self: SimpleNamespace(id="v002")))
+    assert _that_responds(project, retuned, Consents()).fingerprint() == painted_on.fingerprint()
+    # Without its weights, the one in use has to do.
+    (project.folder / "versions" / "v001.safetensors").unlink()
+    assert _that_responds(project, retuned, Consents()) is retuned

@@ -48,10 +48,12 @@ def superpixels(image: np.ndarray, piece: int | None = None) -> np.ndarray:
     piece = default_piece(size) if piece is None else piece
     if piece < MIN_PIECE:
         raise ConfigError(f"A superpixel cannot be {piece} pixels wide; choose {MIN_PIECE} or more.")
-    colours = unit_colours(image)
+    shrunk = max(1.0, max(size) / MAX_SIDE)
+    # Of very large images only some rows and columns are looked at, since smoothing all would take many seconds.
+    step = max(1, int(shrunk // 2))
+    colours = unit_colours(image[::step, ::step])
     if colours.ndim == 2:
         colours = np.repeat(colours[..., None], 3, axis=2)
-    shrunk = max(1.0, max(size) / MAX_SIDE)
     if shrunk > 1:
         small = tuple(max(1, round(side / shrunk)) for side in size)
         colours = resize(colours, (*small, colours.shape[2]), order=1, anti_aliasing=True)

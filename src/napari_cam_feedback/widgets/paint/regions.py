@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from napari_cam_feedback.widgets.viewer.layers import IMAGE
 SUPERPIXEL, WAND, HEAT, BOX = "superpixel", "wand", "grow", "box"
 # Of superpixels of images looked at before; those of 160 photographs of 640 x 480 pixels.
 _CACHE_BYTES = 100_000_000
-# In larger images the wand waits for the click, since it looks at every pixel.
-_HOVER_PIXELS = 512 * 512
+# What looks at every pixel of a larger image is shown after the click, and computed in the background.
+_AT_ONCE_PIXELS = 1_000_000
 
 
 class CannotPaint(Exception):
@@ -47,6 +48,8 @@ class Regions:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._worker = SerialWorker(session.jobs.main, "cam-feedback superpixels")
+        # A click does not wait for an image to be cut.
+        self._clicks = SerialWorker(session.jobs.main, "cam-feedback clicks")
         self._cut: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._pending: tuple[str, int] | None = None
         self._heat: tuple[Any, float, np.ndarray] | None = None
@@ -54,26 +57,52 @@ class Regions:
         self.on_ready: Callable[[], None] = lambda: None
         self.fineness, self.tolerance, self.share = 0.14, 0.15, 0.5
 
-    def at(self, tool: str, place: tuple[int, int], *, hover: bool = False) -> np.ndarray | None:
-        """Return what a tool paints at (row, column), (H, W) bool; None where a hover should not wait for it.
-
-        Raises
-        ------
-        CannotPaint
-            It paints nothing there.
-        """
-        image = self._image()
-        if not (0 <= place[0] < image.shape[0] and 0 <= place[1] < image.shape[1]):
-            raise CannotPaint("This place is outside the image.")
-        if tool == SUPERPIXEL:
-            return self._superpixel(place)
-        if tool == HEAT:
-            return self._hot(place, image.shape[:2])
-        if hover and image.shape[0] * image.shape[1] > _HOVER_PIXELS:
+    def hover(self, tool: str, place: tuple[int, int]) -> np.ndarray | None:
+        """Return what a click at (row, column) would paint, (H, W) bool; None where that is nothing, or takes too long."""
+        try:
+            work, quick = self._work(tool, place)
+            return work() if quick else None
+        except CannotPaint:
             return None
+
+    def find(self, tool: str, place: tuple[int, int], then: Callable[[np.ndarray | None, str], None]) -> None:
+        """Find what a click at (row, column) paints.
+
+        Parameters
+        ----------
+        tool : str
+            Which.
+        place : tuple of int
+            In the image.
+        then : callable
+            Takes the region, (H, W) bool, or None and the sentence that says why there is none: at once, or, where it takes
+            longer than a user should wait, when it was computed in the background.
+        """
+        try:
+            work, quick = self._work(tool, place)
+            if quick:
+                then(work(), "")
+                return
+        except CannotPaint as error:
+            then(None, str(error))
+            return
+
+        def done(region: np.ndarray | None, error: Exception | None) -> None:
+            then(region, "" if error is None else str(error) if isinstance(error, CannotPaint) else describe(error))
+
+        self._clicks.submit("click", work, done)
+
+    def _work(self, tool: str, place: tuple[int, int]) -> tuple[Callable[[], np.ndarray], bool]:
+        """Return what computes a region, and whether it is done at once; raises CannotPaint, and so may the work."""
+        image = self._image()
+        quick = image.shape[0] * image.shape[1] <= _AT_ONCE_PIXELS
+        if tool == SUPERPIXEL:
+            return partial(self._superpixel, place), True
+        if tool == HEAT:
+            return self._hot(place, image.shape[:2], quick)
         from napari_cam_feedback.feedback.painting.wand import wand
 
-        return wand(image, place, self.tolerance)
+        return partial(wand, image, place, self.tolerance), quick
 
     def _image(self) -> np.ndarray:
         layer = self._session.layers.get(IMAGE)
@@ -84,8 +113,8 @@ class Regions:
         return np.asarray(layer.data)
 
     def forget(self) -> None:
-        """Forget why the image before could not be cut."""
-        self.error = None
+        """Forget what was known of the image before."""
+        self.error = self._heat = None
 
     # Superpixels ----------------------------------------------------------------------------------
 
@@ -140,23 +169,30 @@ class Regions:
 
     # The heatmap ----------------------------------------------------------------------------------
 
-    def _hot(self, place: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
+    def _hot(self, place: tuple[int, int], size: tuple[int, ...], quick: bool) -> tuple[Callable[[], np.ndarray], bool]:
         from napari_cam_feedback.explanations import has_evidence
-        from napari_cam_feedback.feedback.painting.grow import hot_regions
 
         explanation = self._session.explanation
         if explanation is None or explanation.key != self._session.key:
             raise CannotPaint("There is no heatmap of this image yet; wait for it, or paint with another tool.")
         if not has_evidence(explanation.map) or explanation.map.shape != size:
             raise CannotPaint("Nothing in this image speaks for the class, so that the heatmap has no hot region.")
-        if self._heat is None or self._heat[0] is not explanation or self._heat[1] != self.share:
-            self._heat = explanation, self.share, hot_regions(explanation.map, self.share)
-        regions = self._heat[2]
+        kept = self._heat is not None and self._heat[0] is explanation and self._heat[1] == self.share
+        return partial(self._hot_at, explanation, self.share, place), quick or kept
+
+    def _hot_at(self, explanation: Any, share: float, place: tuple[int, int]) -> np.ndarray:
+        from napari_cam_feedback.feedback.painting.grow import hot_regions
+
+        heat = self._heat
+        if heat is None or heat[0] is not explanation or heat[1] != share:
+            self._heat = heat = explanation, share, hot_regions(explanation.map, share)
+        regions = heat[2]
         if not regions[place]:
             raise CannotPaint("The heatmap is cold here; click where it is hot, or lower the threshold.")
         return np.asarray(regions == regions[place])
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._cut.clear()
         self._worker.close()
+        self._clicks.close()

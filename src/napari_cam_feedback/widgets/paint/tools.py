@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.widgets.paint.preview import Preview
-from napari_cam_feedback.widgets.paint.regions import BOX, SUPERPIXEL, CannotPaint, Regions
+from napari_cam_feedback.widgets.paint.regions import BOX, SUPERPIXEL, Regions
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 # A mouse that moved farther between pressing and letting go has dragged the image.
@@ -142,10 +142,7 @@ class PaintTools(QObject):
         if self._place is None or self.tool == BOX or self._session.viewer.dims.ndisplay != 2:
             self.preview.show(None)
             return
-        try:
-            self.preview.show(self.regions.at(self.tool, self._place, hover=True))
-        except CannotPaint:
-            self.preview.show(None)
+        self.preview.show(self.regions.hover(self.tool, self._place))
 
     def pressed(self, viewer: Any, event: Any) -> Iterator[None]:
         """Tell a click from a drag, which moves the image as ever."""
@@ -168,37 +165,41 @@ class PaintTools(QObject):
         elif not moved:
             self.click(event.position, erase=erase)
 
-    def click(self, position: Any, *, erase: bool = False) -> int:
-        """Paint what the tool finds at a place of the viewer's world, or take it away; return the pixels changed."""
-        session, tool = self._session, self.tool
+    def click(self, position: Any, *, erase: bool = False) -> None:
+        """Paint what the tool finds at a place of the viewer's world, or take it away."""
+        session, tool, key = self._session, self.tool, self._session.key
         if tool is None:
-            return 0
+            return
         if session.viewer.dims.ndisplay != 2:
             self.said.emit(_THREE_D, True)
-            return 0
+            return
         place = self._place_of(position)
         if place is None:
-            return 0
-        try:
-            region = self.regions.at(tool, place)
-        except CannotPaint as error:
-            self.said.emit(str(error), True)
-            return 0
-        assert region is not None
-        return self._fill(region, erase)
+            return
 
-    def draw_box(self, one: Any, other: Any, *, erase: bool = False) -> int:
-        """Paint the box between two places of the viewer's world, or take it away; return the pixels changed."""
+        def then(region: np.ndarray | None, sentence: str) -> None:
+            # In a large image the user may have moved on meanwhile.
+            if session.key != key:
+                return
+            if region is None:
+                self.said.emit(sentence, True)
+            else:
+                self._fill(region, erase)
+
+        self.regions.find(tool, place, then)
+
+    def draw_box(self, one: Any, other: Any, *, erase: bool = False) -> None:
+        """Paint the box between two places of the viewer's world, or take it away."""
         if self._session.viewer.dims.ndisplay != 2:
             self.said.emit(_THREE_D, True)
-            return 0
+            return
         box = self._box(one, other)
         if box is None:
             self.said.emit("This box is outside the image.", True)
-            return 0
-        return self._fill(box, erase)
+        else:
+            self._fill(box, erase)
 
-    def _fill(self, region: np.ndarray, erase: bool) -> int:
+    def _fill(self, region: np.ndarray, erase: bool) -> None:
         session = self._session
         layer = session.layers.get(MASK)
         if layer is not None:
@@ -206,7 +207,6 @@ class PaintTools(QObject):
             session.viewer.layers.selection.active = layer
         changed = session.fill_region(region, erase=erase)
         self._tell(changed, erase)
-        return changed
 
     def _box(self, one: Any, other: Any) -> np.ndarray | None:
         """Return the pixels, (H, W) bool, that a box between two places of the world touches; None where it has none."""

@@ -56,12 +56,15 @@ class MaskActions(SessionState):
             Pixels changed; 0 where there is no item to paint on, or the region was painted already.
         """
         layer = self._mask_layer()
-        if layer is None:
+        tall, wide = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+        if layer is None or not len(tall):
             return 0
-        rows, columns = np.nonzero(region & ((np.asarray(layer.data) != 0) == erase))
+        # Of a large image only the part around the region is looked at.
+        box = slice(tall[0], tall[-1] + 1), slice(wide[0], wide[-1] + 1)
+        rows, columns = np.nonzero(region[box] & ((np.asarray(layer.data[box]) != 0) == erase))
         if len(rows):
             layer.visible = True
-            layer.data_setitem((rows, columns), 0 if erase else 1)
+            layer.data_setitem((rows + tall[0], columns + wide[0]), 0 if erase else 1)
         return len(rows)
 
     def add_masks(self, masks: dict[str, np.ndarray], author: str, then: Callable[[list[str]], None]) -> None:
