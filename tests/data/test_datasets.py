@@ -73,6 +73,8 @@ def test_what_is_no_image_of_the_dataset_is_left_out(folder):
     before = list(open_dataset(folder).keys)
     write(folder, ".hidden/cat/a.png", "train/.cache/a.png", "train/cat/.a.png", "masks/train/cat/a.png", "stray.png")
     write(folder, "train/montage.png", "figures/paper/1.png", "copy/train/cat/a.png", "__MACOSX/cat/a.png")
+    for name in ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".ipynb_checkpoints"):
+        write(folder, f"train/{name}/a.png", f"train/cat/{name}/a.png/THUMB_M.jpg")
     (folder / "train/cat/notes.txt").write_text("x")
     (folder / "train/cat/Thumbs.db").write_text("x")
     (folder / "train/nothing").mkdir()

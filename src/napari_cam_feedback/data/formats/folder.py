@@ -29,6 +29,10 @@ _NO_IMAGES = {
     ".safetensors", ".pt", ".pth", ".pkl",
 }  # fmt: skip
 _MOST_NAMES = 5
+# Of archives of macOS, Synology's and QNAP's stores, Windows, Linux and Python.
+_OF_SYSTEMS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__")
+)
 
 
 class FolderDataset(FileDataset):
@@ -291,7 +295,7 @@ def _subfolders(folder: Path, root: Path, fence: Fence) -> list[str]:
         return []  # an error only if its images would be the dataset's, see `_images_in`
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
+            return sorted(e.name for e in entries if not _is_of_a_system(e.name) and e.is_dir())
     except FileNotFoundError:
         raise DataError(f"{root} does not exist; check the path.") from None
     except NotADirectoryError:
@@ -306,6 +310,11 @@ def _images_in(folder: str, root: Path, fence: Fence, unread: Counter[str]) -> l
     if leak is not None:
         raise DataError(leak)
     return list(_image_names(root / folder, unread))
+
+
+def _is_of_a_system(folder: str) -> bool:
+    """Tell whether a folder is hidden, or one that a system or a store on the network makes, with copies of images in it."""
+    return folder.startswith(".") or folder in _OF_SYSTEMS
 
 
 def _is_image(name: str) -> bool:
@@ -333,7 +342,8 @@ def _image_names(folder: Path, unread: Counter[str], prefix: str = "") -> Iterat
                 if dot > 0 and name[dot:].lower() in images.SUFFIXES and _may_be_file(entry):
                     yield prefix + name
                 elif entry.is_dir(follow_symlinks=False):
-                    deeper.append(name)
+                    if not _is_of_a_system(name):
+                        deeper.append(name)
                 elif entry.is_file() and _is_missed(name, dot):
                     unread[name[dot:].lower() if dot > 0 else ""] += 1
     except OSError as error:
