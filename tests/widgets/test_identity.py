@@ -188,3 +188,20 @@ def test_what_the_user_writes_into_our_metadata_changes_nothing(session, wait):
         session.layers.get(role).metadata.clear()
     move(session, wait)
     assert [role_of(layer) for layer in session.viewer.layers] == [IMAGE, CAM, MASK]
+
+
+def test_a_mask_that_is_moved_lies_on_its_image_again_and_moving_the_image_moves_all(session, told, wait):
+    layers = session.layers
+    image, mask, cam = (layers.get(role) for role in (IMAGE, MASK, CAM))
+    mask.translate = (7, -3)
+    cam.affine = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])
+    assert np.array_equal(mask.translate, (0, 0))
+    assert np.array_equal(cam.affine.affine_matrix, np.eye(3))
+    assert told == [f"“{layer.name}” lies on its image again: move that, and all of it moves." for layer in (mask, cam)]
+    # As for a scale bar.
+    image.scale = (0.5, 0.5)
+    assert np.array_equal(mask.scale, (0.5, 0.5))
+    session.viewer.layers.remove(mask)
+    move(session, wait)
+    assert np.array_equal(session.layers.get(MASK).scale, (0.5, 0.5))
+    assert len(told) == 2 or "lies on its image" not in told[-1]

@@ -78,6 +78,7 @@ class SessionState(SessionSignals):
         self.jobs = Jobs(self)
         self.jobs.failed.connect(lambda name, sentence: self.notify(sentence, "error"))
         self.layers = ItemLayers(viewer)
+        self.layers.tell = self.notify
         self._disk = SerialWorker(self.jobs.main, "cam-feedback disk", must_finish=True)
         self.autosave = MaskAutosave(self._disk, self)
         self.autosave.saved.connect(self.mask_changed)

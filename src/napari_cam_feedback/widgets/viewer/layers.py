@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cam_feedback.widgets.viewer.alignment import PLACE, lay_on
 from napari_cam_feedback.widgets.viewer.identity import find_layer, find_layers, mark, mark_of, role_of, unlink
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
 from napari_cam_feedback.widgets.viewer.preferences import preferences
@@ -89,6 +90,8 @@ class ItemLayers:
         How maps are drawn; change it with `set_look`.
     aside : dict
         By role, of layers that the program hides for a while: whether the user had them shown.
+    tell : callable
+        Takes a sentence for the user and its level, as `Session.notify`.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -98,6 +101,8 @@ class ItemLayers:
         self.aside: dict[str, bool] = {}
         self._size: tuple[int, int] | None = None
         self._limits: tuple[float, float] | None = None
+        self.tell: Callable[[str, str], object] = lambda text, level: None
+        self._aligning = False
         #: Whether the map that was shown last was drawn as cells.
         self._cells = False
 
@@ -296,9 +301,29 @@ class ItemLayers:
             if self.viewer is not None:
                 self.viewer.reset_view()
 
+    def _moved(self, event: Any) -> None:
+        """Lay map and mask on the image again where one of them was moved; whoever moves the image moves all."""
+        moved = self._align()
+        if moved and event.source is not self.get(IMAGE) and role_of(event.source) is not None:
+            self.tell(f"“{event.source.name}” lies on its image again: move that, and all of it moves.", "info")
+
+    def _align(self) -> bool:
+        image = self.get(IMAGE)
+        if image is None or self._aligning:
+            return False
+        self._aligning = True
+        try:
+            others = [layer for role in (CAM, CONTOUR, MASK) if (layer := self.get(role)) is not None]
+            moved = [lay_on(layer, image) for layer in others]
+            return any(moved)
+        finally:
+            self._aligning = False
+
     def _insert(self, layer: Layer, role: str) -> None:
         """Add a layer at its place among ours: image below CAM below mask."""
         viewer = self.viewer
+        for name in PLACE:
+            getattr(layer.events, name).connect(self._moved)
         above = ROLES[ROLES.index(role) + 1 :]
         places = [viewer.layers.index(found) for other in above if (found := self.get(other)) is not None]
         selected = viewer.layers.selection.active
@@ -306,6 +331,7 @@ class ItemLayers:
             self._to_hide.discard(role)
             layer.visible = False
         viewer.layers.insert(min(places) if places else len(viewer.layers), layer)
+        self._align()
         if selected is not None and selected in viewer.layers:
             viewer.layers.selection.active = selected
 
