@@ -34,6 +34,7 @@ def test_what_is_sensible_next_follows_from_where_the_user_stands():
     assert "a.png" in next_step(Standing(LOOK, opened=True, looked=True, best="a.png")).sentence
     assert acts(Standing(PAINT, opened=True, painted=3, best="a.png")) == [Act.PAINT_BEST, Act.PROPOSE]
     assert acts(Standing(PAINT, opened=True, painted=3, proposals=9))[0] is Act.ANSWER
+    assert acts(Standing(RETUNE, opened=True, painted=1, best="a.png"))[0] is Act.RETUNE
     assert acts(Standing(PAINT, opened=True, painted=ENOUGH))[0] is Act.RETUNE
     assert acts(Standing(LOOK, opened=True, painted=ENOUGH, retuning="")) == [Act.WATCH]
     assert acts(Standing(LOOK, opened=True, painted=ENOUGH, result="fixed")) == [Act.RESULT]
@@ -188,4 +189,46 @@ def test_a_wrong_preprocessing_is_mended_by_a_button_in_the_same_project(make_na
     text = widget.open.open_view.summary.read.text()
     assert "train 1000" in text
     assert "labelled images that were looked at are right" in text
+    session.close()
+
+
+@pytest.mark.lengthy
+def test_six_keys_lead_from_an_empty_window_to_a_verdict(make_napari_viewer, tmp_path, wait, monkeypatch, qtbot):
+    """On a sample, without the mouse: the first heatmap after one press, the verdict after six; each is a click, too."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("NAPARI_CAM_FEEDBACK_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(ValidationMetrics, "score", property(lambda check: float(check.iteration)))
+    viewer = make_napari_viewer(show=True)
+    session, leading = session_of(viewer), open_dock(viewer, LEADING)
+    alt, shift = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ShiftModifier
+
+    def press(key, modifier=alt):
+        leading.refresh()
+        qtbot.keyClick(leading.pages[leading.step], key, modifier)
+
+    def idle():
+        return not session.jobs.running()
+
+    press("n")
+    wait(lambda: session.explanation is not None, 120)
+    wait(idle)
+    press("n")
+    assert leading.step == LOOK
+    wait(idle)
+    press("n")
+    wait(lambda: leading.paint.suggest.model.found is not None and session.explanation is not None and idle(), 120)
+    assert leading.step == PAINT
+    # The hot region of the heatmap is the code in the corner.
+    qtbot.keyClick(leading.paint.tools, Qt.Key.Key_G, shift)
+    wait(lambda: leading._painted[0] == 1)
+    assert session.dataset.known_mask(session.index)[session.current_mask()].any()
+    press("4")
+    assert leading.step == RETUNE
+    # A run as short as a test should be; the settings are those of the page.
+    leading.retune.choice.build()
+    leading.retune.choice.form.set_values({"iterations": 4, "check_every": 2, "learning_rate": 1e-3})
+    press("n")
+    wait(lambda: leading.step == COMPARE and leading.retune.pending, 240)
+    assert leading.retune.verdict_label.text()
     session.close()

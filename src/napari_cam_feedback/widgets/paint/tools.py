@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.widgets.paint.preview import Preview
-from napari_cam_feedback.widgets.paint.regions import BOX, SUPERPIXEL, Regions
+from napari_cam_feedback.widgets.paint.regions import BOX, HEAT, SUPERPIXEL, Regions
 from napari_cam_feedback.widgets.viewer.layers import MASK
 
 # A mouse that moved farther between pressing and letting go has dragged the image.
@@ -167,7 +167,7 @@ class PaintTools(QObject):
 
     def click(self, position: Any, *, erase: bool = False) -> None:
         """Paint what the tool finds at a place of the viewer's world, or take it away."""
-        session, tool, key = self._session, self.tool, self._session.key
+        session, tool = self._session, self.tool
         if tool is None:
             return
         if session.viewer.dims.ndisplay != 2:
@@ -176,6 +176,18 @@ class PaintTools(QObject):
         place = self._place_of(position)
         if place is None:
             return
+
+        self._find(tool, place, erase)
+
+    def hottest(self) -> None:
+        """Paint the hot region around the heatmap's maximum, as a click there would: for those who have no mouse at hand."""
+        explanation = self._session.explanation
+        place = (0, 0) if explanation is None else divmod(int(explanation.map.argmax()), explanation.map.shape[1])
+        self._find(HEAT, place, False)
+
+    def _find(self, tool: str, place: tuple[int, int], erase: bool) -> None:
+        """Paint what a tool finds at a pixel, or take it away."""
+        session, key = self._session, self._session.key
 
         def then(region: np.ndarray | None, sentence: str) -> None:
             # In a large image the user may have moved on meanwhile.

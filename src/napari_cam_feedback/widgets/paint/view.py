@@ -71,6 +71,7 @@ class PaintView(QWidget):
         self._build()
         self._keys: dict[str, Callable[[], None]] = {
             **{tool: partial(self.tools.take, tool) for tool in self.buttons},
+            "hottest": self.tools.hottest,
             "same_place": self.copy_to_others,
             "from_layer": self.choose_layer,
         }

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer, QUrl
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -68,10 +68,26 @@ def fill_scrolling(dock: QWidget, inside: QWidget) -> QScrollArea:
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inside)
+    _HighEnough(inside)
     layout = QVBoxLayout(dock)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)
     return area
+
+
+class _HighEnough(QObject):
+    """Keeps a widget that scrolls as high as its wrapped texts need at its width, which Qt does not ask them for."""
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__(inside)
+        inside.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest) and isinstance(watched, QWidget):
+            layout = watched.layout()
+            if layout is not None and layout.hasHeightForWidth():
+                watched.setMinimumHeight(layout.totalMinimumHeightForWidth(watched.width()))
+        return False
 
 
 def form_layout(parent: QWidget | None = None) -> QFormLayout:

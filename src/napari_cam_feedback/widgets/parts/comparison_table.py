@@ -61,7 +61,7 @@ class ComparisonTable(QTableWidget):
 
     def show_rows(self, rows: Sequence[ComparisonRow]) -> None:
         """Show these rows in place of what was shown, each split under a title."""
-        from napari_cam_feedback.evaluation import MEASURES
+        from napari_cam_feedback.evaluation import MEASURES, show
 
         self.clearSpans()
         self.setRowCount(0)
@@ -75,8 +75,13 @@ class ComparisonTable(QTableWidget):
                 split = row.split
                 self._add_title(split)
             measure = MEASURES[row.measure]
-            texts = (measure.short, *row.texts, change_text(row), interval_text(row))
             meaning = f"{measure.name}, on {row.split}: {measure.meaning}"
+            shown = row.texts
+            if row.measure == "worst_group_accuracy":
+                # Which groups they are is long, and would leave no room for what became of them.
+                meaning += f"\nBefore {shown[0]}, after {shown[1]}."
+                shown = show(row.before), show(row.after)
+            texts = (measure.short, *shown, change_text(row), interval_text(row))
             if measure.direction:
                 meaning += f" {measure.direction.capitalize()}."
             meaning += _how_sure(row)

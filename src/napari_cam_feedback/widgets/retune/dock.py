@@ -92,7 +92,9 @@ class RetuneWidget(RetuneOutcome):
     def how_far(self) -> str:
         """How far the retune is, to go after "Retuning"."""
         said = self.progress_label.text()
-        return f": {said}" if said and said != _FROM_BEFORE else ""
+        if not said or said == _FROM_BEFORE:
+            return ""
+        return ": " + " ".join(said.split()).rstrip("….")
 
     def _ready(self) -> bool:
         return self._session.project is not None and self._run is None and not self._closed

@@ -27,6 +27,8 @@ from napari_cam_feedback.widgets.viewer.docks import COMPARE, LOOK, OPEN, PAINT,
 
 # Several signals come for one thing that the user does.
 _REFRESH_MS = 30
+#: While a retune runs.
+_TICK_MS = 1000
 
 
 class CamFeedbackWidget(QWidget):
@@ -57,9 +59,11 @@ class CamFeedbackWidget(QWidget):
         self._pending = self.retune.pending
         self._build()
         self._timer = single_shot(self, _REFRESH_MS, self.refresh)
+        self._tick = single_shot(self, _TICK_MS, self.refresh)
         for signal in (session.opened, session.mask_changed, session.version_changed, session.versions_changed):
             signal.connect(self._soon)
         session.opened.connect(self._opened)
+        session.item_changed.connect(self._soon)
         session.mask_changed.connect(self._mask_changed)
         session.jobs.changed.connect(self._soon)
         self.paint.suggest.model.suggested.connect(self._soon)
@@ -96,6 +100,7 @@ class CamFeedbackWidget(QWidget):
             "toggle_cam": session.toggle_cam,
             "swap_class": session.swap_class,
             "next_step": self.next_line.press,
+            "other_step": lambda: self.next_line.press(1),
         }
         for number, step in enumerate(STEPS, 1):
             self._keys[f"step_{number}"] = lambda step=step: self.show_step(step)  # type: ignore[misc]
@@ -141,6 +146,7 @@ class CamFeedbackWidget(QWidget):
             unused=self._painted[1],
             suggesting=session.jobs.running(SUGGEST),
             best=None if best is None else best.key,
+            here=best is not None and best.index == session.index,
             proposals=len(model.keys()) if opened else 0,
             retuning=retune.how_far() if retune.busy else None,
             result=retune.verdict_name,
@@ -153,6 +159,9 @@ class CamFeedbackWidget(QWidget):
         now = self.standing()
         self.strip.set_titles(titles(now))
         self.next_line.show_next(next_step(now))
+        if now.retuning is not None:
+            # How far it is changes by itself.
+            self._tick.start()
 
     def _soon(self, *_: object) -> None:
         self._timer.start()
@@ -225,4 +234,9 @@ class _Pages(QStackedWidget):
 
     def minimumSizeHint(self) -> QSize:
         page = self.currentWidget()
-        return super().minimumSizeHint() if page is None else page.minimumSizeHint().expandedTo(page.minimumSize())
+        if page is None:
+            return super().minimumSizeHint()
+        # One width for all, so that the canvas stays as it is from step to step.
+        pages = [each for place in range(self.count()) if (each := self.widget(place)) is not None]
+        width = max(max(each.minimumSizeHint().width(), each.minimumWidth()) for each in pages)
+        return QSize(width, page.minimumSizeHint().height())

@@ -14,7 +14,7 @@ _BUTTONS = 2
 
 
 class NextLine(QFrame):
-    """A sentence, and at most two buttons, of which the first is also reached by a key.
+    """A sentence, and at most two buttons, which are also reached by keys.
 
     Signals
     -------
@@ -35,7 +35,8 @@ class NextLine(QFrame):
             button.clicked.connect(lambda _=False, number=number: self.press(number))
             row.addWidget(button, 1 if number else 2)
         self.buttons[0].setStyleSheet("font-weight: bold;")
-        self.buttons[0].setToolTip(f"[{shortcuts.key_of('next_step')}]")
+        for button, name in zip(self.buttons, ("next_step", "other_step"), strict=True):
+            button.setToolTip(f"[{shortcuts.key_of(name)}]")
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 2, 4, 4)
         column.setSpacing(4)

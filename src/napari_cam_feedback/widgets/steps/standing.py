@@ -50,6 +50,8 @@ class Standing:
         Whether it is being found out which images to paint.
     best : str or None
         The image to paint next, where that is known.
+    here : bool
+        Whether that image is shown.
     proposals : int
         Proposed masks that wait for an answer.
     retuning : str or None
@@ -70,6 +72,7 @@ class Standing:
     unused: int = 0
     suggesting: bool = False
     best: str | None = None
+    here: bool = False
     proposals: int = 0
     retuning: str | None = None
     result: str | None = None
@@ -150,6 +153,8 @@ def _opening(now: Standing) -> NextStep:
 def _best(now: Standing) -> tuple[str, Act]:
     if now.best is None:
         return "Find an image to paint", Act.SUGGEST
+    if now.here:
+        return "Take the brush", Act.PAINT_BEST
     return "Paint the next image" if now.painted else "Paint the best image", Act.PAINT_BEST
 
 
@@ -158,11 +163,13 @@ def _of_painting(now: Standing) -> str:
     if now.painted >= ENOUGH:
         return f"{now.painted} images are painted{unused}: enough to retune."
     if not now.painted:
+        if now.here:
+            return f"this image tells most: paint what the model should not use in it{unused}."
         where = (
             f"on {escape(now.best)}, which tells most" if now.best else f"on {ENOUGH} images; the best can be found for you"
         )
         return f"paint what is irrelevant {where}{unused}."
-    next_one = f" Next: {escape(now.best)}." if now.best else ""
+    next_one = " Next: this one." if now.here else f" Next: {escape(now.best)}." if now.best else ""
     images = "1 image is" if now.painted == 1 else f"{now.painted} images are"
     return (
         f"{images} painted{unused}; with {ENOUGH}, some are kept aside to judge the result.{next_one} "
@@ -171,7 +178,8 @@ def _of_painting(now: Standing) -> str:
 
 
 def _paint_or_retune(now: Standing) -> tuple[tuple[str, Act], ...]:
-    if now.painted >= ENOUGH:
+    # Whoever has gone there may want to try with few.
+    if now.painted >= ENOUGH or (now.painted and now.step == RETUNE):
         return _RETUNE, _best(now)
     if now.painted:
         return _best(now), ("Propose masks", Act.PROPOSE)

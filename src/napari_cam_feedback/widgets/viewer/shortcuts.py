@@ -43,6 +43,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("superpixel", "U", "paint superpixels by a click"),
     Shortcut("wand", "W", "paint like colours by a click"),
     Shortcut("grow", "G", "paint from the heatmap by a click"),
+    Shortcut("hottest", "Shift+G", "paint the hottest region of the heatmap, without the mouse"),
     Shortcut("same_place", "K", "copy the mask to the same place in other images"),
     Shortcut("from_layer", "J", "take the mask from an open layer"),
     Shortcut("step_1", "Alt+1", "step Open"),
@@ -51,6 +52,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("step_4", "Alt+4", "step Retune"),
     Shortcut("step_5", "Alt+5", "step Compare"),
     Shortcut("next_step", "Alt+N", "the next sensible thing"),
+    Shortcut("other_step", "Alt+M", "the other thing that is offered"),
 )
 
 #: napari's own on the mask's layer, listed with ours so that all are found in one place.
