@@ -132,7 +132,7 @@ def forgetting() -> tuple[ArrayDataset, RetuneResult]:
     state = {name: value.clone() for name, value in result.given.module.state_dict().items()}
     state["head.bias"] += torch.tensor([100.0, 0.0])
     before = replace(result.before, conflict_accuracy=0.2, conflict_flip_rate=0.8, marks=None, control=None)
-    held_out = replace(before.held_out, swap_flip_rate=None, random_flip_rate=None)
+    held_out = replace(before.held_out, swap_flip_rate=None, swap_accuracy=None, random_flip_rate=None)
     check = replace(
         before, iteration=3, accuracy=0.5, conflict_accuracy=0.5, conflict_flip_rate=0.1, lost=20, won=0, neutral=None,
         lost_by_class={"along": 20}, marks=None, held_out=held_out,

@@ -16,6 +16,7 @@ from napari_cam_feedback.models.parallel import one_process
 from napari_cam_feedback.monitor import QUIET
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune, run_to_end
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.images.sampling import Schedule
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, choose
 from napari_cam_feedback.retuning.judging.verdict import change_interval
 from napari_cam_feedback.retuning.methods import Batch
@@ -187,33 +188,58 @@ def check(iteration: int, accuracy: float, conflict: float, flips: float = 0.1, 
 
 
 START = check(0, 0.9, 0.3, 0.6)
+PLAN = Schedule(batch_size=64, iterations=300, check_every=10, patience=2, validation=100, enough=300)
 
 
 def test_a_run_ends_when_its_looks_no_longer_get_better():
     pace = Pace(1e-3, patience=2)
     for iteration, conflict in ((10, 0.6), (20, 0.8)):
-        assert pace.decide(check(iteration, 0.9, conflict), START, iterations=300, may_climb=False).message is None
+        assert pace.decide(check(iteration, 0.9, conflict), START, plan=PLAN, may_climb=False).message is None
     # A gain within chance is none.
-    assert pace.decide(check(30, 0.9, 0.803), START, iterations=300, may_climb=False).message is None
-    last = pace.decide(check(40, 0.9, 0.8), START, iterations=300, may_climb=False)
+    assert pace.decide(check(30, 0.9, 0.803), START, plan=PLAN, may_climb=False).message is None
+    last = pace.decide(check(40, 0.9, 0.8), START, plan=PLAN, may_climb=False)
     assert last.message == "The checks no longer get better; ended after 40 of at most 300 steps."
     assert pace.ended == "done"
 
 
+@pytest.mark.parametrize(
+    ("scores", "ended"),
+    [
+        # Each check after the 30 steps that are enough must win a hundredth to be worth the next steps.
+        ([0.5, 0.6, 0.62, 0.64, 0.66], None),
+        ([0.5, 0.6, 0.62, 0.628], 40),
+        ([0.5, 0.6, 0.605], 30),
+        ([0.5, 0.6, 0.6], 30),
+        # What has won nothing at all yet is waited for as ever.
+        ([0.2, 0.2, 0.3], None),
+    ],
+)
+def test_large_networks_go_on_beyond_their_share_of_steps_while_that_is_worth_it(scores, ended):
+    pace, plan = Pace(1e-3, patience=3), replace(PLAN, enough=30)
+    for number, conflict in enumerate(scores, 1):
+        assert pace.ended is None
+        decision = pace.decide(check(10 * number, 0.9, conflict), START, plan=plan, may_climb=False)
+    if ended is None:
+        assert pace.ended is None
+    else:
+        assert pace.ended == "done"
+        assert decision.message == f"More steps would win little; ended after {ended} of at most 300 steps."
+
+
 def test_where_much_of_the_harm_is_left_a_larger_rate_is_tried_from_the_best_once():
     pace = Pace(1e-3, patience=1)
-    pace.decide(check(10, 0.9, 0.5), START, iterations=300, may_climb=True)
-    climbed = pace.decide(check(20, 0.9, 0.5), START, iterations=300, may_climb=True)
+    pace.decide(check(10, 0.9, 0.5), START, plan=PLAN, may_climb=True)
+    climbed = pace.decide(check(20, 0.9, 0.5), START, plan=PLAN, may_climb=True)
     assert climbed.back
     assert pace.learning_rate == pytest.approx(3e-3)
     assert "much of the harm is left; went on from the best so far with a learning rate of 0.003" in climbed.message
-    assert pace.decide(check(30, 0.9, 0.5), START, iterations=300, may_climb=True).back is False
+    assert pace.decide(check(30, 0.9, 0.5), START, plan=PLAN, may_climb=True).back is False
     assert pace.ended == "done"
 
 
 def test_a_pace_that_is_written_goes_on_as_it_was():
     pace = Pace(1e-3, patience=2)
-    pace.decide(check(10, 0.9, 0.6), START, iterations=300, may_climb=True)
+    pace.decide(check(10, 0.9, 0.6), START, plan=PLAN, may_climb=True)
     pace.collapse("The loss is not a number any more")
     again = Pace.from_plain(pace.to_plain())
     assert again.to_plain() == pace.to_plain()
@@ -333,12 +359,10 @@ def test_weights_in_between_lie_on_the_line():
 def test_a_dip_that_comes_back_is_waited_for_though_nothing_was_won_yet():
     pace = Pace(1e-3, patience=2)
     for number, conflict in enumerate((0.1, 0.2, 0.3, 0.4), 1):
-        pace.decide(
-            check(15 * number, 0.9, conflict), replace(START, conflict_accuracy=0.8), iterations=300, may_climb=False
-        )
+        pace.decide(check(15 * number, 0.9, conflict), replace(START, conflict_accuracy=0.8), plan=PLAN, may_climb=False)
         assert pace.ended is None, number
         assert pace.rollbacks == 0
-    pace.decide(check(75, 0.9, 0.4), replace(START, conflict_accuracy=0.8), iterations=300, may_climb=False)
+    pace.decide(check(75, 0.9, 0.4), replace(START, conflict_accuracy=0.8), plan=PLAN, may_climb=False)
     assert pace.ended is not None or pace.rollbacks == 1, "it no longer comes back"
 
 

@@ -166,7 +166,7 @@ def _train(run: RetuneRun) -> Generator[RetuneStep, None, Status]:
         row |= named(losses or {})
         if check is not None:
             row |= flat(check)
-            decision = pace.decide(check, run.before, iterations=plan.iterations, may_climb=run.may_climb)
+            decision = pace.decide(check, run.before, plan=plan, may_climb=run.may_climb)
             message = decision.message
             if decision.back:
                 run.go_back()

@@ -32,9 +32,12 @@ PATIENCE = 2
 PATIENCE_FEW, MAX_ITERATIONS_FEW = 4, 150
 #: Times that many training images are gone through.
 PASSES = 8
-#: Pixels of training images in a whole retune beyond which it ends, for small inputs and for large ones: with the checks and
-#: all that is measured a minute and a half or so on two cores.
+#: Pixels of training images in a whole retune beyond which it ends, for small inputs; and for large ones, beyond which it
+#: goes on only while each check wins something of worth: with the checks and all that is measured a minute and a half or so
+#: on two cores.
 MAX_PIXELS, MAX_PIXELS_LARGE = 50e6, 29e6
+#: Times as many steps that large inputs are given at most while they are worth it.
+LONGER = 3
 #: Validation images that a check takes at most and at least, and their pixels.
 MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 4e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
@@ -59,6 +62,8 @@ class Schedule:
         Checks without a gain after which it ends; None where all steps are taken.
     validation : int
         Validation images that a check takes at most.
+    enough : int
+        Steps after which it goes on only while each check wins something of worth (`pace.WORTH`).
     """
 
     batch_size: int
@@ -66,6 +71,7 @@ class Schedule:
     check_every: int
     patience: int | None
     validation: int
+    enough: int
 
 
 def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surroundings: bool = False) -> Schedule:
@@ -79,14 +85,16 @@ def schedule(config: RetuneConfig, images: int, size: tuple[int, int], *, surrou
     pixels = size[0] * size[1]
     batch_size = min(config.batch_size or _batch_for(size), images)
     wanted = MAX_ITERATIONS_FEW if surroundings else max(MAX_ITERATIONS, math.ceil(PASSES * images / batch_size))
-    most = MAX_PIXELS_LARGE if max(size) > LARGE else MAX_PIXELS
-    iterations = config.iterations or min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
+    large = max(size) > LARGE
+    most = MAX_PIXELS_LARGE if large else MAX_PIXELS
+    enough = min(wanted, max(MIN_ITERATIONS, int(most / (batch_size * pixels))))
+    iterations = config.iterations or (min(wanted, LONGER * enough) if large else enough)
     patience = config.patience
     if patience is None and config.iterations is None:
         patience = PATIENCE_FEW if surroundings else PATIENCE
-    check_every = config.check_every or (CHECK_EVERY_LARGE if max(size) > LARGE else CHECK_EVERY)
+    check_every = config.check_every or (CHECK_EVERY_LARGE if large else CHECK_EVERY)
     validation = max(MIN_VALIDATION, min(MAX_VALIDATION, int(VALIDATION_PIXELS / pixels)))
-    return Schedule(batch_size, iterations, check_every, patience, validation)
+    return Schedule(batch_size, iterations, check_every, patience, validation, min(enough, iterations))
 
 
 def _batch_for(size: tuple[int, int]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_cam_feedback.retuning.images.sampling import Schedule
 from napari_cam_feedback.retuning.judging.metrics import MIN_GAIN, ValidationMetrics
 from napari_cam_feedback.retuning.results import Status
 
@@ -98,6 +99,8 @@ MAX_ROLLBACKS, MAX_CLIMBS = 3, 1
 WENT_BACK = "went back to the best so far"
 #: From one learning rate to the next.
 FACTOR = 3.0
+#: What a check must win for a large network to go on after its share of steps.
+WORTH = 0.01
 #: Accuracy that is still lost where the shortcut conflicts with the class from which on a larger learning rate is tried.
 MUCH_LEFT = 0.05
 
@@ -147,24 +150,28 @@ class Pace:
     ended: Status | None = None
     guard: Guard = field(default_factory=lambda: Guard(math.nan))
 
-    def decide(self, check: ValidationMetrics, before: ValidationMetrics, *, iterations: int, may_climb: bool) -> Decision:
+    def decide(self, check: ValidationMetrics, before: ValidationMetrics, *, plan: Schedule, may_climb: bool) -> Decision:
         """Decide by a check on the validation images.
 
         Parameters
         ----------
         check, before : ValidationMetrics
             Now, and of the classifier as it was given.
-        iterations : int
-            Steps of the run at most.
+        plan : Schedule
+            How long the run is.
         may_climb : bool
             Whether a larger learning rate may be tried.
         """
+        iterations = plan.iterations
         self.best_score = max(self.best_score, before.score)
+        hardly = check.iteration >= plan.enough and check.score < self.best_score + WORTH
         rises, self.last_score = check.score > self.last_score + MIN_GAIN, check.score
         if check.score > self.best_score + MIN_GAIN:
             self.best_score, self.since_best = check.score, 0
-            return Decision()
+            return self._enough(check, iterations) if hardly else Decision()
         self.since_best += 1
+        if hardly and self.patience is not None and self.best_score > before.score:
+            return self._enough(check, iterations)
         if self.patience is None:
             if check.iteration >= iterations / 2 and _worse(check, before):
                 return self._smaller("The model became worse than it was")
@@ -196,6 +203,12 @@ class Pace:
         return Decision(
             message=f"The checks no longer get better; ended after {check.iteration} of at most {iterations} steps."
         )
+
+    def _enough(self, check: ValidationMetrics, iterations: int) -> Decision:
+        if self.patience is None or check.iteration >= iterations:
+            return Decision()
+        self.ended = "done"
+        return Decision(message=f"More steps would win little; ended after {check.iteration} of at most {iterations} steps.")
 
     def collapse(self, trouble: str) -> str:
         """Take a collapse, of which `trouble` is the beginning of a sentence; return what to say."""
