@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from core_builders import same_weights, small_gap
 from model_files import NAMES, saved, torchvision_file, weights_of
+from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models import (
     build_classifier,
     load_classifier,
@@ -96,3 +97,12 @@ def test_a_grid_is_kept_with_the_model(tmp_path):
     save_classifier(loaded, tmp_path / "s.safetensors")
     assert load_classifier(tmp_path / "s.safetensors", device="cpu").grid == (2, 8)
     assert load_classifier(tmp_path / "s.safetensors", device="cpu", layer="blocks.4").grid is None
+
+
+def test_one_number_is_the_mean_of_all_channels_and_a_bare_name_is_mended(tmp_path):
+    _, path = torchvision_file(tmp_path / "m.pth", "resnet18")
+    found = load_classifier(path, arch="torchvision:resnet18", class_names=NAMES, device="cpu", mean=(0.5,)).preprocessing
+    assert found.mean == (0.5, 0.5, 0.5)
+    assert len(found.std) == 3
+    with pytest.raises(ModelError, match=r"no architecture 'ResNet-18'; did you mean torchvision:resnet18\?"):
+        load_classifier(path, arch="ResNet-18", class_names=NAMES, device="cpu")

@@ -232,3 +232,14 @@ def test_six_keys_lead_from_an_empty_window_to_a_verdict(make_napari_viewer, tmp
     wait(lambda: leading.step == COMPARE and leading.retune.pending, 240)
     assert leading.retune.verdict_label.text()
     session.close()
+
+
+def test_a_sample_that_is_not_loaded_leaves_no_dark_layer(leading, wait, monkeypatch):
+    from napari_cam_feedback.widgets.open import dock
+
+    session = leading._session
+    monkeypatch.setattr(dock, "losses_of_leaving", lambda _: ["A retune is still running."])
+    monkeypatch.setattr(dock, "may_leave", lambda *_: False)
+    before = list(session.viewer.layers)
+    session.viewer.open_sample("napari-cam-feedback", "tag-digits")
+    wait(lambda: list(session.viewer.layers) == before)

@@ -106,6 +106,9 @@ def build_module(
         module = _build_from_file(named, named.file, num_classes, channels, size, trust)
         module.register_forward_hook(_in_single_precision)
         return module
+    plain = arch.lower().replace("-", "").replace(" ", "")
+    if plain in _torchvision_names():
+        raise ModelError(f"There is no architecture {arch!r}; did you mean {TORCHVISION}{plain}?")
     raise ModelError(_unknown(arch, [*ARCHITECTURES, TORCHVISION + "NAME", TIMM + "NAME", *LITE_SIZES, "FILE.py:FUNCTION"]))
 
 

@@ -122,6 +122,11 @@ def choose_preprocessing(
         values = _for_channels(values, channels, preset_of=arch)
     if "channels" in given:
         values = _for_channels(values, given["channels"])
+    count = given.get("channels", values.get("channels", 3))
+    for part in ("mean", "std"):
+        # One number is meant for all channels.
+        if len(given.get(part, ())) == 1 < count:
+            given[part] = tuple(given[part]) * count
     try:
         return Preprocessing.model_validate({**values, **given})
     except ValidationError as error:

@@ -157,6 +157,7 @@ class SessionWidget(QWidget):
         self._session.save()
         losses = losses_of_leaving(self._session)
         if not may_leave(self, [loss for loss in losses if loss not in agreed], "Load"):
+            self._drop_blank()
             return
         self._session.jobs.start(
             "load",
@@ -164,9 +165,13 @@ class SessionWidget(QWidget):
             on_progress=self._progress,
             on_done=lambda opened: self._loaded(opened, losses),
             on_error=lambda error: self._failed(error, lambda: self._load(losses)),
-            on_stopped=lambda: self._say("Loading was cancelled."),
+            on_stopped=self._cancelled,
             description="Loading",
         )
+
+    def _cancelled(self) -> None:
+        self._say("Loading was cancelled.")
+        self._drop_blank()
 
     def _progress(self, step: Progress) -> None:
         # Nobody knows how long the first step takes: a bar that runs to and fro.
@@ -190,6 +195,12 @@ class SessionWidget(QWidget):
             self._open(opened)
         else:
             self._say("Nothing was loaded; the project that was open still is.")
+            self._drop_blank()
+
+    def _drop_blank(self) -> None:
+        """Take away the dark image that napari was given for a sample, of which nothing came."""
+        # Later, since napari adds it after the sample was asked for.
+        QTimer.singleShot(0, lambda: self._session.layers.drop_blank(alone=True))
 
     def _open(self, opened: OpenedProject) -> None:
         # What is open now is of more interest than how it was described.
@@ -248,6 +259,7 @@ class SessionWidget(QWidget):
 
     def _show_error(self, error: BaseException | str) -> None:
         self._say()
+        self._drop_blank()
         self.error.show_error(error)
         if self.choice.form.reveal(getattr(error, "fields", ())):
             self.choice_fold.set_opened(True)

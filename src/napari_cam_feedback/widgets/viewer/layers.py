@@ -119,7 +119,7 @@ class ItemLayers:
     def show_image(self, image: np.ndarray, key: str) -> Image:
         """Show an image; the view is fitted to it when its size is another than before."""
         data, limits = shown_image(image)
-        self._drop_blank()
+        self.drop_blank()
         layer = self.get(IMAGE)
         if layer is not None and bool(layer.rgb) != (data.ndim == 3):
             # napari cannot turn a gray layer into a colour one.
@@ -142,12 +142,16 @@ class ItemLayers:
         self._limits = limits
         return layer
 
-    def _drop_blank(self) -> None:
-        """Take away the dark image that a sample was opened with, where there is another: it would cover map and mask."""
-        there = find_layers(self.viewer, IMAGE)
+    def drop_blank(self, *, alone: bool = False) -> None:
+        """Take away the dark image that a sample was opened with, where there is another: it would cover map and mask.
+
+        Also where it is `alone`, since nothing came of opening the sample.
+        """
+        viewer = self.viewer
+        there = [] if viewer is None else find_layers(viewer, IMAGE)
         for layer in there:
-            if len(there) > 1 and mark_of(layer).get("blank"):
-                self.viewer.layers.remove(layer)
+            if (alone or len(there) > 1) and mark_of(layer).get("blank"):
+                viewer.layers.remove(layer)
 
     def show_cam(self, shown: np.ndarray, key: str, *, cells: bool | None = None) -> Image:
         """Show a map, (H, W) float32 in 0..1; zeros are invisible.
