@@ -120,6 +120,8 @@ def _from_csv(text: str, path: Path) -> list[str]:
     columns = list(zip(*rows, strict=True))
     numbers = [n for n, column in enumerate(columns) if all(map(_is_number, column[1:])) and len(column) > 1]
     headed = not any(_is_number(cell) for cell in rows[0]) and (bool(numbers) or any(word in _NAME_WORDS for word in words))
+    if not headed:
+        numbers = [n for n in numbers if _is_number(rows[0][n])]
     body = rows[1:] if headed else rows
     index = next((n for n in numbers if headed and words[n] in _INDEX_WORDS), numbers[0] if numbers else None)
     others = [n for n in range(width) if n != index]
