@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, _layer_actions
 
 from napari_cam_feedback.widgets.session.session import session_of
 from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layers, role_of
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, MASK, ROLES
+from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, MASK, ROLES, ItemLayers
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
 
 pytest_plugins = ["widget_fixtures"]
@@ -205,3 +207,17 @@ def test_a_mask_that_is_moved_lies_on_its_image_again_and_moving_the_image_moves
     move(session, wait)
     assert np.array_equal(session.layers.get(MASK).scale, (0.5, 0.5))
     assert len(told) == 2 or "lies on its image" not in told[-1]
+
+
+def test_an_image_layer_that_was_given_what_it_cannot_show_is_made_anew():
+    from napari.components import ViewerModel
+
+    viewer, image = ViewerModel(), np.zeros((8, 8, 3), np.uint8)
+    layers = ItemLayers(viewer)
+    broken = layers.show_image(image, "a")
+    with suppress(ValueError):
+        broken.data = np.zeros((5, 6))
+    shown = layers.show_image(image, "b")
+    assert shown is not broken
+    assert shown.data.shape == (8, 8, 3)
+    assert list(viewer.layers) == [shown]

@@ -121,8 +121,8 @@ class ItemLayers:
         data, limits = shown_image(image)
         self.drop_blank()
         layer = self.get(IMAGE)
-        if layer is not None and bool(layer.rgb) != (data.ndim == 3):
-            # napari cannot turn a gray layer into a colour one.
+        # napari cannot turn a gray layer into a colour one; and one whose data were set to what it cannot show stays broken.
+        if layer is not None and (bool(layer.rgb) != (data.ndim == 3) or np.ndim(layer.data) != data.ndim):
             self.viewer.layers.remove(layer)
             layer = None
         if layer is None:
