@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakMethod
 
@@ -28,7 +29,9 @@ def follow_theme(viewer: Any, widget: QWidget, take: Callable[..., None]) -> Non
     def leave(*_: object) -> None:
         alive = method()
         if alive is not None:
-            events.disconnect(alive)
+            # napari 0.9.0 asks the widget when it compares listeners, and PyQt has deleted that by now; dead ones are forgotten.
+            with suppress(RuntimeError):
+                events.disconnect(alive)
 
     events.connect(take)
     widget.destroyed.connect(leave)

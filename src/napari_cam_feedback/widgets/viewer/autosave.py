@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,7 +245,8 @@ class MaskAutosave(QObject):
         author : str, optional
             What made it, if not the user.
         """
-        self._timer.stop()
+        with suppress(RuntimeError):  # PyQt deletes timers before the interpreter's end comes to us
+            self._timer.stop()
         if self._layer is None or self._key is None or self._store is None:
             return
         mask = mask_of(self._layer)
