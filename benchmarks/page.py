@@ -49,7 +49,7 @@ def write_page(file: Path, parts: Sequence[str]) -> None:
         for each in figures[part]
     ]
     for part in parts:
-        lines += ["", f"## {part}", "", "```text", texts[part].strip(), "```"]
+        lines += ["", f"## {part}", "", "```text", texts[part].strip("\n"), "```"]
     with atomic_path(file) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"The page is {file}.")

@@ -29,7 +29,7 @@ def follow_theme(viewer: Any, widget: QWidget, take: Callable[..., None]) -> Non
     def leave(*_: object) -> None:
         alive = method()
         if alive is not None:
-            # napari 0.9.0 asks the widget when it compares listeners, and PyQt has deleted that by now; dead ones are forgotten.
+            # napari 0.9.0 asks the widget when it compares listeners, and PyQt has deleted that; dead ones are forgotten.
             with suppress(RuntimeError):
                 events.disconnect(alive)
 
