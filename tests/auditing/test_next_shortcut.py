@@ -54,8 +54,16 @@ def test_a_corner_that_the_model_follows_is_named_with_images_to_paint(found):
 def test_what_was_painted_already_is_still_leant_on_and_painted_images_are_not_offered_again(found):
     again = next_shortcuts(by(CORNER), data(CORNER), dict.fromkeys(found[0].keys, CORNER))
     assert again[0].painted
-    assert "The model still leans on the top left corner" in again[0].sentence
+    assert "The model still leans on the top left corner, where what was painted lies" in again[0].sentence
+    assert "Paint it on more images, for instance in train/" in again[0].sentence
     assert not set(again[0].keys) & set(found[0].keys)
+
+
+def test_a_mark_within_a_place_that_is_followed_may_be_what_is_followed_there():
+    mark = np.zeros((SIDE, SIDE), bool)
+    mark[1:3, 1:3] = True
+    assert next_shortcuts(by(CORNER), data(CORNER), {"train/00001": mark})[0].painted
+    assert not next_shortcuts(by(CORNER), data(CORNER), {"train/00001": CENTRE})[0].painted
 
 
 def test_a_model_that_goes_by_content_follows_nothing():

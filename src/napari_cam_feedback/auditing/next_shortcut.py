@@ -61,7 +61,7 @@ class NextShortcut:
     accuracy, chance : float
         How well the class is told by it alone in the data (balanced accuracy), and by guessing.
     painted : bool
-        Whether it was painted already, at least in part.
+        Whether it was painted already, at least in part, or what was painted lies there for the most part.
     keys : tuple of str
         Training images to paint next: those on which the model follows it; empty where it is at no place.
     """
@@ -80,6 +80,7 @@ class NextShortcut:
         """What it leans on, how much, and what to do."""
         ends = f"{self.interval.low:.0%} to {self.interval.high:.0%}"
         what = "brightness and colour" if self.cue == _COLOUR else f"the {self.cue}"
+        what += ", where what was painted lies" if self.painted else ""
         of = "" if self.cue == _COLOUR else " of an image"
         text = (
             f"The model {'still' if self.painted else 'also'} leans on {what}: with that{of} of another class, "
@@ -90,7 +91,8 @@ class NextShortcut:
             return f"{text} That cannot be painted; make the images alike, or collect images of each class in all lights."
         more = ", …" if len(self.keys) > 3 else ""
         where = f", for instance in {', '.join(self.keys[:3])}{more}" if self.keys else ""
-        return f"{text} Paint it as well{where}, and retune again."
+        what = "Paint it on more images" if self.painted else "Paint it as well"
+        return f"{text} {what}{where}, and retune again."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -226,9 +228,15 @@ def _predicted(classifier: Classifier, inputs: torch.Tensor) -> np.ndarray:
 
 
 def _is_painted(cue: Cue, masks: Mapping[str, np.ndarray]) -> bool:
-    """Whether what was painted on any image covers some of the cue's place."""
-    place = cue.place
-    return place is not None and any(mask[place(*mask.shape)].mean() > PAINTED_SHARE for mask in masks.values())
+    """Whether what was painted covers some of the cue's place on any image, or lies in it for the most part on all together.
+
+    Then what is followed there may be what was painted.
+    """
+    if cue.place is None:
+        return False
+    pairs = [(mask, cue.place(*mask.shape)) for mask in masks.values()]
+    inside, painted = sum(int(mask[place].sum()) for mask, place in pairs), sum(int(mask.sum()) for mask, _ in pairs)
+    return any(mask[place].mean() > PAINTED_SHARE for mask, place in pairs) or inside > painted / 2
 
 
 def _offered(
