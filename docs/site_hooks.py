@@ -134,8 +134,13 @@ def public_names(module: str) -> list[str]:
 
 
 def _place(module: str, name: str) -> str:
-    """Return where a room has a name: in a file of that name, where there is one, which is meant otherwise."""
-    return f"{name}.{name}" if (ROOT / "src" / PACKAGE / module / f"{name}.py").exists() else name
+    """Return the dotted name of what a room offers; where a file of the room has that name too, from where it is taken."""
+    folder = ROOT / "src" / PACKAGE / module
+    if (folder / f"{name}.py").exists():
+        for node in ast.walk(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and any(each.name == name for each in node.names):
+                return f"{node.module}.{name}"
+    return f"{PACKAGE}.{module}.{name}"
 
 
 def api_pages() -> dict[str, str]:
@@ -154,7 +159,7 @@ def api_pages() -> dict[str, str]:
         lines += ["    options:", "      show_root_heading: false", "      members: false", ""]
         for name in names:
             if not name.isupper():
-                lines += [f"::: {PACKAGE}.{module}.{_place(module, name)}", "    options:", "      heading_level: 2", ""]
+                lines += [f"::: {_place(module, name)}", "    options:", "      heading_level: 2", ""]
         constants = [f"`{name}`" for name in names if name.isupper()]
         if constants:
             lines += ["## Constants", "", ", ".join(constants), ""]

@@ -56,6 +56,10 @@ def test_the_reference_of_python_has_all_that_the_package_and_its_rooms_offer(ho
     for name in offered:
         assert re.search(rf"^::: napari_cam_feedback\.[\w.]+\.{name}$", together, re.M), name
     assert "::: napari_cam_feedback.doctor.examine.examine\n" in pages["api/doctor.md"]
+    for found in re.finditer(r"^::: ([\w.]+)\.(\w+)$", together, re.M):
+        file = ROOT / "src" / f"{found[1].replace('.', '/')}.py"
+        if file.exists():
+            assert re.search(rf"^(def|class) {found[2]}\b", file.read_text(encoding="utf-8"), re.M), found[0]
     assert pages["api.md"].count("](api/") == len(pages) - 1
 
 
