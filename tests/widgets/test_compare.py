@@ -40,6 +40,11 @@ def add_version(project, parent: str) -> str:
     return name
 
 
+def cells(*maps):
+    """Names of the layers in the grid: each map over the image."""
+    return [name for map_name in maps for name in (f"image below {map_name}", map_name)]
+
+
 @pytest.fixture
 def project(project):
     """The tiny project with three versions."""
@@ -176,7 +181,7 @@ def test_the_maps_side_by_side_are_named_after_the_versions_and_follow_the_item(
     wait(lambda: find_layer(session.viewer, CAM_AFTER) is not None)
     assert grid_of(session).owner == OWNER
     shown = [layer.name for layer in session.viewer.layers if layer.visible]
-    assert shown == ["image", "CAM v001", "CAM v003", "v003 − v001"]
+    assert shown == cells("CAM v001", "CAM v003", "v003 − v001")
     before = find_layer(session.viewer, CAM_BEFORE)
     session.step(1)
     wait(lambda: before.metadata[NAMESPACE]["key"] == session.key)
@@ -198,7 +203,7 @@ def test_the_maps_of_a_retune_and_of_versions_take_turns(compared, session, wait
     wait(lambda: grid_of(session).owner == OWNER)
     assert not retune.on
     shown = [layer.name for layer in session.viewer.layers if layer.visible]
-    assert shown == ["image", "CAM v001", "CAM v003", "v003 − v001"]
+    assert shown == cells("CAM v001", "CAM v003", "v003 − v001")
     retune.show()
     wait(lambda: grid_of(session).owner != OWNER)
     assert not compared.layers.on

@@ -17,6 +17,7 @@ from napari_cam_feedback.projects.manifest import Version, now
 from napari_cam_feedback.recent import note_project, recent_projects
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.open.merge_model import SIDES
+from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.viewer.identity import find_layer, find_layers
 from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, MASK
@@ -459,6 +460,9 @@ def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(l
         session.masks.put(key, square(0, 0))
     panel = widget.open_view.merging
     panel.show()
+    # With all that is folded above it, it lies below what is seen.
+    for fold in widget.open_view.findChildren(Fold):
+        fold.set_opened(True)
     qtbot.wait(50)
     assert not seen(panel.compare_button)
     panel.choose_path(tmp_path / "ben")

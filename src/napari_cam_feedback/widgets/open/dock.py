@@ -33,6 +33,7 @@ from napari_cam_feedback.widgets.session.loading import load, move_images
 from napari_cam_feedback.widgets.session.session import OpenedProject, Session
 from napari_cam_feedback.widgets.tasks.phase import Phase
 from napari_cam_feedback.widgets.tasks.workers import Progress
+from napari_cam_feedback.widgets.viewer.docks import open_dock
 from napari_cam_feedback.widgets.viewer.qt_check import qt_warning
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class SessionWidget(QWidget):
         below.setContentsMargins(0, 0, 0, 0)
         below.addWidget(self.choice)
         below.addLayout(self._build_buttons())
+        train = QPushButton("No model yet: train one …")
+        train.setToolTip("Open the dock Train, which makes a first model for your images")
+        train.clicked.connect(lambda: open_dock(self._session.viewer, "Train"))
+        below.addWidget(train)
         # Once something is open, that is of more interest.
         self.choice_fold = Fold(_OPEN, content, opened=True)
         column.addWidget(self.choice_fold)

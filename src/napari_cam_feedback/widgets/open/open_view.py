@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _OTHER_DOCKS = {
     "Filters": "A dock of its own: single filters of the network, in one image and over all",
     "Concepts": "A dock of its own: whether something that you can name matters for a class",
-    "Train": "A dock of its own: a first model for these images",
 }
 _OTHER_ORDER = (
     "The outputs of this network cannot be put into another order; load it anew and give a file with the classes in the "
