@@ -306,7 +306,7 @@ def test_models_between_the_given_and_the_best_weights_are_listed_and_written(da
     said = " ".join(capsys.readouterr().out.split())
     assert "The model returned is that of iteration 4, three quarters of the way from the given weights (done)." in said
     assert "How much of the old is kept (validation images)" in said
-    assert re.search(r"0 % .* 25 % .* returned .* 50 % .* 75 % ", said)
+    assert re.search(r" 0% .* 25% .* returned .* 50% .* 75% ", said)
     assert f"The other models are in {run / 'checkpoints'}." in said
     # The checkpoint itself, and of the path what was not returned.
     files = {path.name for path in (run / "checkpoints").iterdir()}
@@ -423,4 +423,13 @@ def test_a_table_in_a_narrow_terminal_cuts_no_number(capsys, monkeypatch):
     show_table("Before and after", columns, [[*long, "+0.160 better", "+0.040…+0.280"]], numbers=4)
     lines = capsys.readouterr().out.splitlines()
     assert "+0.040…+0.280" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_in_a_narrow_terminal_names_of_columns_leave_room_for_what_is_below(capsys, monkeypatch):
+    monkeypatch.setattr("napari_cam_feedback.cli.show.out", PlainConsole(width=80, soft_wrap=True))
+    columns = ["old kept", "model", "accuracy", "where the shortcut conflicts", "changed predictions"]
+    show_table("Models", columns, [["25%", "returned", "0.900", "0.900", "0.001"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"25% +│ returned +│ +0.900 ", lines[-1])
     assert max(map(len, lines)) <= 80

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -121,7 +123,11 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         right = number >= len(columns) - numbers and number > 0
         # A number is never cut; in a narrow terminal the other columns take more lines.
         whole = right and all(len(row[number].split()) < 2 for row in rows)
-        table.add_column(column, justify="right" if right else "left", no_wrap=whole)
+        if whole:
+            # A name that is longer than the numbers below it takes more lines, so that they leave room for the others.
+            width = max((cell_len(row[number]) for row in rows), default=0)
+            column = "\n".join(wrap(column, max(width, *map(len, column.split()), 1), break_on_hyphens=False))
+        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     out.print(table)
@@ -271,7 +277,7 @@ def _show_path(result: RetuneResult, folder: Path) -> None:
         returned = check.share == result.selected_share
         file = "returned" if returned else f"{CHECKPOINTS}/{checkpoint_file(check.iteration, check.share)}"
         numbers = check.accuracy, check.conflict_accuracy, check.conflict_flip_rate
-        rows.append([f"{1 - check.share:.0%}".replace("%", " %"), file, *map(show, numbers)])
+        rows.append([f"{1 - check.share:.0%}", file, *map(show, numbers)])
     if rows:
         columns = ["old kept", "model", "accuracy", "where the shortcut conflicts", "changed predictions"]
         show_table("How much of the old is kept (validation images)", columns, rows)

@@ -84,7 +84,8 @@ class FilterModel(QObject):
         self.number: int | None = None
         self.marks: FilterMarks | None = None
         # As they were on disk when they were read or written here last.
-        self._on_disk: FilterMarks | None = None
+        # The marks as they were on disk when they were read or written here last; another list for each project and version.
+        self._on_disk: list[FilterMarks] = []
         #: Marks of another version that may be taken over, where this one has none.
         self.earlier: FilterMarks | None = None
         self._closed = False
@@ -105,7 +106,7 @@ class FilterModel(QObject):
         session = self.session
         if session.jobs.running(JOB):
             session.jobs.stop(JOB)
-        self.found, self.marks, self.earlier, self._on_disk = None, None, None, None
+        self.found, self.marks, self.earlier, self._on_disk = None, None, None, []
         if session.project is None:
             self.number = None
         self.looked.emit()
@@ -132,7 +133,7 @@ class FilterModel(QObject):
             self.found = found[0]
             if self.marks is None:
                 self.marks, self.earlier = found[1], found[2]
-                self._on_disk = found[1]
+                self._on_disk[:] = [found[1]]
             survey = self.found.survey
             if self.number is None or self.number >= survey.features.filters:
                 self.number = int(survey.best[0])
@@ -182,21 +183,26 @@ class FilterModel(QObject):
         project = self.session.project
         if project is None:
             return
-        folder, since = project.folder, self._on_disk or marks
+        folder, on_disk = project.folder, self._on_disk
+
+        def work() -> FilterMarks:
+            # In the disk's thread, one write after the other: what the write before has put there is told only by it.
+            there = marks.save_changes(folder, on_disk[0] if on_disk else marks)
+            on_disk[:] = [marks]
+            return there
 
         def then(there: FilterMarks | None, error: Exception | None) -> None:
             if self._closed:
                 return
             if error is not None or there is None:
                 self.failed.emit(f"The mark is not saved. {describe(error or RuntimeError())}")
-            elif self.marks is not None and self.marks.classifier == there.classifier:
-                self._on_disk = there
-                if self.marks is marks and there != marks:
-                    # Another holder of the project has marked filters too.
-                    self.marks = there
-                    self.marked.emit()
+            elif self.marks is marks and there != marks:
+                # Another holder of the project has marked filters too.
+                self.marks = there
+                on_disk[:] = [there]
+                self.marked.emit()
 
-        self.session.disk.submit(f"filter marks {folder}", lambda: marks.save_changes(folder, since), then)
+        self.session.disk.submit(f"filter marks {folder}", work, then)
 
 
 def _look(
