@@ -10,8 +10,24 @@ TESTS = Path(__file__).parent
 WIDGETS = TESTS / "widgets"
 #: Fixtures that open a window or an event loop of Qt.
 WINDOW_FIXTURES = {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
-#: Tests that run whole commands, each of which takes a second or more of a processor.
-COMMANDS = [TESTS / name for name in ("cli", "docs", "experiments", "test_benchmarks.py", "test_sample_models.py")]
+#: Tests that run whole commands or processes of their own, or draw and look at whole samples: each takes a second or more.
+COMMANDS = [
+    TESTS / name
+    for name in (
+        "auditing",
+        "cli",
+        "data/test_samples.py",
+        "docs",
+        "evaluation/test_sampling.py",
+        "experiments",
+        "fuzz",
+        "models/test_processes.py",
+        "test_benchmarks.py",
+        "test_package.py",
+        "test_renamed.py",
+        "test_sample_models.py",
+    )
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

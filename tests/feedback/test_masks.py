@@ -244,6 +244,7 @@ def test_a_mask_whose_removal_cannot_be_written_counts_as_removed_and_is_removed
     assert index_of(tmp_path)["masks"] == {}
 
 
+@pytest.mark.lengthy
 def test_a_file_that_cannot_be_removed_gives_a_sentence_and_the_removal_is_tried_again(tmp_path, monkeypatch):
     store = MaskStore(tmp_path)
     store.put(KEY, blob())
