@@ -28,6 +28,8 @@ from napari_cam_feedback.torch_loader import torch
 
 #: Images that a model is asked about at most, and their pixels at most; large ones cost a second for some ten.
 MAX_ASKED, MAX_PIXELS = 100, 4e6
+#: Images below which nothing can be told.
+MIN_ASKED = 20
 #: Share of predictions that must follow a place, at the lower end of its interval, before it counts as leant on.
 MIN_FOLLOWED = 0.05
 #: Images by which it is told whether the place tells the class in the data.
@@ -187,23 +189,34 @@ def _smallest(found: list[NextShortcut], size: tuple[int, int]) -> list[NextShor
 def _asked(classifier: Classifier, dataset: Dataset, seed: int) -> tuple[torch.Tensor, np.ndarray, np.ndarray] | None:
     """Return inputs (N, C, h, w), labels (N,), and for each a row of another class; None where there are too few."""
     height, width = classifier.preprocessing.size
-    count = int(min(MAX_ASKED, max(20, MAX_PIXELS / (height * width))))
+    count = int(min(MAX_ASKED, max(MIN_ASKED, MAX_PIXELS / (height * width))))
     for split in (VAL, TRAIN):
         if split not in dataset.split_names:
             continue
         indices = dataset.indices(split)
         indices = indices[dataset.labels[indices] >= 0]
         indices = draw(indices, dataset.labels[indices], count, seed)
-        read = list(InputCache(dataset, classifier.preprocessing).batches(indices, 32))
-        if not read:
-            continue
-        labels = dataset.labels[np.concatenate([picked for picked, _ in read])]
-        if len(labels) < 20 or len(np.unique(labels)) < 2:
-            continue
-        rng = np.random.default_rng(seed)
-        donors = np.array([rng.choice(np.flatnonzero(labels != label)) for label in labels])
-        return torch.cat([part for _, part in read]), labels, donors
+        found = _with_donors(classifier, dataset, indices, seed)
+        if found is not None and len(found[0]) >= MIN_ASKED:
+            return found[1], dataset.labels[found[0]], found[2]
     return None
+
+
+def _with_donors(
+    classifier: Classifier, dataset: Dataset, indices: np.ndarray, seed: int
+) -> tuple[np.ndarray, torch.Tensor, np.ndarray] | None:
+    """Return the items that can be read (N,), their inputs (N, C, h, w), and for each a row of another class.
+
+    None where they are of fewer than two classes.
+    """
+    read = list(InputCache(dataset, classifier.preprocessing).batches(indices, 32))
+    items = np.concatenate([np.empty(0, np.int64), *(picked for picked, _ in read)])
+    labels = dataset.labels[items]
+    if len(np.unique(labels)) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    donors = np.array([rng.choice(np.flatnonzero(labels != label)) for label in labels])
+    return items, torch.cat([part for _, part in read]), donors
 
 
 def _swapped(inputs: torch.Tensor, cue: Cue, donors: np.ndarray) -> torch.Tensor:
@@ -248,16 +261,11 @@ def _offered(
     if TRAIN in dataset.split_names:
         indices = indices[dataset.splits[indices] == TRAIN]
     indices = draw(indices, dataset.labels[indices], 3 * MAX_OFFERED, seed)
-    read = list(InputCache(dataset, classifier.preprocessing).batches(indices, 32))
-    if not read:
+    found = _with_donors(classifier, dataset, indices, seed)
+    if found is None:
         return ()
-    rows, inputs = np.concatenate([picked for picked, _ in read]), torch.cat([part for _, part in read])
-    labels = dataset.labels[rows]
-    if len(np.unique(labels)) < 2:
-        return ()
-    rng = np.random.default_rng(seed)
-    donors = np.array([rng.choice(np.flatnonzero(labels != label)) for label in labels])
-    follows = _predicted(classifier, _swapped(inputs, cue, donors)) == labels[donors]
+    items, inputs, donors = found
+    follows = _predicted(classifier, _swapped(inputs, cue, donors)) == dataset.labels[items][donors]
     # Those that follow first; the others carry it as well.
     order = np.argsort(~follows, kind="stable")
-    return tuple(dataset.keys[int(rows[row])] for row in order[:MAX_OFFERED])
+    return tuple(dataset.keys[int(items[row])] for row in order[:MAX_OFFERED])
