@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import weakref
 
 import pytest
@@ -15,6 +16,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.torch_loader import torch
+from napari_cam_feedback.widgets.session.explanation_loader import ExplanationLoader
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
@@ -126,6 +129,95 @@ def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
     wait(lambda: told and jobs.phase("fail").phase is Phase.FAILED)
     assert [type(error) for error in told] == [DataError]
     wait(lambda: gc.collect() is not None and alive[0]() is None, 5)
+
+
+class InRing:
+    """Something that only the garbage collector frees, such as a widget whose slots know it; tells in which thread."""
+
+    freed_in: list[int] = []
+
+    def __init__(self) -> None:
+        self.ring = self
+
+    def __del__(self) -> None:
+        self.freed_in.append(threading.get_ident())
+
+
+@pytest.fixture
+def rings(monkeypatch):
+    """Make what only the collector frees; gives the threads in which that was done. Collection is often due."""
+    monkeypatch.setattr(InRing, "freed_in", [])
+    before = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(200, 2, 1_000_000)
+    yield InRing.freed_in
+    gc.set_threshold(*before)
+
+
+def _fill_the_quota(seconds: float) -> None:
+    """Make what the collector looks at, for a while: it then runs in this thread, if it may."""
+    until, kept = time.monotonic() + seconds, []
+    while time.monotonic() < until:
+        kept.append([[] for _ in range(1000)])
+        time.sleep(0.001)
+
+
+def _use_a_job(main, jobs):
+    jobs.start("busy", lambda _: _fill_the_quota(1.0))
+    return lambda: jobs.phase("busy").phase is Phase.DONE
+
+
+def _use_the_disk(main, jobs):
+    done = []
+    SerialWorker(main, "disk").submit("busy", lambda: _fill_the_quota(1.0), lambda *_: done.append(True))
+    return lambda: done
+
+
+def _use_the_loader(main, jobs):
+    class Cache:
+        classifier = types.SimpleNamespace(module=torch.nn.Identity())
+
+        def peek(self, *request):
+            return None
+
+        def get(self, *request):
+            _fill_the_quota(1.0)
+
+    done = []
+    loader = ExplanationLoader(main, lambda *_: done.append(loader.close()))
+    loader.use(Cache())
+    loader.request([(0, "predicted", "cam")])
+    return lambda: done
+
+
+@pytest.mark.parametrize("use", [_use_a_job, _use_the_disk, _use_the_loader])
+def test_what_a_worker_fills_is_collected_on_the_main_thread(use, jobs, wait, rings):
+    """A widget or a texture freed in a worker ends the process: Qt's timers and vispy's queue belong to the main thread."""
+    done = use(jobs.main, jobs)
+    for _ in range(5):
+        InRing()
+    wait(done)
+    wait(gc.isenabled, 5)
+    assert set(rings) == {threading.get_ident()}
+
+
+def test_without_anybody_who_collects_workers_collect_as_python_has_it(qtbot, rings):
+    jobs = Jobs()
+    jobs.start("busy", lambda _: _fill_the_quota(0.5))
+    assert not gc.isenabled() or not jobs.running("busy")
+    assert jobs.shutdown()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_the_user_has_off_stays_off(jobs, wait, rings):
+    gc.disable()
+    try:
+        jobs.start("busy", lambda _: _fill_the_quota(0.3))
+        wait(lambda: jobs.phase("busy").phase is Phase.DONE)
+        QApplication.processEvents()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_a_fault_in_a_callback_is_told_too(jobs, wait):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.monitor import Callbacks
+from napari_cam_feedback.widgets.tasks.gc_pause import no_collection_here
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ class ExplanationLoader:
         return request not in self._wanted
 
     def _run(self) -> None:
-        from napari_cam_feedback.models import Interrupted, interruptible
-
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._wishes or self._closed)
@@ -90,17 +89,23 @@ class ExplanationLoader:
                 request = self._wishes.pop(0)
                 explanation_cache = self._explanation_cache
             assert explanation_cache is not None
-            try:
-                if explanation_cache.peek(*request) is not None:
-                    continue
-                with interruptible(explanation_cache.classifier.module, Callbacks(stop=partial(self._obsolete, request))):
-                    explanation, sentence = explanation_cache.get(*request), None
-            except Interrupted:
-                continue
-            except BaseException as error:  # or the thread ends, and no further image is explained
-                logger.info("explaining item %s failed", request[0], exc_info=True)
-                explanation, sentence = None, describe(error)
-            self._main.post(self._deliver, explanation_cache, request, explanation, sentence)
+            with no_collection_here():
+                self._explain(explanation_cache, request)
+
+    def _explain(self, explanation_cache: ExplanationCache, request: Request) -> None:
+        from napari_cam_feedback.models import Interrupted, interruptible
+
+        try:
+            if explanation_cache.peek(*request) is not None:
+                return
+            with interruptible(explanation_cache.classifier.module, Callbacks(stop=partial(self._obsolete, request))):
+                explanation, sentence = explanation_cache.get(*request), None
+        except Interrupted:
+            return
+        except BaseException as error:  # or the thread ends, and no further image is explained
+            logger.info("explaining item %s failed", request[0], exc_info=True)
+            explanation, sentence = None, describe(error)
+        self._main.post(self._deliver, explanation_cache, request, explanation, sentence)
 
     def _deliver(
         self, explanation_cache: ExplanationCache, request: Request, explanation: Explanation | None, sentence: str | None

@@ -1,4 +1,8 @@
-"""Keeping Python's garbage collector from halting the window.
+"""Keeping Python's garbage collector from halting the window, and from taking windows apart in other threads.
+
+Python collects in whichever thread happens to fill the quota. What it frees there may be a widget or a texture that only
+the main thread may touch: Qt and vispy then end the whole process (napari#1029). So while a thread of ours works,
+collection is left to a timer of the main thread (`MainThread`).
 
 A full collection looks at every object there is, a million with torch and napari in memory: 0.2 to 0.8 s during which no
 thread runs Python. What is in memory already can be set aside for a while, so that a collection only sees what is new.
@@ -7,8 +11,19 @@ thread runs Python. What is in memory already can be set aside for a while, so t
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakSet
 
 _holders = 0
+
+# Entered by several threads, and by the collector's own finalizers in the midst of it: a lock that the same thread may take twice.
+_lock = threading.RLock()
+_working = 0
+_paused = False
+#: Those whose timers call `collect_due`.
+_collectors: WeakSet[object] = WeakSet()
 
 
 def hold_objects() -> None:
@@ -37,3 +52,56 @@ class Hold:
         if hold != self._on:
             self._on = hold
             hold_objects() if hold else release_objects()
+
+
+@contextmanager
+def no_collection_here() -> Iterator[None]:
+    """Leave collecting to the main thread while this thread works, if a main thread collects."""
+    global _working, _paused
+    with _lock:
+        _working += 1
+        if _collectors and not _paused and gc.isenabled():
+            gc.disable()
+            _paused = True
+    try:
+        yield
+    finally:
+        with _lock:
+            _working -= 1
+            if not _collectors:
+                _resume()
+
+
+def start_collecting(collector: object) -> None:
+    """Say that a timer of the main thread calls `collect_due` from now on, for as long as `collector` is there."""
+    with _lock:
+        _collectors.add(collector)
+
+
+def stop_collecting(collector: object) -> None:
+    """Say that it does so no longer; without any, threads collect as Python has them."""
+    with _lock:
+        _collectors.discard(collector)
+        if not (_collectors and _working):
+            _resume()
+
+
+def collect_due() -> None:
+    """Collect what Python would have collected by now; on the main thread. Without a working thread, hand back to Python."""
+    if not _paused:
+        return
+    for generation in (2, 1, 0):
+        quota = gc.get_threshold()[generation]
+        if quota and gc.get_count()[generation] > quota:
+            gc.collect(generation)
+            break
+    with _lock:
+        if not _working:
+            _resume()
+
+
+def _resume() -> None:
+    global _paused
+    if _paused:
+        _paused = False
+        gc.enable()

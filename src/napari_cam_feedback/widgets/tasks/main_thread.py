@@ -1,4 +1,4 @@
-"""Having functions called on the main thread from other threads, which must not touch Qt."""
+"""Having functions called on the main thread from other threads, which must not touch Qt; and garbage collected there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal
+
+from napari_cam_feedback.widgets.tasks.gc_pause import collect_due, start_collecting, stop_collecting
 
 # The event loop must stay smooth, so a flood of steps is handled in slices of this length.
 _SLICE_SECONDS = 0.015
+# Often enough that little gathers meanwhile: the youngest generation is then collected in some milliseconds.
+_COLLECT_MS = 200
 
 
 class MainThread(QObject):
@@ -30,6 +34,12 @@ class MainThread(QObject):
         self._next_slice.setSingleShot(True)
         self._next_slice.setInterval(1)
         self._next_slice.timeout.connect(self._empty)
+        self._collect = QTimer(self)
+        self._collect.setInterval(_COLLECT_MS)
+        self._collect.timeout.connect(collect_due)
+        if QCoreApplication.instance() is not None:  # else no timer runs
+            self._collect.start()
+            start_collecting(self)
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Have ``function(*args)`` called on the main thread soon; may be called from any thread."""
@@ -48,6 +58,8 @@ class MainThread(QObject):
         """Call nothing any more."""
         self._closed = True
         self._next_slice.stop()
+        self._collect.stop()
+        stop_collecting(self)
         self._queue.clear()
 
     def _empty(self) -> None:

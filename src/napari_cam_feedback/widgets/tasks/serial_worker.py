@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from napari_cam_feedback.widgets.tasks.gc_pause import no_collection_here
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 
 _JOIN_SECONDS = 15.0
@@ -76,6 +77,10 @@ class SerialWorker:
         return not thread.is_alive()
 
     def _run(self) -> None:
+        with no_collection_here():
+            self._do_all()
+
+    def _do_all(self) -> None:
         while True:
             with self._condition:
                 if not self._tasks:

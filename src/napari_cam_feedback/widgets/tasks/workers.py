@@ -20,6 +20,7 @@ from napari_cam_feedback.errors import describe
 from napari_cam_feedback.memory import release_memory
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.tasks.activity import ActivityBar
+from napari_cam_feedback.widgets.tasks.gc_pause import no_collection_here
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
 
@@ -258,6 +259,10 @@ class Jobs(QObject):
     # In the thread --------------------------------------------------------------------------------
 
     def _run(self, job: Job, work: Callable[[Monitor], Any]) -> None:
+        with no_collection_here():
+            self._do(job, work)
+
+    def _do(self, job: Job, work: Callable[[Monitor], Any]) -> None:
         post, started = self.main.post, time.monotonic()
         try:
             result = work(JobMonitor(job, lambda found: post(self._progress, job, found)))
