@@ -9,6 +9,7 @@ import threading
 import time
 import types
 import weakref
+from typing import ClassVar
 
 import pytest
 from napari.utils import progress
@@ -134,7 +135,7 @@ def test_the_error_itself_can_be_asked_for_and_keeps_nothing_alive(jobs, wait):
 class InRing:
     """Something that only the garbage collector frees, such as a widget whose slots know it; tells in which thread."""
 
-    freed_in: list[int] = []
+    freed_in: ClassVar[list[int]] = []
 
     def __init__(self) -> None:
         self.ring = self

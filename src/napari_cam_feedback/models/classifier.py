@@ -12,10 +12,11 @@ from typing import Any
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import ModelError
+from napari_cam_feedback.models.layers.hooks import copy_module
 from napari_cam_feedback.models.layers.layers import LayerInfo, list_layers
 from napari_cam_feedback.models.layers.layouts import Grid, Layout
 from napari_cam_feedback.models.layers.parts import in_evaluation
-from napari_cam_feedback.models.layers.taps import ActivationTap, copy_module, get_layer
+from napari_cam_feedback.models.layers.taps import ActivationTap, get_layer
 from napari_cam_feedback.models.layers.target import choose_layer, default_layer
 from napari_cam_feedback.models.networks.architectures import build_module
 from napari_cam_feedback.models.networks.one_output import TwoClasses

@@ -15,6 +15,7 @@ import numpy as np
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.explanations.filters.ranking import standardised
 from napari_cam_feedback.models.classifier import Classifier
+from napari_cam_feedback.models.layers.hooks import hooked
 from napari_cam_feedback.models.layers.taps import get_layer
 from napari_cam_feedback.torch_loader import torch
 
@@ -37,15 +38,9 @@ def find_last_linear(classifier: Classifier) -> str | None:
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, torch.nn.Linear) and name}
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, classifier.preprocessing.channels, *classifier.preprocessing.size, generator=generator)
-    handles = [
-        layer.register_forward_hook(lambda _, given, output, name=name: kept.update({name: (given[0], output.float())}))
-        for name, layer in layers.items()
-    ]
-    try:
+    names = {layer: name for name, layer in layers.items()}
+    with hooked(names, lambda layer, given, output: kept.update({names[layer]: (given[0], output.float())})):
         logits = classifier.logits(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     for name, (features, output) in reversed(kept.items()):
         if features.ndim == 2 and output.shape == logits.shape and torch.allclose(output, logits):
             return name
@@ -86,13 +81,8 @@ class HeadRefit:
 
     def collect(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Keep what goes into the last layer for some images (N, C, h, w), with their labels (N,)."""
-        handle = self._layer.register_forward_pre_hook(
-            lambda _layer, given: self._features.append(given[0].float().cpu().numpy())
-        )
-        try:
+        with hooked([self._layer], lambda _, given: self._features.append(given[0].float().cpu().numpy()), before=True):
             self.tuned.logits(inputs)
-        finally:
-            handle.remove()
         self._labels.append(labels.numpy())
 
     def fit(self, attempt: int) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.models.layers.hooks import hooked
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -63,10 +64,7 @@ class HeadInputs:
     def _run(self, inputs: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Return what the layer was given, if that is (N, F), and the network's logits."""
         taken: list[torch.Tensor] = []
-        handle = self._layer.register_forward_pre_hook(lambda _, given: taken.append(given[0].detach().float()))
-        try:
+        with hooked([self._layer], lambda _, given: taken.append(given[0].detach().float()), before=True):
             logits = self._module(inputs.to(next(self._layer.parameters()).device))
-        finally:
-            handle.remove()
         good = len(taken) == 1 and taken[0].ndim == 2
         return taken[0] if good else None, logits

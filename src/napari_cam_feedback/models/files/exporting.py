@@ -16,8 +16,8 @@ from napari_cam_feedback.files import atomic_path, write_bytes, write_json
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.sidecar import describe_classifier, sidecar_of
 from napari_cam_feedback.models.files.storage import save_classifier
+from napari_cam_feedback.models.layers.hooks import copy_module
 from napari_cam_feedback.models.layers.parts import in_evaluation
-from napari_cam_feedback.models.layers.taps import copy_module
 from napari_cam_feedback.models.networks.exported import load_program
 from napari_cam_feedback.torch_loader import torch
 

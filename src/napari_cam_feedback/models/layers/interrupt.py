@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from napari_cam_feedback.models.layers.hooks import hooked
 from napari_cam_feedback.monitor import Callbacks, Monitor
 from napari_cam_feedback.torch_loader import torch
 
 
 class Interrupted(Exception):
     """The user asked to stop."""
-
-
-class Asker:
-    """Asks at each layer whether to stop; the hooks of `interruptible`, which copies of a network leave out."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self._thread = threading.get_ident()
-
-    def ask(self, *_: Any) -> None:
-        """Raise `Interrupted` if the user wants to stop."""
-        if self._monitor.stopped:
-            raise Interrupted
-
-    def ran(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        """After a layer: ask, and once more when the backward pass comes to it."""
-        # Another thread may use the network for something that goes on.
-        if threading.get_ident() != self._thread:
-            return
-        self.ask()
-        if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.register_hook(self.ask)
 
 
 @contextmanager
@@ -48,11 +26,17 @@ def interruptible(module: torch.nn.Module, monitor: Monitor | Callable[[], bool]
     if callable(monitor):
         warnings.warn("interruptible takes a monitor in place of a function.", DeprecationWarning, stacklevel=3)
         monitor = Callbacks(stop=monitor)
-    asker = Asker(monitor)
+
+    def ask(*_: Any) -> None:
+        if monitor.stopped:
+            raise Interrupted
+
+    def ran(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        """After a layer: ask, and once more when the backward pass comes to it."""
+        ask()
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            output.register_hook(ask)
+
     leaves = [child for child in module.modules() if next(child.children(), None) is None]
-    handles = [leaf.register_forward_hook(asker.ran) for leaf in leaves]
-    try:
+    with hooked(leaves, ran):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

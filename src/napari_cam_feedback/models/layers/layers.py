@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,10 @@ from typing import Any
 
 from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.models.layers.cuts import Edge, edge_of, find_cuts
+from napari_cam_feedback.models.layers.hooks import copy_module, hooked
 from napari_cam_feedback.models.layers.layouts import Grid, Layout, find_layout, has_aspect, puts_channels_first
 from napari_cam_feedback.models.layers.parts import in_evaluation
-from napari_cam_feedback.models.layers.taps import copy_module, get_layer
+from napari_cam_feedback.models.layers.taps import get_layer
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -192,10 +192,9 @@ def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str,
         for name, child in module.named_modules()
         if not isinstance(child, torch.jit.ScriptModule) and "parametrizations" not in name.split(".")
     }
-    thread = threading.get_ident()
 
     def note(child: nn.Module, _inputs: Any, output: Any) -> None:
-        if threading.get_ident() != thread or not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
+        if not isinstance(output, torch.Tensor) or isinstance(child, _POOLS):
             return
         if output.ndim in (2, 3, 4) and output.shape[0] == BATCH and output.is_floating_point():
             # A module that runs twice counts where it finished last.
@@ -205,13 +204,8 @@ def _watch(module: nn.Module, images: torch.Tensor, *, graph: bool) -> dict[str,
             noted.shapes.add(noted.shape)
             found[names[child]] = noted
 
-    handles = [child.register_forward_hook(note) for child in names]
-    try:
-        with torch.set_grad_enabled(graph):
-            logits = module(images.requires_grad_(graph))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(names, note), torch.set_grad_enabled(graph):
+        logits = module(images.requires_grad_(graph))
     cuts = find_cuts(logits, images) if graph and isinstance(logits, torch.Tensor) else None
     if cuts is not None:
         for noted in found.values():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError
-from napari_cam_feedback.models.layers.interrupt import Asker
+from napari_cam_feedback.models.layers.hooks import hooked
 from napari_cam_feedback.models.layers.layouts import Grid, Layout, find_layout, puts_channels_first
 from napari_cam_feedback.torch_loader import torch
 
@@ -79,16 +76,15 @@ class ActivationTap:
         self._cut = cut
         self._size, self._grid, self._put, self._change = size, grid, put, change
         self._output: torch.Tensor | None = None
-        self._handle: Any = None
-        self._thread: int | None = None
+        self._hooked: Any = None
 
     def __enter__(self) -> ActivationTap:
-        self._thread = threading.get_ident()
-        self._handle = self._target.register_forward_hook(self._hook)
+        self._hooked = hooked([self._target], self._hook)
+        self._hooked.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._handle.remove()
+        self._hooked.__exit__(None, None, None)
         self._output = None
 
     def _layout(self, output: Any) -> Layout:
@@ -103,8 +99,6 @@ class ActivationTap:
             raise ModelError(f"Layer {self.layer!r} {error}") from error
 
     def _hook(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
-        if threading.get_ident() != self._thread:
-            return None
         layout = self._layout(output)
         if self._put is not None:
             self._output = self._put
@@ -137,41 +131,3 @@ class ActivationTap:
             )
         output, self._output = self._output, None
         return output
-
-
-def copy_module(module: torch.nn.Module, device: str | None = None) -> torch.nn.Module:
-    """Return a deep copy of a network, without the taps that other threads may have in it.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    device : str, optional
-        ``meta``: parameters and buffers of the copy have shapes and no memory.
-
-    Raises
-    ------
-    ModelError
-        It holds what cannot be copied, such as a lock, or a tensor computed from its weights.
-    """
-    memo: dict[int, Any] = {}
-    for child in module.modules():
-        hooks = child._forward_hooks
-        if hooks:
-            passing = (ActivationTap, Asker)
-            kept = [(key, h) for key, h in list(hooks.items()) if not isinstance(getattr(h, "__self__", None), passing)]
-            memo[id(hooks)] = OrderedDict(kept)
-    if device is not None:
-        for parameter in module.parameters():
-            empty = torch.empty_like(parameter, device=device)
-            memo[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
-        for buffer in module.buffers():
-            memo[id(buffer)] = torch.empty_like(buffer, device=device)
-    try:
-        return copy.deepcopy(module, memo)
-    except (TypeError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(
-            f"The network cannot be copied ({reason}), and it is a copy that is changed; make such things in its forward, "
-            "not when it is built."
-        ) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 from napari_cam_feedback.errors import ModelError, SharedLayer
+from napari_cam_feedback.models.layers.hooks import hooked
 from napari_cam_feedback.models.layers.layers import (
     BATCH,
     MIN_TOKEN_LAYERS,
@@ -171,11 +171,8 @@ def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, 
     """
     outputs: dict[str, torch.Tensor] = {}
     names = {get_layer(module, info.name): info.name for info in layers}
-    thread = threading.get_ident()
 
     def keep(child: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
-        if threading.get_ident() != thread:
-            return None
         if not output.requires_grad:
             # The graph is needed from the first of these layers on.
             output = output.detach().requires_grad_(True)
@@ -186,18 +183,15 @@ def _reaching_logits(module: nn.Module, layers: list[LayerInfo], channels: int, 
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, channels, *size, generator=generator).to(device_of(module))
     required = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    handles = [child.register_forward_hook(keep) for child in names]
     try:
         module.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad(), evaluating(module):
+        with hooked(names, keep), torch.inference_mode(False), torch.enable_grad(), evaluating(module):
             logits = module(image)
             if not isinstance(logits, torch.Tensor) or not logits.requires_grad:
                 return []
             seeds = torch.full_like(logits, math.nan)
             gradients = torch.autograd.grad(logits, list(outputs.values()), seeds, allow_unused=True)
     finally:
-        for handle in handles:
-            handle.remove()
         for parameter in required:
             parameter.requires_grad_(True)
     reach = set()

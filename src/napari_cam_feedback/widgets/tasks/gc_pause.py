@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 _holders = 0
 
-# Entered by several threads, and by the collector's own finalizers in the midst of it: a lock that the same thread may take twice.
+# Finalizers may come here while this thread is here already.
 _lock = threading.RLock()
 _working = 0
 _paused = False
