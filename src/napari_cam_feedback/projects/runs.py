@@ -19,9 +19,12 @@ from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.projects.manifest import now
 from napari_cam_feedback.retuning import RetuneResult
 from napari_cam_feedback.retuning.config import RESOLVED
+from napari_cam_feedback.retuning.images.style_file import save_style
 
 #: Folder of a run's masks.
 MASKS = "masks"
+#: File of what a run took out, where that lies over whole images.
+STYLE = "style.safetensors"
 #: Folder of a run's other models.
 CHECKPOINTS = "checkpoints"
 
@@ -36,6 +39,8 @@ def save_run(
     weights: bool = True,
 ) -> None:
     """Write a run: ``config.json``, ``history.csv``, ``painted.csv``, ``masks``, ``result.json``, the model, checkpoints.
+
+    Where a style was taken out, ``style.safetensors`` is what it is.
 
     Parameters
     ----------
@@ -66,6 +71,8 @@ def save_run(
     write_text(folder / "history.csv", csv_of_mappings(result.history))
     write_text(folder / "painted.csv", csv_of_mappings(result.painted_history))
     copy_masks(result.masks, folder / MASKS, about=masks)
+    if result.style is not None:
+        save_style(result.style, folder / STYLE)
     content = {
         **result.to_json(),
         **(extra or {}),

@@ -3,6 +3,7 @@
 from napari_cam_feedback.old_names import old_names
 from napari_cam_feedback.retuning.checkpoints import checkpoint_name, take_checkpoint
 from napari_cam_feedback.retuning.config import RetuneConfig, make_config, settings_of
+from napari_cam_feedback.retuning.images.style import Style, find_style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows, key_numbers
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
@@ -18,11 +19,13 @@ __all__ = [
     "RetuneResult",
     "RetuneStep",
     "RunState",
+    "Style",
     "ValidationMetrics",
     "Verdict",
     "check_rows",
     "checkpoint_name",
     "describe_method",
+    "find_style",
     "judge",
     "key_numbers",
     "load_run_state",

@@ -9,9 +9,11 @@ from napari_cam_feedback.retuning.config import RetuneConfig
 AUTO = ("actdiff", "transplant")
 AUTO_FEW_CLASSES = ("transplant",)
 AUTO_SURROUNDINGS = ("actdiff", "counterexample")
+#: Where nothing is painted, since a style lies over whole images.
+AUTO_STYLE = ("transplant",)
 
 
-def auto_methods(*, surroundings: bool, few_classes: bool) -> tuple[str, ...]:
+def auto_methods(*, surroundings: bool, few_classes: bool, style: bool = False) -> tuple[str, ...]:
     """Return the methods of ``auto``.
 
     Parameters
@@ -20,7 +22,11 @@ def auto_methods(*, surroundings: bool, few_classes: bool) -> tuple[str, ...]:
         All that surrounds an object is painted, and no marks.
     few_classes : bool
         The training images show at most half of the network's classes.
+    style : bool
+        Nothing is painted; a style is to be taken out.
     """
+    if style:
+        return AUTO_STYLE
     if surroundings:
         return AUTO_SURROUNDINGS
     return AUTO_FEW_CLASSES if few_classes else AUTO

@@ -14,8 +14,9 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
-from napari_cam_feedback.retuning.images.masked_set import read_painted, separate
+from napari_cam_feedback.retuning.images.masked_set import read_painted, read_styled, separate
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
+from napari_cam_feedback.retuning.judging.style_verdict import judge_style
 from napari_cam_feedback.retuning.judging.validation import Validator, run_images
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult
@@ -76,7 +77,11 @@ def take_checkpoint(
     classifier = result.classifier_at(iteration, share)
     with suppress(Interrupted):
         after = _complete(result, classifier, after, dataset, masks, monitor)
-    verdict = judge(result.before, after, held_out=result.held_out_keys != result.painted_keys, troubles=result.troubles)
+    if result.style is None:
+        held_out = result.held_out_keys != result.painted_keys
+        verdict = judge(result.before, after, held_out=held_out, troubles=result.troubles)
+    else:
+        verdict = judge_style(result.before, after, troubles=result.troubles)
     info = classifier.info.get("retune")
     if isinstance(info, dict):
         info["verdict"] = verdict.name
@@ -114,6 +119,9 @@ def _validator_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np
     config, preprocessing = result.config, result.given.preprocessing
     cache = InputCache(dataset, preprocessing)
     keys = {*result.painted_keys, *result.held_out_keys}
+    if result.style is not None:
+        painted = read_styled(dataset, result.style, cache, config.seed)
+        return run_images(dataset, cache, painted, {}, config).validator
     painted = separate(read_painted(dataset, {key: np.asarray(masks[key]) != 0 for key in keys}, cache))
     if set(painted.keys) != keys:
         raise RetuneError("Some painted images cannot be read any more; check that the dataset is still there.")

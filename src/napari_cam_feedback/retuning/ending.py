@@ -7,6 +7,7 @@ from typing import Any
 from napari_cam_feedback.evaluation.report.provenance import package_versions
 from napari_cam_feedback.retuning.automatic import choose_refill
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
+from napari_cam_feedback.retuning.judging.style_verdict import judge_style
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult, Status
 from napari_cam_feedback.retuning.run import RetuneRun
@@ -15,7 +16,11 @@ from napari_cam_feedback.torch_loader import torch
 
 def result_of(run: RetuneRun, status: Status, after: ValidationMetrics) -> RetuneResult:
     before = run.before
-    verdict = judge(before, after, held_out=run.held_out is not run.learnt, troubles=run.pace.troubles)
+    troubles = run.pace.troubles
+    if run.style is None:
+        verdict = judge(before, after, held_out=run.held_out is not run.learnt, troubles=troubles)
+    else:
+        verdict = judge_style(before, after, troubles=troubles)
     run.tuned.module.to(memory_format=torch.contiguous_format)
     run.tuned.__dict__.pop("head", None)
     run.tuned.info = {
@@ -44,6 +49,7 @@ def result_of(run: RetuneRun, status: Status, after: ValidationMetrics) -> Retun
         painted_keys=run.learnt.keys,
         held_out_keys=run.held_out.keys,
         masks=run.masks,
+        style=run.style,
         history=run.history,
         painted_history=run.painted_history,
         skipped=dict(run.cache.skipped),

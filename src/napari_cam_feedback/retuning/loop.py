@@ -20,6 +20,7 @@ from napari_cam_feedback.old_names import old_arguments
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.ending import result_of
 from napari_cam_feedback.retuning.head_run import solve
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.pareto import choose
 from napari_cam_feedback.retuning.rate_trials import find_rate
 from napari_cam_feedback.retuning.results import RetuneResult, RetuneStep, Status
@@ -49,6 +50,7 @@ def retune(
     fabric: Fabric | None = None,
     trust: bool = False,
     complete: bool = True,
+    style: Style | None = None,
 ) -> Generator[RetuneStep, None, RetuneResult]:
     """Fine-tune a copy of a classifier so that it stops using what is painted.
 
@@ -78,6 +80,8 @@ def retune(
     complete : bool
         Whether a run that is stopped still takes the measures that only the end of a run takes, which lasts seconds with a
         large network; its verdict says what it lacks without them, and `take_checkpoint` takes them later.
+    style : Style, optional
+        What lies over whole images and is to be used no more (`find_style`); then `masks` are not looked at.
 
     Yields
     ------
@@ -113,6 +117,7 @@ def retune(
         on_run_state or (lambda _: None),
         fabric or one_process(classifier.device),
         trust,
+        style,
     )
     return told(_steps(run, resume, complete), monitor, lambda step: (step.iteration, step.iterations, "retuning"))
 

@@ -15,6 +15,7 @@ from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import Verdict
 
 if TYPE_CHECKING:
+    from napari_cam_feedback.retuning.images.style import Style
     from napari_cam_feedback.retuning.judging.pareto import Checkpoint
     from napari_cam_feedback.retuning.run_state import RunState
 
@@ -83,7 +84,9 @@ class RetuneResult(OldAttributes):
     held_out_keys : tuple of str
         Painted images kept out to judge by; the same as those learnt from where there were too few.
     masks : mapping
-        Key to (H, W) bool of those images, as they were when the run began.
+        Key to (H, W) bool of those images, as they were when the run began; none where a style was taken out.
+    style : Style or None
+        What was taken out, where that lies over whole images.
     history : list of dict
         One row a step: iteration, loss terms, and validation measures where it looked.
     painted_history : list of dict
@@ -120,6 +123,7 @@ class RetuneResult(OldAttributes):
     run_state: RunState | None = field(default=None, repr=False)
     troubles: tuple[str, ...] = ()
     masks: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    style: Style | None = field(default=None, repr=False)
 
     @property
     def path_checks(self) -> tuple[ValidationMetrics, ...]:

@@ -19,9 +19,10 @@ from napari_cam_feedback.models.layers.interrupt import interruptible
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.retuning.automatic import distils
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, separate
+from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, read_styled, separate
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.images.sampling import Sampler, augment, choose_sampling_weights, wrong_at_start
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
 from napari_cam_feedback.retuning.judging.validation import run_images
@@ -83,17 +84,22 @@ class RetuneRun:
         on_run_state: Callable[[RunState], None],
         fabric: Fabric,
         trust: bool,
+        style: Style | None = None,
     ) -> None:
         self.given, self.dataset, self.config = classifier, dataset, config
         self.monitor, self.on_run_state, self.fabric = monitor, on_run_state, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
-        # As they are now: the user, or another holder of the project, may go on painting.
-        learnable = (dataset.keys[int(index)] for index in dataset.learnable())
-        masks = {key: np.asarray(masks[key]) != 0 for key in learnable if key in masks}
-        painted = separate(read_painted(dataset, masks, self.cache))
+        if style is None:
+            # As they are now: the user, or another holder of the project, may go on painting.
+            learnable = (dataset.keys[int(index)] for index in dataset.learnable())
+            masks = {key: np.asarray(masks[key]) != 0 for key in learnable if key in masks}
+            painted = separate(read_painted(dataset, masks, self.cache))
+        else:
+            masks, painted = {}, read_styled(dataset, style, self.cache, config.seed)
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
-        self.masks = {key: masks[key] for key in painted.keys}
+        self.style = style
+        self.masks = {key: masks[key] for key in painted.keys if key in masks}
         images = run_images(dataset, self.cache, painted, masks, config)
         self.learnt, self.held_out, self.schedule = images.learnt, images.held_out, images.schedule
         self.validator = images.validator
@@ -103,7 +109,7 @@ class RetuneRun:
         for method in self.methods:
             method.check(classifier)
         items = np.concatenate([images.train, self.validator.validation])
-        self.identity = identity_of(classifier, config, painted.keys, masks, items)
+        self.identity = identity_of(classifier, config, painted.keys, masks, items, style)
         self.tuned = classifier.copy()
         # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
         self.tuned.module.to(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.statedict import load_plain
 from napari_cam_feedback.old_names import current_names
 from napari_cam_feedback.retuning.config import RetuneConfig
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint, State
 from napari_cam_feedback.torch_loader import torch
@@ -88,7 +89,12 @@ class RunState:
 
 
 def identity_of(
-    classifier: Classifier, config: RetuneConfig, keys: tuple[str, ...], masks: Mapping[str, np.ndarray], images: np.ndarray
+    classifier: Classifier,
+    config: RetuneConfig,
+    keys: tuple[str, ...],
+    masks: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    style: Style | None = None,
 ) -> str:
     """Return a SHA-256 hex digest of what a run starts from.
 
@@ -104,12 +110,17 @@ def identity_of(
         Their masks, (H, W) bool, by key.
     images : ndarray
         (T,) int64 training and validation items.
+    style : Style, optional
+        What is to be taken out where nothing is painted.
     """
     digest = hashlib.sha256(classifier.fingerprint().encode())
     digest.update(config.model_dump_json().encode())
     for key in keys:
         digest.update(key.encode())
-        digest.update(np.packbits(np.asarray(masks[key]) != 0).tobytes())
+        if key in masks:
+            digest.update(np.packbits(np.asarray(masks[key]) != 0).tobytes())
+    for name, each in ({} if style is None else style.to_tensors()).items():
+        digest.update(name.encode() + each.cpu().contiguous().numpy().tobytes())
     digest.update(np.ascontiguousarray(images, np.int64).tobytes())
     return digest.hexdigest()
 

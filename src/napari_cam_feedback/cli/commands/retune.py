@@ -56,8 +56,9 @@ if TYPE_CHECKING:
     from napari_cam_feedback.auditing import NextShortcut
     from napari_cam_feedback.data import Dataset
     from napari_cam_feedback.feedback import MaskStore
+    from napari_cam_feedback.models import Classifier
     from napari_cam_feedback.models.options import ModelOptions
-    from napari_cam_feedback.retuning import RetuneConfig, RunState
+    from napari_cam_feedback.retuning import RetuneConfig, RunState, Style
 
 
 @takes_model_options()
@@ -67,6 +68,19 @@ def retune(
     options: ModelOptions,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the run's files.", show_default=False)],
     masks: Masks = None,
+    with_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="DIR",
+            help="Images with what cannot be painted, as a colour cast, blur or noise, in place of masks.",
+            show_default=False,
+        ),
+    ] = None,
+    without_dir: Annotated[
+        Path | None,
+        typer.Option("--without", metavar="DIR", help="Images like those of --with, but without it.", show_default=False),
+    ] = None,
     n_masks: Annotated[int | None, typer.Option(min=1, help="Use at most so many masks, spread over the classes.")] = None,
     method: Annotated[str | None, typer.Option(help="auto, a method, or several joined by +.", show_default="auto")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file, as a run's config.json.", show_default=False)] = None,
@@ -90,6 +104,8 @@ def retune(
 ) -> None:
     """Retune a classifier so that it stops using what the masks cover, and judge the result.
 
+    What cannot be painted is shown by images with it and without it, some 30 each: --with and --without.
+
     Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
     """
     from napari_cam_feedback.auditing import next_shortcuts
@@ -104,20 +120,22 @@ def retune(
     else:
         _check_new(out_dir)
         run_state = None
+    _check_style(with_dir, without_dir, masks, n_masks, resume=resume)
     chosen = _retune_config(config, settings or [], method, seed)
     fabric = launch(device, devices, nodes, strategy, precision)
     with agreed(fabric):
         opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
         classifier, dataset = opened.classifier, opened.dataset
+        style = _style(with_dir, without_dir, config if masks is None else None, classifier, dataset)
         store = open_masks(masks, dataset)
         of_run = open_masks(_masks_beside(config), dataset) if masks is None else None
-        painted = _some_masks(store if of_run is None else of_run, dataset, n_masks, chosen.seed)
+        painted = {} if style else _some_masks(store if of_run is None else of_run, dataset, n_masks, chosen.seed)
     if of_run is not None:
         if fabric.is_global_zero:
             remark(f"The masks are those of that run, {of_run.folder}.")
         # Judged by what the data bring along, as far as they do, as the run was.
         store = None if dataset.has_known_masks else of_run
-    keeper = RunStateKeeper(out_dir, chosen, painted) if fabric.is_global_zero else None
+    keeper = RunStateKeeper(out_dir, chosen, painted, style) if fabric.is_global_zero else None
     # One wish to stop ends both: whoever stops a run is not kept waiting for a comparison, which comes when it is resumed.
     with stop_on_interrupt() as stop:
         with progress("measuring before", opened.assumed, unused_remark(chosen), stop=stop) as bar:
@@ -132,6 +150,7 @@ def retune(
                 fabric=fabric,
                 trust=options.trust,
                 complete=False,
+                style=style,
             )
             try:
                 result = run_to_end(steps, retune_progress(bar, chosen))
@@ -198,10 +217,12 @@ class RunStateKeeper:
         Its settings, written beside.
     masks : dict
         Its masks, written beside.
+    style : Style or None
+        What is taken out in place of those, written beside.
     """
 
-    def __init__(self, folder: Path, config: RetuneConfig, masks: dict[str, np.ndarray]) -> None:
-        self._folder, self._config, self._masks = folder, config, masks
+    def __init__(self, folder: Path, config: RetuneConfig, masks: dict[str, np.ndarray], style: Style | None) -> None:
+        self._folder, self._config, self._masks, self._style = folder, config, masks, style
         self._written = 0.0
         self._begun = False
 
@@ -220,19 +241,22 @@ class RunStateKeeper:
 
     def _write(self, run_state: RunState) -> None:
         from napari_cam_feedback.files import write_json as write
-        from napari_cam_feedback.projects.runs import MASKS, copy_masks
+        from napari_cam_feedback.projects.runs import MASKS, STYLE, copy_masks
         from napari_cam_feedback.retuning import save_run_state
+        from napari_cam_feedback.retuning.images.style_file import save_style
 
         # The settings first: by them a folder is known that was left by a run which was killed.
         write(self._folder / "config.json", self._config.model_dump(mode="json"))
         if not self._begun:
             copy_masks(self._masks, self._folder / MASKS)
+            if self._style is not None:
+                save_style(self._style, self._folder / STYLE)
             self._begun = True
         save_run_state(run_state, self._folder / RUN_STATE)
 
 
 # What a run writes before its model, which makes it whole.
-_BEFORE_THE_MODEL = {"config.json", "history.csv", "painted.csv", "masks", "result.json"}
+_BEFORE_THE_MODEL = {"config.json", "history.csv", "painted.csv", "masks", "style.safetensors", "result.json"}
 
 
 def _check_new(folder: Path) -> None:
@@ -247,6 +271,7 @@ def _check_new(folder: Path) -> None:
     if names:
         _retune_config(folder / "config.json", [], None, None)  # raises where it is none of a run
         shutil.rmtree(folder / "masks", ignore_errors=True)
+        (folder / "style.safetensors").unlink(missing_ok=True)
         remark(f"{folder} holds what is left of a run that was killed; it is begun anew.")
 
 
@@ -257,6 +282,30 @@ def _run_to_resume(folder: Path, *said: object) -> Path:
     if not (folder / RUN_STATE).is_file():
         raise ConfigError(f"There is no stopped run in {folder}; name its folder with --out, or leave out --resume.")
     return folder / "config.json"
+
+
+def _check_style(with_dir: Path | None, without_dir: Path | None, *others: object, resume: bool) -> None:
+    if (with_dir is None) != (without_dir is None):
+        missing = "--without" if without_dir is None else "--with"
+        raise ConfigError(f"Images with it and images without it are both needed; give {missing} DIR, too.")
+    if with_dir is not None and resume:
+        raise ConfigError("A run is resumed against what it was begun with; leave out --with and --without.")
+    if with_dir is not None and any(others):
+        raise ConfigError("A run is against what is painted, or what lies over whole images; leave out --masks, or --with.")
+
+
+def _style(
+    with_dir: Path | None, without_dir: Path | None, config: Path | None, classifier: Classifier, dataset: Dataset
+) -> Style | None:
+    """Return what is to be taken out where that lies over whole images: as shown, or as in the run of the settings."""
+    from napari_cam_feedback.explanations.tcav.sets import ImageFolder
+    from napari_cam_feedback.retuning import find_style
+    from napari_cam_feedback.retuning.images.style_file import load_style
+
+    if with_dir is not None and without_dir is not None:
+        return find_style(classifier.preprocessing, ImageFolder(with_dir), ImageFolder(without_dir), dataset)
+    beside = None if config is None else config.parent / "style.safetensors"
+    return load_style(beside) if beside is not None and beside.is_file() else None
 
 
 def _masks_beside(config: Path | None) -> Path | None:

@@ -20,6 +20,7 @@ from napari_cam_feedback.evaluation.perturbations.inpainting import load_inpaint
 from napari_cam_feedback.feedback.masks.size import check_mask
 from napari_cam_feedback.retuning.images.overlay import Overlay
 from napari_cam_feedback.retuning.images.separation import separate_overlay
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.torch_loader import torch
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 MAX_SHARE_OF_PLACES = 0.25
 #: Places that do not touch beyond which they are everywhere.
 MAX_PLACES = 16
+#: Images that are looked at for a style, and of those that have it that serve as painted ones.
+MAX_LOOKED_AT, MAX_STYLED = 500, 60
 #: From this many painted images on, one in five is kept out of the training.
 MIN_IMAGES_TO_HOLD_OUT = 10
 
@@ -52,8 +55,9 @@ class MaskedSet:
         (P,) int64.
     inpainted : Tensor or None
         (P, C, h, w) float, the inputs with the masked part inpainted, where something needs that.
-    overlay : Overlay or None
-        What is painted, where that is one half-transparent mark at one place (`separate`).
+    overlay : Overlay or Style or None
+        What is painted, where that is one half-transparent mark at one place (`separate`); or what lies over whole images
+        and cannot be painted (`read_styled`), where no mask covers anything.
     """
 
     indices: np.ndarray
@@ -62,7 +66,7 @@ class MaskedSet:
     masks: torch.Tensor
     labels: torch.Tensor
     inpainted: torch.Tensor | None = None
-    overlay: Overlay | None = None
+    overlay: Overlay | Style | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -116,6 +120,11 @@ class MaskedSet:
         return union if float(union.float().mean()) <= MAX_SHARE_OF_PLACES else torch.zeros_like(union)
 
     @property
+    def style(self) -> Style | None:
+        """What lies over whole images, where that is what the model is to stop using."""
+        return self.overlay if isinstance(self.overlay, Style) else None
+
+    @property
     def surroundings(self) -> bool:
         """Whether what is painted is all that surrounds an object, and no mark on it: most of the image."""
         return float(self.masks.float().mean()) > MAX_SHARE_OF_MARK
@@ -164,6 +173,18 @@ class MaskedSet:
         parts = torch.stack([labels == number for number in range(1, int(labels.max()) + 1)] or [labels > 0])
         parts = parts[parts.float().mean((1, 2)) <= MAX_SHARE_OF_PLACES]
         return parts if len(parts) <= MAX_PLACES else parts[:0]
+
+    def conflicting(
+        self,
+        inputs: torch.Tensor,
+        donors: torch.Tensor,
+        generator: torch.Generator,
+        own: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return any images (N, C, h, w) with what is painted on donors in place of their own (`clear_places`, `paste`)."""
+        if self.overlay is not None:
+            return self.overlay.conflicting(inputs, generator)
+        return self.paste(self.clear_places(inputs, generator, own), donors)
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
         """Return images with what is painted on donors: the painted patches, or the half-transparent mark that all carry.
@@ -214,6 +235,39 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
         torch.cat([inputs for _, inputs in parts]),
         torch.stack([cache.preprocessing.mask(found[int(i)]) for i in read]),
         torch.from_numpy(dataset.labels[read].astype(np.int64)),
+    )
+
+
+def read_styled(dataset: Dataset, style: Style, cache: InputCache, seed: int) -> MaskedSet:
+    """Read labelled items that have a style, of all splits but those for testing, and `MAX_STYLED` at most; none is painted.
+
+    Raises
+    ------
+    RetuneError
+        There is none among those looked at.
+    """
+    looked = np.random.default_rng(seed).permutation(dataset.learnable())[:MAX_LOOKED_AT]
+    indices, inputs = [np.empty(0, np.int64)], []
+    for picked, part in cache.batches(np.sort(looked), 64):
+        carried = style.carries(part)
+        indices.append(picked[carried.numpy()])
+        inputs.append(part[carried])
+    found = np.concatenate(indices)
+    if not len(found):
+        raise RetuneError(
+            f"None of {len(looked)} training and validation images looks like those with it; see whether the images with it "
+            "and without it show what you mean, and come from this data."
+        )
+    kept = np.sort(np.random.default_rng(seed).permutation(len(found))[:MAX_STYLED])
+    read = torch.cat(inputs)[torch.from_numpy(kept)]
+    chosen = found[kept]
+    return MaskedSet(
+        chosen,
+        tuple(dataset.keys[int(i)] for i in chosen),
+        read,
+        torch.zeros(len(chosen), *read.shape[2:], dtype=torch.bool),
+        torch.from_numpy(dataset.labels[chosen].astype(np.int64)),
+        overlay=style,
     )
 
 

@@ -44,6 +44,9 @@ class Overlay:
         """Return the same on a device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    #: Share of a step's images that a retune changes by it.
+    share = 1.0
+
     @property
     def opacity(self) -> float:
         """Opacity of the mark's densest parts, 0 to 1."""
@@ -75,6 +78,10 @@ class Overlay:
     def clear(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, h, w) with the mark taken off those that carry it; the others stay as they are."""
         return torch.where(self.carries(inputs)[:, None, None, None], self.take_off(inputs), inputs)
+
+    def conflicting(self, inputs: torch.Tensor, _: torch.Generator | None = None) -> torch.Tensor:
+        """Return images (N, C, h, w) with the mark on them, once; there is no other to put on those that carry it."""
+        return self.put_on(self.clear(inputs))
 
     def carries(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return which images (N, C, h, w) carry the mark, (N,) bool.

@@ -73,6 +73,8 @@ class ValidationMetrics(OldAttributes):
         Of the groups that the data name, that of the validation images as they are which is told worst: its name, its
         accuracy, how many images it has, and the ends of an interval that holds for all groups together. None where there
         are no two groups to choose from.
+    style : bool
+        Whether the conflict images are the validation images with a style swapped, and none is painted.
     """
 
     iteration: int
@@ -95,6 +97,7 @@ class ValidationMetrics(OldAttributes):
     conflict_probability: float | None = None
     probability_shift: float | None = None
     worst_group: tuple[str, float, int, float, float] | None = None
+    style: bool = False
 
     @property
     def selection_accuracy(self) -> float:
@@ -127,7 +130,9 @@ class ValidationMetrics(OldAttributes):
 def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[ComparisonRow]:
     """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
     n = after.held_out.n
-    painted = f"{n} painted {'image' if n == 1 else 'images'}"
+    painted = (
+        f"{n} {'image' if n == 1 else 'images'} with it" if after.style else f"{n} painted {'image' if n == 1 else 'images'}"
+    )
     conflict = after.scenes or after.n
     old, new = before.held_out, after.held_out
     return [
@@ -154,10 +159,11 @@ def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[Ke
     """Return the three numbers that come first, on the validation images."""
     conflict = after.scenes or after.n
     rows = check_rows(before, after)[:3]
+    changed = "with it taken off or put on" if after.style else "with another class's marker pasted in"
     shown = (
         (AS_IT_IS, f"{after.n} validation images", after.n),
-        (CONFLICT, f"{conflict} validation images with another class's marker pasted in", conflict),
-        (CHANGED, f"{conflict} validation images with another class's marker pasted in", conflict),
+        (CONFLICT, f"{conflict} validation images {changed}", conflict),
+        (CHANGED, f"{conflict} validation images {changed}", conflict),
     )
     return tuple(
         KeyNumber(

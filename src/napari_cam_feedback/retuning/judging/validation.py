@@ -169,6 +169,7 @@ class Validator:
             plain_weight=self._plain_weight,
             probability=smooth(known, known, labels, temperature)[0],
             worst_group=self._worst_group(found.items, right),
+            style=self.painted.style is not None,
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
@@ -191,8 +192,10 @@ class Validator:
             items.append(picked)
             plain.append(classifier.logits(inputs).float().cpu())
             if pastes:
+                donors = torch.tensor([self._donors[int(i)] for i in picked])
                 without = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
-                pasted = self.held_out.paste(without, torch.tensor([self._donors[int(i)] for i in picked]))
+                style = self.painted.style
+                pasted = self.held_out.paste(without, donors) if style is None else style.conflicting(inputs, generator)
                 conflict.append(classifier.logits(pasted).float().cpu())
                 if clears:
                     cleared.append(classifier.logits(without).float().cpu())
@@ -292,9 +295,24 @@ class Validator:
         return self.neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
 
     def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
+        if self.painted.style is not None:
+            return self._without_style(classifier)
         return right_reasons(
             classifier, self.dataset, self.held_out.indices, self.masks, cache=self.cache, seed=self.seed, full=full
         )
+
+    def _without_style(self, classifier: Classifier) -> RightReasons:
+        """What the held-out images that have a style say of it, by taking it off."""
+        held = self.held_out
+        cleared = held.cleared(torch.Generator().manual_seed(self.seed))
+        before, after = (
+            torch.cat([classifier.logits(part).float().cpu() for part in each.split(64)]).argmax(1)
+            for each in (held.inputs, cleared)
+        )
+        right, still, changed = (
+            float(each.float().mean()) for each in (before == held.labels, after == held.labels, before != after)
+        )
+        return RightReasons(len(held), right, still, changed, None)
 
 
 _NONE = np.empty(0, np.int64)
@@ -361,7 +379,7 @@ def run_images(
     learnt, held_out = painted.hold_out(config.seed)
     train, validation = split_images(dataset, learnt, held_out, config.seed)
     plan = schedule(config, len(train), cache.preprocessing.size, surroundings=painted.surroundings)
-    held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys}
+    held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys if key in masks}
     validation = some_of(validation, plan.validation)
     validator = Validator(dataset, cache, validation, held_out, painted, held_masks, config.seed)
     return RunImages(learnt, held_out, train, plan, validator)

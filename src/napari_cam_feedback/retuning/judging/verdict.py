@@ -27,16 +27,16 @@ HELD_OUT_OF = 5
 USED_FLIP_RATE = 0.2
 #: Classes named that lost images.
 MAX_CLASSES_NAMED = 3
-_KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
+KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
 #: Up to this specificity, the painted part is used no more than any other place.
 UNSPECIFIC = 1.25
 
 
 #: What each verdict says, in one sentence.
 HEADLINES: dict[VerdictName, str] = {
-    "fixed": "What is painted no longer decides.",
-    "improved": "What is painted decides less often than before.",
-    "mixed": "What is painted decides less often, but something else was forgotten.",
+    "fixed": "The shortcut no longer decides.",
+    "improved": "The shortcut decides less often than before.",
+    "mixed": "The shortcut decides less often, but something else was forgotten.",
     "no effect": "Nothing changed that counts.",
     "looks fixed but is not": "The heatmap left what is painted, but the predictions still depend on it.",
     "harmed": "The model got worse.",
@@ -142,7 +142,7 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     disturbed = _disturbed_alike(before)
     used = found.before_flips > max(margin, FIXED_FLIP_RATE) and not disturbed
     if after.iteration == 0 and (troubles or used) and after == before:
-        return Verdict("failed", _thrown_away(troubles) + _on_painted("failed", before, after, held_out))
+        return Verdict("failed", thrown_away(troubles) + _on_painted("failed", before, after, held_out))
     if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
     elif not used:
@@ -195,29 +195,29 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
         name, reason = "no effect", f"Less than a quarter of the harm is gone, too little to count: {numbers}."
     else:
         name, reason = "no effect", f"Nothing changed beyond chance: {numbers}."
-    forgot = _forgotten(before, after)
-    worse = _worst_group_fell(before, after)
+    forgot = forgotten(before, after)
+    worse = worst_group_fell(before, after)
     if worse and not forgot and name in ("fixed", "improved"):
         name, reason = "mixed", f"What is painted decides less often, but a group of images is told worse: {numbers}."
     if forgot and name in ("fixed", "improved"):
-        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
+        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {KEEP_MORE}"
     elif forgot and name == "no effect":
         name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
-    elif name in ("fixed", "improved") and _forgetting_unknown(before, after):
+    elif name in ("fixed", "improved") and forgetting_unknown(before, after):
         reason += " Whether other things were forgotten was not measured, because it was stopped."
     elif name in ("fixed", "improved") and lost:
         reason += " Accuracy where the shortcut tells the truth fell, because the model no longer uses it."
     if troubles:
-        reason += f" On the way weights were thrown away {_times(len(troubles))}: {_lower(troubles[-1])}."
-    return Verdict(name, reason + _on_groups(before, after) + _on_painted(name, before, after, held_out))
+        reason += f" On the way weights were thrown away {times(len(troubles))}: {lower(troubles[-1])}."
+    return Verdict(name, reason + on_groups(before, after) + _on_painted(name, before, after, held_out))
 
 
-def _worst_group_fell(before: ValidationMetrics, after: ValidationMetrics) -> bool:
+def worst_group_fell(before: ValidationMetrics, after: ValidationMetrics) -> bool:
     """Whether some group is told worse than the worst one was, beyond chance."""
     return before.worst_group is not None and after.worst_group is not None and after.worst_group[4] < before.worst_group[1]
 
 
-def _on_groups(before: ValidationMetrics, after: ValidationMetrics) -> str:
+def on_groups(before: ValidationMetrics, after: ValidationMetrics) -> str:
     """Say which group was told worst and which one is now; empty where the data name no groups."""
     if before.worst_group is None or after.worst_group is None:
         return ""
@@ -228,10 +228,10 @@ def _on_groups(before: ValidationMetrics, after: ValidationMetrics) -> str:
     )
 
 
-def _thrown_away(troubles: Sequence[str]) -> str:
+def thrown_away(troubles: Sequence[str]) -> str:
     if troubles:
         return (
-            f"The retune went astray {_times(len(troubles))} ({_lower(troubles[-1])}), so its weights were thrown away and "
+            f"The retune went astray {times(len(troubles))} ({lower(troubles[-1])}), so its weights were thrown away and "
             "the model is as it was; try a learning rate ten times smaller, or leave it open."
         )
     return (
@@ -240,11 +240,11 @@ def _thrown_away(troubles: Sequence[str]) -> str:
     )
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _lower(sentence: str) -> str:
+def lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
@@ -265,7 +265,7 @@ def fell_beyond_chance(check: ValidationMetrics) -> bool:
     return change_interval(check.lost, check.won, check.n)[1] < 0
 
 
-def _forgotten(before: ValidationMetrics, after: ValidationMetrics) -> str | None:
+def forgotten(before: ValidationMetrics, after: ValidationMetrics) -> str | None:
     """Say what was lost beyond chance that the shortcut did not give; None where nothing was.
 
     Images with the shortcut in its usual place are told worse without it. So both must have fallen: accuracy on the images
@@ -287,7 +287,7 @@ def _forgotten(before: ValidationMetrics, after: ValidationMetrics) -> str | Non
     return sentence + ")"
 
 
-def _forgetting_unknown(before: ValidationMetrics, after: ValidationMetrics) -> bool:
+def forgetting_unknown(before: ValidationMetrics, after: ValidationMetrics) -> bool:
     """Whether accuracy fell and the measure that tells what was forgotten, which the start has, is missing."""
     return after.neutral is None and before.neutral is not None and fell_beyond_chance(after)
 

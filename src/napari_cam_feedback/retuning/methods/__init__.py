@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.errors import ConfigError, RetuneError
 from napari_cam_feedback.retuning.automatic import AUTO, AUTO_FEW_CLASSES, AUTO_SURROUNDINGS, auto_methods
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import Batch
@@ -71,7 +71,7 @@ def describe_method(name: str) -> str:
         return (
             f"Our best: {' and '.join(AUTO)}, with the strength chosen by itself; {' and '.join(AUTO_SURROUNDINGS)} where "
             f"all that surrounds an object is painted, {' and '.join(AUTO_FEW_CLASSES)} where the training images show few "
-            "of the classes."
+            "of the classes or nothing can be painted."
         )
     return " ".join(METHODS[part].description for part in method_parts(name))
 
@@ -106,8 +106,19 @@ def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
     ------
     ConfigError
         As of `method_parts`.
+    RetuneError
+        One works on painted places, and a style is at none.
     """
     parts: Sequence[str] = method_parts(config.method)
     if config.method == "auto":
-        parts = auto_methods(surroundings=context.donors.surroundings, few_classes=context.few_classes)
+        donors = context.donors
+        parts = auto_methods(
+            surroundings=donors.surroundings, few_classes=context.few_classes, style=donors.style is not None
+        )
+    placed = [part for part in parts if not METHODS[part].takes_styles]
+    if context.donors.style is not None and placed:
+        raise RetuneError(
+            f"The method {placed[0]} works on painted places, and what lies over whole images is at none; choose auto or "
+            "transplant."
+        )
     return [METHODS[part](context) for part in parts]

@@ -21,6 +21,7 @@ class ActDiff(Method):
 
     name = "actdiff"
     description = "ActDiff (Viviano 2021): the features must not change when the painted part is refilled."
+    takes_styles = True
     needs_layer = True
 
     def extra_inputs(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:

@@ -92,6 +92,8 @@ class Method:
     needs_inpainting: ClassVar[bool] = False
     #: What to say where it has no wish for which images are drawn, and is of no use without.
     without_sampling_weights: ClassVar[str | None] = None
+    #: Whether it can be used against what lies over whole images, where nothing is painted.
+    takes_styles: ClassVar[bool] = False
     #: Whether it can be joined with others by ``+``.
     composable: ClassVar[bool] = True
     #: Whether it solves for the weights at once, by `retuning.head_refit`, and takes no training steps.

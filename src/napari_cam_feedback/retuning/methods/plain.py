@@ -14,6 +14,7 @@ class Continued(Method):
 
     name = "continued"
     description = "Continued training: more steps on the same images; masks change nothing."
+    takes_styles = True
 
 
 class Augment(Method):
@@ -22,12 +23,14 @@ class Augment(Method):
     name = "augment"
     description = "Classic augmentation: images turned, shifted, zoomed and brightened a little, masks with them."
     augments = True
+    takes_styles = True
 
 
 class Misclassified(Method):
     """Cross-entropy alone, mostly on what the classifier got wrong at the start (Ferrada 2019: 70 %)."""
 
     name = "misclassified"
+    takes_styles = True
     description = "Misclassified emphasis: mostly the training images that the model got wrong at the start."
     without_sampling_weights = (
         "The model gets all training images right (or all wrong), so misclassified is the same as continued here."

@@ -20,6 +20,7 @@ class Transplant(Method):
 
     name = "transplant"
     description = "Transplant: paste painted patches onto images of any class, so that they tell nothing any more."
+    takes_styles = True
 
     def check(self, classifier: Classifier) -> None:
         super().check(classifier)
@@ -33,11 +34,11 @@ class Transplant(Method):
         count = len(batch.inputs)
         donors = torch.randint(len(self.donors), (count,), generator=generator)
         # Where the shortcut keeps to some places, the image's own goes, so that only the pasted one is left.
-        cleared = self.donors.clear_places(batch.inputs, generator)
-        pasted = self.donors.paste(cleared, donors)
+        pasted = self.donors.conflicting(batch.inputs, donors, generator)
         draw = torch.rand(count, generator=generator)
         # What images without the mark are answered must not drift where most classes are not there to be learnt again.
-        share = self.config.transplant_share or (0.5 if self.context.few_classes else 1.0)
+        usual = 1.0 if self.donors.overlay is None else self.donors.overlay.share
+        share = self.config.transplant_share or (0.5 if self.context.few_classes else usual)
         inputs = torch.where((draw < share)[:, None, None, None], pasted, batch.inputs)
         return replace(batch, inputs=inputs)
 
@@ -47,6 +48,7 @@ class Counterexample(Method):
 
     name = "counterexample"
     description = "Counterexamples (CAIPI, Teso 2019): learn the painted images refilled, too, under the same label."
+    takes_styles = True
 
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         refilled = self.context.replacer(batch, generator)
