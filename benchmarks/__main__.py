@@ -10,7 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, concepts, dataset_index, explaining, filters, page, painting, rounds, start, suggest, window
+from benchmarks import (
+    compare,
+    concepts,
+    dataset_index,
+    explaining,
+    filters,
+    page,
+    painting,
+    rounds,
+    start,
+    styles,
+    suggest,
+    window,
+)
 from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
@@ -27,11 +40,12 @@ PARTS: dict[str, Callable[..., None]] = {
     "masks": masks.main,
     "methods": methods_table.main,
     "rounds": rounds.main,
+    "styles": styles.main,
     "suggest": suggest.main,
     "painting": painting.main,
 }
 #: Those that take options.
-OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "suggest", "painting")
+OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "styles", "suggest", "painting")
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

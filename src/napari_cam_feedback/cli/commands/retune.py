@@ -115,12 +115,12 @@ def retune(
     from napari_cam_feedback.retuning import load_run_state, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune
 
+    _check_style(with_dir, without_dir, masks, n_masks, resume=resume)
     if resume:
         config, run_state = _run_to_resume(out_dir, config, settings, method, seed), load_run_state(out_dir / RUN_STATE)
     else:
         _check_new(out_dir)
         run_state = None
-    _check_style(with_dir, without_dir, masks, n_masks, resume=resume)
     chosen = _retune_config(config, settings or [], method, seed)
     fabric = launch(device, devices, nodes, strategy, precision)
     with agreed(fabric):

@@ -13,6 +13,7 @@ from skimage.measure import label
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
+from napari_cam_feedback.data.splits import TRAIN
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.evaluation.perturbations.backgrounds import MAX_SHARE_OF_MARK
 from napari_cam_feedback.evaluation.perturbations.fills import get_fill, surround_fill
@@ -239,14 +240,15 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
 
 
 def read_styled(dataset: Dataset, style: Style, cache: InputCache, seed: int) -> MaskedSet:
-    """Read labelled items that have a style, of all splits but those for testing, and `MAX_STYLED` at most; none is painted.
+    """Read labelled training items that have a style, `MAX_STYLED` at most; none is painted.
 
     Raises
     ------
     RetuneError
         There is none among those looked at.
     """
-    looked = np.random.default_rng(seed).permutation(dataset.learnable())[:MAX_LOOKED_AT]
+    learnable = np.intersect1d(dataset.learnable(), dataset.indices(TRAIN))
+    looked = np.random.default_rng(seed).permutation(learnable)[:MAX_LOOKED_AT]
     indices, inputs = [np.empty(0, np.int64)], []
     for picked, part in cache.batches(np.sort(looked), 64):
         carried = style.carries(part)
@@ -255,7 +257,7 @@ def read_styled(dataset: Dataset, style: Style, cache: InputCache, seed: int) ->
     found = np.concatenate(indices)
     if not len(found):
         raise RetuneError(
-            f"None of {len(looked)} training and validation images looks like those with it; see whether the images with it "
+            f"None of {len(looked)} training images looks like those with it; see whether the images with it "
             "and without it show what you mean, and come from this data."
         )
     kept = np.sort(np.random.default_rng(seed).permutation(len(found))[:MAX_STYLED])

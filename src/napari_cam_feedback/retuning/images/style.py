@@ -26,6 +26,10 @@ from napari_cam_feedback.torch_loader import torch
 
 #: Bands of spatial frequency, from 0 to half a cycle a pixel along an axis and what lies beyond in the corners.
 BANDS = 24
+#: Waves across an image up to which a frequency is low: from these the map of the colours is found.
+LOW = 2.5
+#: Share of the highest frequency from which on there is hardly anything but noise.
+HIGH = 0.7
 #: Largest and least factor of an amplitude; a blur cannot be undone beyond what noise allows.
 MAX_GAIN, MIN_GAIN = 4.0, 0.02
 #: Standard errors by which an amplitude must differ before it belongs to the style.
@@ -120,7 +124,7 @@ class Style:
         spectrum = torch.fft.rfft2(inputs - self.mean[:, None, None], norm="ortho")
         if self.noise.any():
             # What the noise has of the power goes, as in a Wiener filter made of the image's own bands.
-            power = _profiles(inputs)[..., _bands(*inputs.shape[2:])].square()
+            power = _power(inputs)[..., _bands(*inputs.shape[2:])]
             spectrum = spectrum * (1 - self.noise.square() / power.clamp_min(1e-12)).clamp_min(0.01).sqrt()
         plain = torch.fft.irfft2(spectrum / self.gain.clamp_min(1 / MAX_GAIN), s=inputs.shape[2:], norm="ortho")
         return self._limited(_map(torch.linalg.pinv(self.colours, rtol=0.05), plain) + self.mean_without[:, None, None])
@@ -138,12 +142,12 @@ class Style:
 
 
 def features(inputs: torch.Tensor) -> torch.Tensor:
-    """Return what tells of a style of images (N, C, h, w): (N, D) mean, log deviation and log amplitudes of each channel."""
+    """Return (N, D) what tells of a style of images (N, C, h, w): each channel's mean, log deviation, log power in bands."""
     flat = inputs.flatten(2)
-    amplitudes = _profiles(inputs)
+    power = _power(inputs).clamp_min(1e-12)
     deviations = flat.std(2).clamp_min(1e-6)
-    # In shares of the deviation, so that contrast and sharpness are told apart.
-    shape = (amplitudes.clamp_min(1e-6) / amplitudes.mean(2, keepdim=True).clamp_min(1e-6)).log()
+    # In shares of their mean, so that contrast and sharpness are told apart.
+    shape = (power / power.mean(2, keepdim=True)).log()
     return torch.cat([flat.mean(2), deviations.log(), shape.flatten(1)], 1)
 
 
@@ -233,13 +237,13 @@ def _find(
         )
     mean, covariance = _colours(a)
     mean_without, covariance_without = _colours(b)
-    colours = _transport(covariance_without, covariance)
+    colours = _transport(_spread(covariance_without), _spread(covariance))
     gain, noise = _gain(a, _map(colours, b - mean_without[:, None, None]))
     return Style(mean, mean_without, colours, gain, noise, weights, bias, told, low, high)
 
 
 def _matched(a: int, b: int, classes: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both kinds with the classes in equal shares, as far as classes have both."""
+    """Rows of both kinds with the classes in equal shares, where most images are of classes that have both."""
     if classes is None:
         return np.arange(a), np.arange(b)
     rng = np.random.default_rng(0)
@@ -249,7 +253,8 @@ def _matched(a: int, b: int, classes: tuple[np.ndarray, ...] | None) -> tuple[np
         most = max(map(len, both))
         for side, own in zip(rows, both, strict=True):
             side.append(np.concatenate([own] * (most // len(own)) + [rng.choice(own, most % len(own), replace=False)]))
-    if sum(len(part) for part in rows[0]) < MIN_IMAGES:
+    # Of a few images again and again would come what these few show.
+    if min(len(np.unique(np.concatenate(part))) if part else 0 for part in rows) < max(MIN_IMAGES, min(a, b) / 2):
         return np.arange(a), np.arange(b)
     return np.concatenate(rows[0]), np.concatenate(rows[1])
 
@@ -272,11 +277,21 @@ def _discriminant(with_it: torch.Tensor, without: torch.Tensor) -> tuple[torch.T
 
 
 def _colours(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (C,) and covariance (C, C) of the pixels of images (N, C, h, w)."""
-    pixels = images.double().permute(1, 0, 2, 3).flatten(1)
-    mean = pixels.mean(1)
-    away = pixels - mean[:, None]
-    return mean.float(), (away @ away.T / pixels.shape[1]).float()
+    """Mean (C,) of the pixels of images (N, C, h, w), and covariance (C, C) of their lowest frequencies.
+
+    Blur hardly reaches these, noise is taken off by the covariance of the highest, and the mean light, which differs much
+    from image to image, is left out.
+    """
+    height, width = images.shape[2:]
+    down, along = torch.fft.fftfreq(height) * height, torch.fft.rfftfreq(width) * width
+    cycles = torch.sqrt(down[:, None] ** 2 + along[None] ** 2)
+    spectrum = torch.fft.rfft2(images.double(), norm="ortho")
+    found = []
+    for band in ((cycles > 0) & (cycles <= LOW), cycles >= HIGH * cycles.max()):
+        values = spectrum[:, :, band].transpose(0, 1).flatten(1)
+        found.append((values @ values.mH).real / values.shape[1])
+    values, vectors = torch.linalg.eigh(found[0] - found[1])
+    return images.mean((0, 2, 3)), ((vectors * values.clamp_min(0)) @ vectors.T).float()
 
 
 def _transport(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -286,11 +301,16 @@ def _transport(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (inverse @ middle @ inverse).float()
 
 
+def _spread(covariance: torch.Tensor) -> torch.Tensor:
+    """A covariance (C, C) with a hundredth of its mean variance in all directions: grey images have one colour only."""
+    covariance = covariance.double()
+    return covariance + 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+
+
 def _root(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The square root of a symmetric matrix, and its inverse as far as there is one."""
     values, vectors = torch.linalg.eigh(matrix)
-    # Grey images have one colour only.
-    safe = values.clamp_min(1e-4 * float(values.max().clamp_min(1e-12)))
+    safe = values.clamp_min(1e-12 * float(values.max().clamp_min(1e-12)))
     return (vectors * safe.sqrt()) @ vectors.T, (vectors / safe.sqrt()) @ vectors.T
 
 
@@ -301,35 +321,50 @@ def _bands(height: int, width: int) -> torch.Tensor:
     return (radius / 0.5 * (BANDS - 1)).floor().long().clamp_max(BANDS - 1)
 
 
-def _profiles(images: torch.Tensor) -> torch.Tensor:
-    """(N, C, R) float, the mean amplitude of images (N, C, h, w) in each band; without the mean of the image."""
-    amplitudes = torch.fft.rfft2(images, norm="ortho").abs()
-    amplitudes[..., 0, 0] = 0
-    bands = _bands(*images.shape[2:]).flatten()
-    sums = torch.zeros(*images.shape[:2], BANDS).index_add_(2, bands, amplitudes.flatten(2))
-    counts = torch.bincount(bands, minlength=BANDS)
+def _power(images: torch.Tensor) -> torch.Tensor:
+    """(N, C, R) float, the mean power of images (N, C, h, w) in each band; without the mean of the image."""
+    power = torch.fft.rfft2(images, norm="ortho").abs().square()
+    power[..., 0, 0] = 0
+    bands = _bands(*images.shape[2:]).flatten().to(images.device)
+    sums = torch.zeros(*images.shape[:2], BANDS, device=images.device).index_add_(2, bands, power.flatten(2))
+    return sums / _counts(*images.shape[2:]).to(images.device)
+
+
+def _counts(height: int, width: int) -> torch.Tensor:
+    """(R,) float, how many frequencies each band has, at least 1."""
+    counts = torch.bincount(_bands(height, width).flatten(), minlength=BANDS)
     counts[0] -= 1
-    return sums / counts.clamp_min(1)
+    return counts.clamp_min(1).float()
 
 
 def _gain(images: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return by how much amplitudes of others are multiplied to be those of images, and what is added, (C, h, w // 2 + 1).
 
-    In bands where images have more, the power is p' = g^2 p + n^2, image by image: what is multiplied differs more from
-    image to image, what is added does not. So g^2 is the ratio of the deviations, between 1 and the ratio of the means.
+    In bands where images have more, the power is p' = g^2 p + n^2, image by image: what is multiplied makes images differ
+    more from each other, what is added does not. So g^2 is the ratio of the deviations, between 1 and the ratio of the
+    means. By chance alone the mean power of M frequencies has the variance p^2 / M, which is taken off.
     """
-    one, two = (_profiles(each).clamp_min(1e-6) for each in (images, others))
+    one, two = (_power(each).clamp_min(1e-12) for each in (images, others))
     difference = one.log().mean(0) - two.log().mean(0)
     error = torch.sqrt(one.log().var(0) / len(one) + two.log().var(0) / len(two))
-    # What could be chance is left as it is.
-    gain = torch.where(difference.abs() > MIN_ERRORS * error, difference, 0.0).exp()
-    power, other_power = one.square(), two.square()
-    spread = power.std(0) / other_power.std(0).clamp_min(1e-12)
-    square = torch.minimum(spread.clamp_min(1), gain.square())
-    added = torch.where(gain > 1, power.mean(0) - square * other_power.mean(0), 0.0).clamp_min(0)
-    gain = torch.where(gain > 1, square.sqrt(), gain).clamp(MIN_GAIN, MAX_GAIN)
+    # Neighbouring bands are alike; what could be chance is left as it is.
+    trust = error.clamp_min(1e-6) ** -2
+    around = _neighbours(trust)
+    difference, error = _neighbours(trust * difference) / around, around**-0.5
+    square = torch.where(difference.abs() > MIN_ERRORS * error, difference, 0.0).exp()
+    chance = [each.mean(0).square() / _counts(*images.shape[2:]) for each in (one, two)]
+    spread = [(each.var(0) - by_chance).clamp_min(0) for each, by_chance in zip((one, two), chance, strict=True)]
+    multiplied = ((spread[0] + chance[1]) / (spread[1] + chance[1])).sqrt().clamp_min(1)
+    more = square > 1
+    multiplied = torch.where(more, torch.minimum(multiplied, square), square)
+    added = torch.where(more, one.mean(0) - multiplied * two.mean(0), 0.0).clamp_min(0)
     bands = _bands(*images.shape[2:])
-    return gain[:, bands], added.sqrt()[:, bands]
+    return multiplied.sqrt().clamp(MIN_GAIN, MAX_GAIN)[:, bands], added.sqrt()[:, bands]
+
+
+def _neighbours(bands: torch.Tensor) -> torch.Tensor:
+    """(C, R), the sum of each band and the two beside it."""
+    return torch.nn.functional.pad(bands, (1, 1)).unfold(1, 3, 1).sum(2)
 
 
 def _map(matrix: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,265 @@
+"""What lies over whole images: found from images with it and without it, put on, taken off, and unlearnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from core_builders import plain
+from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.errors import RetuneError, StorageError
+from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
+from napari_cam_feedback.monitor import Callbacks
+from napari_cam_feedback.retuning import (
+    METHODS,
+    RetuneConfig,
+    Style,
+    find_style,
+    retune,
+    run_to_end,
+    take_checkpoint,
+)
+from napari_cam_feedback.retuning.images.style import MIN_IMAGES, _transport
+from napari_cam_feedback.retuning.images.style_file import load_style, save_style
+from napari_cam_feedback.torch_loader import torch
+from napari_cam_feedback.training import TrainConfig, train_classifier
+from style_builders import CHANGES, SIZE, biased, blur, contrast, noise, scenes, tint, unlabelled
+
+
+def inputs_of(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+def style_of(change, count: int = 40) -> Style:
+    """The style found from other images than those it is tried on."""
+    with_it, without = scenes(count, 1)[0], scenes(count, 2)[0]
+    return find_style(plain(SIZE, SIZE, 3), unlabelled(change(with_it)), unlabelled(without))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_it_is_put_on_and_told(change):
+    style = style_of(change)
+    images = scenes(60, 5)[0]
+    without, with_it = inputs_of(images), inputs_of(change(images))
+    assert style.told > 0.95
+    assert style.carries(with_it).float().mean() > 0.95
+    assert style.carries(without).float().mean() < 0.05
+    put_on = style.put_on(without, torch.Generator().manual_seed(0))
+    assert style.carries(put_on).float().mean() > 0.95
+    assert style.carries(style.take_off(with_it)).float().mean() < 0.2
+    assert put_on.shape == without.shape
+    assert (float(put_on.min()), float(put_on.max())) >= (0.0, 0.0)
+    assert float(put_on.max()) <= 1.0
+
+
+@pytest.mark.parametrize(("change", "left_after"), [(tint, 0.2), (contrast, 0.2), (blur, 1.0)])
+def test_what_is_put_on_is_what_was_done(change, left_after):
+    """Of what differs pixel by pixel at most a third is left; what is blurred comes back in part, and is never worse."""
+    style, images = style_of(change, 120), scenes(40, 5)[0]
+    without, with_it = inputs_of(images), inputs_of(change(images))
+    left = (style.put_on(without) - with_it).abs().mean()
+    assert left < (without - with_it).abs().mean() / 3
+    back = (style.take_off(with_it) - without).abs().mean()
+    assert back < (without - with_it).abs().mean() * left_after
+
+
+def test_noise_is_added_and_is_not_sharpness():
+    """On an even image only noise can be put, of the deviation that was added: 20 of 255."""
+    style = style_of(noise, 120)
+    even = torch.full((20, 3, SIZE, SIZE), 0.4)
+    put_on = style.put_on(even, torch.Generator().manual_seed(0))
+    assert put_on.flatten(2).std(2).mean().item() == pytest.approx(20 / 255, rel=0.25)
+    again = style.put_on(even, torch.Generator().manual_seed(1))
+    assert not torch.equal(put_on, again)
+
+
+def test_the_colours_are_mapped_by_the_linear_transport():
+    """T S T = U with T symmetric; and, against another program's matrix root, the formula itself."""
+    rng = np.random.default_rng(0)
+    roots = rng.normal(size=(2, 3, 3))
+    source, target = (root @ root.T + 0.1 * np.eye(3) for root in roots)
+    found = _transport(torch.tensor(source).float(), torch.tensor(target).float()).numpy()
+    assert found == pytest.approx(found.T, abs=1e-4)
+    assert found @ source @ found == pytest.approx(target, abs=2e-3)
+    root = scipy.linalg.sqrtm(source)
+    inverse = np.linalg.inv(root)
+    assert found == pytest.approx(inverse @ scipy.linalg.sqrtm(root @ target @ root) @ inverse, abs=2e-3)
+
+
+def test_classes_that_have_both_are_compared_within():
+    """Where all with it are of one class and nearly all without of the other, what the class looks like is left out."""
+    dark = scenes(60, 1, np.zeros(60, np.int64))[0] // 2
+    bright = scenes(60, 2, np.ones(60, np.int64))[0]
+    names = {split: [f"{split}{n}.png" for n in range(60)] for split in ("dark", "bright")}
+    with_it = _named(tint(dark[:30]), names["dark"][:30])
+    without = _named(np.concatenate([dark[30:50], bright[:20]]), [*names["dark"][30:50], *names["bright"][:20]])
+    known = _named(
+        np.concatenate([dark, bright]), [*names["dark"], *names["bright"]], np.repeat([0, 1], 60), ("dark", "bright")
+    )
+    without_classes = find_style(plain(SIZE, SIZE, 3), with_it, without)
+    within = find_style(plain(SIZE, SIZE, 3), with_it, without, known)
+    images = dark[50:]
+    errors = [
+        (style.put_on(inputs_of(images)) - inputs_of(tint(images))).abs().mean() for style in (within, without_classes)
+    ]
+    assert errors[0] < 0.02
+    assert errors[1] > 3 * errors[0]
+
+
+def _named(images: np.ndarray, names: list[str], labels: np.ndarray | None = None, classes=("all",)) -> ArrayDataset:
+    labels = np.zeros(len(images), np.int64) if labels is None else labels
+    found = ArrayDataset({"train": images}, {"train": labels}, classes)
+    found.keys = tuple(names)
+    return found
+
+
+def test_sets_that_nothing_tells_apart_are_refused():
+    with pytest.raises(RetuneError, match=r"tell only \d+% of these images apart, and half would be chance"):
+        find_style(plain(SIZE, SIZE, 3), unlabelled(scenes(40, 1)[0]), unlabelled(scenes(40, 2)[0]))
+
+
+def test_too_few_images_are_refused():
+    few = unlabelled(scenes(MIN_IMAGES - 1, 1)[0])
+    with pytest.raises(RetuneError, match="There are 40 images with it and 7 without it; 8 of each are needed"):
+        find_style(plain(SIZE, SIZE, 3), unlabelled(tint(scenes(40, 2)[0])), few)
+
+
+def test_test_images_are_not_learnt_from():
+    images = scenes(40, 1)[0]
+    known = ArrayDataset({"train": images[:20], "test": images[20:]}, {}, ("a", "b"))
+    known.keys = tuple(f"{n}.png" for n in range(40))
+    shown = _named(tint(images[15:25]), [f"{n}.png" for n in range(15, 25)])
+    with pytest.raises(RetuneError, match="of the images with it and without it are test images or have no label"):
+        find_style(plain(SIZE, SIZE, 3), shown, unlabelled(images), known)
+
+
+def test_a_style_is_kept_in_a_file(tmp_path):
+    style, images = style_of(tint), inputs_of(scenes(8, 5)[0])
+    save_style(style, tmp_path / "style.safetensors")
+    read = load_style(tmp_path / "style.safetensors")
+    assert read.told == style.told
+    assert torch.equal(read.put_on(images), style.put_on(images))
+    (tmp_path / "style.safetensors").write_bytes(b"no")
+    with pytest.raises(StorageError, match="show the images with it and without it again"):
+        load_style(tmp_path / "style.safetensors")
+
+
+# The whole loop --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tinted() -> tuple[Classifier, ArrayDataset]:
+    dataset = biased(tint)
+    start = build_classifier("small-gap", dataset.class_names, default_preprocessing(dataset), seed=0)
+    return run_to_end(train_classifier(start, dataset, TrainConfig(epochs=4, seed=0))), dataset
+
+
+def accuracy(classifier: Classifier, dataset: ArrayDataset, split: str = "test") -> float:
+    right = [
+        (classifier.logits(inputs).argmax(1).cpu().numpy() == dataset.labels[picked])
+        for picked, inputs in InputCache(dataset, classifier.preprocessing).batches(dataset.indices(split), 64)
+    ]
+    return float(np.concatenate(right).mean())
+
+
+def style_for(classifier: Classifier) -> Style:
+    shown = unlabelled(tint(scenes(40, 31, light=(40, 70))[0])), unlabelled(scenes(40, 32, light=(40, 70))[0])
+    return find_style(classifier.preprocessing, *shown)
+
+
+def test_a_network_stops_using_it_and_the_verdict_says_so(tinted):
+    classifier, dataset = tinted
+    before = accuracy(classifier, dataset)
+    assert before < 0.6
+    style = style_for(classifier)
+    steps = []
+    result = run_to_end(retune(classifier, dataset, {}, style=style), steps.append)
+    assert accuracy(result.classifier, dataset) > 0.9
+    assert result.verdict.name == "fixed"
+    assert "with it swapped (taken off where it is, else put on)" in result.verdict.reason
+    assert result.resolved["method"] == "transplant"
+    assert style.sentence in steps[0].message
+    assert (dict(result.masks), result.style) == ({}, style)
+    # Nothing of what decided is about paint, and what is said of it is measured where it is said.
+    assert result.after.style
+    assert "painted" not in result.verdict.reason
+    assert result.after.held_out.n >= 5
+
+
+def test_masks_are_not_looked_at(tinted):
+    classifier, dataset = tinted
+    config, style = RetuneConfig(iterations=3, check_every=3), style_for(classifier)
+    everywhere = {key: np.ones((SIZE, SIZE), bool) for key in dataset.keys}
+    found = [
+        run_to_end(retune(classifier, dataset, masks, config, style=style)).classifier.fingerprint()
+        for masks in ({}, everywhere)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_network_that_does_not_use_it_is_left_in_peace():
+    even = biased(tint, share=0.5)
+    start = build_classifier("small-gap", even.class_names, default_preprocessing(even), seed=0)
+    classifier = run_to_end(train_classifier(start, even, TrainConfig(epochs=12, seed=0)))
+    result = run_to_end(retune(classifier, even, {}, style=style_for(classifier)))
+    assert result.verdict.name == "no effect"
+    assert "The model hardly used it to begin with" in result.verdict.reason
+    assert accuracy(result.classifier, even) > accuracy(classifier, even) - 0.02
+
+
+def test_where_no_image_has_it_that_is_said(tinted):
+    classifier, _ = tinted
+    found, labels = scenes(60, 3)
+    bare = ArrayDataset({"train": found[:40], "val": found[40:]}, {"train": labels[:40], "val": labels[40:]}, ("a", "b"))
+    bare = replace_names(bare, classifier)
+    with pytest.raises(RetuneError, match="None of 40 training images looks like those with it"):
+        run_to_end(retune(classifier, bare, {}, style=style_for(classifier)))
+
+
+def replace_names(dataset: ArrayDataset, classifier: Classifier) -> ArrayDataset:
+    dataset.class_names = classifier.class_names
+    return dataset
+
+
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if not each.takes_styles])
+def test_methods_of_painted_places_say_that_there_are_none(tinted, method):
+    classifier, dataset = tinted
+    with pytest.raises(RetuneError, match=f"The method {method} works on painted places, and what lies over whole images"):
+        run_to_end(retune(classifier, dataset, {}, RetuneConfig(method=method), style=style_for(classifier)))
+
+
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if each.takes_styles])
+def test_the_other_methods_run(tinted, method):
+    classifier, dataset = tinted
+    config = RetuneConfig(method=method, iterations=2, check_every=2)
+    result = run_to_end(retune(classifier, dataset, {}, config, style=style_for(classifier)))
+    assert result.after.n == 120
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tinted):
+    classifier, dataset = tinted
+    config, style = RetuneConfig(iterations=8, check_every=4), style_for(classifier)
+    whole = run_to_end(retune(classifier, dataset, {}, config, style=style))
+    states, done = [], []
+    stop = Callbacks(stop=lambda: len(done) > 5)
+    run_to_end(retune(classifier, dataset, {}, config, style=style, monitor=stop, on_run_state=states.append), done.append)
+    assert states[-1].iteration == 4
+    resumed = run_to_end(retune(classifier, dataset, {}, config, style=style, resume=states[-1]))
+    assert resumed.classifier.fingerprint() == whole.classifier.fingerprint()
+    other = replace(style, mean=style.mean + 0.1)
+    with pytest.raises(RetuneError, match="begun with another model, other settings, masks or images"):
+        run_to_end(retune(classifier, dataset, {}, config, style=other, resume=states[-1]))
+
+
+def test_another_checkpoint_is_measured_with_the_same_style(tinted):
+    classifier, dataset = tinted
+    config = RetuneConfig(iterations=8, check_every=4)
+    result = run_to_end(retune(classifier, dataset, {}, config, style=style_for(classifier)))
+    others = [each.check for each in result.checkpoints if each.check.iteration not in (0, result.selected_iteration)]
+    taken = take_checkpoint(result, others[0].iteration, dataset, {}) if others else take_checkpoint(result, 0, dataset, {})
+    assert taken.after.style
+    assert taken.verdict.reason
