@@ -23,7 +23,7 @@ from napari_cam_feedback.retuning import (
     run_to_end,
     take_checkpoint,
 )
-from napari_cam_feedback.retuning.images.style import MIN_IMAGES, _transport
+from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _transport
 from napari_cam_feedback.retuning.images.style_file import load_style, save_style
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_cam_feedback.auditing.cues import CUES, Cue, surroundings
+from napari_cam_feedback.auditing.colours import colours_of, with_colours
+from napari_cam_feedback.auditing.cues import CUES, Cue
 from napari_cam_feedback.auditing.run import audit
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
@@ -41,7 +42,6 @@ PAINTED_SHARE = 0.3
 #: Share of what a place does that a smaller one must do for the larger not to be named beside it.
 EXPLAINED = 0.75
 _COLOUR = "brightness and colour"
-_QUARTERS = torch.tensor([0.25, 0.5, 0.75])
 _CUES = tuple(cue for cue in CUES if cue.place is not None or cue.name == _COLOUR)
 
 
@@ -220,19 +220,10 @@ def _with_donors(
 
 
 def _swapped(inputs: torch.Tensor, cue: Cue, donors: np.ndarray) -> torch.Tensor:
-    """Return images with the cue of others: their place, or median and spread of each channel in the surroundings.
-
-    What an image shows may be brighter in one class than in another, and a mark in a corner is bright, too; half of the
-    surroundings tell of neither.
-    """
+    """Return images with the cue of others: their place, or their brightness and colour."""
     others = inputs[torch.from_numpy(donors)]
     if cue.place is None:
-        around = torch.from_numpy(surroundings(*inputs.shape[2:]))
-        (low, middle, high), (their_low, their_middle, their_high) = (
-            each[..., around].quantile(_QUARTERS, dim=2)[..., None, None] for each in (inputs, others)
-        )
-        stretch = (their_high - their_low).clamp_min(1e-3) / (high - low).clamp_min(1e-3)
-        return (inputs - middle) * stretch + their_middle
+        return with_colours(inputs, colours_of(others))
     return torch.where(torch.from_numpy(cue.place(*inputs.shape[2:])), others, inputs)
 
 

@@ -3,7 +3,9 @@
 from napari_cam_feedback.old_names import old_names
 from napari_cam_feedback.retuning.checkpoints import checkpoint_name, take_checkpoint
 from napari_cam_feedback.retuning.config import RetuneConfig, make_config, settings_of
-from napari_cam_feedback.retuning.images.style import Style, find_style
+from napari_cam_feedback.retuning.images.colour_style import find_colours
+from napari_cam_feedback.retuning.images.shown_style import find_style
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows, key_numbers
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
@@ -25,6 +27,7 @@ __all__ = [
     "check_rows",
     "checkpoint_name",
     "describe_method",
+    "find_colours",
     "find_style",
     "judge",
     "key_numbers",

@@ -73,8 +73,9 @@ class ValidationMetrics(OldAttributes):
         Of the groups that the data name, that of the validation images as they are which is told worst: its name, its
         accuracy, how many images it has, and the ends of an interval that holds for all groups together. None where there
         are no two groups to choose from.
-    style : bool
-        Whether the conflict images are the validation images with a style swapped, and none is painted.
+    style : str
+        How the conflict images are the validation images changed, where a style is to be taken out and none is painted, as
+        ``with it swapped``; else empty.
     """
 
     iteration: int
@@ -97,7 +98,7 @@ class ValidationMetrics(OldAttributes):
     conflict_probability: float | None = None
     probability_shift: float | None = None
     worst_group: tuple[str, float, int, float, float] | None = None
-    style: bool = False
+    style: str = ""
 
     @property
     def selection_accuracy(self) -> float:
@@ -159,7 +160,7 @@ def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[Ke
     """Return the three numbers that come first, on the validation images."""
     conflict = after.scenes or after.n
     rows = check_rows(before, after)[:3]
-    changed = "with it taken off or put on" if after.style else "with another class's marker pasted in"
+    changed = after.style or "with another class's marker pasted in"
     shown = (
         (AS_IT_IS, f"{after.n} validation images", after.n),
         (CONFLICT, f"{conflict} validation images {changed}", conflict),

@@ -40,7 +40,7 @@ def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles
     used = before.conflict_flip_rate > FIXED_FLIP_RATE
     quarter = max(MARGIN, (before.accuracy - before.conflict_accuracy) / 4)
     numbers = (
-        f"on {after.n} validation images with it swapped (taken off where it is, else put on), accuracy went from "
+        f"on {after.n} validation images {after.style}, accuracy went from "
         f"{before.conflict_accuracy:.2f} to {after.conflict_accuracy:.2f} and the share of changed predictions from "
         f"{before.conflict_flip_rate:.2f} to {after.conflict_flip_rate:.2f}; as they are, accuracy went from "
         f"{before.accuracy:.2f} to {after.accuracy:.2f}"
@@ -75,7 +75,7 @@ def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles
     if troubles:
         reason += f" On the way weights were thrown away {times(len(troubles))}: {lower(troubles[-1])}."
     limit = (
-        f" It is put on and taken off by colours, contrast, sharpness and noise only, so look at images, too: taking it "
+        " It is put on and taken off by what an image is as a whole, so look at images, too: taking it "
         f"off changed {before.held_out.flip_rate:.0%} of the predictions on {after.held_out.n} images that have it before, "
         f"{after.held_out.flip_rate:.0%} after."
     )

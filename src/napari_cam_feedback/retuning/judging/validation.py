@@ -169,7 +169,7 @@ class Validator:
             plain_weight=self._plain_weight,
             probability=smooth(known, known, labels, temperature)[0],
             worst_group=self._worst_group(found.items, right),
-            style=self.painted.style is not None,
+            style="" if self.painted.style is None else self.painted.style.changed,
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
