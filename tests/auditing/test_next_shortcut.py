@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import typer
 
 from core_builders import looking_classifier
-from napari_cam_feedback.auditing import next_shortcuts
+from napari_cam_feedback.auditing import NextShortcut, next_shortcuts
 from napari_cam_feedback.cli import main
+from napari_cam_feedback.cli.app import app
+from napari_cam_feedback.cli.naming import OptionNames
 from napari_cam_feedback.data import ArrayDataset
+from napari_cam_feedback.errors import name_settings
+from napari_cam_feedback.evaluation import Interval
 from napari_cam_feedback.models import Classifier
 
 SIDE = 24
@@ -49,6 +55,16 @@ def test_a_corner_that_the_model_follows_is_named_with_images_to_paint(found):
     assert len(shortcut.keys) == 10
     assert all(key.startswith("train/") for key in shortcut.keys)
     json.dumps(shortcut.to_json(), allow_nan=False)
+
+
+def test_brightness_and_colour_cannot_be_painted_and_the_way_to_take_them_out_is_named_as_each_face_calls_it():
+    found = NextShortcut("brightness and colour", 0.4, Interval(0.3, 0.5), 40, 0.9, 0.5, False, ())
+    assert "retune with a folder of images with it and one of images without it" in found.sentence
+    command = typer.main.get_command(app).commands["retune"]
+    assert name_settings(found.sentence, found.fields, OptionNames(command)).endswith("in all lights (--with, --without).")
+    corner = replace(found, cue="top left corner", keys=("a.png",))
+    assert "folder" not in corner.sentence
+    assert corner.fields == ()
 
 
 def test_what_was_painted_already_is_still_leant_on_and_painted_images_are_not_offered_again(found):

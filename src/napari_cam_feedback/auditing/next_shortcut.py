@@ -90,11 +90,19 @@ class NextShortcut:
             f"of {self.accuracy:.0%} of the images (by chance {self.chance:.0%})."
         )
         if self.cue == _COLOUR:
-            return f"{text} That cannot be painted; make the images alike, or collect images of each class in all lights."
+            return (
+                f"{text} That cannot be painted: retune with a folder of images with it and one of images without it, make "
+                "the images alike, or collect images of each class in all lights."
+            )
         more = ", …" if len(self.keys) > 3 else ""
         where = f", for instance in {', '.join(self.keys[:3])}{more}" if self.keys else ""
         what = "Paint it on more images" if self.painted else "Paint it as well"
         return f"{text} {what}{where}, and retune again."
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The settings that the sentence is about, by their names in the API."""
+        return ("with_dir", "without_dir") if self.cue == _COLOUR else ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -262,7 +262,8 @@ def show_result(result: RetuneResult, folder: Path, *, full: bool = False) -> No
     if not full:
         return
     learnt = set(result.held_out_keys) & set(result.painted_keys)
-    own = "the painted images learnt from" if learnt else "painted images kept out of the training"
+    painted = "images with it" if result.style is not None and not result.masks else "painted images"
+    own = f"the {painted} learnt from" if learnt else f"{painted} kept out of the training"
     show_rows(f"What the verdict is based on: validation images and {own}", check_rows(result.before, result.after))
     _show_path(result, folder)
 

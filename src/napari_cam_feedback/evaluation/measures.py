@@ -48,13 +48,27 @@ MEASURES: dict[str, Measure] = {
     "conflict_accuracy": Measure(
         "conflict accuracy",
         "conflict accuracy",
-        "Share predicted right after what was painted on an image of another class is pasted on.",
+        "Share predicted right after what was painted on an image of another class is pasted on, or what lies over whole "
+        "images is taken off or put on.",
         "more",
     ),
     "conflict_flip_rate": Measure(
         "conflict flip rate",
         "conflict flips",
-        "Share whose prediction changes when what was painted on an image of another class is pasted on.",
+        "Share whose prediction changes when what was painted on an image of another class is pasted on, or what lies over "
+        "whole images is taken off or put on.",
+        "less",
+    ),
+    "without_accuracy": Measure(
+        "accuracy, it taken off",
+        "accuracy without",
+        "Share of the images with what lies over whole images that are still predicted right when that is taken off.",
+        "more",
+    ),
+    "without_flip_rate": Measure(
+        "flip rate, it taken off",
+        "flips without",
+        "Share of the images with what lies over whole images whose prediction changes when that is taken off.",
         "less",
     ),
     "masked_accuracy": Measure(

@@ -13,7 +13,9 @@ from napari_cam_feedback.files import atomic_path
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.files.statedict import load_plain
 from napari_cam_feedback.retuning.config import make_config
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.pareto import Checkpoint, State, copy_of
+from napari_cam_feedback.retuning.judging.style_verdict import StyleVerdict
 from napari_cam_feedback.retuning.judging.verdict import Verdict
 from napari_cam_feedback.retuning.results import RetuneResult
 from napari_cam_feedback.retuning.run_state import check_from_values, run_state_from_values, run_state_to_values
@@ -73,11 +75,14 @@ class ResultFile:
             if given.fingerprint() != values["given_fingerprint"]:
                 raise ValueError("another model")
             run_state = values["run_state"]
+            # Files of before there were styles name none.
+            tensors = values.get("style")
+            style = None if tensors is None else Style.from_tensors(tensors)
             return RetuneResult(
                 classifier=_with(given, values["layer"], values["state"], values["info"]),
                 given=given,
                 config=make_config(values["config"]),
-                verdict=Verdict(**values["verdict"]),
+                verdict=(StyleVerdict if values.get("verdict_of_style") else Verdict)(**values["verdict"]),
                 before=check_from_values(values["before"]),
                 after=check_from_values(values["after"]),
                 checkpoints=tuple(
@@ -86,6 +91,7 @@ class ResultFile:
                 ),
                 path=tuple(map(check_from_values, values["path"])),
                 run_state=None if run_state is None else run_state_from_values(run_state),
+                style=style,
                 **{name: values[name] for name in _PLAIN},
             )
         except MemoryError:
@@ -130,6 +136,8 @@ def save_result(result: RetuneResult, path: str | Path, about: dict[str, Any]) -
         "after": asdict(result.after),
         "checkpoints": [(asdict(each.check), each.state) for each in result.checkpoints],
         "path": [asdict(check) for check in result.path],
+        "verdict_of_style": isinstance(result.verdict, StyleVerdict),
+        "style": None if result.style is None else copy_of(result.style.to_tensors()),
         "run_state": None if result.run_state is None else run_state_to_values(result.run_state),
         **{name: getattr(result, name) for name in _PLAIN},
     }

@@ -21,6 +21,7 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
+from napari_cam_feedback.monitor import QUIET, Monitor
 from napari_cam_feedback.retuning.images.style import Style, ends
 from napari_cam_feedback.torch_loader import torch
 
@@ -112,7 +113,12 @@ def features(inputs: torch.Tensor) -> torch.Tensor:
 
 
 def find_style(
-    preprocessing: Preprocessing, with_it: Dataset, without: Dataset, of_classes: Dataset | None = None
+    preprocessing: Preprocessing,
+    with_it: Dataset,
+    without: Dataset,
+    of_classes: Dataset | None = None,
+    *,
+    monitor: Monitor = QUIET,
 ) -> ShownStyle:
     """Find what images with a style have and those without it do not.
 
@@ -125,15 +131,17 @@ def find_style(
     of_classes : Dataset, optional
         Labelled images that these are among, by the names of their files. Where a class has both kinds, they are compared
         within it, so that what a class looks like is not taken for the style.
+    monitor : Monitor, optional
+        Asked whether to stop while images are read.
 
     Raises
     ------
     RetuneError
-        There are too few images, some are test images, or nothing of the kind tells them apart.
+        There are too few images, some are test images, or nothing of the kind tells them apart; or it was stopped.
     """
     if of_classes is not None:
         _check_splits(of_classes, with_it, without)
-    read = [_read(preprocessing, each) for each in (with_it, without)]
+    read = [_read(preprocessing, each, monitor) for each in (with_it, without)]
     labels = None
     if of_classes is not None:
         known = _labels_by_name(of_classes)
@@ -141,12 +149,14 @@ def find_style(
     return _find(read[0][0], read[1][0], *ends(preprocessing), labels)
 
 
-def _read(preprocessing: Preprocessing, dataset: Dataset) -> tuple[torch.Tensor, list[str]]:
+def _read(preprocessing: Preprocessing, dataset: Dataset, monitor: Monitor) -> tuple[torch.Tensor, list[str]]:
     indices = np.arange(len(dataset))
     if len(indices) > MAX_IMAGES:
         indices = np.sort(np.random.default_rng(0).choice(indices, MAX_IMAGES, replace=False))
     keys, inputs = [], [torch.empty(0, preprocessing.channels, *preprocessing.size)]
-    for picked, part in InputCache(dataset, preprocessing).batches(indices, 64):
+    for picked, part in InputCache(dataset, preprocessing).batches(indices, 8):
+        if monitor.stopped:
+            raise RetuneError("Stopped before the first step; nothing was changed.")
         keys += [dataset.keys[int(index)] for index in picked]
         inputs.append(part)
     return torch.cat(inputs), keys

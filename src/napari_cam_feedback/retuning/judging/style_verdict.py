@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import (
@@ -19,8 +20,28 @@ from napari_cam_feedback.retuning.judging.verdict import (
     worst_group_fell,
 )
 
+#: What to do then, where nothing is painted.
+STYLE_ADVICE: dict[VerdictName, str] = {
+    "fixed": "Look again whether something else is used instead.",
+    "improved": "Keep it, show more images with it and without it, of each class both where there are, and retune again.",
+    "mixed": "Take weights nearer to the given ones.",
+    "no effect": "See whether the images with it and without it show what you mean, and differ in nothing else.",
+    "harmed": "Do not use it; see whether the images with it and without it differ in nothing else.",
+    "failed": "Show more images with it and without it, of each class both where there are.",
+}
 
-def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles: Sequence[str] = ()) -> Verdict:
+
+@dataclass(frozen=True)
+class StyleVerdict(Verdict):
+    """A verdict on a retune against what lies over whole images."""
+
+    @property
+    def advice(self) -> str:
+        """What to do next, in a sentence."""
+        return STYLE_ADVICE[self.name]
+
+
+def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles: Sequence[str] = ()) -> StyleVerdict:
     """Judge a retune against a style by two checks.
 
     Validation images on which the style is swapped decide: taken off those that have it, put on the others, so that it
@@ -51,7 +72,7 @@ def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles
             f"The retune {why}, so its weights were thrown away and the model is as it was; show more images with it and "
             f"without it, or collect images of each class with and without it: {numbers}."
         )
-        return Verdict("failed", reason)
+        return StyleVerdict("failed", reason)
     name: VerdictName
     if gain < -MARGIN or (lost and gain < MARGIN and (drop < MARGIN or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
@@ -79,4 +100,4 @@ def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles
         f"off changed {before.held_out.flip_rate:.0%} of the predictions on {after.held_out.n} images that have it before, "
         f"{after.held_out.flip_rate:.0%} after."
     )
-    return Verdict(name, reason + limit + on_groups(before, after))
+    return StyleVerdict(name, reason + limit + on_groups(before, after))

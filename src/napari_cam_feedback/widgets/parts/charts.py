@@ -253,6 +253,11 @@ class StepPlot(QWidget):
         self.reach(GROWTH if iterations is None else iterations)
         self.redraw()
 
+    def name_images(self, name: str) -> None:
+        """Say which images the probabilities are of, in one or two words."""
+        self.painted.title = f"{name}: p(true class)"
+        self.painted.update()
+
     def reach(self, iterations: int) -> None:
         """Let the axes reach to `iterations`."""
         for chart in (self.losses, self.painted):

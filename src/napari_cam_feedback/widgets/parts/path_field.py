@@ -21,12 +21,15 @@ class PathField(QWidget):
         Qt filter of the files that may be chosen; empty for none.
     hint : str
         Shown while nothing is chosen.
+    name : str
+        What a screen reader calls it; needed where no label of a form is beside it.
     """
 
-    def __init__(self, *, folder: bool = False, files: str = "", hint: str = "") -> None:
+    def __init__(self, *, folder: bool = False, files: str = "", hint: str = "", name: str = "") -> None:
         super().__init__()
         self.edit = QLineEdit()
         self.edit.setPlaceholderText(hint)
+        self.edit.setAccessibleName(name)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(3)
@@ -35,7 +38,9 @@ class PathField(QWidget):
         if files:
             row.addWidget(small_button("File…", self._choose_file))
         if folder:
-            row.addWidget(small_button("Folder…", self._choose_folder))
+            button = small_button("Folder…", self._choose_folder)
+            button.setAccessibleName(f"{name}: choose a folder" if name else "")
+            row.addWidget(button)
 
     @property
     def text(self) -> str:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import confirmed
+from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed
 from napari_cam_feedback.widgets.retune.outcome import RetuneOutcome
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
@@ -60,6 +60,8 @@ class RetuneWidget(RetuneOutcome):
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
+        self.take_out.use(self._session)
+        self.take_out.changed.connect(self._to_take_out)
         self._session.opened.connect(self._opened)
         self._session.version_changed.connect(self._version_changed)
         self._session.leaving.connect(self._tell_losses)
@@ -110,6 +112,8 @@ class RetuneWidget(RetuneOutcome):
             # It is of images that are not open any more.
             self.plot.clear()
             self.log.clear()
+        # Folders show what is in one data set; the next one may be painted already.
+        self.take_out.set_style(False)
         if project is not None:
             self.choice.build()
             self._current = project.current.id
@@ -146,6 +150,7 @@ class RetuneWidget(RetuneOutcome):
         run, phase = self._run, self._machine.phase
         pending = run is not None and run.result is not None
         self.settings.setVisible(self._session.project is not None)
+        self.take_out.setVisible(self._session.project is not None)
         self.plot.setVisible(self.plot.loss_names != () or phase.busy or pending)
         self.result_box.setVisible(pending)
         self.progress.setVisible(phase.busy)
@@ -164,14 +169,23 @@ class RetuneWidget(RetuneOutcome):
         opened = self._session.project is not None
         painted = opened and bool(self._session.painted())
         self.version_label.setText(which_version(run, self._current if opened else None))
-        self.hint.setText(next_step(phase, result, opened=opened, painted=painted))
+        shown = self.take_out.complete if self.take_out.of_style else None
+        self.hint.setText(next_step(phase, result, opened=opened, painted=painted, shown=shown))
         self.changed.emit()
 
     def _count_painted(self, *_: object) -> None:
         session = self._session
-        text = "" if session.dataset is None else painted_sentence(session.dataset, session.painted(), session.class_names)
+        text = ""
+        if session.dataset is not None and not self.take_out.of_style:
+            text = painted_sentence(session.dataset, session.painted(), session.class_names)
         self.painted_label.setText(text)
         self._refresh()
+
+    def _to_take_out(self) -> None:
+        if self._run is None:
+            # That a folder is missing, for one, holds no longer.
+            self._say("")
+        self._count_painted()
 
     def _mask_changed(self, key: str) -> None:
         if self._run is None:
@@ -182,7 +196,7 @@ class RetuneWidget(RetuneOutcome):
     # Running --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Save what is painted, then retune in a worker."""
+        """Save what is painted, then retune in a worker; against that, or against what two folders show."""
         session = self._session
         if not self._ready() or self._machine.busy or self.choice.form is None:
             return
@@ -192,14 +206,15 @@ class RetuneWidget(RetuneOutcome):
         assert explanation_cache is not None
         try:
             config = self.choice.config()
+            shown = self.take_out.folders()
         except FeedbackError as error:
             self._say(describe(error), error=True)
             self.choice.reveal(error.fields)
+            self.take_out.reveal(error.fields, describe(error))
             return
         session.autosave.flush()
-        self._begin(
-            UndecidedRun(project, project.current.id, classifier, explanation_cache, config, sorted(session.painted()))
-        )
+        keys = [] if shown else sorted(session.painted())
+        self._begin(UndecidedRun(project, project.current.id, classifier, explanation_cache, config, keys, shown))
 
     def go_on(self) -> None:
         """Take a run that was stopped up again, with the settings and masks that it had."""
@@ -225,15 +240,23 @@ class RetuneWidget(RetuneOutcome):
         self.log.clear()
         if run_state is not None:
             self.log.replay(run_state.history)
-        self.settings.set_opened(False)
+        self._set_up(run, opened=False)
 
         def work(monitor: Monitor) -> Any:
             run.read_masks()
+            run.find_style(monitor)
             subject = subject_of(Path(config.inpainter or ""), config.inpainter)
             trust = session.consents.given("trust", subject)
             with asking(subject):
                 steps = retune(
-                    run.classifier, run.project.dataset, run.masks, config, monitor=monitor, resume=run_state, trust=trust
+                    run.classifier,
+                    run.project.dataset,
+                    run.masks,
+                    config,
+                    monitor=monitor,
+                    resume=run_state,
+                    trust=trust,
+                    style=run.style,
                 )
             return run.saving(steps, monitor)
 
@@ -293,13 +316,16 @@ class RetuneWidget(RetuneOutcome):
             return
         self._run = None
         self._progress.end()
-        self.settings.set_opened(True)
+        self._set_up(None, opened=True)
         if run.earlier is not None:
             # What it was to go on from is still there to be kept.
             self._run = replace(run, earlier=None)
             self._done(self._run, run.earlier)
         if sentence or run.earlier is None:
             self._say(sentence, error=True)
+        if sentence:
+            # The settings, unfolded again, may have pushed it out of sight.
+            bring_into_view(self.status)
         self._refresh()
 
     def _done(self, run: UndecidedRun, result: RetuneResult) -> None:
@@ -387,8 +413,15 @@ class RetuneWidget(RetuneOutcome):
         self.comparison.use(None)
         self._progress.end()
         self._say("")
-        self.settings.set_opened(True)
+        self._set_up(None, opened=True)
         self._refresh()
+
+    def _set_up(self, run: UndecidedRun | None, *, opened: bool) -> None:
+        """Fold what a run is set up by away, or out; a run names the images of the plot."""
+        self.settings.set_opened(opened)
+        self.take_out.set_opened(opened and self.take_out.of_style)
+        if run is not None:
+            self.plot.name_images("With it" if run.of_style else "Painted")
 
     # Coming and going ---------------------------------------------------------------------------------------
 
@@ -422,6 +455,6 @@ class RetuneWidget(RetuneOutcome):
         self.plot.clear()
         replay(self.plot, found.result)
         self.log.replay(found.result.history)
-        self.settings.set_opened(False)
+        self._set_up(run, opened=False)
         # The user has not asked for a grid now.
         self._present(run, found.result, side_by_side=False)

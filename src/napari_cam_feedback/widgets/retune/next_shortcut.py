@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_cam_feedback.errors import name_settings
 from napari_cam_feedback.widgets.parts.basics import rich_label
+from napari_cam_feedback.widgets.retune.take_out import FOLDER_NAMES
 
 if TYPE_CHECKING:
     from napari_cam_feedback.auditing import NextShortcut
@@ -74,7 +76,8 @@ class NextShortcutLine(QWidget):
 
     def _show(self, found: tuple[NextShortcut, ...], items: list[int]) -> None:
         self._items = items
-        self._show_text("<br>".join(f"<b>Next:</b> {escape(each.sentence)}" for each in found))
+        said = [name_settings(each.sentence, each.fields, FOLDER_NAMES) for each in found]
+        self._show_text("<br>".join(f"<b>Next:</b> {escape(each)}" for each in said))
 
     def _show_text(self, text: str) -> None:
         self.sentence.setText(text)

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from napari_cam_feedback.monitor import Monitor
     from napari_cam_feedback.projects import Project
     from napari_cam_feedback.projects.undecided import Undecided
-    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep, RunState, ValidationMetrics
+    from napari_cam_feedback.retuning import RetuneConfig, RetuneResult, RetuneStep, RunState, Style, ValidationMetrics
     from napari_cam_feedback.widgets.parts.charts import StepPlot
 
 _PAINT_FIRST = (
     "Nothing is painted yet. At the step Paint, paint what is irrelevant on a few images (ten or more is best), then come "
-    "back."
+    "back. What cannot be painted, such as a colour cast or blur, is shown by two folders of images: open “Take out” below."
 )
+_SHOW_FIRST = "Choose a folder of images with it and one of images without it, then start."
 _VERDICT_TONES: dict[str, Tone] = {
     "fixed": "good",
     "improved": "good",
@@ -60,7 +61,11 @@ class UndecidedRun:
     config : RetuneConfig
         Its settings.
     keys : list of str
-        What was painted when it was started.
+        What was painted when it was started; none where a style is to be taken out.
+    shown : tuple of Path, or None
+        Folders of images with a style and without it, which is to be taken out in place of what is painted.
+    style : Style or None
+        What they show, once it is found.
     masks : dict
         Masks of these, (H, W) bool; read in the worker, and the same when the run is continued.
     result : RetuneResult or None
@@ -85,6 +90,8 @@ class UndecidedRun:
     explanation_cache: ExplanationCache
     config: RetuneConfig
     keys: list[str]
+    shown: tuple[Path, Path] | None = None
+    style: Style | None = field(default=None, repr=False)
     masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     result: RetuneResult | None = None
     best: RetuneResult | None = None
@@ -107,6 +114,7 @@ class UndecidedRun:
             ExplanationCache(result.given, project.dataset),
             result.config,
             sorted(found.masks),
+            style=result.style,
             masks=found.masks,
             best=result,
             seconds=found.seconds,
@@ -118,6 +126,28 @@ class UndecidedRun:
         if not self.masks:
             store = self.project.masks
             self.masks = {key: store[key] for key in self.keys if key in store}
+
+    def find_style(self, monitor: Monitor) -> None:
+        """Find what the folders show, once, where there are any; for a worker.
+
+        Raises
+        ------
+        DataError, RetuneError
+            A folder cannot be read or has too few images; nothing of the kind tells them apart; or it was stopped.
+        """
+        if self.shown is None or self.style is not None:
+            return
+        from napari_cam_feedback.explanations.tcav.sets import ImageFolder
+        from napari_cam_feedback.retuning import find_style
+
+        with_it, without = map(ImageFolder, self.shown)
+        preprocessing, dataset = self.classifier.preprocessing, self.project.dataset
+        self.style = find_style(preprocessing, with_it, without, dataset, monitor=monitor)
+
+    @property
+    def of_style(self) -> bool:
+        """Whether something over whole images is to be taken out, and nothing that is painted."""
+        return self.shown is not None or self.style is not None
 
     @property
     def name(self) -> str:
@@ -177,7 +207,7 @@ def check_undecided(run: UndecidedRun) -> None:
         raise DecidedElsewhere("This result was kept or discarded in another window; nothing was changed here.")
 
 
-def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool) -> str:
+def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painted: bool, shown: bool | None = None) -> str:
     """Return a sentence on what the user can do now.
 
     Parameters
@@ -188,6 +218,8 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
         What is to be decided on.
     opened, painted : bool
         Whether there is a project, and whether anything is painted.
+    shown : bool or None
+        Where something over whole images is to be taken out: whether both folders that show it are chosen.
     """
     if not opened:
         return OPEN_FIRST
@@ -207,7 +239,10 @@ def next_step(phase: Phase, result: RetuneResult | None, *, opened: bool, painte
     if result is not None and result.verdict.name == "failed":
         return "The weights were thrown away and the model is as it was: discard the run; the verdict says what to try next."
     if result is not None:
-        return "No step was better than the model as it was: discard the run, and paint more or try another method."
+        more = "paint more or try another method" if result.style is None else "show more images with it and without it"
+        return f"No step was better than the model as it was: discard the run, and {more}."
+    if shown is not None:
+        return "Start; the defaults are a good first try." if shown else _SHOW_FIRST
     if not painted:
         return _PAINT_FIRST
     return "Choose a method and start; the defaults are a good first try."
@@ -221,7 +256,8 @@ def which_version(run: UndecidedRun | None, current: str | None) -> str:
         return f"The retune begins with {current}, the version in use."
     if run.result is None:
         return f"Retuning {run.parent}."
-    said = f"The result below came from {run.parent}, by {run.config.method}."
+    against = ", against what lies over whole images" if run.of_style else ""
+    said = f"The result below came from {run.parent}, by {run.config.method}{against}."
     return said if run.parent == current else f"{said} In use now is {current}."
 
 

@@ -15,13 +15,14 @@ from napari_cam_feedback.widgets.parts.run_view import RunView
 from napari_cam_feedback.widgets.retune.log import RunLog
 from napari_cam_feedback.widgets.retune.old_share import OldShare
 from napari_cam_feedback.widgets.retune.settings import RetuneSettings
+from napari_cam_feedback.widgets.retune.take_out import TakeOut
 
 if TYPE_CHECKING:
     import napari
 
 
 class RetuneView(RunView):
-    """Hint, settings, what is painted, start and stop, progress, plot, and the result with its decision."""
+    """Hint, what to take out, settings, start and stop, progress, plot, and the result with its decision."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__("Start retune", "Stop now; the best model so far can still be kept")
@@ -30,7 +31,8 @@ class RetuneView(RunView):
         self.settings = Fold("Method and settings", self.choice, opened=True)
         self.version_label = wrapped_label()
         self.painted_label = wrapped_label()
-        for widget in (self.hint, self.settings, self.version_label, self.painted_label):
+        self.take_out = TakeOut()
+        for widget in (self.hint, self.take_out, self.settings, self.version_label, self.painted_label):
             self.column.addWidget(widget)
         self.add_controls()
         self.log = RunLog()
@@ -89,7 +91,8 @@ class RetuneView(RunView):
         narrow(self.checkpoint_box)
         self.checkpoint_box.setToolTip(
             "Models seen on the way, of which none is worse in everything than another. On the validation images: accuracy; "
-            "accuracy where the shortcut conflicts (another class's marker pasted in); share of predictions that it changes"
+            "accuracy where the shortcut conflicts (another class's marker pasted in, or what lies over whole images "
+            "taken off or put on); share of predictions that it changes"
         )
         row.addRow("Take", self.checkpoint_box)
         column.addWidget(self.checkpoint_row)

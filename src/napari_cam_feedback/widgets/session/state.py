@@ -48,6 +48,8 @@ class SessionState(SessionSignals):
         The image, CAM and mask layers.
     consents : Consents
         What the user has agreed to in this window.
+    style_folders : dict of str to str
+        The folders that show what is to be taken out of whole images, as they were named last, by what they show.
     display : ItemDisplay
         Fills the layers.
     memory : Remembering
@@ -74,6 +76,7 @@ class SessionState(SessionSignals):
         self.method = "cam"
         self.explanation: Explanation | None = None
         self.consents = Consents()
+        self.style_folders: dict[str, str] = {}
 
         self.jobs = Jobs(self)
         self.jobs.failed.connect(lambda name, sentence: self.notify(sentence, "error"))

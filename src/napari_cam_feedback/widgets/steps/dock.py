@@ -143,6 +143,7 @@ class CamFeedbackWidget(QWidget):
             loading=session.jobs.running("load"),
             looked=self._looked,
             painted=self._painted[0],
+            of_style=retune.take_out.of_style,
             unused=self._painted[1],
             suggesting=session.jobs.running(SUGGEST),
             best=None if best is None else best.key,
@@ -217,6 +218,9 @@ class CamFeedbackWidget(QWidget):
             self.show_step(PAINT)
             suggest.show_proposals()
         elif act is Act.RETUNE:
+            if self.step != RETUNE:
+                # The line speaks of what is painted.
+                self.retune.take_out.set_style(False)
             self.show_step(RETUNE)
             self.retune.start()
         elif act is Act.WATCH:

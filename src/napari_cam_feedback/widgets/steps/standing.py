@@ -46,6 +46,8 @@ class Standing:
         Images whose masks would be learnt from.
     unused : int
         Painted images that would not be: of a test split, or without a class.
+    of_style : bool
+        Whether something over whole images is to be taken out, and not what is painted.
     suggesting : bool
         Whether it is being found out which images to paint.
     best : str or None
@@ -70,6 +72,7 @@ class Standing:
     looked: bool = False
     painted: int = 0
     unused: int = 0
+    of_style: bool = False
     suggesting: bool = False
     best: str | None = None
     here: bool = False
@@ -134,6 +137,8 @@ def next_step(now: Standing) -> NextStep:
         return NextStep(f"{now.decided} Look again: is something else used instead? Then paint that.", (_best(now),))
     if now.step == COMPARE and now.versions < 2:
         return NextStep(f"There is nothing to compare yet: {_of_painting(now)}", _paint_or_retune(now))
+    if now.step == RETUNE and now.of_style:
+        return NextStep("Two folders of images show what is to be taken out; nothing need be painted.", (_RETUNE,))
     if now.step == RETUNE and not now.painted:
         return NextStep(f"There is nothing to learn from yet: {_of_painting(now)}", (_best(now),))
     return NextStep(_capitalised(_of_painting(now)), _paint_or_retune(now))
