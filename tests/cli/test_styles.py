@@ -87,12 +87,12 @@ def test_a_run_is_repeated_from_its_settings_alone(place, tmp_path):
         (["--with", "with"], "Images with it and images without it are both needed; give --without DIR, too."),
         (["--without", "without"], "Images with it and images without it are both needed; give --with DIR, too."),
         (
-            ["--with", "with", "--without", "without", "--n-masks", "3"],
-            "A run is against what is painted, or what lies over whole images; leave out --masks, or --with.",
+            ["--with", "with", "--without", "without", "--resume"],
+            "A run is resumed against what it was begun with; leave out --with, --without and --colours.",
         ),
         (
-            ["--with", "with", "--without", "without", "--resume"],
-            "A run is resumed against what it was begun with; leave out --with and --without.",
+            ["--with", "with", "--without", "without", "--colours"],
+            "A run is against one style",
         ),
         (["--with", "with", "--without", "nowhere"], "nowhere"),
         (["--with", "without", "--without", "without"], "of these images apart, and half would be chance"),

@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 
 from core_builders import plain
+from napari_cam_feedback.auditing.colours import colours_of, with_colours
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.errors import RetuneError, StorageError
@@ -18,6 +19,7 @@ from napari_cam_feedback.retuning import (
     METHODS,
     RetuneConfig,
     Style,
+    find_colours,
     find_style,
     retune,
     run_to_end,
@@ -190,15 +192,97 @@ def test_a_network_stops_using_it_and_the_verdict_says_so(tinted):
     assert result.after.held_out.n >= 5
 
 
-def test_masks_are_not_looked_at(tinted):
+def corner(dataset: ArrayDataset, count: int = 20) -> dict[str, np.ndarray]:
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:4, :4] = True
+    return {dataset.keys[int(index)]: mask for index in dataset.indices("train")[:count]}
+
+
+def marked(dataset: ArrayDataset) -> ArrayDataset:
+    """The same with a white corner on class 1, but on test, where it is on class 0."""
+    images, labels = {}, {}
+    for split in dataset.split_names:
+        items = dataset.indices(split)
+        images[split] = np.stack([dataset.read(int(item)) for item in items])
+        labels[split] = dataset.labels[items]
+        images[split][labels[split] == (0 if split == "test" else 1), :4, :4] = 255
+    return ArrayDataset(images, labels, dataset.class_names)
+
+
+def test_what_is_painted_and_a_style_are_taken_out_together(tinted):
+    dataset = marked(tinted[1])
+    start = build_classifier("small-gap", dataset.class_names, default_preprocessing(dataset), seed=0)
+    classifier = run_to_end(train_classifier(start, dataset, TrainConfig(epochs=4, seed=0)))
+    style, masks = style_for(classifier), corner(dataset)
+    assert accuracy(classifier, dataset) < 0.5
+    both = run_to_end(retune(classifier, dataset, masks, style=style))
+    assert accuracy(both.classifier, dataset) > 0.9
+    assert both.verdict.name in ("fixed", "improved")
+    assert "another class's marker pasted in, and with it swapped" in both.verdict.reason
+    assert both.resolved["method"] == "actdiff+transplant"
+    assert (set(both.masks), both.style) == (set(masks), style)
+    again = take_checkpoint(both, both.selected_iteration, dataset, masks, share=both.selected_share)
+    assert again.after.conflict_accuracy == both.after.conflict_accuracy
+
+
+def test_methods_that_change_no_image_do_not_take_a_style_beside_masks(tinted):
     classifier, dataset = tinted
-    config, style = RetuneConfig(iterations=3, check_every=3), style_for(classifier)
-    everywhere = {key: np.ones((SIZE, SIZE), bool) for key in dataset.keys}
-    found = [
-        run_to_end(retune(classifier, dataset, masks, config, style=style)).classifier.fingerprint()
-        for masks in ({}, everywhere)
-    ]
-    assert found[0] == found[1]
+    with pytest.raises(
+        RetuneError, match="The method rrr takes out what is painted, but nothing that lies over whole images"
+    ):
+        run_to_end(retune(classifier, dataset, corner(dataset), RetuneConfig(method="rrr"), style=style_for(classifier)))
+
+
+def lit(*, shortcut: bool = True) -> ArrayDataset:
+    """Class 1 is brighter, by an amount of each image's own; in test it is darker."""
+    images, labels, rng = {}, {}, np.random.default_rng(4)
+    for seed, (split, count) in enumerate({"train": 400, "val": 120, "test": 200}.items()):
+        found, labels[split] = scenes(count, 20 + seed, light=(40, 70))
+        told = labels[split] if shortcut else rng.integers(2, size=count)
+        sign = np.where((told == 1) != (split == "test"), 1, -1)
+        shift = (sign * rng.integers(20, 45, count))[:, None, None, None]
+        images[split] = (found + shift).clip(0, 255).astype(np.uint8)
+    return ArrayDataset(images, labels, ("lying", "standing"))
+
+
+@pytest.fixture(scope="module")
+def bright() -> tuple[Classifier, ArrayDataset]:
+    dataset = lit()
+    start = build_classifier("small-gap", dataset.class_names, default_preprocessing(dataset), seed=0)
+    return run_to_end(train_classifier(start, dataset, TrainConfig(epochs=4, seed=0))), dataset
+
+
+def test_brightness_and_colour_are_taken_out_without_an_image_shown(bright):
+    classifier, dataset = bright
+    assert accuracy(classifier, dataset) < 0.5
+    result = run_to_end(retune(classifier, dataset, {}, style=find_colours(classifier.preprocessing, dataset)))
+    assert accuracy(result.classifier, dataset) > 0.9
+    assert result.verdict.name in ("fixed", "improved")
+    assert "validation images with the brightness and colour of other images" in result.verdict.reason
+
+
+def test_an_image_with_the_colours_of_another_has_them():
+    """Median and quartiles of the surroundings, worked out by numpy; what is in the middle moves with them."""
+    images, others = (inputs_of(scenes(5, seed)[0]) for seed in (1, 2))
+    found = with_colours(images, colours_of(others))
+    edge = np.ones((SIZE, SIZE), bool)
+    width = max(1, round(SIZE / 8))
+    edge[width:-width, width:-width] = False
+    wanted = np.quantile(others.numpy()[:, :, edge], [0.25, 0.5, 0.75], axis=2)
+    reached = np.quantile(found.numpy()[:, :, edge], [0.25, 0.5, 0.75], axis=2)
+    assert reached[1] == pytest.approx(wanted[1], abs=1e-5)
+    assert reached[2] - reached[0] == pytest.approx(wanted[2] - wanted[0], abs=1e-5)
+    # An affine map of each channel, so that places keep their order.
+    assert torch.equal(found.flatten(2).argsort(2), images.flatten(2).argsort(2))
+
+
+def test_colours_are_those_of_training_images_alone(bright):
+    _, dataset = bright
+    found = find_colours(plain(SIZE, SIZE, 3), dataset)
+    assert found.colours_of_others.shape == (3, 300, 3)
+    inputs = torch.cat([part for _, part in InputCache(dataset, plain(SIZE, SIZE, 3)).batches(dataset.indices("train"), 64)])
+    known = colours_of(inputs)[1]
+    assert all((known == each).all(1).any() for each in found.colours_of_others[1])
 
 
 def test_a_network_that_does_not_use_it_is_left_in_peace():

@@ -14,7 +14,7 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptible
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
-from napari_cam_feedback.retuning.images.masked_set import read_painted, read_styled, separate
+from napari_cam_feedback.retuning.images.masked_set import read_feedback
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.style_verdict import judge_style
 from napari_cam_feedback.retuning.judging.validation import Validator, run_images
@@ -77,7 +77,7 @@ def take_checkpoint(
     classifier = result.classifier_at(iteration, share)
     with suppress(Interrupted):
         after = _complete(result, classifier, after, dataset, masks, monitor)
-    if result.style is None:
+    if not _against_style(result, masks):
         held_out = result.held_out_keys != result.painted_keys
         verdict = judge(result.before, after, held_out=held_out, troubles=result.troubles)
     else:
@@ -88,6 +88,11 @@ def take_checkpoint(
     return replace(
         result, classifier=classifier, after=after, verdict=verdict, selected_iteration=iteration, selected_share=share
     )
+
+
+def _against_style(result: RetuneResult, masks: Mapping[str, np.ndarray]) -> bool:
+    """Whether a run was against a style alone: its images were painted by nobody."""
+    return result.style is not None and not any(key in masks for key in result.painted_keys)
 
 
 def _complete(
@@ -119,10 +124,10 @@ def _validator_of(result: RetuneResult, dataset: Dataset, masks: Mapping[str, np
     config, preprocessing = result.config, result.given.preprocessing
     cache = InputCache(dataset, preprocessing)
     keys = {*result.painted_keys, *result.held_out_keys}
-    if result.style is not None:
-        painted = read_styled(dataset, result.style, cache, config.seed)
+    if _against_style(result, masks):
+        painted = read_feedback(dataset, {}, result.style, cache, config.seed)
         return run_images(dataset, cache, painted, {}, config).validator
-    painted = separate(read_painted(dataset, {key: np.asarray(masks[key]) != 0 for key in keys}, cache))
+    painted = read_feedback(dataset, {key: np.asarray(masks[key]) != 0 for key in keys}, result.style, cache, config.seed)
     if set(painted.keys) != keys:
         raise RetuneError("Some painted images cannot be read any more; check that the dataset is still there.")
     return run_images(dataset, cache, painted, masks, config).validator

@@ -17,7 +17,7 @@ from napari_cam_feedback.torch_loader import torch
 def result_of(run: RetuneRun, status: Status, after: ValidationMetrics) -> RetuneResult:
     before = run.before
     troubles = run.pace.troubles
-    if run.style is None:
+    if run.learnt.style is None:
         verdict = judge(before, after, held_out=run.held_out is not run.learnt, troubles=troubles)
     else:
         verdict = judge_style(before, after, troubles=troubles)

@@ -81,7 +81,8 @@ def retune(
         Whether a run that is stopped still takes the measures that only the end of a run takes, which lasts seconds with a
         large network; its verdict says what it lacks without them, and `take_checkpoint` takes them later.
     style : Style, optional
-        What lies over whole images and is to be used no more (`find_style`); then `masks` are not looked at.
+        What lies over whole images and is to be used no more (`find_style`, `find_colours`): besides what `masks` cover, or
+        alone where there are none.
 
     Yields
     ------

@@ -84,7 +84,7 @@ class RetuneResult(OldAttributes):
     held_out_keys : tuple of str
         Painted images kept out to judge by; the same as those learnt from where there were too few.
     masks : mapping
-        Key to (H, W) bool of those images, as they were when the run began; none where a style was taken out.
+        Key to (H, W) bool of those images, as they were when the run began; none where a style alone was taken out.
     style : Style or None
         What was taken out, where that lies over whole images.
     history : list of dict

@@ -19,7 +19,7 @@ from napari_cam_feedback.models.layers.interrupt import interruptible
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.retuning.automatic import distils
 from napari_cam_feedback.retuning.config import RetuneConfig
-from napari_cam_feedback.retuning.images.masked_set import inpaint, read_painted, read_styled, separate
+from napari_cam_feedback.retuning.images.masked_set import inpaint, read_feedback
 from napari_cam_feedback.retuning.images.refill import Replacer
 from napari_cam_feedback.retuning.images.sampling import Sampler, augment, choose_sampling_weights, wrong_at_start
 from napari_cam_feedback.retuning.images.style import Style
@@ -89,13 +89,10 @@ class RetuneRun:
         self.given, self.dataset, self.config = classifier, dataset, config
         self.monitor, self.on_run_state, self.fabric = monitor, on_run_state, fabric
         self.cache = InputCache(dataset, classifier.preprocessing)
-        if style is None:
-            # As they are now: the user, or another holder of the project, may go on painting.
-            learnable = (dataset.keys[int(index)] for index in dataset.learnable())
-            masks = {key: np.asarray(masks[key]) != 0 for key in learnable if key in masks}
-            painted = separate(read_painted(dataset, masks, self.cache))
-        else:
-            masks, painted = {}, read_styled(dataset, style, self.cache, config.seed)
+        # As they are now: the user, or another holder of the project, may go on painting.
+        learnable = (dataset.keys[int(index)] for index in dataset.learnable())
+        masks = {key: np.asarray(masks[key]) != 0 for key in learnable if key in masks}
+        painted = read_feedback(dataset, masks, style, self.cache, config.seed)
         if needs_inpainting(config):
             painted = inpaint(painted, config.inpainter, classifier.preprocessing, trust=trust)
         self.style = style
@@ -193,6 +190,7 @@ class RetuneRun:
         overlay = self.learnt.overlay
         return [
             None if overlay is None else overlay.sentence,
+            None if self.learnt.also is None else self.learnt.also.sentence,
             classes_remark(self.dataset, self.given),
             little_else_sentence(self.before) if self._knows_little else None,
         ]

@@ -47,6 +47,8 @@ from napari_cam_feedback.monitor import Part
 
 #: File of a run's folder from which it is resumed.
 RUN_STATE = "state.pt"
+#: File of what a run takes out, where that lies over whole images; as `projects.runs` writes it.
+STYLE = "style.safetensors"
 #: Seconds at least between two writings of it.
 SECONDS_BETWEEN = 20.0
 
@@ -73,7 +75,7 @@ def retune(
         typer.Option(
             "--with",
             metavar="DIR",
-            help="Images with what cannot be painted, as a colour cast, blur or noise, in place of masks.",
+            help="Images with what cannot be painted, as a colour cast, blur or noise; with --masks, both are taken out.",
             show_default=False,
         ),
     ] = None,
@@ -81,6 +83,9 @@ def retune(
         Path | None,
         typer.Option("--without", metavar="DIR", help="Images like those of --with, but without it.", show_default=False),
     ] = None,
+    colours: Annotated[
+        bool, typer.Option("--colours", help="Take out brightness and colour of images as a whole; with --masks, both.")
+    ] = False,
     n_masks: Annotated[int | None, typer.Option(min=1, help="Use at most so many masks, spread over the classes.")] = None,
     method: Annotated[str | None, typer.Option(help="auto, a method, or several joined by +.", show_default="auto")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file, as a run's config.json.", show_default=False)] = None,
@@ -104,7 +109,8 @@ def retune(
 ) -> None:
     """Retune a classifier so that it stops using what the masks cover, and judge the result.
 
-    What cannot be painted is shown by images with it and without it, some 30 each: --with and --without.
+    What cannot be painted is shown by images with it and without it, some 30 each (--with and --without), or is their
+    brightness and colour (--colours).
 
     Ctrl-C stops it; the best model so far is saved, and --resume goes on from there.
     """
@@ -115,7 +121,7 @@ def retune(
     from napari_cam_feedback.retuning import load_run_state, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune
 
-    _check_style(with_dir, without_dir, masks, n_masks, resume=resume)
+    _check_style(with_dir, without_dir, colours=colours, resume=resume)
     if resume:
         config, run_state = _run_to_resume(out_dir, config, settings, method, seed), load_run_state(out_dir / RUN_STATE)
     else:
@@ -126,10 +132,15 @@ def retune(
     with agreed(fabric):
         opened = open_model_and_data(model, data, options, device=str(fabric.device), seed=chosen.seed)
         classifier, dataset = opened.classifier, opened.dataset
-        style = _style(with_dir, without_dir, config if masks is None else None, classifier, dataset)
+        shown = None if with_dir is None or without_dir is None else (with_dir, without_dir)
+        beside = None if config is None or masks is not None else config.parent / STYLE
+        style = _style(shown, beside, classifier, dataset, colours=colours)
         store = open_masks(masks, dataset)
         of_run = open_masks(_masks_beside(config), dataset) if masks is None else None
-        painted = {} if style else _some_masks(store if of_run is None else of_run, dataset, n_masks, chosen.seed)
+        # Beside a style, what the data bring along is taken out only where that is asked for.
+        masked = style is None or masks is not None or n_masks is not None or of_run is not None
+        chosen_store = store if of_run is None else of_run
+        painted = _some_masks(chosen_store, dataset, n_masks, chosen.seed) if masked else {}
     if of_run is not None:
         if fabric.is_global_zero:
             remark(f"The masks are those of that run, {of_run.folder}.")
@@ -241,7 +252,7 @@ class RunStateKeeper:
 
     def _write(self, run_state: RunState) -> None:
         from napari_cam_feedback.files import write_json as write
-        from napari_cam_feedback.projects.runs import MASKS, STYLE, copy_masks
+        from napari_cam_feedback.projects.runs import MASKS, copy_masks
         from napari_cam_feedback.retuning import save_run_state
         from napari_cam_feedback.retuning.images.style_file import save_style
 
@@ -256,7 +267,7 @@ class RunStateKeeper:
 
 
 # What a run writes before its model, which makes it whole.
-_BEFORE_THE_MODEL = {"config.json", "history.csv", "painted.csv", "masks", "style.safetensors", "result.json"}
+_BEFORE_THE_MODEL = {"config.json", "history.csv", "painted.csv", "masks", STYLE, "result.json"}
 
 
 def _check_new(folder: Path) -> None:
@@ -271,7 +282,7 @@ def _check_new(folder: Path) -> None:
     if names:
         _retune_config(folder / "config.json", [], None, None)  # raises where it is none of a run
         shutil.rmtree(folder / "masks", ignore_errors=True)
-        (folder / "style.safetensors").unlink(missing_ok=True)
+        (folder / STYLE).unlink(missing_ok=True)
         remark(f"{folder} holds what is left of a run that was killed; it is begun anew.")
 
 
@@ -284,27 +295,31 @@ def _run_to_resume(folder: Path, *said: object) -> Path:
     return folder / "config.json"
 
 
-def _check_style(with_dir: Path | None, without_dir: Path | None, *others: object, resume: bool) -> None:
+def _check_style(with_dir: Path | None, without_dir: Path | None, *others: object, colours: bool, resume: bool) -> None:
     if (with_dir is None) != (without_dir is None):
         missing = "--without" if without_dir is None else "--with"
         raise ConfigError(f"Images with it and images without it are both needed; give {missing} DIR, too.")
-    if with_dir is not None and resume:
-        raise ConfigError("A run is resumed against what it was begun with; leave out --with and --without.")
-    if with_dir is not None and any(others):
-        raise ConfigError("A run is against what is painted, or what lies over whole images; leave out --masks, or --with.")
+    if with_dir is None and not colours:
+        return
+    if resume:
+        raise ConfigError("A run is resumed against what it was begun with; leave out --with, --without and --colours.")
+    if colours and with_dir is not None:
+        raise ConfigError("A run is against one style: give --with and --without, or --colours.")
 
 
 def _style(
-    with_dir: Path | None, without_dir: Path | None, config: Path | None, classifier: Classifier, dataset: Dataset
+    shown: tuple[Path, Path] | None, beside: Path | None, classifier: Classifier, dataset: Dataset, *, colours: bool
 ) -> Style | None:
     """Return what is to be taken out where that lies over whole images: as shown, or as in the run of the settings."""
     from napari_cam_feedback.explanations.tcav.sets import ImageFolder
-    from napari_cam_feedback.retuning import find_style
+    from napari_cam_feedback.retuning import find_colours, find_style
     from napari_cam_feedback.retuning.images.style_file import load_style
 
-    if with_dir is not None and without_dir is not None:
-        return find_style(classifier.preprocessing, ImageFolder(with_dir), ImageFolder(without_dir), dataset)
-    beside = None if config is None else config.parent / "style.safetensors"
+    if colours:
+        return find_colours(classifier.preprocessing, dataset)
+    if shown is not None:
+        with_it, without = map(ImageFolder, shown)
+        return find_style(classifier.preprocessing, with_it, without, dataset)
     return load_style(beside) if beside is not None and beside.is_file() else None
 
 

@@ -37,7 +37,7 @@ class ColourStyle(Style):
     @property
     def sentence(self) -> str:
         return (
-            "Each image is also shown with the brightness and colour of another (median and quartiles of each channel in the "
+            "Each image is also shown with the brightness and colour of another (quartiles of each channel in the "
             "surroundings), so that these tell nothing any more."
         )
 

@@ -58,7 +58,9 @@ class MaskedSet:
         (P, C, h, w) float, the inputs with the masked part inpainted, where something needs that.
     overlay : Overlay or Style or None
         What is painted, where that is one half-transparent mark at one place (`separate`); or what lies over whole images
-        and cannot be painted (`read_styled`), where no mask covers anything.
+        and cannot be painted, where no mask covers anything (`style`).
+    also : Style or None
+        What lies over whole images and is to be used no more either, where something is painted, too.
     """
 
     indices: np.ndarray
@@ -68,6 +70,7 @@ class MaskedSet:
     labels: torch.Tensor
     inpainted: torch.Tensor | None = None
     overlay: Overlay | Style | None = None
+    also: Style | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -95,6 +98,7 @@ class MaskedSet:
             labels=self.labels.to(device),
             inpainted=inpainted,
             overlay=None if self.overlay is None else self.overlay.to(device),
+            also=None if self.also is None else self.also.to(device),
         )
 
     def hold_out(self, seed: int) -> tuple[MaskedSet, MaskedSet]:
@@ -122,7 +126,7 @@ class MaskedSet:
 
     @property
     def style(self) -> Style | None:
-        """What lies over whole images, where that is what the model is to stop using."""
+        """What lies over whole images, where that alone is what the model is to stop using."""
         return self.overlay if isinstance(self.overlay, Style) else None
 
     @property
@@ -239,7 +243,33 @@ def read_painted(dataset: Dataset, masks: Mapping[str, np.ndarray], cache: Input
     )
 
 
-def read_styled(dataset: Dataset, style: Style, cache: InputCache, seed: int) -> MaskedSet:
+def read_feedback(
+    dataset: Dataset, masks: Mapping[str, np.ndarray], style: Style | None, cache: InputCache, seed: int
+) -> MaskedSet:
+    """Read what a run learns from: painted images, images that have a style, or painted images and a style besides.
+
+    Parameters
+    ----------
+    dataset, cache
+        Images and their inputs.
+    masks : mapping
+        Key to (H, W) bool; empty where nothing is painted.
+    style : Style or None
+        What lies over whole images.
+    seed : int
+        Of the choice of images that have it.
+
+    Raises
+    ------
+    RetuneError, MaskError
+        As of `read_painted`; no training image has the style.
+    """
+    if style is not None and not masks:
+        return _read_styled(dataset, style, cache, seed)
+    return replace(separate(read_painted(dataset, masks, cache)), also=style)
+
+
+def _read_styled(dataset: Dataset, style: Style, cache: InputCache, seed: int) -> MaskedSet:
     """Read labelled training items that have a style, `MAX_STYLED` at most; none is painted.
 
     Raises

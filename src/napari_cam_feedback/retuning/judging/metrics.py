@@ -74,8 +74,8 @@ class ValidationMetrics(OldAttributes):
         accuracy, how many images it has, and the ends of an interval that holds for all groups together. None where there
         are no two groups to choose from.
     style : str
-        How the conflict images are the validation images changed, where a style is to be taken out and none is painted, as
-        ``with it swapped``; else empty.
+        How the validation images are changed to be conflict images where a style is to be taken out, as ``with it swapped``;
+        else empty.
     """
 
     iteration: int

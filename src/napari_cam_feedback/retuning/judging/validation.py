@@ -105,7 +105,8 @@ class Validator:
     def start(self, classifier: Classifier) -> ValidationMetrics:
         """Measure the classifier as it was given; it is what the others are compared with from now on."""
         check = self(classifier, 0)
-        marks = marks_matter(classifier, self.painted, self.seed)
+        # By what lies over whole images a model may tell the class also where the mark is taken out.
+        marks = None if self.painted.also is not None else marks_matter(classifier, self.painted, self.seed)
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.conflict_flip_rate)
@@ -169,7 +170,7 @@ class Validator:
             plain_weight=self._plain_weight,
             probability=smooth(known, known, labels, temperature)[0],
             worst_group=self._worst_group(found.items, right),
-            style="" if self.painted.style is None else self.painted.style.changed,
+            style=self._style_words,
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
@@ -193,12 +194,15 @@ class Validator:
             plain.append(classifier.logits(inputs).float().cpu())
             if pastes:
                 donors = torch.tensor([self._donors[int(i)] for i in picked])
-                without = self.painted.clear_places(inputs, generator, self._own_places(classifier, picked, inputs))
+                own, also = self._own_places(classifier, picked, inputs), self.painted.also
+                without = self.painted.clear_places(inputs, generator, own)
+                if clears:
+                    cleared.append(classifier.logits(without).float().cpu())
+                if also is not None:
+                    without = self.painted.clear_places(also.conflicting(inputs, generator), generator, own)
                 style = self.painted.style
                 pasted = self.held_out.paste(without, donors) if style is None else style.conflicting(inputs, generator)
                 conflict.append(classifier.logits(pasted).float().cpu())
-                if clears:
-                    cleared.append(classifier.logits(without).float().cpu())
         found = _Logits(
             np.concatenate(items),
             torch.from_numpy(self.dataset.labels[np.concatenate(items)].astype(np.int64)),
@@ -220,6 +224,12 @@ class Validator:
         painted = self.painted
         places = painted.overlay is not None or bool(painted.places.any()) or len(painted.separate_places) > 0
         return places and not painted.surroundings
+
+    @property
+    def _style_words(self) -> str:
+        if self.painted.also is not None:
+            return f"with another class's marker pasted in, and {self.painted.also.changed}"
+        return "" if self.painted.style is None else self.painted.style.changed
 
     @property
     def _plain_weight(self) -> float:

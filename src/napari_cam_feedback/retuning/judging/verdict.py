@@ -353,6 +353,8 @@ def _evidence(before: ValidationMetrics, after: ValidationMetrics, held_out: boo
         (
             f"{after.scenes} composites of {after.held_out.n} held-out objects before the surroundings of other classes"
             if after.scenes
+            else f"{after.n} validation images {after.style}"
+            if after.style
             else f"{after.n} validation images with a conflicting shortcut (another class's marker pasted in)"
         ),
     )

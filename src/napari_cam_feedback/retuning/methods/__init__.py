@@ -121,4 +121,9 @@ def make_methods(config: RetuneConfig, context: Context) -> list[Method]:
             f"The method {placed[0]} works on painted places, and what lies over whole images is at none; choose auto or "
             "transplant."
         )
+    if context.donors.also is not None and not any(issubclass(METHODS[part], Transplant) for part in parts):
+        raise RetuneError(
+            f"The method {'+'.join(parts)} takes out what is painted, but nothing that lies over whole images; take out one "
+            "at a time, or choose transplant."
+        )
     return [METHODS[part](context) for part in parts]

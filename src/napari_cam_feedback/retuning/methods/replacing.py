@@ -33,13 +33,17 @@ class Transplant(Method):
     def change(self, batch: Batch, generator: torch.Generator) -> Batch:
         count = len(batch.inputs)
         donors = torch.randint(len(self.donors), (count,), generator=generator)
+        inputs = batch.inputs
+        if self.donors.also is not None:
+            changed = torch.rand(count, generator=generator) < self.donors.also.share
+            inputs = torch.where(changed[:, None, None, None], self.donors.also.conflicting(inputs, generator), inputs)
         # Where the shortcut keeps to some places, the image's own goes, so that only the pasted one is left.
-        pasted = self.donors.conflicting(batch.inputs, donors, generator)
+        pasted = self.donors.conflicting(inputs, donors, generator)
         draw = torch.rand(count, generator=generator)
         # What images without the mark are answered must not drift where most classes are not there to be learnt again.
         usual = 1.0 if self.donors.overlay is None else self.donors.overlay.share
         share = self.config.transplant_share or (0.5 if self.context.few_classes else usual)
-        inputs = torch.where((draw < share)[:, None, None, None], pasted, batch.inputs)
+        inputs = torch.where((draw < share)[:, None, None, None], pasted, inputs)
         return replace(batch, inputs=inputs)
 
 

@@ -36,7 +36,7 @@ class Teacher:
 
     def __init__(self, given: Classifier, learnt: MaskedSet) -> None:
         self._given = given
-        self._overlay = learnt.overlay
+        self._marks = [each for each in (learnt.overlay, learnt.also) if each is not None]
         self.known: dict[int, torch.Tensor] = {}
         cleared = learnt.cleared(torch.Generator().manual_seed(0))
         for start in range(0, len(learnt), 64):
@@ -56,8 +56,8 @@ class Teacher:
             answers[n] = self.known[items[n]]
         if new:
             looked = inputs[new]
-            if self._overlay is not None:
-                looked = self._overlay.clear(looked)  # images that nobody painted may carry the mark, too
+            for each in self._marks:
+                looked = each.clear(looked)  # images that nobody painted may carry the mark, too
             answers[new] = self._answers(looked, labels[new])
             if answers.element_size() * answers.shape[1] * len(self.known) < MAX_BYTES:
                 self.known |= {items[n]: answers[n].clone() for n in new}
