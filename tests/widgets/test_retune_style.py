@@ -157,6 +157,10 @@ def test_without_a_mask_two_folders_are_chosen_and_the_run_ends_in_a_kept_versio
         [*(label.text() for label in widget.findChildren(QLabel)), *(" ".join(row) for row in widget.table.texts())]
     )
     assert "images with it" in told
+    # The choice of what to take out, and what may be painted meanwhile, alone speak of painting.
+    assert "painted image" not in told
+    assert "what is painted" not in told.lower()
+    assert "marker" not in told
 
     qtbot.mouseClick(widget.keep_button, Qt.MouseButton.LeftButton)
     wait(lambda: widget.run is None)

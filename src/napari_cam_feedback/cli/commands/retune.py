@@ -42,7 +42,7 @@ from napari_cam_feedback.cli.show import (
     write_json,
 )
 from napari_cam_feedback.cli.stopping import CommandStopped, stop_on_interrupt
-from napari_cam_feedback.errors import ConfigError, RetuneError, describe
+from napari_cam_feedback.errors import ConfigError, RetuneError, describe, name_settings
 from napari_cam_feedback.monitor import Part
 
 #: File of a run's folder from which it is resumed.
@@ -202,7 +202,8 @@ def retune(
     show_skipped(skipped)
     show_result(result, out_dir, full=full)
     for each in further:
-        out.print(f"[bold yellow]Next.[/] {escape(each.sentence)}", highlight=False)
+        said = name_settings(each.sentence, each.fields, naming())
+        out.print(f"[bold yellow]Next.[/] {escape(said)}", highlight=False)
     if comparison.before.splits:
         show_comparison(comparison, full=full)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)

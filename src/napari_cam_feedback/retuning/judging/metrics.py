@@ -14,6 +14,8 @@ from napari_cam_feedback.old_names import OldAttributes
 MIN_GAIN = 0.005
 #: What plain accuracy counts where the shortcut helps on the validation images, and where it does not.
 SHORTCUT_HELPS, SHORTCUT_IDLE = 0.5, 1.5
+#: What the numbers are called where what lies over whole images is swapped.
+SWAPPED, CHANGED_BY_SWAPPING = "accuracy with it swapped", "predictions that swapping it changes"
 #: Share of what it tells beyond chance that must be left without the shortcut for a classifier to know something else.
 LITTLE = 0.25
 
@@ -101,6 +103,11 @@ class ValidationMetrics(OldAttributes):
     style: str = ""
 
     @property
+    def style_alone(self) -> bool:
+        """Whether a style is to be taken out and nothing that is painted."""
+        return bool(self.style) and self.held_out.mask_share is None
+
+    @property
     def selection_accuracy(self) -> float:
         """Conflict accuracy that the best checkpoint is chosen by; of composites the mean of held-out and learnt objects."""
         return self.conflict_accuracy if self.familiar is None else (self.conflict_accuracy + self.familiar[0]) / 2
@@ -132,7 +139,9 @@ def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Comp
     """Return what two checks measured, for a table: validation images, then the painted images that were measured."""
     n = after.held_out.n
     painted = (
-        f"{n} {'image' if n == 1 else 'images'} with it" if after.style else f"{n} painted {'image' if n == 1 else 'images'}"
+        f"{n} {'image' if n == 1 else 'images'} with it"
+        if after.style_alone
+        else f"{n} painted {'image' if n == 1 else 'images'}"
     )
     conflict = after.scenes or after.n
     old, new = before.held_out, after.held_out
@@ -144,7 +153,15 @@ def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Comp
         ),
         *_group_rows(before, after),
         ComparisonRow(painted, "accuracy", old.accuracy, new.accuracy, images=n),
-        *reasons_rows(painted, old, new),
+        *(_style_rows(painted, old, new) if after.style_alone else reasons_rows(painted, old, new)),
+    ]
+
+
+def _style_rows(images: str, old: RightReasons, new: RightReasons) -> list[ComparisonRow]:
+    """What taking a style off says; nothing is painted, so that there is no heatmap inside of it."""
+    return [
+        ComparisonRow(images, "without_accuracy", old.masked_accuracy, new.masked_accuracy, images=new.n),
+        ComparisonRow(images, "without_flip_rate", old.flip_rate, new.flip_rate, images=new.n),
     ]
 
 
@@ -163,8 +180,8 @@ def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[Ke
     changed = after.style or "with another class's marker pasted in"
     shown = (
         (AS_IT_IS, f"{after.n} validation images", after.n),
-        (CONFLICT, f"{conflict} validation images {changed}", conflict),
-        (CHANGED, f"{conflict} validation images {changed}", conflict),
+        (SWAPPED if after.style_alone else CONFLICT, f"{conflict} validation images {changed}", conflict),
+        (CHANGED_BY_SWAPPING if after.style_alone else CHANGED, f"{conflict} validation images {changed}", conflict),
     )
     return tuple(
         KeyNumber(
@@ -208,8 +225,9 @@ def knows_little_else(start: ValidationMetrics, classes: int) -> bool:
 def little_else_sentence(start: ValidationMetrics) -> str:
     """Say so to the user, of a classifier that knows hardly anything else."""
     assert start.neutral is not None
+    what = "it" if start.style_alone else "what is painted"
     return (
-        f"Without what is painted the model tells only {start.neutral[0]:.0%} of the validation images right, "
+        f"Without {what} the model tells only {start.neutral[0]:.0%} of the validation images right, "
         f"{start.accuracy:.0%} with it, so it knows hardly anything else and must learn the classes anew: this takes more "
         "steps, and how well it can do so hangs on the number of training images."
     )
