@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from core_builders import hand_classifier, plain, small_gap, stop_after
-from napari_cam_feedback.data import ArrayDataset, Preprocessing
+from napari_cam_feedback.data import ArrayDataset, Preprocessing, open_dataset
 from napari_cam_feedback.errors import ConfigError, DataError, ModelError
 from napari_cam_feedback.explanations.tcav.activations import (
     ActivationCache,
@@ -29,7 +29,9 @@ from napari_cam_feedback.explanations.tcav.report import concept_chart
 from napari_cam_feedback.explanations.tcav.sets import ConceptSet, ImageFolder, painted_concept, read_concept, read_concepts
 from napari_cam_feedback.explanations.tcav.statistics import correct, stronger_than, unusual_test, welch_test
 from napari_cam_feedback.explanations.tcav.tcav import concepts
-from napari_cam_feedback.models import Classifier, build_classifier
+from napari_cam_feedback.feedback import known_masks
+from napari_cam_feedback.models import Classifier, build_classifier, load_classifier
+from napari_cam_feedback.sample_models import prepare_sample
 from napari_cam_feedback.torch_loader import torch
 
 nn = torch.nn
@@ -442,6 +444,55 @@ def test_painted_images_of_the_dataset_are_not_among_its_random_ones(classifier)
     masks = {dataset.keys[i]: np.ones((16, 16), bool) for i in range(15)}
     found = concepts(classifier, dataset, [painted_concept("here", dataset, masks)], None, QUICK, classes=["along"])
     assert found.settings["random_count"] == 65
+
+
+def test_of_one_class_its_own_painted_images_are_the_concept_where_there_are_enough(classifier, pool):
+    dataset = two_classes(count=12)
+    own = np.flatnonzero(dataset.labels == 0)
+
+    def images(count: int, **more: object) -> int:
+        chosen = [*own[:count], *np.flatnonzero(dataset.labels == 1)]
+        masks = {dataset.keys[i]: np.ones((16, 16), bool) for i in chosen}
+        return concepts(classifier, dataset, [painted_concept("tag", dataset, masks)], pool, QUICK, **more).rows[0].images
+
+    first = dataset.class_names[0]
+    assert images(12, classes=[first]) == 12
+    assert images(10, classes=[first]) == 10
+    assert images(9, classes=[first]) == 21
+    assert images(12) == 24
+
+
+def test_a_paint_that_is_not_found_and_may_look_different_in_each_class_is_told_of(classifier, pool):
+    dataset = two_classes(count=12)
+    corner = np.zeros((16, 16), bool)
+    corner[:3, :3] = True
+    found = concepts(
+        classifier, dataset, [painted_concept("tag", dataset, dict.fromkeys(dataset.keys, corner))], pool, QUICK
+    )
+    assert not any(row.significant for row in found.rows)
+    assert any('"tag" is on images of 2 classes' in said and "test one class at a time" in said for said in found.warnings)
+    one = concepts(
+        classifier,
+        dataset,
+        [painted_concept("tag", dataset, dict.fromkeys(dataset.keys, corner))],
+        pool,
+        QUICK,
+        classes=[dataset.class_names[0]],
+    )
+    assert not any("one class at a time" in said for said in one.warnings)
+
+
+@pytest.mark.slow
+def test_the_tag_that_a_sample_s_model_uses_is_found_for_its_class_and_an_empty_corner_is_not(tmp_path):
+    """With all classes' tags at once, a code of ten kinds, it was not found."""
+    data, model = prepare_sample("tag-digits", tmp_path)
+    dataset, classifier = open_dataset(data), load_classifier(model)
+    tags = known_masks(dataset, 200)
+    # The opposite corner, in which there is nothing.
+    corners = {key: mask[::-1, ::-1] for key, mask in tags.items()}
+    for name, masks, effect in (("tag", tags, "for"), ("corner", corners, "none")):
+        found = concepts(classifier, dataset, [painted_concept(name, dataset, masks)], classes=["3"])
+        assert [row.effect for row in found.rows] == [effect]
 
 
 def test_images_on_which_nothing_is_painted_within_the_input_do_not_count(classifier, pool):

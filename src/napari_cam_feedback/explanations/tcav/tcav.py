@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,7 +54,9 @@ def concepts(
 
     The images of a painted concept (see `painted_concept`) are blotted out outside of what is painted, with the mean colour
     of the preprocessing. The random images it is told from are blotted out by the same masks, so that neither the blot nor
-    the shape of the mask is what tells them apart.
+    the shape of the mask is what tells them apart. Where one class is tested, and 10 or more of its own images are painted,
+    these alone are the concept: what is painted may look different in each class, as a code or a written label does, and
+    the mean of all its looks is a direction that nothing depends on.
 
     Parameters
     ----------
@@ -139,7 +141,8 @@ class _Test:
         self.layers, self.config, self.labels = layers, config, labels
         self.dataset, self.split = dataset, split
         self.names = layers[0].class_names
-        self.concepts = [self._draw(chosen, config.images) for chosen in concept_sets]
+        self.given = concept_sets
+        self.concepts = [self._draw(self._of_the_class(chosen), config.images) for chosen in concept_sets]
         self.shared_pool = random is not None
         self.pool = self._draw(random or self._others(), config.random_images)
         within = dataset.indices(split)
@@ -167,8 +170,33 @@ class _Test:
         picked = np.sort(rng.choice(chosen.indices, most, replace=False))
         return ConceptSet(chosen.name, chosen.dataset, picked, chosen.masks)
 
+    def _of_the_class(self, chosen: ConceptSet) -> ConceptSet:
+        """Return what is painted on images of the one class that is tested, where there is enough of it; else all."""
+        if chosen.masks is None or chosen.dataset is not self.dataset or len(self.labels) > 1:
+            return chosen
+        own = chosen.indices[self.dataset.labels[chosen.indices] == self.labels[0]]
+        return replace(chosen, indices=own) if len(own) >= MIN_IMAGES else chosen
+
+    def _warn_of_mixtures(self, rows: Sequence[ConceptRow]) -> None:
+        """Say where a painted concept was not found, maybe because it looks different in each class."""
+        for chosen in self.concepts:
+            missed = [row.class_name for row in rows if row.concept == chosen.name and not row.significant]
+            if chosen.masks is None or chosen.dataset is not self.dataset or not missed:
+                continue
+            painted = self.dataset.labels[chosen.indices]
+            kinds = len(np.unique(painted))
+            if kinds < 2:
+                continue
+            own = int((painted == self.names.index(missed[0])).sum())
+            few = f'; of "{missed[0]}" there are {own}' if own < MIN_IMAGES else ""
+            self.reader.warn(
+                f'What is painted for "{chosen.name}" is on images of {kinds} classes. If it looks different '
+                "in each, as a code or a written label does, this test cannot see it: test one class at a time, with "
+                f"{MIN_IMAGES} or more of its own images painted{few}."
+            )
+
     def _others(self) -> ConceptSet:
-        painted = [chosen.indices for chosen in self.concepts if chosen.dataset is self.dataset]
+        painted = [chosen.indices for chosen in self.given if chosen.dataset is self.dataset]
         return ConceptSet(
             "random", self.dataset, np.setdiff1d(self.dataset.indices(), np.concatenate([*painted, []])).astype(int)
         )
@@ -296,6 +324,7 @@ class _Test:
             [p_values, correct(p_values, self.config.correction), unusual, correct(unusual, self.config.correction)]
         )
         rows = [self._row(key, one, *map(float, p)) for key, one, p in zip(order, found, tests.T, strict=True)]
+        self._warn_of_mixtures(rows)
         settings = {
             **self.config.model_dump(),
             "layers": {
