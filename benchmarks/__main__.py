@@ -16,6 +16,7 @@ from benchmarks import (
     dataset_index,
     explaining,
     filters,
+    gaps,
     page,
     painting,
     rounds,
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[..., None]] = {
     "filters": filters.main,
     "concepts": concepts.main,
     "window": window.main,
+    "gaps": gaps.main,
     "retuning": goals.main,
     "networks": real_networks.main,
     "verdicts": verdicts.main,
@@ -45,7 +47,7 @@ PARTS: dict[str, Callable[..., None]] = {
     "painting": painting.main,
 }
 #: Those that take options.
-OPEN = ("retuning", "networks", "verdicts", "cost", "masks", "methods", "styles", "suggest", "painting")
+OPEN = ("gaps", "retuning", "networks", "verdicts", "cost", "masks", "methods", "styles", "suggest", "painting")
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

@@ -178,7 +178,7 @@ def test_the_changed_predictions_can_be_narrowed_to_a_kind(compared):
 
 def test_the_maps_side_by_side_are_named_after_the_versions_and_follow_the_item(compared, session, wait):
     compared.side_button.click()
-    wait(lambda: find_layer(session.viewer, CAM_AFTER) is not None)
+    wait(lambda: grid_of(session).owner is not None and not grid_of(session).busy)
     assert grid_of(session).owner == OWNER
     shown = [layer.name for layer in session.viewer.layers if layer.visible]
     assert shown == cells("CAM v001", "CAM v003", "v003 − v001")
@@ -198,7 +198,7 @@ def test_the_maps_of_a_retune_and_of_versions_take_turns(compared, session, wait
     explanation_caches = list(compared.found.explanation_caches.values())
     retune.use(ExplanationPairs(explanation_caches[0], explanation_caches[1]))
     retune.show()
-    wait(lambda: find_layer(session.viewer, CAM_AFTER) is not None)
+    wait(lambda: grid_of(session).owner is not None and not grid_of(session).busy)
     compared.layers.show()
     wait(lambda: grid_of(session).owner == OWNER)
     assert not retune.on
@@ -269,7 +269,7 @@ def test_another_project_clears_what_is_shown_and_a_new_version_is_offered(
     from napari_cam_feedback.widgets.session.session import prepare
 
     compared.layers.show()
-    wait(lambda: find_layer(session.viewer, CAM_AFTER) is not None)
+    wait(lambda: grid_of(session).owner is not None and not grid_of(session).busy)
     add_version(project, "v003")
     session.set_classifier(project.classifier("v003", device="cpu"))
     assert compared.found is not None

@@ -38,7 +38,7 @@ def layers(session, changed, wait):
     comparison = ComparisonLayers(session)
     comparison.use(ExplanationPairs(session.explanation_cache, ExplanationCache(changed, session.dataset)))
     comparison.show()
-    wait(lambda: find_layer(session.viewer, LAYER_NAMES[2]) is not None)
+    wait(lambda: grid_of(session).owner is not None and not grid_of(session).busy)
     return comparison
 
 

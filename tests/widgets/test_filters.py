@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QTimer
 
+from napari_cam_feedback.widgets.browse.class_layers import ClassLayers
 from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.image_filters import FILTER
 from napari_cam_feedback.widgets.filters.table import UNDER_PAINT
+from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.viewer.identity import NAMESPACE, find_layers
-from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE, MASK
+from napari_cam_feedback.widgets.viewer.layers import CAM, CLASS_MAP, CONTOUR, IMAGE, MASK
 from napari_cam_feedback.widgets.viewer.map_style import MapLook
 
 pytest_plugins = ["widget_fixtures"]
@@ -86,9 +89,16 @@ def test_ranking_by_the_mask_asks_for_a_mask_and_uses_it_once_painted(docked, wa
     assert widget.ranking.order[0] == session.explanation.filter_scores("mask", mask).argmax()
 
 
-def test_the_top_filters_are_laid_out_beside_the_image_with_common_limits(docked):
-    session, widget = docked
+def show_as_layers(widget, wait):
+    """Show the top filters and wait for their layers, which are made one at a time."""
     widget.show_as_layers()
+    grid = grid_of(widget._session)
+    wait(lambda: grid.owner is not None and not grid.busy)
+
+
+def test_the_top_filters_are_laid_out_beside_the_image_with_common_limits(docked, wait):
+    session, widget = docked
+    show_as_layers(widget, wait)
     viewer, layers = session.viewer, group(session, "grid")
     assert viewer.canvas.grid.enabled
     assert [layer.metadata[NAMESPACE]["filter"] for layer in layers] == widget.ranking.order[:9].tolist()
@@ -101,9 +111,52 @@ def test_the_top_filters_are_laid_out_beside_the_image_with_common_limits(docked
     assert np.allclose(layers[0].data, session.explanation.filter_map(int(widget.ranking.order[0])))
 
 
+def test_the_window_answers_between_two_layers_that_are_made(docked, wait):
+    session, widget = docked
+    found, turns = [], []
+    timer = QTimer()
+    timer.timeout.connect(lambda: turns.append(len(found)))
+    timer.start(0)
+    session.viewer.layers.events.inserted.connect(lambda event: found.append(event.value))
+    show_as_layers(widget, wait)
+    timer.stop()
+    assert len(found) == 9
+    assert set(turns) >= set(range(1, 10))
+
+
+def test_who_goes_back_before_all_layers_are_made_gets_the_viewer_back(docked, wait):
+    session, widget = docked
+    before = [(layer.name, layer.visible) for layer in session.viewer.layers]
+    widget.show_as_layers()
+    wait(lambda: len(group(session, "grid")) == 3)
+    widget.back_button.click()
+    assert [(layer.name, layer.visible) for layer in session.viewer.layers] == before
+    turns = []
+    QTimer.singleShot(50, lambda: turns.append(True))
+    wait(lambda: turns)
+    assert [(layer.name, layer.visible) for layer in session.viewer.layers] == before
+    assert not session.viewer.canvas.grid.enabled
+    assert not grid_of(session).busy
+    show_as_layers(widget, wait)
+    assert len(group(session, "grid")) == 9
+
+
+def test_the_grid_that_was_asked_for_last_is_the_one_that_is_shown(docked, wait):
+    session, widget = docked
+    classes = ClassLayers(session)
+    classes.show()
+    wait(lambda: find_layers(session.viewer, CLASS_MAP))
+    widget.show_as_layers()
+    wait(lambda: grid_of(session).owner is not None and not grid_of(session).busy)
+    assert grid_of(session).owner == "filters"
+    assert not classes.on
+    assert not find_layers(session.viewer, CLASS_MAP)
+    classes.close()
+
+
 def test_the_grid_follows_the_image_and_the_number_without_new_layers(docked, wait):
     session, widget = docked
-    widget.show_as_layers()
+    show_as_layers(widget, wait)
     before = group(session, "grid")
     session.step(1)
     wait(lambda: before[0].metadata[NAMESPACE]["key"] == session.key)
@@ -115,12 +168,12 @@ def test_the_grid_follows_the_image_and_the_number_without_new_layers(docked, wa
 
 
 @pytest.mark.parametrize("way", ["button", "napari"])
-def test_going_back_gives_the_viewer_back_as_it_was(docked, way):
+def test_going_back_gives_the_viewer_back_as_it_was(docked, wait, way):
     session, widget = docked
     viewer = session.viewer
     viewer.layers.selection.active = session.layers.get(MASK)
     before = {layer.name: (layer.visible, layer.name_overlay.visible) for layer in viewer.layers}
-    widget.show_as_layers()
+    show_as_layers(widget, wait)
     assert viewer.layers.selection.active is session.layers.get(MASK)
     if way == "button":
         widget.back_button.click()
@@ -184,7 +237,7 @@ def test_a_number_chooses_the_filter_too(docked, wait):
 
 def test_a_deleted_layer_comes_back_with_the_next_image(docked, wait):
     session, widget = docked
-    widget.show_as_layers()
+    show_as_layers(widget, wait)
     session.viewer.layers.remove(group(session, "grid")[3])
     session.step(1)
     wait(lambda: len(group(session, "grid")) == 9)

@@ -232,7 +232,8 @@ def cells(session):
 
 def side_by_side(browse, wait):
     browse.item.classes.button.click()
-    wait(lambda: grid_of(browse._session).owner == "classes")
+    grid = grid_of(browse._session)
+    wait(lambda: grid.owner == "classes" and not grid.busy)
 
 
 def test_the_most_probable_classes_are_shown_over_the_image_on_one_scale(browse, wait):
@@ -351,7 +352,7 @@ def test_more_classes_get_cells_that_are_drawn(browse_in_window, wait):
     side_by_side(browse, wait)
     assert len(canvas.grid_views) == 2
     choose(browse.item.classes.which, 3)
-    wait(lambda: len(cells(browse._session)) == 3)
+    wait(lambda: len(cells(browse._session)) == 3 and not grid_of(browse._session).busy)
     # A name that napari wrote into a cell too early kept it from making the new cells.
     assert len(canvas.grid_views) == len(canvas.grid_cameras) == 4
     parents = {canvas.layer_to_visual[layer].node.parent for layer in find_layers(viewer, CLASS_MAP)}

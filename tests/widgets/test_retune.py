@@ -175,8 +175,7 @@ def test_a_whole_run_in_a_window_ends_in_a_kept_version(make_napari_viewer, proj
     widget.table_fold.set_opened(True)
     assert widget.table.isVisible()
     assert ("train", "", "", "") in widget.table.texts()
-    wait(lambda: find_layer(viewer, LAYER_NAMES[2]) is not None)
-    assert viewer.canvas.grid.enabled
+    wait(lambda: find_layer(viewer, LAYER_NAMES[2]) is not None and viewer.canvas.grid.enabled)
     assert viewer.layers.selection.active is session.layers.get(MASK)
 
     qtbot.mouseClick(widget.keep_button, Qt.MouseButton.LeftButton)

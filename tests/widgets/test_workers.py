@@ -19,6 +19,8 @@ from qtpy.QtWidgets import QApplication, QPushButton
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.widgets.session.explanation_loader import ExplanationLoader
+from napari_cam_feedback.widgets.tasks import gc_pause
+from napari_cam_feedback.widgets.tasks.gc_pause import collect_due
 from napari_cam_feedback.widgets.tasks.main_thread import MainThread
 from napari_cam_feedback.widgets.tasks.phase import Phase, PhaseMachine
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
@@ -200,6 +202,23 @@ def test_what_a_worker_fills_is_collected_on_the_main_thread(use, jobs, wait, ri
     wait(done)
     wait(gc.isenabled, 5)
     assert set(rings) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(("grown", "generations"), [(250, [1]), (251, [2])])
+def test_all_that_is_in_memory_is_looked_at_only_where_a_quarter_of_it_is_new(monkeypatch, grown, generations):
+    """Looking at all of it halts the window for half a second; what is new is looked at often."""
+    monkeypatch.setattr(gc_pause, "_paused", True)
+    monkeypatch.setattr(gc_pause, "_old", 1000)
+    monkeypatch.setattr(gc_pause, "_grown", grown)
+    monkeypatch.setattr(gc, "get_count", lambda: (0, 0, 100))
+    found: list[int] = []
+    note = lambda phase, info: found.append(info["generation"]) if phase == "start" else None  # noqa: E731
+    gc.callbacks.append(note)
+    try:
+        collect_due()
+    finally:
+        gc.callbacks.remove(note)
+    assert found == generations
 
 
 def test_without_anybody_who_collects_workers_collect_as_python_has_it(qtbot, rings):

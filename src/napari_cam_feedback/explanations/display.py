@@ -20,7 +20,9 @@ def unit_range(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if high - low <= np.finfo(np.float32).tiny:
         return np.zeros_like(values)
-    return (values - low) / np.float32(high - low)
+    found = values - low
+    found /= np.float32(high - low)
+    return found
 
 
 def cam_display(signed: np.ndarray) -> np.ndarray:
@@ -28,7 +30,14 @@ def cam_display(signed: np.ndarray) -> np.ndarray:
 
     A map with no positive part becomes zeros, not noise stretched to full contrast.
     """
-    return unit_range(np.maximum(np.asarray(signed, np.float32), 0))
+    shown = np.maximum(np.asarray(signed, np.float32), 0)
+    low, high = float(shown.min()), float(shown.max())
+    if high - low <= np.finfo(np.float32).tiny:
+        return np.zeros_like(shown)
+    # In place: of a large image each further array would take as long as all of the reckoning.
+    shown -= np.float32(low)
+    shown /= np.float32(high - low)
+    return shown
 
 
 def common_display(signed: np.ndarray) -> np.ndarray:

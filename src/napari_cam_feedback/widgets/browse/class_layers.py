@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.grid_layers import GridLayers
+from napari_cam_feedback.widgets.tasks.turns import Pieces
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
 from napari_cam_feedback.widgets.viewer.layers import CLASS_MAP, IMAGE, shown_image
 
@@ -69,7 +70,7 @@ class ClassLayers(GridLayers):
 
     def _item_changed(self) -> None:
         """Show the next image at once, without maps until they are there; nothing of one that cannot be read."""
-        self._wanted = None
+        self._forget_wanted()
         if not self._on or self._session.explanation is not None:
             return
         image = self._session.layers.get(IMAGE)
@@ -96,14 +97,21 @@ class ClassLayers(GridLayers):
 
     # Layers ---------------------------------------------------------------------------------------
 
-    def _show(self, found: ClassMaps) -> None:
+    def _show(self, found: ClassMaps) -> Pieces:
         if not self._on:
             return
         grid = grid_of(self._session)
+        image, limits = shown_image(found.image)
+        for place in range(len(found.classes)):
+            if self._find(CLASS_IMAGE, place) is None and grid.make_room(OWNER):
+                self._image(place, image, limits, found)
+                yield
+            if self._find(CLASS_MAP, place) is None and grid.make_room(OWNER):
+                self._map(place, found)
+                yield
         with grid.changes():
             self._remove(beyond=len(found.classes))
             cells: list[tuple[Image, Image]] = []
-            image, limits = shown_image(found.image)
             for place in range(len(found.classes)):
                 below = self._image(place, image, limits, found)
                 cells.append((below, self._map(place, found)))
@@ -138,9 +146,11 @@ class ClassLayers(GridLayers):
         if layer is None:
             layer = Image(image, name=f"image {place + 1}", rgb=image.ndim == 3, contrast_limits=limits)
             mark(layer, CLASS_IMAGE, maps.key, place=place)
-            self._session.viewer.layers.append(layer)
+            layer.scale = (maps.step, maps.step)
+            grid_of(self._session).add_hidden(OWNER, layer, self.hide)
         else:
-            layer.data = image
+            if layer.data is not image:
+                layer.data = image
             mark(layer, CLASS_IMAGE, maps.key, place=place)
             if image.ndim == 2:
                 layer.contrast_limits_range = limits
@@ -163,9 +173,11 @@ class ClassLayers(GridLayers):
                 interpolation2d="linear",
             )
             mark(layer, CLASS_MAP, maps.key, place=place)
-            self._session.viewer.layers.append(layer)
+            layer.scale = (maps.step, maps.step)
+            grid_of(self._session).add_hidden(OWNER, layer, self.hide)
         else:
-            layer.data = maps.shown[place]
+            if not np.may_share_memory(layer.data, maps.shown[place]):
+                layer.data = maps.shown[place]
             mark(layer, CLASS_MAP, maps.key, place=place)
         layer.scale = (maps.step, maps.step)
         # With its place, since napari wants every name once.

@@ -26,6 +26,7 @@ from napari_cam_feedback.widgets.filters.table import GRID, ORDERS, OVER, UNDER_
 from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
+from napari_cam_feedback.widgets.tasks.turns import Pieces, Turns
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
 from napari_cam_feedback.widgets.viewer.layers import CAM, CONTOUR, IMAGE
 
@@ -58,6 +59,7 @@ class ImageFilters(QWidget):
         self._cam_was_visible = False
         self._stale = True
         self._closed = False
+        self._turns = Turns(self)
         self._build()
         self._session.opened.connect(self._refresh)
         self._session.explained.connect(self._refresh)
@@ -193,7 +195,7 @@ class ImageFilters(QWidget):
         )
         self._tell(ranking.note or f"{count} filters; contributions are to class {name}. {what}")
         if self._in_grid:
-            self._show_grid()
+            self._turns.run(self._show_grid())
         if self._over is not None:
             self._show_over()
         self._enable()
@@ -233,30 +235,40 @@ class ImageFilters(QWidget):
             return
         self.over_check.setChecked(False)
         self._in_grid = True
-        self._show_grid()
+        self._turns.run(self._show_grid())
         self._enable()
 
     def back(self) -> None:
         """Leave the grid and remove its layers."""
-        if self._in_grid:
-            grid_of(self._session).leave()
+        if not self._in_grid:
+            return
+        grid = grid_of(self._session)
+        if grid.owner == OWNER:
+            grid.leave()
+        else:  # the layers are still being made
+            self._left()
 
     def _left(self) -> None:
         self._in_grid = False
+        self._turns.cancel()
+        grid_of(self._session).withdraw(OWNER)
         self._remove(GRID)
         self._enable()
 
-    def _show_grid(self) -> None:
+    def _show_grid(self) -> Pieces:
         assert self._ranking is not None
         ranking, count = self._ranking, self.count_box.value()
         numbers = ranking.order[:count].tolist()
         if any(number not in ranking.maps for number in numbers):
             return  # the ranking for this count is on its way
+        names = [f"{place + 1}. filter {number}" for place, number in enumerate(numbers)]
         grid = grid_of(self._session)
+        for place, number in enumerate(numbers):
+            if self._find(GRID, place) is None and grid.make_room(OWNER):
+                self._layer(GRID, place, number, names[place])
+                yield
         with grid.changes():
-            layers = [
-                self._layer(GRID, place, number, f"{place + 1}. filter {number}") for place, number in enumerate(numbers)
-            ]
+            layers = [self._layer(GRID, place, number, names[place]) for place, number in enumerate(numbers)]
             self._remove(GRID, beyond=len(layers))
             image = self._session.layers.get(IMAGE)
             grid.show(OWNER, layers, self._left, keep=[] if image is None else [image])
@@ -285,6 +297,7 @@ class ImageFilters(QWidget):
 
     def _over_toggled(self, on: bool) -> None:
         cam = self._session.layers.get(CAM)
+        self.back()
         grid_of(self._session).leave()
         if on:
             # Two heatmaps on top of each other cannot be read, and the line around one would be taken for the other's.
@@ -325,15 +338,15 @@ class ImageFilters(QWidget):
         assert self._ranking is not None
         data, limits = self._ranking.maps[number], self._ranking.limits[group]
         key = self._ranking.explanation.key
-        for layer in find_layers(self._session.viewer, FILTER):
-            ours = mark_of(layer)
-            if (ours["group"], ours["place"]) == (group, place):
+        layer = self._find(group, place)
+        if layer is not None:
+            if layer.data is not data:
                 layer.data = data
-                mark(layer, FILTER, key, group=group, place=place, filter=number)
-                layer.name = name
-                layer.contrast_limits_range = limits
-                layer.contrast_limits = limits
-                return layer
+            mark(layer, FILTER, key, group=group, place=place, filter=number)
+            layer.name = name
+            layer.contrast_limits_range = limits
+            layer.contrast_limits = limits
+            return layer
         layer = Image(
             data,
             name=name,
@@ -344,12 +357,21 @@ class ImageFilters(QWidget):
             interpolation2d="linear",
         )
         mark(layer, FILTER, key, group=group, place=place, filter=number)
-        viewer = self._session.viewer
+        grid, layers = grid_of(self._session), self._session.viewer.layers
+        if group == GRID:
+            grid.add_hidden(OWNER, layer, self.back)
+            return layer
         cam = self._session.layers.get(CAM)
-        above_cam = viewer.layers.index(cam) + 1 if cam is not None and group == OVER else len(viewer.layers)
-        with grid_of(self._session).changes():
-            viewer.layers.insert(above_cam, layer)
+        with grid.changes():
+            layers.insert(len(layers) if cam is None else layers.index(cam) + 1, layer)
         return layer
+
+    def _find(self, group: str, place: int) -> Any:
+        for layer in find_layers(self._session.viewer, FILTER):
+            ours = mark_of(layer)
+            if (ours["group"], ours["place"]) == (group, place):
+                return layer
+        return None
 
     def _remove(self, group: str, beyond: int = 0) -> None:
         viewer = self._session.viewer
@@ -375,6 +397,7 @@ class ImageFilters(QWidget):
 
     def _close(self) -> None:
         self._closed = True
+        self._turns.cancel()
         self._worker.close()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from napari_cam_feedback.widgets.tasks.gc_pause import hold_objects, release_objects
+from napari_cam_feedback.widgets.tasks.turns import Pieces, Turns
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -40,9 +41,13 @@ class LayerGrid:
         self._hidden: list[Layer] = []
         self._named: list[Layer] = []
         self._to_name: list[Layer] = []
+        self._names = Turns()
+        session.closing.connect(self._names.cancel)
         self._before: tuple[int, tuple[int, int], float, bool] | None = None
         self._switching = False
         self._changing = False
+        #: Who makes layers to show them soon, and how it is told that another does.
+        self._coming: tuple[str, Callable[[], None]] | None = None
 
     @property
     def _viewer(self) -> Any:
@@ -53,6 +58,11 @@ class LayerGrid:
     def owner(self) -> str | None:
         """Who has laid out layers now, None when nobody has."""
         return self._owner
+
+    @property
+    def busy(self) -> bool:
+        """Whether layers are still being made, or their names written into the cells."""
+        return self._coming is not None or self._names.busy
 
     @contextmanager
     def changes(self) -> Iterator[None]:
@@ -74,19 +84,56 @@ class LayerGrid:
                 # The brush stays on the mask.
                 if selected is not None and selected in viewer.layers:
                     viewer.layers.selection.active = selected
-            self._write_names()
+            # Only now that the cells are there: napari would put a name into a cell of the old grid that it then takes
+            # for the new one.
+            if self._to_name:
+                self._names.run(self._write_names(self._to_name))
         finally:
             self._changing = False
             self._to_name = []
             release_objects()
 
-    def _write_names(self) -> None:
-        # Only now that the cells are there: napari would put a name into a cell of the old grid that it then takes for
-        # the new one.
-        for layer in self._to_name:
+    def make_room(self, owner: str) -> bool:
+        """Leave another owner's grid; returns whether layers can be made one at a time now, and laid out later.
+
+        Not in a grid that is on: napari makes a cell for a layer as it comes, and then takes its grid for the new one.
+        """
+        if self._owner not in (None, owner):
+            self.leave()
+        return not self._viewer.canvas.grid.enabled
+
+    def add_hidden(self, owner: str, layer: Layer, give_up: Callable[[], None]) -> None:
+        """Add a layer that nobody sees until `owner` lays it out; the brush stays on the mask.
+
+        So the layers of a grid can be made one at a time, without the view changing at each. `give_up` is called when
+        another owner begins to make layers before these were shown: the user has chosen anew.
+        """
+        if self._coming is not None and self._coming[0] != owner:
+            (_, other), self._coming = self._coming, None
+            other()
+        self._coming = (owner, give_up)
+        layers = self._viewer.layers
+        if self._viewer.canvas.grid.enabled:
+            # In one go with the others that come (`changes`): whatever happens in between, napari makes the cell too early.
+            layers.append(layer)
+            return
+        selected = layers.selection.active
+        layer.visible = False
+        layers.append(layer)
+        if selected is not None and selected in layers:
+            layers.selection.active = selected
+
+    def withdraw(self, owner: str) -> None:
+        """Say that the layers that were added hidden are not laid out after all."""
+        if self._coming is not None and self._coming[0] == owner:
+            self._coming = None
+
+    def _write_names(self, layers: Sequence[Layer]) -> Pieces:
+        for layer in layers:
             if layer in self._viewer.layers and not layer.name_overlay.visible:
                 layer.name_overlay.visible = True
                 self._named.append(layer)
+                yield
 
     def show(
         self,
@@ -118,6 +165,7 @@ class LayerGrid:
         """
         if self._owner not in (None, owner):
             self.leave()
+        self.withdraw(owner)
         viewer = self._viewer
         grid = viewer.canvas.grid
         entering = self._before is None
@@ -154,6 +202,7 @@ class LayerGrid:
             return
         grid = viewer.canvas.grid
         on_leave, self._on_leave = self._on_leave, None
+        self._names.cancel()
         self._switching = True
         try:
             with self.changes():

@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_feedback.widgets.session.explanation_loader import ExplanationLoader
 from napari_cam_feedback.widgets.session.grid import grid_of
+from napari_cam_feedback.widgets.tasks.turns import Pieces, Turns
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Explanation
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class GridLayers(QObject):
     """Layers of the current image in the grid, computed in the background, until they are hidden or the grid is left.
 
-    A subclass says when there is anything to show (`_ready`), asks for it (`_follow`, by `_ask`), draws it (`_show`) and
-    removes it (`_remove`).
+    A subclass says when there is anything to show (`_ready`), asks for it (`_follow`, by `_ask`), draws it (`_show`, layer
+    by layer, with a turn of the event loop after each that is made) and removes it (`_remove`).
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ class GridLayers(QObject):
         self._loader: ExplanationLoader | None = None
         self._wanted: tuple[Any, ...] | None = None
         self._on = False
+        self._turns = Turns(self)
         session.explained.connect(self._follow)
         session.dock_closed.connect(self.hide)
         session.closing.connect(self.close)
@@ -75,6 +77,7 @@ class GridLayers(QObject):
     def close(self) -> None:
         """End the thread."""
         self._on = False
+        self._turns.cancel()
         if self._loader is not None:
             self._loader.close()
 
@@ -85,19 +88,25 @@ class GridLayers(QObject):
     def _use(self, source: Any) -> None:
         """Take what is shown from `source` from now on; it has the `classifier`, `peek` and `get` of an
         `ExplanationCache`."""
-        self._wanted = None
+        self._forget_wanted()
         if self._loader is None:
             if source is None:
                 return
             self._loader = ExplanationLoader(self._session.jobs.main, self._arrived)
         self._loader.use(source)
 
+    def _forget_wanted(self) -> None:
+        """Show nothing any more that was asked for so far."""
+        self._wanted = None
+        self._turns.cancel()
+        grid_of(self._session).withdraw(self._owner)
+
     def _ask(self, source: Any, request: tuple[Any, ...]) -> None:
         """Show what was asked for, at once where it is there already."""
         self._wanted = request
         found = source.peek(*request)
         if found is not None:
-            self._show(found)
+            self._turns.run(self._show(found))
         elif self._loader is not None:
             self._loader.request([request])
 
@@ -105,12 +114,14 @@ class GridLayers(QObject):
         if request != self._wanted or not self._ready():
             return
         if found is not None:
-            self._show(found)
+            self._turns.run(self._show(found))
         elif sentence is not None:
             self.described.emit(sentence)
 
     def _left(self) -> None:
         self._on = False
+        self._turns.cancel()
+        grid_of(self._session).withdraw(self._owner)
         if self._session.viewer is not None:
             with grid_of(self._session).changes():
                 self._remove()
@@ -126,8 +137,8 @@ class GridLayers(QObject):
         """Ask for what belongs to the image that the session shows now."""
         raise NotImplementedError
 
-    def _show(self, found: Any) -> None:
-        """Draw what was asked for."""
+    def _show(self, found: Any) -> Pieces:
+        """Draw what was asked for; a piece ends after each layer that was made."""
         raise NotImplementedError
 
     def _remove(self) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject
 
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.session.grid_layers import GridLayers
+from napari_cam_feedback.widgets.tasks.turns import Pieces
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
 from napari_cam_feedback.widgets.viewer.layers import CAM_AFTER, CAM_BEFORE, shown_image
 
@@ -162,13 +163,20 @@ class ComparisonLayers(GridLayers):
         predicted = self._session.target == "predicted" or (self._session.target == "true" and explanation.label is None)
         self._ask(pairs, (explanation.index, "predicted" if predicted else explanation.target, explanation.method))
 
-    def _show(self, found: Pair) -> None:
+    def _show(self, found: Pair) -> Pieces:
         self.described.emit(describe_pair(found, self._session.class_names))
         if not self._on:
             return
         grid = grid_of(self._session)
+        image, limits = shown_image(found.before.image)
+        for place, role in enumerate(LAYER_NAMES):
+            if self._find(BELOW, place) is None and grid.make_room(self._owner):
+                self._image(place, image, limits, found.before.key)
+                yield
+            if self._find(role) is None and grid.make_room(self._owner):
+                self._layer(place, found)
+                yield
         with grid.changes():
-            image, limits = shown_image(found.before.image)
             images = [self._image(place, image, limits, found.before.key) for place in range(len(LAYER_NAMES))]
             layers = [self._layer(place, found) for place in range(len(LAYER_NAMES))]
             cells = [layer for cell in zip(images, layers, strict=True) for layer in cell]
@@ -196,9 +204,10 @@ class ComparisonLayers(GridLayers):
         if layer is None:
             layer = Image(image, name=f"image below {self._names[place]}", rgb=image.ndim == 3, contrast_limits=limits)
             mark(layer, BELOW, key, owner=self._owner, place=place)
-            viewer.layers.append(layer)
+            grid_of(self._session).add_hidden(self._owner, layer, self.hide)
             return layer
-        layer.data = image
+        if layer.data is not image:
+            layer.data = image
         mark(layer, BELOW, key, owner=self._owner, place=place)
         if image.ndim == 2:
             layer.contrast_limits_range = limits
@@ -208,7 +217,7 @@ class ComparisonLayers(GridLayers):
     def _layer(self, place: int, pair: Pair) -> Image:
         from napari.layers import Image
 
-        role, viewer = LAYER_NAMES[place], self._session.viewer
+        role = LAYER_NAMES[place]
         data = pair.maps[role]
         layer = self._find(role)
         difference = place == 2
@@ -218,7 +227,8 @@ class ComparisonLayers(GridLayers):
         # Cells are drawn as cells.
         interpolation = "nearest" if pair.before.coarse else "linear"
         if layer is not None:
-            layer.data = data
+            if layer.data is not data:
+                layer.data = data
             layer.interpolation2d = interpolation
             mark(layer, role, pair.before.key, owner=self._owner)
             if difference:
@@ -236,7 +246,7 @@ class ComparisonLayers(GridLayers):
         mark(layer, role, pair.before.key, owner=self._owner)
         if difference:
             layer.contrast_limits_range = (-1.0, 1.0)
-        viewer.layers.append(layer)
+        grid_of(self._session).add_hidden(self._owner, layer, self.hide)
         return layer
 
     def _remove(self) -> None:

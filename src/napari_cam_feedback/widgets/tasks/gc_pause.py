@@ -22,6 +22,9 @@ _holders = 0
 _lock = threading.RLock()
 _working = 0
 _paused = False
+#: How many objects there were after all were looked at, and about how many have lasted since.
+_old: int | None = None
+_grown = 0
 #: Those whose timers call `collect_due`.
 _collectors: WeakSet[object] = WeakSet()
 
@@ -90,14 +93,33 @@ def collect_due() -> None:
     """Collect what Python would have collected by now; on the main thread. Without a working thread, hand back to Python."""
     if not _paused:
         return
-    for generation in (2, 1, 0):
-        quota = gc.get_threshold()[generation]
-        if quota and gc.get_count()[generation] > quota:
-            gc.collect(generation)
-            break
+    due = [gen for gen in (2, 1, 0) if 0 < gc.get_threshold()[gen] < gc.get_count()[gen]]
+    if due:
+        _collect(due[0])
     with _lock:
         if not _working:
             _resume()
+
+
+def count_as_old() -> None:
+    """Take all that is in memory now for what stays: what was imported is no reason to look at all of it."""
+    global _old, _grown
+    _old, _grown = None, 0
+
+
+def _collect(generation: int) -> None:
+    """Collect, all of it only where a quarter is new: so has it Python, but only where it collects by itself."""
+    global _old, _grown
+    if _old is None:
+        _old = len(gc.get_objects(2))
+    if generation == 2 and _grown > _old / 4:
+        gc.collect()
+        _old, _grown = len(gc.get_objects(2)), 0
+    elif generation:
+        young = len(gc.get_objects(0)) + len(gc.get_objects(1))
+        _grown += max(young - gc.collect(1), 0)
+    else:
+        gc.collect(0)
 
 
 def _resume() -> None:

@@ -14,7 +14,7 @@ from napari_cam_feedback.widgets.tasks.gc_pause import collect_due, start_collec
 # The event loop must stay smooth, so a flood of steps is handled in slices of this length.
 _SLICE_SECONDS = 0.015
 # Often enough that little gathers meanwhile: the youngest generation is then collected in some milliseconds.
-_COLLECT_MS = 200
+_COLLECT_MS = 50
 
 
 class MainThread(QObject):

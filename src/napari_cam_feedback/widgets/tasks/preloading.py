@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
+from napari_cam_feedback.widgets.tasks.gc_pause import count_as_old
+
 if TYPE_CHECKING:
     from napari_cam_feedback.widgets.tasks.workers import Jobs
 
@@ -29,4 +31,4 @@ def _load(jobs: Jobs) -> None:
         import napari_cam_feedback.torch_loader  # noqa: F401
 
     # A failure is said by whatever needs it first.
-    jobs.start(JOB, work, description="Loading PyTorch", on_failed=lambda _: None)
+    jobs.start(JOB, work, description="Loading PyTorch", on_done=lambda _: count_as_old(), on_failed=lambda _: None)
