@@ -59,11 +59,11 @@ def test_a_corner_that_the_model_follows_is_named_with_images_to_paint(found):
 
 def test_brightness_and_colour_cannot_be_painted_and_the_way_to_take_them_out_is_named_as_each_face_calls_it():
     found = NextShortcut("brightness and colour", 0.4, Interval(0.3, 0.5), 40, 0.9, 0.5, False, ())
-    assert "retune with a folder of images with it and one of images without it" in found.sentence
+    assert "That cannot be painted: take it out beside what is painted, in one retune" in found.sentence
     command = typer.main.get_command(app).commands["retune"]
-    assert name_settings(found.sentence, found.fields, OptionNames(command)).endswith("in all lights (--with, --without).")
+    assert name_settings(found.sentence, found.fields, OptionNames(command)).endswith("in all lights (--colours).")
     corner = replace(found, cue="top left corner", keys=("a.png",))
-    assert "folder" not in corner.sentence
+    assert "cannot be painted" not in corner.sentence
     assert corner.fields == ()
 
 

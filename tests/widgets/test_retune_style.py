@@ -16,6 +16,7 @@ from napari_cam_feedback.evaluation import Interval
 from napari_cam_feedback.projects import Project
 from napari_cam_feedback.retuning import ValidationMetrics, take_checkpoint
 from napari_cam_feedback.retuning.images import shown_style
+from napari_cam_feedback.retuning.images.colour_style import ColourStyle
 from napari_cam_feedback.retuning.images.style_file import load_style
 from napari_cam_feedback.retuning.judging.style_verdict import STYLE_ADVICE
 from napari_cam_feedback.retuning.result_file import read_result_file, save_result
@@ -170,6 +171,33 @@ def test_without_a_mask_two_folders_are_chosen_and_the_run_ends_in_a_kept_versio
     assert take_out.with_it.field.path == shown[0]
     (kept,) = session.project.folder.glob("runs/*/style.safetensors")
     assert same_style(load_style(kept), result.style)
+
+
+@pytest.mark.usefixtures("improving")
+@pytest.mark.parametrize("painted_too", [True, False])
+def test_brightness_and_colour_need_no_folder_and_go_with_what_is_painted(windowed, wait, qtbot, painted_too):
+    session, widget = windowed
+    take_out = widget.take_out
+    keys = [session.dataset.keys[int(index)] for index in session.dataset.indices("train")[:3]]
+    for key in keys:
+        session.put_mask(key, np.eye(SIZE, dtype=bool))
+    take_out.set_opened(True)
+    assert not take_out.painted_too.isVisible()
+    qtbot.keyClick(take_out.colours_button, Qt.Key.Key_Space)
+    assert take_out.button.text() == "Take out: brightness and colour"
+    assert not take_out.with_it.isVisible()
+    assert take_out.painted_too.isVisible()
+    assert take_out.painted_too.isChecked()
+    assert "Start; the defaults" in widget.hint.text()
+    take_out.painted_too.setChecked(painted_too)
+    qtbot.mouseClick(widget.start_button, Qt.MouseButton.LeftButton)
+    wait(finished(widget))
+    result = widget.run.result
+    assert isinstance(result.style, ColourStyle)
+    assert sorted(result.masks) == (sorted(keys) if painted_too else [])
+    said = "pasted in, and with the brightness" if painted_too else "images with the brightness and colour of other images"
+    assert said in widget.numbers.text()
+    wait(lambda: widget.run.comparison is not None)
 
 
 def test_a_missing_folder_is_asked_for_where_it_goes_and_nothing_starts(windowed, shown, wait):
@@ -371,5 +399,5 @@ def test_where_the_next_shortcut_is_colour_the_folders_are_named_and_nothing_is_
     monkeypatch.setattr("napari_cam_feedback.auditing.next_shortcuts", lambda *_, **__: (found,))
     run_to_result(widget, wait, shown)
     wait(lambda: not widget.next_shortcut.isHidden())
-    assert "in all lights (“Images with it”, “Images without it”)." in widget.next_shortcut.sentence.text()
+    assert "in all lights (“Brightness and colour”)." in widget.next_shortcut.sentence.text()
     assert widget.next_shortcut.button.isHidden()

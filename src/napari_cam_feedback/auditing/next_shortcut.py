@@ -91,8 +91,8 @@ class NextShortcut:
         )
         if self.cue == _COLOUR:
             return (
-                f"{text} That cannot be painted: retune with a folder of images with it and one of images without it, make "
-                "the images alike, or collect images of each class in all lights."
+                f"{text} That cannot be painted: take it out beside what is painted, in one retune, or collect images of "
+                "each class in all lights."
             )
         more = ", …" if len(self.keys) > 3 else ""
         where = f", for instance in {', '.join(self.keys[:3])}{more}" if self.keys else ""
@@ -102,7 +102,7 @@ class NextShortcut:
     @property
     def fields(self) -> tuple[str, ...]:
         """The settings that the sentence is about, by their names in the API."""
-        return ("with_dir", "without_dir") if self.cue == _COLOUR else ()
+        return ("colours",) if self.cue == _COLOUR else ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -213,8 +213,11 @@ class RetuneWidget(RetuneOutcome):
             self.take_out.reveal(error.fields, describe(error))
             return
         session.autosave.flush()
-        keys = [] if shown else sorted(session.painted())
-        self._begin(UndecidedRun(project, project.current.id, classifier, explanation_cache, config, keys, shown))
+        take_out, parent = self.take_out, project.current.id
+        masked = take_out.painted_too.isChecked() or not take_out.of_style
+        keys = sorted(session.painted()) if masked else []
+        run = UndecidedRun(project, parent, classifier, explanation_cache, config, keys, shown, colours=take_out.of_colours)
+        self._begin(run)
 
     def go_on(self) -> None:
         """Take a run that was stopped up again, with the settings and masks that it had."""

@@ -61,9 +61,11 @@ class UndecidedRun:
     config : RetuneConfig
         Its settings.
     keys : list of str
-        What was painted when it was started; none where a style is to be taken out.
+        What was painted when it was started; none where only a style is to be taken out.
     shown : tuple of Path, or None
-        Folders of images with a style and without it, which is to be taken out in place of what is painted.
+        Folders of images with a style and without it, which is to be taken out.
+    colours : bool
+        Brightness and colour are to be taken out.
     style : Style or None
         What they show, once it is found.
     masks : dict
@@ -91,6 +93,7 @@ class UndecidedRun:
     config: RetuneConfig
     keys: list[str]
     shown: tuple[Path, Path] | None = None
+    colours: bool = False
     style: Style | None = field(default=None, repr=False)
     masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     result: RetuneResult | None = None
@@ -128,26 +131,29 @@ class UndecidedRun:
             self.masks = {key: store[key] for key in self.keys if key in store}
 
     def find_style(self, monitor: Monitor) -> None:
-        """Find what the folders show, once, where there are any; for a worker.
+        """Find what the folders show, or the colours that there are, once, where that is to be taken out; for a worker.
 
         Raises
         ------
         DataError, RetuneError
             A folder cannot be read or has too few images; nothing of the kind tells them apart; or it was stopped.
         """
-        if self.shown is None or self.style is not None:
+        if not self.of_style or self.style is not None:
             return
         from napari_cam_feedback.explanations.tcav.sets import ImageFolder
-        from napari_cam_feedback.retuning import find_style
+        from napari_cam_feedback.retuning import find_colours, find_style
 
-        with_it, without = map(ImageFolder, self.shown)
         preprocessing, dataset = self.classifier.preprocessing, self.project.dataset
+        if self.shown is None:
+            self.style = find_colours(preprocessing, dataset)
+            return
+        with_it, without = map(ImageFolder, self.shown)
         self.style = find_style(preprocessing, with_it, without, dataset, monitor=monitor)
 
     @property
     def of_style(self) -> bool:
-        """Whether something over whole images is to be taken out, and nothing that is painted."""
-        return self.shown is not None or self.style is not None
+        """Whether something over whole images is to be taken out."""
+        return self.shown is not None or self.colours or self.style is not None
 
     @property
     def name(self) -> str:

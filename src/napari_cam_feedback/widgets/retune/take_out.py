@@ -1,4 +1,4 @@
-"""What a retune is to take out: what is painted, or something over whole images, which two folders of images show."""
+"""What a retune is to take out: what is painted, something over whole images, which two folders show, or their colours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QRadioButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.parts.basics import form_layout, single_shot, wrapped_label
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 #: Images from which on nothing more is asked for.
 ENOUGH = 30
-_TITLES = {"with_dir": "Images with it", "without_dir": "Images without it"}
+_TITLES = {"with_dir": "Images with it", "without_dir": "Images without it", "colours": "Brightness and colour"}
 #: Calls the folders as the page does.
 FOLDER_NAMES = TitleNames(_TITLES)
 _COUNT_AFTER_MS = 300
+_COLOURS = "Where each class has a light of its own: each image is also shown with the brightness and colour of another"
 _WHAT = "A colour cast, blur, contrast or noise. Show it by images with it and without it, both of each class if you can."
 
 
@@ -110,8 +111,10 @@ class TakeOut(Fold):
 
     Attributes
     ----------
-    painted_button, style_button : QRadioButton
+    painted_button, style_button, colours_button : QRadioButton
         The choice.
+    painted_too : QCheckBox
+        Whether what is painted is taken out beside something over whole images.
     with_it, without : ShownFolder
         Images with what lies over whole images, and without it.
     changed : Signal
@@ -127,6 +130,11 @@ class TakeOut(Fold):
         column.setSpacing(3)
         self.painted_button = QRadioButton("What is painted")
         self.style_button = QRadioButton("Something over whole images")
+        self.colours_button = QRadioButton(_TITLES["colours"])
+        self.colours_button.setToolTip(_COLOURS)
+        self.painted_too = QCheckBox("And what is painted")
+        self.painted_too.setToolTip("A model that is kept from one of two shortcuts goes by the other")
+        self.painted_too.setChecked(True)
         self.with_it = ShownFolder(_TITLES["with_dir"])
         self.without = ShownFolder(_TITLES["without_dir"])
         self._folders = QWidget()
@@ -135,12 +143,13 @@ class TakeOut(Fold):
         form.addRow(wrapped_label(_WHAT, "quiet"))
         for folder in (self.with_it, self.without):
             form.addRow(folder.title, folder)
-        for widget in (self.painted_button, self.style_button, self._folders):
+        for widget in (self.painted_button, self.style_button, self._folders, self.colours_button, self.painted_too):
             column.addWidget(widget)
         super().__init__("", content)
         self.button.setToolTip("What the model is to use no more")
         self.painted_button.setChecked(True)
-        self.style_button.toggled.connect(self._chosen)
+        for button in (self.style_button, self.colours_button):
+            button.toggled.connect(self._chosen)
         for folder in (self.with_it, self.without):
             folder.changed.connect(self.changed)
         self._show_choice()
@@ -153,7 +162,12 @@ class TakeOut(Fold):
     @property
     def of_style(self) -> bool:
         """Whether something over whole images is to be taken out."""
-        return self.style_button.isChecked()
+        return not self.painted_button.isChecked()
+
+    @property
+    def of_colours(self) -> bool:
+        """Whether that is brightness and colour, which no folder need show."""
+        return self.colours_button.isChecked()
 
     def set_style(self, style: bool) -> None:
         """Choose what to take out."""
@@ -161,18 +175,18 @@ class TakeOut(Fold):
 
     @property
     def complete(self) -> bool:
-        """Whether both folders are named."""
-        return self.with_it.field.path is not None and self.without.field.path is not None
+        """Whether both folders are named, or none is needed."""
+        return self.of_colours or (self.with_it.field.path is not None and self.without.field.path is not None)
 
     def folders(self) -> tuple[Path, Path] | None:
-        """Return the folders of images with it and without it; None where what is painted is to be taken out.
+        """Return the folders of images with it and without it; None where something else is to be taken out.
 
         Raises
         ------
         ConfigError
             One is missing, or both are the same.
         """
-        if not self.of_style:
+        if not self.style_button.isChecked():
             return None
         with_it, without = self.with_it.field.path, self.without.field.path
         if with_it is None:
@@ -198,8 +212,12 @@ class TakeOut(Fold):
         self.changed.emit()
 
     def _show_choice(self) -> None:
-        self.button.setText("Take out: something over whole images" if self.of_style else "Take out: what is painted")
-        self._folders.setVisible(self.of_style)
+        chosen = "what is painted"
+        if self.of_style:
+            chosen = "brightness and colour" if self.of_colours else "something over whole images"
+        self.button.setText(f"Take out: {chosen}")
+        self._folders.setVisible(self.style_button.isChecked())
+        self.painted_too.setVisible(self.of_style)
 
 
 def told(count: int) -> tuple[str, bool]:

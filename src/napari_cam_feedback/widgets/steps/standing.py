@@ -138,7 +138,7 @@ def next_step(now: Standing) -> NextStep:
     if now.step == COMPARE and now.versions < 2:
         return NextStep(f"There is nothing to compare yet: {_of_painting(now)}", _paint_or_retune(now))
     if now.step == RETUNE and now.of_style:
-        return NextStep("Two folders of images show what is to be taken out; nothing need be painted.", (_RETUNE,))
+        return NextStep("Something over whole images is to be taken out; nothing need be painted.", (_RETUNE,))
     if now.step == RETUNE and not now.painted:
         return NextStep(f"There is nothing to learn from yet: {_of_painting(now)}", (_best(now),))
     return NextStep(_capitalised(_of_painting(now)), _paint_or_retune(now))
