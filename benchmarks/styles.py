@@ -99,7 +99,7 @@ def make(parts: dict[str, Split], style: str, seed: int, truth: float) -> tuple[
     return ArrayDataset(images, labels, tuple(map(str, range(10)))), has["train"]
 
 
-def measure(data: str, style: str, seed: int) -> list[dict[str, Cell]]:
+def measure(data: str, style: str, seed: int, methods: Sequence[str] = METHODS) -> list[dict[str, Cell]]:
     """Return one row a method."""
     read, train = DATA[data]
     parts = read(seed)
@@ -115,7 +115,7 @@ def measure(data: str, style: str, seed: int) -> list[dict[str, Cell]]:
         shown.append(ArrayDataset({"train": pictures}, {"train": dataset.labels[items]}, dataset.class_names))
     found = find_style(given.preprocessing, shown[0], shown[1])
     before, rows = _accuracy(given, dataset, "test"), []
-    for method in METHODS:
+    for method in methods:
         result = run_to_end(retune(given, dataset, {}, RetuneConfig(method=method, seed=seed), style=found))
         after = _accuracy(result.classifier, dataset, "test")
         rows.append(
@@ -147,14 +147,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks styles")
     parser.add_argument("--data", nargs="+", default=list(DATA), choices=list(DATA), help="which data sets (%(default)s)")
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), help="which seeds (%(default)s)")
+    parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=list(STYLES), help="which styles (%(default)s)")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="which methods (%(default)s)")
     options = parser.parse_args(list(arguments))
     rows: list[dict[str, Cell]] = []
-    for data, style, seed in product(options.data, STYLES, options.seeds):
-        found = measure(data, style, seed)
+    for data, style, seed in product(options.data, options.styles, options.seeds):
+        found = measure(data, style, seed, options.methods)
         rows += found
         print(show(found), flush=True)
     write_csv("styles", rows)
-    print(show([_summary(rows, *which) for which in product(options.data, STYLES, METHODS)]))
+    print(show([_summary(rows, *which) for which in product(options.data, options.styles, options.methods)]))
 
 
 def _summary(rows: Sequence[dict[str, Cell]], data: str, style: str, method: str) -> dict[str, Cell]:
