@@ -126,6 +126,12 @@ class Camera:
         leading.show_step(RETUNE)
         self.wait(lambda: leading.retune.choice.form is not None)
         self.take("retune")
+        take_out = leading.retune.take_out
+        take_out.set_opened(True)
+        take_out.set_style(True)
+        self.take("take-out")
+        take_out.set_style(False)
+        take_out.set_opened(False)
         leading.do(Act.RETUNE)
         self.wait(lambda: leading.retune.plot.loss_names)
         self.take("retuning", busy=True)

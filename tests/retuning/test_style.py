@@ -309,6 +309,31 @@ def replace_names(dataset: ArrayDataset, classifier: Classifier) -> ArrayDataset
     return dataset
 
 
+@pytest.mark.parametrize("of_colours", [False, True])
+@pytest.mark.parametrize("damage", ["size", "channels", "numbers", "shape"])
+def test_a_style_that_does_not_fit_is_refused_before_the_first_step(tinted, damage, of_colours):
+    """As a file of another run, or a broken one, would bring it; brightness and colour have no size."""
+    classifier, dataset = tinted
+    size = {"size": (20, 24, 3), "channels": (SIZE, SIZE, 1)}.get(damage, (SIZE, SIZE, 3))
+    if of_colours:
+        style = find_colours(plain(*size), dataset)
+    else:
+        style = find_style(plain(*size), unlabelled(tint(scenes(40, 31)[0])), unlabelled(scenes(40, 32)[0]))
+    tensors = style.to_tensors()
+    last = "colours_of_others" if of_colours else "weights"
+    if damage == "numbers":
+        tensors[last] = tensors[last] * torch.nan
+        tensors["low"] = tensors["low"] * torch.nan
+    elif damage == "shape":
+        tensors[last] = tensors[last][:0]
+    changed = Style.from_tensors(tensors)
+    if of_colours and damage == "size":
+        changed.check(3, (SIZE, SIZE))
+        return
+    with pytest.raises(RetuneError, match="found on images of another size or number of channels"):
+        retune(classifier, dataset, {}, style=changed)
+
+
 @pytest.mark.parametrize("method", [name for name, each in METHODS.items() if not each.takes_styles])
 def test_methods_of_painted_places_say_that_there_are_none(tinted, method):
     classifier, dataset = tinted

@@ -262,8 +262,10 @@ def read_feedback(
     Raises
     ------
     RetuneError, MaskError
-        As of `read_painted`; no training image has the style.
+        As of `read_painted`; the style is of other images, or no training image has it.
     """
+    if style is not None:
+        style.check(cache.preprocessing.channels, cache.preprocessing.size)
     if style is not None and not masks:
         return _read_styled(dataset, style, cache, seed)
     return replace(separate(read_painted(dataset, masks, cache)), also=style)

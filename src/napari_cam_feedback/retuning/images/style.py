@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from napari_cam_feedback.data.preprocessing import Preprocessing
+from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.torch_loader import torch
 
 
@@ -79,6 +80,28 @@ class Style(ABC):
         kind: type[Style] = ColourStyle if "colours_of_others" in tensors else ShownStyle
         values: dict[str, Any] = {field.name: tensors[field.name] for field in fields(kind)}
         return kind(**values)
+
+    def check(self, channels: int, size: tuple[int, int]) -> None:
+        """Find out whether it is of images of that size; it may come from a file, or from a run of another network.
+
+        Raises
+        ------
+        RetuneError
+            It is not, or its numbers are none.
+        """
+        image = torch.zeros(1, channels, *size)
+        try:
+            found = torch.cat([self.take_off(image), self.put_on(image), self.conflicting(image)])
+            carried, said = self.carries(image), self.sentence
+            whole = carried.shape == (1,) and carried.dtype == torch.bool and found.shape == (3, *image.shape[1:])
+            if said and whole and self.low.shape == self.high.shape == (channels,) and bool(found.isfinite().all()):
+                return
+        except (RuntimeError, ValueError, TypeError, IndexError):  # torch says of sizes what no user understands
+            pass
+        raise RetuneError(
+            "What is to be taken out was found on images of another size or number of channels than this model takes, or "
+            "its file is broken; show the images with it and without it again."
+        )
 
     def limited(self, images: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, h, w) kept to the values that an image can have."""
