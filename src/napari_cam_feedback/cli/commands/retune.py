@@ -296,7 +296,7 @@ def _run_to_resume(folder: Path, *said: object) -> Path:
     return folder / "config.json"
 
 
-def _check_style(with_dir: Path | None, without_dir: Path | None, *others: object, colours: bool, resume: bool) -> None:
+def _check_style(with_dir: Path | None, without_dir: Path | None, *, colours: bool, resume: bool) -> None:
     if (with_dir is None) != (without_dir is None):
         missing = "--without" if without_dir is None else "--with"
         raise ConfigError(f"Images with it and images without it are both needed; give {missing} DIR, too.")

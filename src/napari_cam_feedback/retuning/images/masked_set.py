@@ -184,12 +184,11 @@ class MaskedSet:
         inputs: torch.Tensor,
         donors: torch.Tensor,
         generator: torch.Generator,
-        own: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return any images (N, C, h, w) with what is painted on donors in place of their own (`clear_places`, `paste`)."""
         if self.overlay is not None:
             return self.overlay.conflicting(inputs, generator)
-        return self.paste(self.clear_places(inputs, generator, own), donors)
+        return self.paste(self.clear_places(inputs, generator), donors)
 
     def paste(self, inputs: torch.Tensor, donors: torch.Tensor) -> torch.Tensor:
         """Return images with what is painted on donors: the painted patches, or the half-transparent mark that all carry.

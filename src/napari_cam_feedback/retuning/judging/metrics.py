@@ -78,6 +78,8 @@ class ValidationMetrics(OldAttributes):
     style : str
         How the validation images are changed to be conflict images where a style is to be taken out, as ``with it swapped``;
         else empty.
+    style_alone : bool
+        Whether a style is to be taken out and nothing that is painted.
     """
 
     iteration: int
@@ -101,11 +103,7 @@ class ValidationMetrics(OldAttributes):
     probability_shift: float | None = None
     worst_group: tuple[str, float, int, float, float] | None = None
     style: str = ""
-
-    @property
-    def style_alone(self) -> bool:
-        """Whether a style is to be taken out and nothing that is painted."""
-        return bool(self.style) and self.held_out.mask_share is None
+    style_alone: bool = False
 
     @property
     def selection_accuracy(self) -> float:

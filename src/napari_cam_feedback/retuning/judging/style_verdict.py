@@ -23,11 +23,11 @@ from napari_cam_feedback.retuning.judging.verdict import (
 #: What to do then, where nothing is painted.
 STYLE_ADVICE: dict[VerdictName, str] = {
     "fixed": "Look again whether something else is used instead.",
-    "improved": "Keep it, show more images with it and without it, of each class both where there are, and retune again.",
+    "improved": "Keep it, give more images of each class with it and without it, and retune again.",
     "mixed": "Take weights nearer to the given ones.",
-    "no effect": "See whether the images with it and without it show what you mean, and differ in nothing else.",
-    "harmed": "Do not use it; see whether the images with it and without it differ in nothing else.",
-    "failed": "Show more images with it and without it, of each class both where there are.",
+    "no effect": "See whether the model uses it at all; images shown with it and without it must differ in nothing else.",
+    "harmed": "Do not use it; images shown with it and without it must differ in nothing else.",
+    "failed": "Give more images of each class with it and without it, or a learning rate ten times larger.",
 }
 
 
@@ -69,8 +69,8 @@ def judge_style(before: ValidationMetrics, after: ValidationMetrics, *, troubles
     if after.iteration == 0 and (troubles or used) and after == before:
         why = f"went astray {times(len(troubles))} ({lower(troubles[-1])})" if troubles else "found nothing better"
         reason = (
-            f"The retune {why}, so its weights were thrown away and the model is as it was; show more images with it and "
-            f"without it, or collect images of each class with and without it: {numbers}."
+            f"The retune {why}, so its weights were thrown away and the model is as it was; give more images of "
+            f"each class with it and without it: {numbers}."
         )
         return StyleVerdict("failed", reason)
     name: VerdictName

@@ -171,6 +171,7 @@ class Validator:
             probability=smooth(known, known, labels, temperature)[0],
             worst_group=self._worst_group(found.items, right),
             style=self._style_words,
+            style_alone=self.painted.style is not None,
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)

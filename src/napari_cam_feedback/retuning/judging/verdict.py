@@ -27,7 +27,7 @@ HELD_OUT_OF = 5
 USED_FLIP_RATE = 0.2
 #: Classes named that lost images.
 MAX_CLASSES_NAMED = 3
-KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
+_KEEP_MORE = "Take weights nearer to the given ones, or paint more images of the classes that lost."
 #: Up to this specificity, the painted part is used no more than any other place.
 UNSPECIFIC = 1.25
 
@@ -142,7 +142,7 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     disturbed = _disturbed_alike(before)
     used = found.before_flips > max(margin, FIXED_FLIP_RATE) and not disturbed
     if after.iteration == 0 and (troubles or used) and after == before:
-        return Verdict("failed", thrown_away(troubles) + _on_painted("failed", before, after, held_out))
+        return Verdict("failed", _thrown_away(troubles) + _on_painted("failed", before, after, held_out))
     if gain < -margin or (lost and gain < margin and (drop < margin or ignorant)):
         name, reason = "harmed", f"The model got worse: {numbers}."
     elif not used:
@@ -200,7 +200,7 @@ def judge(before: ValidationMetrics, after: ValidationMetrics, *, held_out: bool
     if worse and not forgot and name in ("fixed", "improved"):
         name, reason = "mixed", f"What is painted decides less often, but a group of images is told worse: {numbers}."
     if forgot and name in ("fixed", "improved"):
-        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {KEEP_MORE}"
+        name, reason = "mixed", f"What is painted decides less often, but {forgot}: {numbers}. {_KEEP_MORE}"
     elif forgot and name == "no effect":
         name, reason = "harmed", f"Nothing was won, and {forgot}: {numbers}."
     elif name in ("fixed", "improved") and forgetting_unknown(before, after):
@@ -228,7 +228,7 @@ def on_groups(before: ValidationMetrics, after: ValidationMetrics) -> str:
     )
 
 
-def thrown_away(troubles: Sequence[str]) -> str:
+def _thrown_away(troubles: Sequence[str]) -> str:
     if troubles:
         return (
             f"The retune went astray {times(len(troubles))} ({lower(troubles[-1])}), so its weights were thrown away and "
