@@ -289,8 +289,11 @@ def test_a_network_that_does_not_use_it_is_left_in_peace():
     even = biased(tint, share=0.5)
     start = build_classifier("small-gap", even.class_names, default_preprocessing(even), seed=0)
     classifier = run_to_end(train_classifier(start, even, TrainConfig(epochs=12, seed=0)))
-    result = run_to_end(retune(classifier, even, {}, style=style_for(classifier)))
+    steps, style = [], style_for(classifier)
+    result = run_to_end(retune(classifier, even, {}, style=style), steps.append)
     assert result.verdict.name == "no effect"
+    # Nobody painted anything, so nothing is said of masks.
+    assert steps[0].message == style.sentence
     assert "The model hardly used it to begin with" in result.verdict.reason
     assert accuracy(result.classifier, even) > accuracy(classifier, even) - 0.02
 

@@ -105,8 +105,8 @@ class Validator:
     def start(self, classifier: Classifier) -> ValidationMetrics:
         """Measure the classifier as it was given; it is what the others are compared with from now on."""
         check = self(classifier, 0)
-        # By what lies over whole images a model may tell the class also where the mark is taken out.
-        marks = None if self.painted.also is not None else marks_matter(classifier, self.painted, self.seed)
+        # By what lies over whole images a model may tell the class also where a mark is taken out; or there is no mark.
+        marks = None if self._style_words else marks_matter(classifier, self.painted, self.seed)
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.conflict_flip_rate)
