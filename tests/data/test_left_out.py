@@ -216,3 +216,44 @@ def test_folders_and_arrays_are_split_alike(tmp_path):
     assert arrays.read(3).shape == (4, 4)
     with pytest.raises(DataError, match=r'"test" and "Test" are the same'):
         ArrayDataset({"test": pictures, "Test": pictures}, None, ("a", "b"))
+
+
+def listed(folder, rows: str, header: str = "path,label,split,Patient ID") -> str:
+    images(folder, "x", count=9)
+    (folder / "list.csv").write_text(f"{header}\n{rows}")
+    return notes(folder / "list.csv")
+
+
+def test_images_of_one_patient_in_train_and_in_test_are_told_of(tmp_path):
+    images(tmp_path / "apart", *(f"train/{c}/p{n}" for c in "ab" for n in range(3)), *(f"test/{c}/p7{c}" for c in "ab"))
+    assert "patient" not in notes(tmp_path / "apart")
+    # Also where they are of another class there.
+    images(
+        tmp_path / "mixed", "train/a/p1", "train/a/p2", "train/b/p3", "train/b/p4", "test/a/p3", "test/b/p9", "Valid/b/p1"
+    )
+    said = notes(tmp_path / "mixed")
+    assert "Images of one folder within a class, such as p1, are in train and in test (1) and in val (1) too" in said
+    # A folder that each class has one of, as in Tiny ImageNet, is no patient.
+    images(tmp_path / "tiny", *(f"{split}/{c}/images" for split in ("train", "test") for c in "ab"))
+    assert "patient" not in notes(tmp_path / "tiny")
+    rows = "x/0.png,a,Train,7\nx/1.png,b,train,8\nx/2.png,a,holdout,7\nx/3.png,b,test,\nx/4.png,b,train,\n"
+    said = listed(tmp_path, rows)
+    assert "Images of one patient id (a column of list.csv), such as 7, are in train and in holdout (1) too" in said
+
+
+@pytest.mark.parametrize("column", ["patient", "Subject-ID", "lesion_id", "CaseNumber"])
+def test_a_split_that_is_made_keeps_the_images_of_a_patient_together_whatever_their_classes(tmp_path, column):
+    images(tmp_path, "x", count=60)
+    rows = "".join(f"x/{n}.png,{'ab'[n % 2]},{n // 5}\n" for n in range(60))
+    (tmp_path / "list.csv").write_text(f"path,label,{column}\n{rows}")
+    dataset = open_dataset(tmp_path / "list.csv")
+    splits = [dataset.splits[n * 5 : n * 5 + 5].tolist() for n in range(12)]
+    assert all(len(set(found)) == 1 for found in splits)
+    assert set(dataset.split_names) == {"train", "val", "test"}
+    assert f"keeps images together that have the same {column.lower()}" in notes(tmp_path / "list.csv")
+    images(tmp_path / "folders", *(f"{c}/p{n}" for c in "ab" for n in range(9)))
+    dataset = open_dataset(tmp_path / "folders")
+    of = {}
+    for key, split in zip(dataset.keys, dataset.splits.tolist(), strict=True):
+        of.setdefault(key.split("/")[1], set()).add(split)
+    assert all(len(found) == 1 for found in of.values())

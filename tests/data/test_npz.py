@@ -96,3 +96,13 @@ def test_images_without_pixels_are_refused_however_many_there_are(tmp_path):
     write(tmp_path / "a.npz", header((1 << 40, 0, 4)))
     with pytest.raises(DataError, match="have no pixels"):
         open_dataset(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF])
+def test_characters_that_there_are_not_are_broken(order, code, tmp_path):
+    text = np.array([65, code], f"{order}u4").tobytes()
+    assert fault(write(tmp_path / "a.npz", header((2,), f"{order}U1") + text)) == "broken"
+    np.savez(tmp_path / "b.npz", x=np.array(["", "\U0010ffff"]), y=np.array([], "U"), z=np.array(""))
+    with Npz(tmp_path / "b.npz") as file:
+        assert [file.read(name).tolist() for name in "xyz"] == [["", "\U0010ffff"], [], ""]

@@ -1,5 +1,7 @@
 """Every page of a TIFF file can be read by itself, however the file is laid out, and nothing else of it is read."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -208,3 +210,22 @@ def test_one_page_of_a_long_stack_takes_the_memory_and_bytes_of_one(tmp_path, co
         monkeypatch.setattr(tifffile.FileHandle, name, counting)
     np.testing.assert_array_equal(read_page(path, 150), pages[150])
     assert sum(taken) < 3 * pages[0].nbytes
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("back_to", [0, -1])
+def test_pages_that_lead_in_a_circle_are_refused(tmp_path, count, bigtiff, back_to):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
+        for _ in range(count):
+            writer.write(PAGES[0], photometric="minisblack", contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        offsets = [page.offset for page in tiff.pages]
+        place, form = tiff.pages.next_page_offset, tiff.tiff.offsetformat
+    data = bytearray(path.read_bytes())
+    struct.pack_into(form, data, place, offsets[back_to])
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="its pages lead in a circle"):
+        count_pages(path)
+    assert np.array_equal(read_image(path), PAGES[0])

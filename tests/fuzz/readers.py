@@ -381,6 +381,27 @@ def _read_run_state(path: Path) -> None:
     load_run_state(path)
 
 
+def _styles(folder: Path) -> list[Path]:
+    from napari_cam_feedback.retuning.images.colour_style import ColourStyle
+    from napari_cam_feedback.retuning.images.shown_style import ShownStyle, features
+    from napari_cam_feedback.retuning.images.style_file import save_style
+    from napari_cam_feedback.torch_loader import torch
+
+    one, spectrum = (lambda: torch.ones(1)), (1, 8, 5)
+    weights = torch.zeros(features(torch.zeros(1, 1, 8, 8)).shape[1])
+    last = (torch.ones(spectrum), torch.zeros(spectrum), weights, torch.tensor(0.5), torch.tensor(1.0))
+    shown = ShownStyle(-one(), one(), torch.zeros(1), torch.zeros(1), torch.eye(1), *last)
+    save_style(shown, folder / "shown.safetensors")
+    save_style(ColourStyle(-one(), one(), torch.rand(3, 4, 1)), folder / "colours.safetensors")
+    return sorted(folder.iterdir())
+
+
+def _read_style(path: Path) -> None:
+    from napari_cam_feedback.retuning.images.style_file import load_style
+
+    load_style(path).check(1, (8, 8))
+
+
 READERS = (
     Reader("png", _pngs, _read_picture, "png"),
     Reader("picture", _pictures, _read_picture),
@@ -403,4 +424,5 @@ READERS = (
     Reader("model in zip", lambda folder: _models(folder)[1:2], _read_model, "zip"),
     Reader("program", _programs, _read_program, "zip"),
     Reader("run state", _run_state, _read_run_state, "zip"),
+    Reader("style", _styles, _read_style),
 )

@@ -12,6 +12,7 @@ import numpy as np
 from napari_cam_feedback.data.dataset import number_classes
 from napari_cam_feedback.data.formats.file_dataset import MASKS, FileDataset, page_key
 from napari_cam_feedback.data.links import Fence
+from napari_cam_feedback.data.patients import numbered, patient_notes, usual_labels
 from napari_cam_feedback.data.pixels import images
 from napari_cam_feedback.data.splits import is_usual, split_name, stratified_splits
 from napari_cam_feedback.errors import DataError, describe
@@ -71,7 +72,7 @@ class FolderDataset(FileDataset):
         self._masks_are_a_class = any(group.folder == MASKS for group in groups)
         names, number = number_classes((g.label for g in groups if g.label is not None), class_names, self.root)
         pages = _find_pages(self.root, groups, self._fence)
-        counts = [sum(pages.get(f"{g.folder}/{name}", 1) for name in g.names) if pages else len(g.names) for g in groups]
+        counts = [sum(_pages_of(group, pages)) for group in groups]
         labels = np.repeat(np.array([-1 if g.label is None else number[g.label] for g in groups], np.int64), counts)
         files = None
         if pages:
@@ -79,10 +80,12 @@ class FolderDataset(FileDataset):
             self.pages = np.concatenate([np.arange(n, dtype=np.int32) if n else np.array([-1], np.int32) for n in per_file])
             self.pages.setflags(write=False)
             files = np.repeat(np.arange(len(per_file)), np.maximum(1, per_file))
-        elif scan.deeper:
-            files = _folders_of(groups)
+        folders, folder_of = _folders_in_classes(groups)
+        patients = np.repeat(folder_of, [n for group in groups for n in _pages_of(group, pages)])
         made_split = all(group.split is None for group in groups)
-        if made_split:
+        if made_split and scan.deeper:
+            splits = stratified_splits(usual_labels(labels, patients), seed, files=numbered(patients))
+        elif made_split:
             splits = stratified_splits(labels, seed, files=files)
         else:
             splits = np.repeat(np.array([group.split for group in groups], dtype=str), counts)
@@ -99,6 +102,7 @@ class FolderDataset(FileDataset):
             bad = error.object.encode("utf-8", "backslashreplace").decode()
             raise DataError(f'The file name "{bad}" in {self.root} is not valid text; rename the file.') from error
         self.notes = (*scan.notes(), *images.channel_notes(self.path(i) for i in self._some_tiffs(groups)))
+        self.notes += tuple(patient_notes(self.splits, patients, folders, "of one folder within a class"))
 
     @property
     def has_known_masks(self) -> bool:
@@ -150,11 +154,27 @@ def _find_pages(root: Path, groups: list[_Group], fence: Fence) -> dict[str, int
     return {key: pages for key in tiffs if (pages := count(key)) > 1}
 
 
-def _folders_of(groups: list[_Group]) -> np.ndarray:
-    """Return a number for each image that is the same for those of one folder in a class's; int64 (N,)."""
+def _pages_of(group: _Group, pages: dict[str, int]) -> list[int]:
+    """Return how many items each file of a group is."""
+    return [pages.get(f"{group.folder}/{name}", 1) for name in group.names] if pages else [1] * len(group.names)
+
+
+def _folders_in_classes(groups: list[_Group]) -> tuple[list[str], np.ndarray]:
+    """Return the names of the folders within those of the classes, one a patient, and which each image is in.
+
+    The latter is int64 (N,), -1 for an image in none and where a class has but one such folder, which is no patient.
+    """
     numbers: dict[str, int] = {}
-    folders = (f"{group.folder}/{name.partition('/')[0]}" for group in groups for name in group.names)
-    return np.array([numbers.setdefault(folder, len(numbers)) for folder in folders], np.int64)
+    inner = [[name.partition("/")[0] if "/" in name else "" for name in group.names] for group in groups]
+    several: dict[str | None, set[str]] = {}
+    for group, found in zip(groups, inner, strict=True):
+        several.setdefault(group.label, set()).update(found)
+    of = [
+        numbers.setdefault(name, len(numbers)) if name and len(several[group.label]) > 1 else -1
+        for group, found in zip(groups, inner, strict=True)
+        for name in found
+    ]
+    return list(numbers), np.array(of, np.int64)
 
 
 class _Scan:

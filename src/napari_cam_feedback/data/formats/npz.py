@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,7 +96,10 @@ class Npz:
             if size > available_memory():
                 raise NpzError("memory", name)
             with self._file.open(info) as entry:
-                return np.lib.format.read_array(entry, allow_pickle=False)
+                array = np.lib.format.read_array(entry, allow_pickle=False)
+            if dtype.kind == "U" and _codes(array).max(initial=0) > sys.maxunicode:
+                raise NpzError("broken", name)  # Python fails where it makes text of it
+            return array
         except (NpzError, OSError):
             raise
         except MemoryError as error:
@@ -109,6 +113,11 @@ class Npz:
         if sum(self._file.getinfo(name + _SUFFIX).file_size for name in names) > available_memory():
             raise NpzError("memory")
         return {name: self.read(name) for name in names}
+
+
+def _codes(texts: np.ndarray) -> np.ndarray:
+    """Return the numbers of the characters, uint32."""
+    return np.frombuffer(texts.tobytes(), np.dtype("u4").newbyteorder(texts.dtype.byteorder))
 
 
 def _header(entry: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

@@ -15,6 +15,7 @@ import numpy as np
 from napari_cam_feedback.data.dataset import is_whole, number_classes
 from napari_cam_feedback.data.formats.file_dataset import FileDataset, page_key
 from napari_cam_feedback.data.keys import Keys
+from napari_cam_feedback.data.patients import numbered, patient_column, patient_notes, usual_labels
 from napari_cam_feedback.data.pixels import images, tiff
 from napari_cam_feedback.data.splits import is_usual, stratified_splits
 from napari_cam_feedback.errors import DataError, describe
@@ -48,7 +49,8 @@ class CsvDataset(FileDataset):
     not known. Without a column ``split``, or where it is empty throughout, a seeded split is made; any names of
     splits are fine. ``page`` is the page, from 0, of a TIFF that has several; where it is empty, the image is the
     file, or its first page. ``group`` names what an image belongs to beside its class, as a hospital or a scanner; where it
-    is empty, that is not known. Commas, semicolons and tabs are understood.
+    is empty, that is not known. A column ``patient``, ``subject_id`` or the like says whose image each is: a split that is
+    made keeps those together, and others are told of. Commas, semicolons and tabs are understood.
 
     Parameters
     ----------
@@ -82,7 +84,10 @@ class CsvDataset(FileDataset):
             self.pages = np.array(columns.page_of, np.int32)
             self.pages.setflags(write=False)
         made_split = list(columns.splits) == [""]
-        if made_split:
+        patients = np.array(columns.patient_of, np.int64) if columns.patients else None
+        if made_split and patients is not None:
+            splits = stratified_splits(usual_labels(labels, patients), seed, files=numbered(patients))
+        elif made_split:
             splits = stratified_splits(labels, seed, files=None if self.pages is None else _files(keys, self.pages))
         else:
             splits = np.array(list(columns.splits))[columns.split_of]
@@ -99,6 +104,11 @@ class CsvDataset(FileDataset):
             )
         tiffs = [self.path(i) for i in range(min(_LOOKED_AT, len(self))) if self.path(i).suffix.lower() in tiff.SUFFIXES]
         self.notes = (*columns.notes, *images.channel_notes(tiffs))
+        if patients is not None:
+            kept = f"The split that was made keeps images together that have the same {columns.patient_column}."
+            what = f"of one {columns.patient_column} (a column of {path.name})"
+            told = tuple(patient_notes(self.splits, patients, list(columns.patients), what))
+            self.notes += told or ((kept,) if made_split else ())
 
 
 class _Columns:
@@ -108,7 +118,7 @@ class _Columns:
     ----------
     keys : Keys
         The items' keys.
-    labels, splits, groups : dict of str to int
+    labels, splits, groups, patients : dict of str to int
         The distinct texts and their numbers.
     label_of, split_of : array of int
         For each item the number of its label and of its split.
@@ -116,6 +126,10 @@ class _Columns:
         For each item its page, -1 for a whole file; empty where there is no such column.
     group_of : array of int
         For each item the number of its group, -1 where it is not known; empty where there is no such column.
+    patient_of : array of int
+        The same of patients.
+    patient_column : str
+        What that column is called.
     line_of : array of int
         For each item its line in the file, from 1.
     last_line : int
@@ -130,7 +144,11 @@ class _Columns:
         self.labels: dict[str, int] = {}
         self.splits: dict[str, int] = {}
         self.groups: dict[str, int] = {}
-        self.label_of, self.split_of, self.page_of, self.group_of, self.line_of = (array("i") for _ in range(5))
+        self.patients: dict[str, int] = {}
+        self.patient_column = ""
+        self.label_of, self.split_of, self.page_of, self.group_of, self.patient_of, self.line_of = (
+            array("i") for _ in range(6)
+        )
         self.last_line = 0
         self.notes: tuple[str, ...] = ()
 
@@ -150,7 +168,10 @@ def _read(path: Path) -> _Columns:
                 places["split"] = _like_split(names, path, delimiter)
                 if places["split"] is not None:
                     columns.notes = (f'The column "{names[places["split"]]}" of {path.name} is taken for the splits.',)
-            columns.keys = Keys(_keys(reader, len(names), places, path, columns))
+            patient = patient_column(names)
+            if patient is not None:
+                columns.patient_column = names[patient]
+            columns.keys = Keys(_keys(reader, len(names), {**places, "patient": patient}, path, columns))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path.") from None
     except OSError as error:
@@ -215,7 +236,7 @@ def _keys(reader: Any, width: int, places: dict[str, int | None], path: Path, co
 
     A million lines pass here, so that each takes only what an ordinary one needs.
     """
-    at_path, at_label, at_split, at_page, at_group = (places[name] for name in _COLUMNS)
+    at_path, at_label, at_split, at_page, at_group, at_patient = (places[name] for name in (*_COLUMNS, "patient"))
     assert at_path is not None
     assert at_label is not None
     labels, splits = columns.labels, columns.splits
@@ -259,6 +280,9 @@ def _keys(reader: Any, width: int, places: dict[str, int | None], path: Path, co
                 columns.page_of.append(page)
             if at_group is not None:
                 columns.group_of.append(_group(row[at_group].strip(), columns.groups))
+            if at_patient is not None:
+                patient = row[at_patient].strip()
+                columns.patient_of.append(columns.patients.setdefault(patient, len(columns.patients)) if patient else -1)
             note_line(line)
             yield text
     finally:

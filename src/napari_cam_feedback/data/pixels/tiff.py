@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,12 +162,30 @@ def _layout_of(path: Path) -> _Layout:
 def _layout(path: str, changed: int, size: int) -> _Layout:
     """Work out where the planes are; kept for files read lately, since long files take a second."""
     with tifffile.TiffFile(path) as tiff:
+        _check_chain(tiff)
         series = tiff.series[0] if tiff.series else None
         if series is not None and not series.is_multifile:
             return _layout_of_series(series)
     # A series over several files would show the planes of the others as this one's.
     with tifffile.TiffFile(path, is_ome=False, is_mmstack=False) as tiff:
         return _layout_of_series(tiff.series[0])
+
+
+def _check_chain(tiff: tifffile.TiffFile) -> None:
+    """Raise ValueError where the directories lead in a circle, along which tifffile would go for ever."""
+    form, handle, seen = tiff.tiff, tiff.filehandle, set()
+    offset = tiff.pages.first.offset
+    while 0 < offset < handle.size:
+        if offset in seen:
+            raise ValueError("its pages lead in a circle")
+        seen.add(offset)
+        try:
+            handle.seek(offset)
+            tags = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))[0]
+            handle.seek(offset + form.tagnosize + tags * form.tagsize)
+            offset = struct.unpack(form.offsetformat, handle.read(form.offsetsize))[0]
+        except (struct.error, OSError):  # the chain is cut, where tifffile ends it too
+            return
 
 
 def _layout_of_series(series: tifffile.TiffPageSeries) -> _Layout:
