@@ -201,7 +201,7 @@ _OS_REASONS = {
     errno.ENAMETOOLONG: "the file name is too long; choose a shorter one",
 }
 # What torch says on Windows and elsewhere, and what the operating system says.
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "calculation overflowed")
 
 
 def describe(error: BaseException, naming: Naming | None = None) -> str:

@@ -261,7 +261,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     if _is_special(path):
         raise StorageError(f"{path} is no file that can be read; remove it or name another one.")
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        # Programs of Windows put a mark before UTF-8.
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise StorageError(f"Could not read {path}: {describe(error)}") from error
     except MemoryError as error:

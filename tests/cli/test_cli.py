@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -433,3 +434,11 @@ def test_in_a_narrow_terminal_names_of_columns_leave_room_for_what_is_below(caps
     lines = capsys.readouterr().out.splitlines()
     assert re.search(r"25% +│ returned +│ +0.900 ", lines[-1])
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_the_terminal_cannot_show_is_written_by_its_numbers(encoding):
+    command = [sys.executable, "-m", "napari_cam_feedback.cli", "predict", "日本.safetensors", "data", "--out", "x.csv"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"\\u65e5\\u672c.safetensors" in done.stderr

@@ -307,3 +307,8 @@ def test_a_column_of_groups_names_what_an_image_belongs_to_beside_its_class(fold
     assert data.group_names == ()
     assert (data.groups == -1).all()
     assert data.notes == ("The column group of many.csv has more than 1,000 names, so it is left out.",)
+
+
+def test_a_cell_that_is_far_too_long_is_named_as_such(folder):
+    with pytest.raises(DataError, match=r"A cell in line 3 of .* is far too long"):
+        open_dataset(write_csv(folder, f"path,label\ntrain/cat/a.jpg,cat\n{'x' * 200_000}.png,cat\n"))

@@ -257,3 +257,13 @@ def test_a_split_that_is_made_keeps_the_images_of_a_patient_together_whatever_th
     for key, split in zip(dataset.keys, dataset.splits.tolist(), strict=True):
         of.setdefault(key.split("/")[1], set()).add(split)
     assert all(len(found) == 1 for found in of.values())
+
+
+def test_a_link_in_a_circle_is_one_image_that_cannot_be_read_and_no_more(tmp_path):
+    images(tmp_path, "train/a", "train/b")
+    for name in ("train/a/loop.png", "train/a/loop.txt", "train/loop", "loop"):
+        (tmp_path / name).symlink_to((tmp_path / name).name)
+    dataset = open_dataset(tmp_path)
+    assert len(dataset) == 7
+    with pytest.raises(DataError, match=r"missing|links"):
+        dataset.read(dataset.index_of("train/a/loop.png"))

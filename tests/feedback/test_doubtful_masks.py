@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_cam_feedback.data import open_dataset
@@ -71,3 +72,13 @@ def test_a_mask_that_is_probably_meant_otherwise_is_questioned(draw, options, pa
     else:
         assert said in sentences
         assert "name it as the background" in sentences or draw is not ilastik
+
+
+def pages(path: Path) -> None:
+    tifffile.imwrite(path.with_suffix(".tif"), np.stack([PAINTED, 255 - PAINTED]), photometric="minisblack")
+
+
+def test_of_a_mask_of_several_pages_it_is_said_that_the_first_is_taken(dataset, tmp_path):
+    sums, sentences = found(dataset, tmp_path, pages)
+    assert sums == [64, 64]
+    assert "Each of 2 masks, such as ant/0.tif, has several pages, of which the first was taken." in sentences

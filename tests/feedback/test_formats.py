@@ -432,3 +432,22 @@ def test_a_file_whose_writing_was_stopped_is_not_there(tmp_path, kind):
     stop = lambda: len(calls) == 2  # noqa: E731
     assert export_masks(masks, tmp_path / "out", kind, stop=stop, progress=lambda *n: calls.append(n)) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_coco_of_several_categories_is_questioned_and_boxes_and_ids_that_stand_twice_are_refused(tmp_path, dataset):
+    runs = {"size": list(SIZE), "counts": rle.encode(blob(1))}
+    path = tmp_path / "coco.json"
+
+    def doubts(content, **options):
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())  # as Windows writes it
+        return list(find_masks(path, dataset, **options).doubts)
+
+    assert doubts(coco(runs, runs)) == ["is from a file of the categories ruler, tag, all taken; name one to take only it"]
+    assert doubts(coco(runs, runs), category="tag") == doubts(coco(runs)) == []
+    path.write_text(json.dumps(coco([])))
+    assert find_masks(path, dataset).refused[KEYS[0]].startswith("it is a box without an outline")
+    twice = coco(runs)
+    twice["images"].append({**twice["images"][0], "file_name": KEYS[1]})
+    path.write_text(json.dumps(twice))
+    with pytest.raises(MaskError, match="several images of one id"):
+        find_masks(path, dataset)

@@ -195,3 +195,23 @@ def test_a_capital_suffix_and_a_home_folder_are_understood(tmp_path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert same_weights(load(Path("~/M.PTH")), small_gap())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.to("meta"), "holds weights without values"),
+        (lambda t: t.to_sparse() if t.ndim == 2 else t, "sparse ones"),
+        (lambda t: (t * 50).to(torch.int8), r"is of whole numbers \(int8\), as a quantised network's weights are"),
+    ],
+)
+def test_weights_without_values_sparse_or_of_whole_numbers_are_refused(tmp_path, change, said):
+    weights = {name: change(t) if t.is_floating_point() else t for name, t in weights_of().items()}
+    with pytest.raises(ModelError, match=said):
+        load(saved(tmp_path / "m.pt", weights))
+
+
+def test_images_of_absurd_size_are_refused_before_any_is_made(tmp_path):
+    path = saved(tmp_path / "m.pt", weights_of())
+    with pytest.raises(ModelError, match=r"cannot be used \(size\.0: Input should be less"):
+        load(path, size=(10**9, 10**9))

@@ -5,7 +5,9 @@ Exit status 0: done. 2: bad input, said in one line on stderr. 1: a fault of our
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 import typer
@@ -66,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sharing.remember(arguments)
     remember(command, arguments)
     end_quickly()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names may have letters that a file or an old terminal cannot take.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
         # Typer turns Ctrl-C into this status.

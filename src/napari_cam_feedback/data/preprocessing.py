@@ -13,7 +13,8 @@ from napari_cam_feedback.torch_loader import torch
 # ITU-R BT.601, as Pillow and torchvision turn RGB into gray.
 _LUMA = (0.299, 0.587, 0.114)
 
-Pixels = Annotated[int, Field(ge=1)]
+# No network takes larger images; a file may say any number.
+Pixels = Annotated[int, Field(ge=1, le=1 << 15)]
 
 
 class Preprocessing(BaseModel):

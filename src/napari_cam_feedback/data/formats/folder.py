@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -315,7 +316,7 @@ def _subfolders(folder: Path, root: Path, fence: Fence) -> list[str]:
         return []  # an error only if its images would be the dataset's, see `_images_in`
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not _is_of_a_system(e.name) and e.is_dir())
+            return sorted(e.name for e in entries if not _is_of_a_system(e.name) and _is(e.is_dir))
     except FileNotFoundError:
         raise DataError(f"{root} does not exist; check the path.") from None
     except NotADirectoryError:
@@ -344,7 +345,7 @@ def _is_image(name: str) -> bool:
 def _files_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
+            return sorted(e.name for e in entries if not e.name.startswith(".") and _is(e.is_file))
     except OSError as error:
         raise DataError(f"Could not read the folder {folder}: {describe(error)}") from error
 
@@ -364,7 +365,7 @@ def _image_names(folder: Path, unread: Counter[str], prefix: str = "") -> Iterat
                 elif entry.is_dir(follow_symlinks=False):
                     if not _is_of_a_system(name):
                         deeper.append(name)
-                elif entry.is_file() and _is_missed(name, dot):
+                elif _is(entry.is_file) and _is_missed(name, dot):
                     unread[name[dot:].lower() if dot > 0 else ""] += 1
     except OSError as error:
         raise DataError(f"Could not read the folder {folder}: {describe(error)}") from error
@@ -374,7 +375,17 @@ def _image_names(folder: Path, unread: Counter[str], prefix: str = "") -> Iterat
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
     # A link that leads nowhere is told of when it is read, not left out.
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    return _is(entry.is_file) or (entry.is_symlink() and not _is(entry.is_dir))
+
+
+def _is(asked: Callable[[], bool]) -> bool:
+    """Return what is asked of an entry of a folder; False where it is a link in a circle."""
+    try:
+        return asked()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _is_missed(name: str, dot: int) -> bool:

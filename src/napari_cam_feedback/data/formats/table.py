@@ -179,6 +179,10 @@ def _read(path: Path) -> _Columns:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a CSV file in UTF-8, see line {_undecodable(path)}; save it as one.") from error
     except csv.Error as error:
+        if "limit" in str(error):
+            raise DataError(
+                f"A cell in line {columns.last_line + 1} of {path} is far too long; correct or remove it."
+            ) from error
         raise DataError(
             f"The quotation marks in line {columns.last_line + 1} of {path} do not match; correct them or remove the line."
         ) from error

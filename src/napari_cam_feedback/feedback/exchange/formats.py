@@ -15,7 +15,8 @@ from PIL import Image
 
 from napari_cam_feedback.data.formats.npz import Npz, NpzError
 from napari_cam_feedback.data.links import Fence
-from napari_cam_feedback.data.pixels.images import SUFFIXES, read_alpha, read_image
+from napari_cam_feedback.data.pixels import tiff
+from napari_cam_feedback.data.pixels.images import SUFFIXES, count_pages, read_alpha, read_image
 from napari_cam_feedback.errors import ConfigError, DataError, MaskError, describe
 from napari_cam_feedback.feedback.exchange import rle
 from napari_cam_feedback.feedback.masks.names import KEY_TEXT, NAMED, FileNames, key_in, named, text_of
@@ -77,7 +78,7 @@ def read_named_masks(
     elif suffix == ".npz":
         yield from _from_npz(path)
     elif suffix == ".json":
-        yield from _from_coco(path, category)
+        yield from _from_coco(path, category, doubt or (lambda name, why: None))
     elif suffix in PICKLES:
         yield from _flat(read_pickle(path, MaskError, _NO_PICKLE, _INSTEAD), path)
     else:
@@ -108,6 +109,8 @@ def _read_image(path: Path, background: int | None, doubt: Callable[[str], None]
         image, alpha = read_image(path), read_alpha(path)
     except DataError as error:
         raise MaskError(str(error)) from error
+    if path.suffix.lower() in tiff.SUFFIXES and count_pages(path) > 1:
+        doubt("has several pages, of which the first was taken")
     painted = image != (background or 0)
     if path.suffix.lower() in _LOSSY:
         painted = image > image.max(initial=0) / 2
@@ -156,19 +159,29 @@ def _npz_refusal(path: Path, error: Exception) -> MaskError:
     return MaskError(f"{path} is no .npz of masks or is cut short; copy it again.")
 
 
-def _from_coco(path: Path, category: str | None) -> Iterator[Named]:
+def _from_coco(path: Path, category: str | None, doubt: Doubt) -> Iterator[Named]:
     content = read_json(path)
     form = MaskError(f"{path} is not COCO's: it needs images, annotations and categories; export it anew.")
     try:
         names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
         images = {entry["id"]: entry for entry in content["images"]}
+        if len(images) < len(content["images"]):
+            raise MaskError(
+                f"{path.name} has several images of one id, so that nobody knows whose masks are whose; export it anew."
+            )
         if category is not None and category not in names.values():
             raise MaskError(f"{path.name} has no category {category!r}, only {', '.join(names.values()) or 'none'}.")
+        used = {names.get(annotation.get("category_id"), "none") for annotation in content["annotations"]}
         for annotation in content["annotations"]:
             if category is None or names.get(annotation.get("category_id")) == category:
                 image, drawn = images[annotation["image_id"]], annotation["segmentation"]
                 size = (int(image["height"]), int(image["width"]))
                 name = str(image["file_name"])
+                if category is None and len(used) > 1:
+                    doubt(
+                        name,
+                        f"is from a file of the categories {', '.join(sorted(used))}, all taken; name one to take only it",
+                    )
                 yield name, lambda drawn=drawn, size=size: _drawn(drawn, size)  # type: ignore[misc]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise form from error
@@ -178,6 +191,8 @@ def _drawn(drawn: Any, size: tuple[int, int]) -> np.ndarray:
     """Return what an annotation draws, bool (H, W): runs, their compressed text, or polygons."""
     try:
         _check_pixels(size)
+        if not drawn:
+            raise MaskError("it is a box without an outline; draw outlines or masks and export these")
         if isinstance(drawn, list):
             return _polygons(drawn, size)
         counts = drawn["counts"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from napari_cam_feedback.errors import Mismatch, WeightsMismatch
+from napari_cam_feedback.errors import Mismatch, ModelError, WeightsMismatch
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.models.files.guess import guess_architecture
 from napari_cam_feedback.models.files.statedict import align
@@ -72,10 +72,22 @@ def fill(
     rows = _rows(own, tensors)
     if rows:
         raise _mismatch(module, own, tensors, rows, name, arch, names, names_from)
+    whole = next(
+        (key for key, t in own.items() if t.is_floating_point() and key in tensors and _is_whole(tensors[key])), None
+    )
+    if whole is not None:
+        raise ModelError(
+            f"{whole} in {name} is of whole numbers ({str(tensors[whole].dtype).removeprefix('torch.')}), as a quantised "
+            "network's weights are without their scale; save those of the network before it was quantised."
+        )
     weights = OrderedDict((key, tensor) for key, tensor in tensors.items() if key in own)
     # The names are those of today, so that layers which translate old files have nothing to translate.
     weights._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]
     module.load_state_dict(weights, strict=False)
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
 
 
 def _rows(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[Mismatch]:

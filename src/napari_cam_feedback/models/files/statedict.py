@@ -100,6 +100,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     tensors = {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelError(f"{path.name} holds no weights; {_SAVE}.")
+    if any(tensor.is_meta or tensor.layout != torch.strided for tensor in tensors.values()):
+        raise ModelError(f"{path.name} holds weights without values (meta tensors) or sparse ones; {_SAVE}.")
     if sum(t.numel() * t.element_size() for t in tensors.values()) > _MOST_TIMES * path.stat().st_size + _MOST_BYTES:
         raise ModelError(f"The weights in {path.name} say that they are far larger than the file; {_SAVE}.")
     return {name: _plain(tensor) for name, tensor in tensors.items()}
