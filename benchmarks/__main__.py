@@ -17,6 +17,7 @@ from benchmarks import (
     explaining,
     filters,
     gaps,
+    groups,
     page,
     painting,
     rounds,
@@ -25,7 +26,7 @@ from benchmarks import (
     suggest,
     window,
 )
-from benchmarks.retuning import cost, goals, masks, methods_table, real_networks, verdicts
+from benchmarks.retuning import cost, enough, goals, masks, methods_table, real_networks, verdicts
 
 PARTS: dict[str, Callable[..., None]] = {
     "start": start.main,
@@ -40,14 +41,30 @@ PARTS: dict[str, Callable[..., None]] = {
     "verdicts": verdicts.main,
     "cost": cost.main,
     "masks": masks.main,
+    "enough": enough.main,
     "methods": methods_table.main,
     "rounds": rounds.main,
+    "groups": groups.main,
     "styles": styles.main,
     "suggest": suggest.main,
     "painting": painting.main,
 }
 #: Those that take options.
-OPEN = ("gaps", "retuning", "networks", "verdicts", "cost", "masks", "methods", "styles", "suggest", "painting")
+OPEN = (
+    "gaps",
+    "retuning",
+    "networks",
+    "verdicts",
+    "cost",
+    "masks",
+    "enough",
+    "groups",
+    "methods",
+    "rounds",
+    "styles",
+    "suggest",
+    "painting",
+)
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from core_builders import gray_dataset, looking_classifier, nearest_classifier
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.data import ArrayDataset, Dataset, make_sample
+from napari_cam_feedback.errors import ModelError
 from napari_cam_feedback.evaluation import Comparison, compare, evaluate
 from napari_cam_feedback.evaluation.groups import GroupAccuracies, Groups, group_accuracies, worst_change_interval
 
@@ -122,3 +124,57 @@ def test_both_sides_of_a_comparison_are_of_the_same_groups():
     found = compare(nearest_classifier(), nearest_classifier(), hospitals(), detail=True)
     row = next(row for row in found.rows if row.measure == "worst_group_accuracy")
     assert (row.before, row.after, row.mark) == (0.5, 0.5, "")
+
+
+def overexposed(wrong: int = 16) -> ArrayDataset:
+    """Forty low images told right, and sixty mid ones of which the last are as bright as high ones and told wrong."""
+    truth = [0] * 40 + [1] * 60
+    return gray_dataset(truth, [0] * 40 + [1] * (60 - wrong) + [2] * wrong)
+
+
+def test_where_nothing_is_known_a_group_is_found_from_the_errors_and_told_on_images_that_did_not_define_it():
+    data = overexposed()
+    found = evaluate(nearest_classifier(), data).splits["test"].groups
+    assert found is not None
+    assert found.worst is not None
+    # The half of the images that defined it is not in it.
+    assert sum(each.n for each in found.groups.values()) == 50
+    named = found.worst.removeprefix("mid, like ")
+    assert data.index_of(named) >= 84
+    assert {name: each.accuracy for name, each in found.groups.items()} == {found.worst: 0, "mid, others": 1, "low": 1}
+    assert found.sentence().startswith("Worst group by the model's own errors, on the half of the images that did not")
+
+
+@pytest.mark.parametrize("data", [overexposed(0), overexposed(3), gray_dataset(TRUTH, SHOWN)], ids=["no", "few", "small"])
+def test_no_group_is_found_where_there_are_too_few_errors_or_images(data):
+    assert evaluate(nearest_classifier(), data).splits["test"].groups is None
+
+
+def test_what_the_data_name_goes_before_what_is_found():
+    data = with_groups(overexposed(), *("AB" * 50))
+    found = evaluate(nearest_classifier(), data).splits["test"].groups
+    assert found is not None
+    assert set(found.groups) == {"A", "B"}
+
+
+def test_two_models_are_compared_on_the_groups_found_from_the_errors_of_the_first():
+    corrected = nearest_classifier()
+    with torch.no_grad():
+        corrected.module.head.bias[2] -= 10  # never high
+    found = compare(nearest_classifier(), corrected, overexposed(), detail=True)
+    before, after = (each.splits["test"].groups for each in (found.before, found.after))
+    assert before is not None
+    assert after is not None
+    assert list(before.groups) == list(after.groups)
+    assert (before.groups[before.worst].accuracy, after.groups[before.worst].accuracy) == (0, 1)
+
+
+def test_a_network_whose_layer_cannot_be_read_is_measured_without_groups(monkeypatch):
+    def unreadable(*_: object) -> None:
+        raise ModelError("Layer 'features' did not run.")
+
+    classifier = nearest_classifier()
+    monkeypatch.setattr(type(classifier), "forward_with_activations", unreadable)
+    found = evaluate(classifier, overexposed()).splits["test"]
+    assert found.groups is None
+    assert found.accuracy == 0.84

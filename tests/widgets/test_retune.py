@@ -20,6 +20,7 @@ from napari_cam_feedback import retuning as retune_package
 from napari_cam_feedback.auditing import NextShortcut
 from napari_cam_feedback.errors import ConsentNeeded, StorageError
 from napari_cam_feedback.evaluation import Interval
+from napari_cam_feedback.files import write_json
 from napari_cam_feedback.projects import Project
 from napari_cam_feedback.projects import undecided as undecided_module
 from napari_cam_feedback.retuning import RetuneConfig, RetuneStep, Verdict, judge
@@ -143,6 +144,23 @@ def test_painted_images_are_counted_by_class_and_test_images_left_out(docked, wa
     wait(lambda: "Painted images: 5 (cat: 4, dog: 1)" in widget.painted_label.text())
     assert "Another one is not learnt from" in widget.painted_label.text()
     assert "defaults are a good first try" in widget.hint.text()
+
+
+def test_beside_retune_it_says_whether_more_masks_help_by_the_runs_so_far(docked, wait):
+    session, widget = docked
+    paint_all(session, 5)
+    session.save()
+    wait(lambda: "known after a retune" in widget.more_label.text())
+    assert widget.more_label.isVisibleTo(widget)
+    keys = sorted(session.painted())
+    checks = [{"neutral": [0.9, 0, 0], "conflict_accuracy": conflict, "marks": 0.9} for conflict in (0.1, 0.8)]
+    run = {"before": checks[0], "after": checks[1], "painted": keys, "held_out": keys, "status": "done"}
+    write_json(session.project.folder / "runs" / "one" / "result.json", {**run, "verdict": {"name": "improved"}})
+    session.put_mask(session.dataset.keys[session.dataset.indices("train")[5]], block(session))
+    session.save()
+    wait(lambda: "Ten more masks will probably help" in widget.more_label.text())
+    widget.take_out.set_style(True)
+    wait(lambda: not widget.more_label.isVisibleTo(widget))
 
 
 @pytest.mark.usefixtures("improving")

@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.errors import DataError
+from napari_cam_feedback.evaluation.error_groups import error_groups
 from napari_cam_feedback.evaluation.groups import Groups, group_accuracies, masked_groups, named_groups
 from napari_cam_feedback.evaluation.predictions import KeptPredictions, Predictions, fingerprint_of, predict
 from napari_cam_feedback.evaluation.results import ClassResult, Evaluation, SplitResult
@@ -115,6 +116,7 @@ class Measuring:
         self.monitor, self.fabric = monitor, fabric
         self._max_masked = max_masked
         self._done = 0
+        self._found: dict[str, Groups | None] = {}
         self._chosen: tuple[tuple[str, bytes], dict[str, np.ndarray]] | None = None
 
     def run(self, classifiers: Sequence[Classifier], *, cache: InputCache | None = None) -> list[Evaluation]:
@@ -141,6 +143,7 @@ class Measuring:
             check_fits(classifier, self.dataset)
         self._plan(classifiers)
         self._done = 0
+        self._found.clear()
         caches = _caches(classifiers, self.dataset, cache)
         prints = [fingerprint_of(classifier, self.kept) for classifier in classifiers]
         results: list[dict[str, SplitResult]] = [{} for _ in classifiers]
@@ -199,11 +202,27 @@ class Measuring:
         self._total = len(classifiers) * sum(self._passes.values())
 
     @cached_property
+    def _painted(self) -> np.ndarray:
+        return may_have_masks(self.masks, self.dataset, np.arange(len(self.dataset)))
+
+    @cached_property
     def _groups(self) -> Groups | None:
-        everything = np.arange(len(self.dataset))
-        return named_groups(self.dataset) or masked_groups(
-            self.dataset, may_have_masks(self.masks, self.dataset, everything)
-        )
+        return named_groups(self.dataset) or masked_groups(self.dataset, self._painted)
+
+    def _groups_found(
+        self, classifier: Classifier, cache: InputCache, name: str, indices: np.ndarray, right: np.ndarray
+    ) -> Groups | None:
+        """Return those found from the errors of the first classifier on a split, by which the others are measured, too.
+
+        None where masks say what there is to know, and where a look at a sample is to be quick.
+        """
+        if self.quick or self._painted.any():
+            return None
+        if name not in self._found:
+            self._found[name] = error_groups(
+                classifier, self.dataset, indices, right, cache=cache, seed=self.seed, monitor=self.monitor
+            )
+        return self._found[name]
 
     def _drawn(self, labelled: np.ndarray, count: int) -> np.ndarray:
         return draw(labelled, self.dataset.labels[labelled], count, self.seed)
@@ -244,7 +263,7 @@ class Measuring:
         # Where there were no more than may be refilled, all masks were looked at.
         masked = self._masked[name] if len(chosen) >= self._limits[name] else len(chosen)
         truth, predicted = found.labels[labelled], found.predicted[labelled]
-        groups = self._groups
+        groups = self._groups or self._groups_found(classifier, cache, name, found.indices[labelled], truth == predicted)
         classes = np.arange(classifier.num_classes)
         precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0.0)
         result = SplitResult(

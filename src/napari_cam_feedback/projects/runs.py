@@ -14,8 +14,9 @@ from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import FeedbackError
 from napari_cam_feedback.evaluation import Comparison
 from napari_cam_feedback.feedback import MaskStore
-from napari_cam_feedback.files import csv_of_mappings, refuse_links, write_json, write_text
+from napari_cam_feedback.files import csv_of_mappings, read_json, refuse_links, write_json, write_text
 from napari_cam_feedback.models import save_classifier
+from napari_cam_feedback.old_names import current_names
 from napari_cam_feedback.projects.manifest import now
 from napari_cam_feedback.retuning import RetuneResult
 from napari_cam_feedback.retuning.config import RESOLVED
@@ -88,6 +89,20 @@ def save_run(
             # The start is the model that the user has, and the one returned is there already.
             if check.iteration != 0 and which != (result.selected_iteration, result.selected_share):
                 save_classifier(result.classifier_at(*which), folder / CHECKPOINTS / checkpoint_file(*which))
+
+
+def run_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return what ``result.json`` holds of each run in a project's folder, kept or discarded, the oldest first.
+
+    One that cannot be read is left out: it says nothing, and is no reason to keep what the others say.
+    """
+    found = []
+    for path in sorted((Path(folder) / "runs").glob("*/result.json")):
+        with suppress(FeedbackError):
+            content = current_names(read_json(path))
+            if isinstance(content, dict):
+                found.append(content)
+    return found
 
 
 def checkpoint_file(iteration: int, share: float = 1.0) -> str:

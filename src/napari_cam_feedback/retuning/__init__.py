@@ -7,6 +7,7 @@ from napari_cam_feedback.retuning.images.colour_style import find_colours
 from napari_cam_feedback.retuning.images.shown_style import find_style
 from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, check_rows, key_numbers
+from napari_cam_feedback.retuning.judging.more_masks import MoreMasks, more_masks
 from napari_cam_feedback.retuning.judging.verdict import Verdict, judge
 from napari_cam_feedback.retuning.loop import retune
 from napari_cam_feedback.retuning.methods import METHODS, describe_method, method_names
@@ -17,6 +18,7 @@ from napari_cam_feedback.steps import run_to_end
 
 __all__ = [
     "METHODS",
+    "MoreMasks",
     "RetuneConfig",
     "RetuneResult",
     "RetuneStep",
@@ -34,6 +36,7 @@ __all__ = [
     "load_run_state",
     "make_config",
     "method_names",
+    "more_masks",
     "retune",
     "run_to_end",
     "save_run_state",

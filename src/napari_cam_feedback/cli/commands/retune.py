@@ -118,7 +118,7 @@ def retune(
     from napari_cam_feedback.evaluation import compare
     from napari_cam_feedback.models.parallel import take_from_first
     from napari_cam_feedback.projects import save_run
-    from napari_cam_feedback.retuning import load_run_state, run_to_end, unused_remark
+    from napari_cam_feedback.retuning import load_run_state, more_masks, run_to_end, unused_remark
     from napari_cam_feedback.retuning import retune as start_retune
 
     _check_style(with_dir, without_dir, colours=colours, resume=resume)
@@ -190,8 +190,10 @@ def retune(
     if look_on and result.run_state is None and not comparison.before.stopped:
         with stop_on_interrupt() as stop, progress("looking for the next shortcut", stop=stop) as bar:
             further = next_shortcuts(result.classifier, dataset, painted, seed=chosen.seed, monitor=bar)
+    more = more_masks(dataset, painted, [result.to_json()])
     extra = {
         "next": [each.to_json() for each in further],
+        "more_masks": more.to_json(),
         "command": shlex.join(sys.argv),
         "started_from": classifier.fingerprint(),
     }
@@ -204,11 +206,19 @@ def retune(
     for each in further:
         said = name_settings(each.sentence, each.fields, naming())
         out.print(f"[bold yellow]Next.[/] {escape(said)}", highlight=False)
+    if more.sentence:
+        out.print(more.sentence, markup=False, highlight=False)
     if comparison.before.splits:
         show_comparison(comparison, full=full)
     out.print(f"Run: {out_dir}", markup=False, highlight=False)
     write_json(
-        json_file, {**result.to_json(), "next": extra["next"], "comparison": comparison.to_json(), "skipped": skipped}
+        json_file,
+        {
+            **result.to_json(),
+            **{name: extra[name] for name in ("next", "more_masks")},
+            "comparison": comparison.to_json(),
+            "skipped": skipped,
+        },
     )
     if result.run_state is not None:
         remark(f"Stopped after {result.run_state.iteration} steps; --resume goes on from there.")

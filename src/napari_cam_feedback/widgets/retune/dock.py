@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed
+from napari_cam_feedback.widgets.retune.more_masks import find_more_sentence
 from napari_cam_feedback.widgets.retune.outcome import RetuneOutcome
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
@@ -118,6 +119,7 @@ class RetuneWidget(RetuneOutcome):
             self.choice.build()
             self._current = project.current.id
         self.decided = ""
+        self._say_more("")
         self._count_painted()
         # Later: starting a job runs the event loop, and others have yet to hear that a project was opened.
         QTimer.singleShot(0, self._look_for_waiting)
@@ -179,7 +181,16 @@ class RetuneWidget(RetuneOutcome):
         if session.dataset is not None and not self.take_out.of_style:
             text = painted_sentence(session.dataset, session.painted(), session.class_names)
         self.painted_label.setText(text)
+        if text and not self._closed:
+            find_more_sentence(session, None if self._run is None else self._run.best, self._say_more)
+        else:
+            self._say_more("")
         self._refresh()
+
+    def _say_more(self, sentence: str) -> None:
+        said = "" if self._closed or not self.painted_label.text() else sentence
+        self.more_label.setText(said)
+        self.more_label.setVisible(bool(said))
 
     def _to_take_out(self) -> None:
         if self._run is None:
@@ -342,6 +353,7 @@ class RetuneWidget(RetuneOutcome):
         run.earlier = None
         run.seconds += self._progress.end()
         self._present(run, result)
+        self._count_painted()
 
     # Deciding ---------------------------------------------------------------------------------------------
 
@@ -417,7 +429,7 @@ class RetuneWidget(RetuneOutcome):
         self._progress.end()
         self._say("")
         self._set_up(None, opened=True)
-        self._refresh()
+        self._count_painted()
 
     def _set_up(self, run: UndecidedRun | None, *, opened: bool) -> None:
         """Fold what a run is set up by away, or out; a run names the images of the plot."""

@@ -31,8 +31,9 @@ class RetuneView(RunView):
         self.settings = Fold("Method and settings", self.choice, opened=True)
         self.version_label = wrapped_label()
         self.painted_label = wrapped_label()
+        self.more_label = wrapped_label()
         self.take_out = TakeOut()
-        for widget in (self.hint, self.take_out, self.settings, self.version_label, self.painted_label):
+        for widget in (self.hint, self.take_out, self.settings, self.version_label, self.painted_label, self.more_label):
             self.column.addWidget(widget)
         self.add_controls()
         self.log = RunLog()
