@@ -153,7 +153,7 @@ def test_beside_retune_it_says_whether_more_masks_help_by_the_runs_so_far(docked
     wait(lambda: "known after a retune" in widget.more_label.text())
     assert widget.more_label.isVisibleTo(widget)
     keys = sorted(session.painted())
-    checks = [{"neutral": [0.9, 0, 0], "conflict_accuracy": conflict, "marks": 0.9} for conflict in (0.1, 0.8)]
+    checks = [{"neutral": None, "conflict_accuracy": 0.5, "marks": 0.9, "moved": [lost, lost, 0, 0]} for lost in (0.8, 0.2)]
     run = {"before": checks[0], "after": checks[1], "painted": keys, "held_out": keys, "status": "done"}
     write_json(session.project.folder / "runs" / "one" / "result.json", {**run, "verdict": {"name": "improved"}})
     session.put_mask(session.dataset.keys[session.dataset.indices("train")[5]], block(session))

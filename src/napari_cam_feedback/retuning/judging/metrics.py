@@ -75,6 +75,9 @@ class ValidationMetrics(OldAttributes):
         Of the groups that the data name, that of the validation images as they are which is told worst: its name, its
         accuracy, how many images it has, and the ends of an interval that holds for all groups together. None where there
         are no two groups to choose from.
+    moved : tuple of float, or None
+        Accuracy that painted patches of other classes take where they are, and at the opposite sides of the image
+        (`accuracy_lost`). Measured at the start and the end only.
     style : str
         How the validation images are changed to be conflict images where a style is to be taken out, as ``with it swapped``;
         else empty.
@@ -102,6 +105,7 @@ class ValidationMetrics(OldAttributes):
     conflict_probability: float | None = None
     probability_shift: float | None = None
     worst_group: tuple[str, float, int, float, float] | None = None
+    moved: tuple[float, ...] | None = None
     style: str = ""
     style_alone: bool = False
 

@@ -1,14 +1,15 @@
-"""Painted enough? What ten more masks would win, by how learning curves run and by what the runs so far have left.
+"""Painted enough? What ten more masks would win, by what the runs so far have left and by how learning curves run.
 
-Of the accuracy h that the shortcut takes where it conflicts with the class, a retune with k masks leaves the share
+Of the accuracy h that the shortcut takes where it conflicts with the class, a retune with k masks leaves
 
-    s(k) = (1 + k / 10)^-p,
+    l(k) = h (1 + k / 10)^-p,
 
 a power law, as learning curves mostly are (Viering and Loog 2023, *The shape of learning curves: a review*, IEEE TPAMI 45).
-How steep it is differs from data to data: p is log-normal beforehand, with the median `STEEPNESS` that samples showed which
-were drawn for nothing else, and a wide spread. Each run that held masks out says more: of its m held-out masks the share r
-still misleads, which has the likelihood s^(m r) (1 - s)^(m (1 - r)). Bayes' rule on a grid of p gives what k + 10
-masks would win, h (s(k) - s(k + 10)), with its interval.
+What a run has left is measured: the accuracy that painted patches take where they are and where nothing is painted, as a
+share of what they took there before (`moved.accuracy_lost`), or that held-out patches take, where that is more. It is taken
+to be normal around l(k) with the deviation `NOISE` + l(k) / 2. How steep the curve is differs from data to data: p is
+log-normal beforehand, with a wide spread around what samples showed that were drawn for nothing else. Bayes' rule on a grid
+of p gives l(k) - l(k + 10) with its interval.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import numpy as np
 
 from napari_cam_feedback.data.dataset import Dataset
 
-#: Masks that are asked about, and fewest by which anything is said: of fewer, what they say of the harm is chance.
-MORE, MIN_MASKS = 10, 5
+#: Masks that are asked about, and fewest by which anything is said: what fewer patches do is chance.
+MORE, MIN_MASKS = 10, 3
 #: Accuracy from which on more masks help.
 WORTH = 0.02
 #: Median of p, and the deviation of its logarithm.
 STEEPNESS, SPREAD = 8.0, 0.8
-#: Masks from which on one in five was held out (`MaskedSet.hold_out`), and what two retunes alike differ by: a deviation.
-_HELD_OUT, _CHANCE = 10, 0.01
+#: Deviations: of what a run has left, beside a half of it; and of the accuracy after two retunes alike.
+NOISE, CHANCE = 0.02, 0.01
 #: Share of cases in which the interval is to hold.
 SURE = 0.8
 _GRID = np.exp(np.linspace(-3, 3, 241) * SPREAD) * STEEPNESS
@@ -111,21 +112,22 @@ def more_masks(dataset: Dataset, painted: Iterable[str], runs: Sequence[Mapping[
         return found
     if len(usable) < MIN_MASKS:
         return replace(found, unknown=f"Whether more masks help is not known before {MIN_MASKS} are painted.")
-    told = [run for run in map(_left, runs) if run is not None]
+    told = [run for run in map(_run_of, runs) if run is not None]
     if not told:
         said = "Whether more masks help is known after a retune."
         if runs:
             said = "Whether more masks help is not known: no retune so far could tell what is left of the harm."
         return replace(found, unknown=said)
     harm = max(run.harm for run in told)
-    weights = np.exp(-0.5 * (np.log(_GRID / STEEPNESS) / SPREAD) ** 2)
+    log_weights = -0.5 * (np.log(_GRID / STEEPNESS) / SPREAD) ** 2
     for run in told:
-        share = np.clip(_share(run.masks), 1e-6, 1 - 1e-6)
-        still = 0.0 if harm <= 0 else min(max(run.left / harm, 0.0), 1.0)
-        weights *= share ** (run.held_out * still) * (1 - share) ** (run.held_out * (1 - still))
+        expected = harm * _share(run.masks)
+        deviation = NOISE + expected / 2
+        log_weights -= 0.5 * ((run.left(harm) - expected) / deviation) ** 2 + np.log(deviation)
+    weights = np.exp(log_weights - log_weights.max())
     gains = harm * (_share(len(usable)) - _share(len(usable) + MORE))
     rng = np.random.default_rng(0)
-    drawn = rng.choice(gains, 20_000, p=weights / weights.sum()) + rng.normal(0, _CHANCE, 20_000)
+    drawn = rng.choice(gains, 20_000, p=weights / weights.sum()) + rng.normal(0, CHANCE, 20_000)
     low, high = np.quantile(drawn, [(1 - SURE) / 2, (1 + SURE) / 2])
     return replace(
         found,
@@ -142,28 +144,39 @@ def _share(masks: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Left:
-    """What the shortcut took at the start of a run with so many masks, and what it takes after it by those held out."""
+class _Run:
+    """What the shortcut took at the start of a run with so many masks; after it, the share of that, and by held-out ones."""
 
     masks: int
     harm: float
-    held_out: int
-    left: float
+    share: float
+    held_out: float
+
+    def left(self, harm: float) -> float:
+        """Accuracy that it still takes, of so much at the start."""
+        return max(harm * self.share, self.held_out)
 
 
-def _left(run: Mapping[str, Any]) -> _Left | None:
-    """Read a run's record; None where it says nothing of them."""
+def _run_of(record: Mapping[str, Any]) -> _Run | None:
+    """Read a run's record; None where it says nothing of its masks."""
     try:
-        before, after = run["before"], run["after"]
-        masks = len({*run["painted"], *run["held_out"]})
-        # A run that was broken off, or went astray, says nothing of its masks.
-        told = run["status"] == "done" and run["verdict"]["name"] != "failed" and not before.get("style_alone")
-        if not told or before["neutral"] is None or after["neutral"] is None:
+        before, after = record["before"], record["after"]
+        painted, held_out = set(record["painted"]), set(record["held_out"])
+        # A run that was broken off, or went astray, says nothing.
+        if record["status"] != "done" or record["verdict"]["name"] == "failed" or not before["moved"] or not after["moved"]:
             return None
-        gaps = [check["neutral"][0] - check["conflict_accuracy"] for check in (before, after)]
-        held_out = len(run["held_out"]) if masks >= _HELD_OUT else 0
-        return _Left(masks, max(gaps[0], before.get("marks") or 0.0), held_out, gaps[1])
-    except (KeyError, TypeError, IndexError):
+        gaps = [
+            0.0 if check["neutral"] is None else check["neutral"][0] - check["conflict_accuracy"]
+            for check in (before, after)
+        ]
+        took = sum(before["moved"])
+        return _Run(
+            masks=len(painted | held_out),
+            harm=max(before["marks"] or 0.0, gaps[0], *before["moved"]),
+            share=min(sum(after["moved"]) / took, 1.0) if took > 0 else 0.0,
+            held_out=0.0 if painted & held_out else gaps[1],
+        )
+    except (KeyError, TypeError, IndexError, ValueError):
         return None
 
 

@@ -20,6 +20,7 @@ from napari_cam_feedback.retuning.images.sampling import Schedule, schedule, som
 from napari_cam_feedback.retuning.judging.calibration import fit_temperature, smooth
 from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
 from napari_cam_feedback.retuning.judging.metrics import SHORTCUT_HELPS, SHORTCUT_IDLE, ValidationMetrics
+from napari_cam_feedback.retuning.judging.moved import accuracy_lost
 from napari_cam_feedback.retuning.judging.relevance import HARDLY, marks_matter
 from napari_cam_feedback.torch_loader import torch
 
@@ -110,7 +111,7 @@ class Validator:
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.conflict_flip_rate)
-        check = replace(check, marks=marks)
+        check = replace(check, marks=marks, moved=self._moved(classifier))
         # It is asked for only where what is painted hardly matters where it is.
         return check if marks is None or marks > HARDLY else replace(check, control=self._control(classifier))
 
@@ -303,7 +304,13 @@ class Validator:
         if check.held_out.random_flip_rate is not None:
             return check
         reasons = self._reasons(classifier, full=True)
+        check = replace(check, moved=self._moved(classifier))
         return self.neutral(classifier, check if reasons is None else replace(check, held_out=reasons))
+
+    def _moved(self, classifier: Classifier) -> tuple[float, ...] | None:
+        if self.painted.also is not None:
+            return None
+        return accuracy_lost(classifier, self.dataset, self.cache, self.validation, self.painted, self.seed)
 
     def _reasons(self, classifier: Classifier, *, full: bool) -> RightReasons | None:
         if self.painted.style is not None:
