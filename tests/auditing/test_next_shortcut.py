@@ -128,8 +128,14 @@ def test_the_shell_says_after_a_retune_what_the_model_leans_on_besides(found, tm
         "cpu",
     ]
     assert main([*map(str, command), "--out", str(tmp_path / "run")]) == 0
-    assert "Next. The model also leans on the top left corner" in " ".join(capsys.readouterr().out.split())
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["next"][0]["cue"] == "top left corner"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Next. The model also leans on the top left corner" in said
+    content = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert content["next"][0]["cue"] == "top left corner"
+    # And whether more masks of what was painted help.
+    assert content["more_masks"]["masks"] == 6
+    assert content["more_masks"]["helps"] in (True, False)
+    assert content["more_masks"]["sentence"] in said
     # Who does not want to wait for it says so.
     assert main([*map(str, command), "--out", str(tmp_path / "other"), "--no-next"]) == 0
     assert "Next." not in capsys.readouterr().out

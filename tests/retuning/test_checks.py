@@ -421,7 +421,7 @@ def test_the_dear_measures_are_made_at_the_start_and_at_the_end_only():
     assert (start.held_out.swap_flip_rate, start.held_out.random_flip_rate) == (1.0, 0.0)
     assert amid.held_out.swap_flip_rate is amid.held_out.random_flip_rate is None
     end = made.complete(classifier, amid)
-    assert end == replace(start, iteration=25, neutral=end.neutral)
+    assert end == replace(start, iteration=25, neutral=end.neutral, moved=end.moved)
     assert made.complete(classifier, end) is end
 
 
