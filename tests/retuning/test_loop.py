@@ -332,7 +332,7 @@ def worth(check: ValidationMetrics) -> tuple[float, int]:
 def during(check: ValidationMetrics) -> ValidationMetrics:
     """The check without the measures that are taken at the start and the end only."""
     cheap = replace(check.held_out, swap_flip_rate=None, swap_accuracy=None, random_flip_rate=None)
-    return replace(check, held_out=cheap)
+    return replace(check, held_out=cheap, moved=None)
 
 
 def numbers(found: RightReasons) -> list[float]:
