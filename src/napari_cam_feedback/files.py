@@ -25,6 +25,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)|-", re.
 # only be read by setting it, which is safe at import and not in a thread.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+_TEMPORARY = ".tmp-"
 _ATTEMPTS = 40
 _PAUSE_SECONDS = 0.05
 
@@ -96,7 +97,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if not special:
             path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since writers such as Pillow choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=None if special else path.parent)
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=path.suffix, dir=None if special else path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -109,14 +110,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_UMASK)
         _put_in_place(temporary, path)
     except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename).name.startswith(".tmp-"):
-            # Nobody knows the name of the temporary file.
-            error.filename = None
+        _forget_temporary(error)
         raise StorageError(f"Could not write {path}: {describe(error)}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _forget_temporary(error: OSError) -> None:
+    """Take the name of a temporary file, which nobody knows, out of an error."""
+    if isinstance(error.filename, str) and Path(error.filename).name.startswith(_TEMPORARY):
+        error.filename = None
 
 
 def _is_special(path: Path) -> bool:
@@ -167,9 +172,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             return
         missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=path.parent, prefix=_TEMPORARY):
             pass
     except OSError as error:
+        _forget_temporary(error)
         raise StorageError(f"Could not write {path}: {describe(error)}") from error
     finally:
         for folder in missing:

@@ -438,7 +438,20 @@ def test_in_a_narrow_terminal_names_of_columns_leave_room_for_what_is_below(caps
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_name_that_the_terminal_cannot_show_is_written_by_its_numbers(encoding):
-    command = [sys.executable, "-m", "napari_cam_feedback.cli", "predict", "日本.safetensors", "data", "--out", "x.csv"]
+    command = [sys.executable, "-m", "napari_cam_feedback.cli", "predict", "m.safetensors", "日本", "--out", "x.csv"]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"\\u65e5\\u672c.safetensors" in done.stderr
+    assert b"\\u65e5\\u672c does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--out", "--json", "--json="])
+@pytest.mark.parametrize("which", ["model", "link", "image"])
+def test_what_a_command_reads_is_not_written_over(data, model, tmp_path, capsys, option, which):
+    paths = {"model": model, "link": tmp_path / "link.csv", "image": next(data.rglob("*.png"))}
+    paths["link"].symlink_to(model)
+    before = paths[which].read_bytes()
+    words = [f"{option}{paths[which]}"] if option.endswith("=") else [option, str(paths[which])]
+    out = [] if option == "--out" else ["--out", str(tmp_path / "p.csv")]
+    assert main(["predict", str(model), str(data), *out, *words]) == 2
+    assert "is a file that is there already and no result of such a command; name another" in capsys.readouterr().err
+    assert paths[which].read_bytes() == before

@@ -260,3 +260,14 @@ def test_the_order_of_channels_does_not_matter_to_gray_inputs():
 def test_the_summary_names_what_is_not_usual():
     p = rgb(28, 28, channel_order="bgr", interpolation="bicubic", crop=True)
     assert p.summary == "28x28 BGR, mean 0 0 0, std 1 1 1, centre crop, bicubic"
+
+
+@pytest.mark.parametrize("resize_to", [None, 256])
+@pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1, 3)])
+def test_an_image_too_narrow_to_be_cropped_is_refused_before_memory_is_taken(shape, resize_to):
+    narrow = np.zeros(shape, np.uint8)
+    options = {"size": (224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(DataError, match="too narrow to be cut out at its centre"):
+        Preprocessing(**options, crop=True, resize_to=resize_to).input(narrow)
+    assert Preprocessing(**options).input(narrow).shape == (3, 224, 224)
+    assert Preprocessing(**options, crop=True).input(np.zeros((30, 3000), np.uint8)).shape == (3, 224, 224)

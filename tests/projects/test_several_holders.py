@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -124,6 +125,35 @@ def test_whoever_is_killed_keeps_no_lock(folder):
     assert (folder / f"project.json{SUFFIX}").exists()
     ProjectFolder(folder).remember(item="x")
     assert not (folder / f"project.json{SUFFIX}").exists()
+
+
+def test_a_folder_where_the_locks_of_the_system_fail_is_locked_all_the_same(folder, monkeypatch):
+    import fcntl
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")  # as a network's folder answers
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    assert run_all([lambda n=n: add(ProjectFolder(folder), f"of {n}") for n in range(4)]) == [0] * 4
+    assert len(ProjectFolder(folder).versions) == 5
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_folder_where_no_lock_can_be_made_is_not_written_to_and_it_is_said(folder, monkeypatch, code):
+    opened = os.open
+
+    def refusing(path, *arguments: object, **more: object) -> int:
+        if str(path).endswith(SUFFIX):
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, *arguments, **more)
+
+    before = (folder / "project.json").read_bytes()
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(StorageError, match=r"Could not write .*project\.json"):
+        ProjectFolder(folder).remember(item="x")
+    assert (folder / "project.json").read_bytes() == before
 
 
 def test_a_lock_that_somebody_keeps_gives_a_sentence(folder, monkeypatch):

@@ -15,6 +15,8 @@ _LUMA = (0.299, 0.587, 0.114)
 
 # No network takes larger images; a file may say any number.
 Pixels = Annotated[int, Field(ge=1, le=1 << 15)]
+# Of an image that is scaled before its centre is cut out; some kilobytes of a line of pixels would fill gigabytes.
+_MOST_PIXELS = 1 << 26
 
 
 class Preprocessing(BaseModel):
@@ -95,7 +97,8 @@ class Preprocessing(BaseModel):
         Raises
         ------
         DataError
-            The image has another shape, NaN, or float values outside 0 to 1 while no value range is set.
+            The image has another shape, NaN, or float values outside 0 to 1 while no value range is set; or it is too narrow
+            to be cropped.
         """
         x = self._channels(self._unit(image))
         scaled, (top, left) = self._geometry((x.shape[1], x.shape[2]))
@@ -195,6 +198,12 @@ class Preprocessing(BaseModel):
             short, long = min(height, width), max(height, width)
             longer = max(self.resize_to, int(self.resize_to * long / short))
             scaled = (self.resize_to, longer) if height <= width else (longer, self.resize_to)
+        if scaled[0] * scaled[1] > max(_MOST_PIXELS, 4 * self.size[0] * self.size[1]):
+            raise DataError(
+                f"An image of {height}x{width} pixels is too narrow to be cut out at its centre: it would be scaled to "
+                f"{scaled[0]}x{scaled[1]}; cut it, or let images be stretched instead of cropped.",
+                field="crop",
+            )
         top, left = (round((scaled[axis] - self.size[axis]) / 2) for axis in (0, 1))
         return scaled, (top, left)
 
