@@ -34,8 +34,8 @@ SEEDS = (0, 1, 2)
 MASKS, MAX_ROUNDS = 20, 5
 MORE = (("edge",), ("brightness",), ("edge", "brightness"))
 COLOUR = "brightness and colour"
-#: Which shortcut a cue is; the others are places of the tag.
-OF_CUE = {"border": "edge", COLOUR: "brightness"}
+#: Which shortcuts a cue holds; the others are places of the tag.
+OF_CUE = {"border": {"edge"}, COLOUR: {"brightness"}, "surroundings": {"edge", "tag"}}
 #: Share of the predictions beyond chance from which on a shortcut counts as used.
 USED = 0.05
 
@@ -135,7 +135,7 @@ def _row(seed: int, number: int, painted: str, model: Classifier, made: Shortcut
 def _named(cue: str | None, row: dict[str, Cell], made: Shortcuts) -> dict[str, Cell]:
     """Return what was named, and whether that is right."""
     used = {name for name in made.told if float(str(row[name])) > USED}
-    return {"next": cue or "none", "right": not used if cue is None else OF_CUE.get(cue, "tag") in used}
+    return {"next": cue or "none", "right": not used if cue is None else bool(OF_CUE.get(cue, {"tag"}) & used)}
 
 
 def main(words: Sequence[str] = ()) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from core_builders import looking_classifier
 from napari_cam_feedback.auditing import NextShortcut, next_shortcuts
+from napari_cam_feedback.auditing.next_shortcut import _smallest
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.cli.app import app
 from napari_cam_feedback.cli.naming import OptionNames
@@ -84,6 +85,17 @@ def test_a_mark_within_a_place_that_is_followed_may_be_what_is_followed_there():
 
 def test_a_model_that_goes_by_content_follows_nothing():
     assert next_shortcuts(by(CENTRE), data(CENTRE)) == ()
+
+
+def test_a_large_place_that_a_smaller_one_and_brightness_explain_is_not_named_beside_them(found):
+    edge, light, around = (
+        replace(found[0], cue=cue, followed=share)
+        for cue, share in (("border", 0.4), ("brightness and colour", 0.5), ("surroundings", 0.7))
+    )
+    assert _smallest([around, light, edge], (SIDE, SIDE)) == [light, edge]
+    # Each of the two alone does not explain it.
+    assert _smallest([around, edge], (SIDE, SIDE)) == [around, edge]
+    assert _smallest([around, light], (SIDE, SIDE)) == [around, light]
 
 
 def test_a_place_that_is_there_and_not_used_is_none():

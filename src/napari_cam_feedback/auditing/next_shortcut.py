@@ -184,12 +184,16 @@ def next_shortcuts(
 
 
 def _smallest(found: list[NextShortcut], size: tuple[int, int]) -> list[NextShortcut]:
-    """Return what was found without the places of which a smaller one explains nearly all."""
+    """Return what was found without the places of which a smaller one explains nearly all, with brightness and colour.
+
+    A large place shows how bright the image is, too. Whoever painted it for that would paint much that is none.
+    """
+    colour = sum(each.followed for each in found if each.cue == _COLOUR)
     areas = {cue.name: int(cue.place(*size).sum()) for cue in _CUES if cue.place is not None}
 
     def explained(each: NextShortcut) -> bool:
         smaller = [other for other in found if areas.get(other.cue, np.inf) < areas.get(each.cue, 0)]
-        return any(other.followed >= EXPLAINED * each.followed for other in smaller)
+        return any(other.followed + colour >= EXPLAINED * each.followed for other in smaller)
 
     return [each for each in found if not explained(each)]
 
