@@ -678,3 +678,17 @@ def test_a_project_in_which_a_folder_is_a_link_out_of_it_is_not_opened_so_that_n
     inside.symlink_to(outside, target_is_directory=True)
     with pytest.raises(StorageError, match=rf"{name} leads out of .* by a link; remove the link or choose another folder\."):
         Project.open(project.folder)
+
+
+@pytest.mark.parametrize(
+    "parents", [[], [("v001", None), ("v001", None)], [("v001", "v001")], [("v001", "v002"), ("v002", "v001")]]
+)
+def test_versions_that_are_no_tree_are_a_broken_project(parents, tmp_path):
+    from napari_cam_feedback.projects import ProjectFolder
+
+    entry = {"created": "2024-01-01T00:00:00+00:00", "origin": "loaded"}
+    versions = [{**entry, "id": name, "parent": parent} for name, parent in parents]
+    content = {"schema_version": 1, "dataset": "data", "current": "v001", "versions": versions}
+    (tmp_path / "project.json").write_text(json.dumps(content))
+    with pytest.raises(StorageError, match=r"project\.json is broken; restore it from a copy"):
+        ProjectFolder(tmp_path)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_cam_feedback import __version__
 from napari_cam_feedback.errors import StorageError
@@ -76,6 +76,16 @@ class State(BaseModel):
     current: str
     versions: list[Version]
     remembered: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> State:
+        """Each version stands once and comes from an earlier one, else some are not seen in the tree."""
+        ids = [version.id for version in self.versions]
+        if not ids or len(set(ids)) < len(ids):
+            raise ValueError("no versions, or one twice")
+        if any(v.parent in ids and int(v.parent[1:]) >= int(v.id[1:]) for v in self.versions if v.parent is not None):
+            raise ValueError("a version that comes from a later one")
+        return self
 
     @property
     def available(self) -> tuple[Version, ...]:
