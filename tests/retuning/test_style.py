@@ -12,6 +12,7 @@ from core_builders import plain
 from napari_cam_feedback.auditing.colours import colours_of, with_colours
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.data.cache import InputCache
+from napari_cam_feedback.data.samples.clothes import _photographs
 from napari_cam_feedback.errors import RetuneError, StorageError
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
 from napari_cam_feedback.monitor import Callbacks
@@ -25,7 +26,7 @@ from napari_cam_feedback.retuning import (
     run_to_end,
     take_checkpoint,
 )
-from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _transport
+from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _colour_map, _map, _transport
 from napari_cam_feedback.retuning.images.style_file import load_style, save_style
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
@@ -56,6 +57,33 @@ def test_it_is_put_on_and_told(change):
     assert put_on.shape == without.shape
     assert (float(put_on.min()), float(put_on.max())) >= (0.0, 0.0)
     assert float(put_on.max()) <= 1.0
+
+
+@pytest.mark.parametrize("change", [tint, contrast, lambda images: images], ids=["tint", "contrast", "nothing"])
+def test_few_photographs_show_how_far_colours_reach(change):
+    """Of photographs light and contrast differ so much that those of 30 say little; their darkest and lightest parts do."""
+    photographs = _photographs()["train"][0]
+    expected = change(np.array([[0, 0, 0], [200, 200, 200]], np.uint8)).astype(float)
+    factors = []
+    for seed in range(3):
+        rows = np.random.default_rng(seed).permutation(len(photographs))
+        one, two = inputs_of(change(photographs[rows[:30]])), inputs_of(photographs[rows[30:60]])
+        middle, without, colours = _colour_map(one, two)
+        factors.append(colours.diagonal().numpy())
+        # A colour in the middle of all is where it is to be.
+        middle_of_all = without[None, :, None, None]
+        found = (_map(colours, middle_of_all - without[:, None, None]) + middle[:, None, None])[0, :, 0, 0] * 255
+        wanted = change(np.round(without.numpy() * 255).astype(np.uint8)[None]).astype(float)[0]
+        assert np.abs(found.numpy() - wanted).max() < 15
+    np.testing.assert_allclose(factors, np.broadcast_to((expected[1] - expected[0]) / 200, (3, 3)), atol=0.12)
+
+
+def test_what_tells_no_difference_is_left_as_it_is():
+    """Colours of two halves of the same kind are not mapped onto each other: what could be chance is none."""
+    images = inputs_of(scenes(200, 3)[0])
+    middle, without, colours = _colour_map(images[:100], images[100:])
+    torch.testing.assert_close(middle, without)
+    torch.testing.assert_close(colours, torch.eye(3), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("change", "left_after"), [(tint, 0.2), (contrast, 0.2), (blur, 1.0)])
