@@ -24,6 +24,7 @@ from napari_cam_feedback.retuning.optimisation.averaging import DECAY, WARM_UP, 
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES, RateSearch, steps_of_trial
 from napari_cam_feedback.retuning.optimisation.pace import MAX_ROLLBACKS, ONE_CLASS_STEPS, RISEN_STEPS, Guard, Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher, distillation, has_answer
+from napari_cam_feedback.retuning.rate_trials import find_rate
 from napari_cam_feedback.retuning.run import RetuneRun
 from napari_cam_feedback.retuning.weight_path import walk
 from napari_cam_feedback.torch_loader import torch
@@ -44,12 +45,16 @@ def fooled(dataset) -> Classifier:
     return run_to_end(train_classifier(fresh, dataset, TrainConfig(epochs=8, batch_size=8, learning_rate=2e-3)))
 
 
+def run_of(given: Classifier, dataset: ArrayDataset, masks: dict[str, np.ndarray], config: RetuneConfig) -> RetuneRun:
+    return RetuneRun(given, dataset, masks, config, QUIET, lambda _: None, one_process("cpu"), False)
+
+
 # The learning rate ------------------------------------------------------------------------------------------------
 
 
-def searched(losses: dict[float, list[float]], *, relearns: bool) -> tuple[float, list[float]]:
+def searched(losses: dict[float, list[float]], *, relearns: bool, forgets: bool = False) -> tuple[float, list[float]]:
     """The rate taken, and those tried in order, where each rate's trial has the losses given (a steady 9 elsewhere)."""
-    search, tried = RateSearch(relearns), []
+    search, tried = RateSearch(relearns, forgets=forgets), []
     while (rate := search.following()) is not None:
         tried.append(rate)
         search.tell(rate, losses.get(rate, [9.0] * 4))
@@ -63,8 +68,57 @@ def test_the_rate_is_searched_downhill_from_the_usual_one():
     # One that bears more: up as long as the loss falls.
     bears = {1e-4: [2.0] * 4, 3e-4: [1.5] * 4, 1e-3: [1.0] * 4, 3e-3: [1.2] * 4}
     assert searched(bears, relearns=False) == (1e-3, [1e-4, 3e-4, 1e-3, 3e-3])
-    shy = {1e-4: [3.0] * 4, 3e-5: [2.0] * 4, 1e-5: [1.9] * 4}
+    shy = {1e-4: [3.0] * 4, 3e-5: [2.4] * 4, 1e-5: [1.9] * 4}
     assert searched(shy, relearns=False) == (1e-5, [1e-4, 3e-4, 3e-5, 1e-5])
+
+
+def test_of_rates_that_are_nearly_as_good_the_larger_is_taken_but_not_where_much_could_be_forgotten_unseen():
+    """A few steps of a small rate lose little because they do little."""
+    losses = {1e-4: [0.7, 0.7, 0.57, 0.57], 3e-5: [0.7, 0.7, 0.54, 0.54], 3e-4: [0.7, 0.7, 0.9, 0.9]}
+    assert searched(losses, relearns=False)[0] == 1e-4
+    assert searched(losses, relearns=False, forgets=True)[0] == 3e-5
+    assert searched(losses | {3e-5: [0.7, 0.7, 0.48, 0.48]}, relearns=False)[0] == 3e-5
+
+
+@pytest.mark.parametrize("batch_norm", [True, False], ids=["keeps", "learns"])
+def test_the_rate_rises_over_the_first_steps_where_what_is_known_must_not_be_lost(dataset, fooled, monkeypatch, batch_norm):
+    """Step k of W has k / W of it: from the given weights, after going back, and where a run is taken up in between."""
+    monkeypatch.setattr(RetuneRun, "_knows_little", False)
+    config = RetuneConfig(batch_size=8, learning_rate=1e-3, freeze_batch_norm=batch_norm, iterations=30)
+    run = run_of(fooled, dataset, known(dataset, count=5), config)
+    run.begin()
+    rising = run.trial_steps if batch_norm else 1
+
+    def rates(count: int) -> list[float]:
+        found = []
+        for _ in range(count):
+            run.step()
+            found.append(run.trainer._adam.param_groups[0]["lr"])
+        return found
+
+    wanted = [1e-3 * min(1, k / rising) for k in range(1, rising + 3)]
+    assert rates(2) == pytest.approx(wanted[:2])
+    position = run.position()
+    assert rates(rising) == pytest.approx(wanted[2:])
+    run.restore(position)
+    run.trainer.set_learning_rate(1e-3)
+    assert rates(rising) == pytest.approx(wanted[2:])
+    run.go_back()
+    assert rates(2) == pytest.approx(wanted[:2])
+
+
+def test_a_run_goes_on_from_the_trial_of_the_rate_that_is_taken(dataset, fooled, monkeypatch):
+    """Also where that was neither the first nor the last: the larger was nearly as good until a smaller one was better."""
+    told = {1e-4: 1.0, 3e-4: 1.1, 3e-5: 0.95, 1e-5: 3.0}
+    plain = RateSearch.tell
+    monkeypatch.setattr(RateSearch, "tell", lambda self, rate, losses: plain(self, rate, [told[rate]] * len(losses)))
+    monkeypatch.setattr(RetuneRun, "_knows_little", False)
+    run = run_of(fooled, dataset, known(dataset, count=5), RetuneConfig(batch_size=8, freeze_batch_norm=True))
+    run.begin()
+    assert all(step.trying is None or step.trying in told for step in find_rate(run))
+    assert run.pace.learning_rate == 1e-4
+    assert {row["learning_rate"] for row in run.history if row["iteration"] > 0} == {1e-4}
+    assert run.trainer._adam.param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
 def test_where_batch_norm_learns_the_largest_rate_that_is_nearly_as_good_is_taken():
@@ -461,7 +515,7 @@ def test_weights_between_are_looked_at_more_closely_where_something_was_lost(dat
     module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     given = Classifier(module, dataset.class_names, default_preprocessing(dataset), "1", "tests:plain")
     config = RetuneConfig(iterations=2, check_every=1, learning_rate=1e-3)
-    run = RetuneRun(given, dataset, known(dataset, count=5), config, QUIET, lambda _: None, one_process("cpu"), False)
+    run = run_of(given, dataset, known(dataset, count=5), config)
     run.begin()
     for iteration in (1, 2):
         run.step()

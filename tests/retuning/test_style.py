@@ -26,7 +26,8 @@ from napari_cam_feedback.retuning import (
     run_to_end,
     take_checkpoint,
 )
-from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _colour_map, _map, _transport
+from napari_cam_feedback.retuning.images.colour_map import colour_map, transport
+from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _map
 from napari_cam_feedback.retuning.images.style_file import load_style, save_style
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
@@ -68,7 +69,7 @@ def test_few_photographs_show_how_far_colours_reach(change):
     for seed in range(3):
         rows = np.random.default_rng(seed).permutation(len(photographs))
         one, two = inputs_of(change(photographs[rows[:30]])), inputs_of(photographs[rows[30:60]])
-        middle, without, colours = _colour_map(one, two)
+        middle, without, colours = colour_map(one, two)
         factors.append(colours.diagonal().numpy())
         # A colour in the middle of all is where it is to be.
         middle_of_all = without[None, :, None, None]
@@ -81,7 +82,7 @@ def test_few_photographs_show_how_far_colours_reach(change):
 def test_what_tells_no_difference_is_left_as_it_is():
     """Colours of two halves of the same kind are not mapped onto each other: what could be chance is none."""
     images = inputs_of(scenes(200, 3)[0])
-    middle, without, colours = _colour_map(images[:100], images[100:])
+    middle, without, colours = colour_map(images[:100], images[100:])
     torch.testing.assert_close(middle, without)
     torch.testing.assert_close(colours, torch.eye(3), atol=1e-5, rtol=0)
 
@@ -112,7 +113,7 @@ def test_the_colours_are_mapped_by_the_linear_transport():
     rng = np.random.default_rng(0)
     roots = rng.normal(size=(2, 3, 3))
     source, target = (root @ root.T + 0.1 * np.eye(3) for root in roots)
-    found = _transport(torch.tensor(source).float(), torch.tensor(target).float()).numpy()
+    found = transport(torch.tensor(source).float(), torch.tensor(target).float()).numpy()
     assert found == pytest.approx(found.T, abs=1e-4)
     assert found @ source @ found == pytest.approx(target, abs=2e-3)
     root = scipy.linalg.sqrtm(source)

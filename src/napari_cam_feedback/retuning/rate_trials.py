@@ -12,7 +12,6 @@ from napari_cam_feedback.retuning.optimisation.learning_rate import (
     RATES,
     RateSearch,
     first_rate,
-    steps_of_trial,
 )
 from napari_cam_feedback.retuning.optimisation.pace import Guard
 from napari_cam_feedback.retuning.results import RetuneStep
@@ -29,11 +28,10 @@ def find_rate(run: RetuneRun) -> Generator[RetuneStep, None, bool]:
         run.pace.learning_rate, run.pace.chosen = first_rate(run.relearns), "Not searched for in so few steps."
         return True
     bounded = run.relearns and not run.trainer.learning_batch_norm
-    search = RateSearch(run.relearns, MAX_WITHOUT_BATCH_NORM if bounded else RATES[-1])
-    images = run.sampler.batch_size + run.sampler.painted_per_step
-    count = steps_of_trial(images, run.given.preprocessing.size)
+    search = RateSearch(run.relearns, MAX_WITHOUT_BATCH_NORM if bounded else RATES[-1], forgets=run.few_classes)
+    count = run.trial_steps
     start = run.position()
-    kept: tuple[Position, list[dict[str, Any]], float] | None = None
+    kept: dict[float, tuple[Position, list[dict[str, Any]], float]] = {}
     rows: list[dict[str, Any]]
     losses: Any
     while (rate := search.following()) is not None:
@@ -54,10 +52,9 @@ def find_rate(run: RetuneRun) -> Generator[RetuneStep, None, bool]:
             run.restore(start)
             return False
         search.tell(rate, losses)
-        if search.best == rate:
-            kept = run.position(), rows, losses[0]
-    assert kept is not None
-    position, rows, at_start = kept
+        kept[rate] = run.position(), rows, losses[0]
+        kept = {each: kept[each] for each in search.near}
+    position, rows, at_start = kept[search.best]
     pace, message = run.pace, search.describe()
     pace.learning_rate, pace.chosen, pace.guard = search.best, message, Guard(at_start)
     if run.config.iterations is not None:

@@ -30,7 +30,7 @@ from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
 from napari_cam_feedback.retuning.methods.usage import needs_inpainting
 from napari_cam_feedback.retuning.optimisation.averaging import WeightAverage
-from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_RELEARNING
+from napari_cam_feedback.retuning.optimisation.learning_rate import FIRST_RELEARNING, steps_of_trial
 from napari_cam_feedback.retuning.optimisation.pace import Pace
 from napari_cam_feedback.retuning.optimisation.teacher import Teacher
 from napari_cam_feedback.retuning.optimisation.trainer import RetuneTrainer
@@ -101,8 +101,10 @@ class RetuneRun:
         self.learnt, self.held_out, self.schedule = images.learnt, images.held_out, images.schedule
         self.validator = images.validator
         unseen = len(unseen_classes(dataset, classifier.num_classes))
-        few = unseen >= classifier.num_classes / 2
-        self.methods = make_methods(config, Context(config, self.learnt, Replacer(config, self.learnt), few))
+        #: Whether the training images show at most half of the network's classes.
+        self.few_classes = unseen >= classifier.num_classes / 2
+        context = Context(config, self.learnt, Replacer(config, self.learnt), self.few_classes)
+        self.methods = make_methods(config, context)
         for method in self.methods:
             method.check(classifier)
         items = np.concatenate([images.train, self.validator.validation])
@@ -124,7 +126,7 @@ class RetuneRun:
             freeze=config.freeze,
             freeze_batch_norm=self._freezes_batch_norm(),
             # The labels of few of many classes push all others down, and teach less than that costs.
-            labels_too=not few,
+            labels_too=not self.few_classes,
         )
         self._unseen = unseen
         self.teacher: Teacher | None = None
@@ -162,16 +164,24 @@ class RetuneRun:
     def _knows_little(self) -> bool:
         return knows_little_else(self.before, self.given.num_classes - self._unseen)
 
-    def _choose_teacher(self) -> None:
+    def _settle(self) -> None:
+        """Choose what hangs on how the given classifier stands."""
         surroundings = self.validator.painted.surroundings
         wanted = distils(self.config, surroundings=surroundings, unseen_classes=self._unseen > 0, relearns=self.relearns)
         self.teacher = Teacher(self.given, self.learnt) if wanted else None
+        if not self.relearns:
+            self.trainer.warm_up = self.trial_steps
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps of a trial at one learning rate, and over which the rate rises where what is known must not be lost."""
+        return steps_of_trial(self.sampler.batch_size + self.sampler.painted_per_step, self.given.preprocessing.size)
 
     def begin(self) -> RetuneStep:
         """Measure the classifier as it was given."""
         self.trainer.rest()
         self.before = self.agreed(lambda: self.validator.start(self.tuned))
-        self._choose_teacher()
+        self._settle()
         self.front.add(self.before, self.tuned.module)
         self.sampler.sampling_weights = choose_sampling_weights(
             [method.sampling_weights for method in self.methods], self._wrong
@@ -203,7 +213,7 @@ class RetuneRun:
         )
         self.before, self.front = run_state.before, ParetoFront(list(run_state.checkpoints))
         self.validator.remember(self.given)
-        self._choose_teacher()
+        self._settle()
         self.history, self.painted_history = list(run_state.history), list(run_state.painted_history)
         self.iteration, self.pace = run_state.iteration, Pace.from_plain(run_state.pace)
         self.restore(run_state.position)

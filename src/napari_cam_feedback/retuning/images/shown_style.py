@@ -22,24 +22,17 @@ from napari_cam_feedback.data.dataset import Dataset
 from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.monitor import QUIET, Monitor
+from napari_cam_feedback.retuning.images.colour_map import MIN_ERRORS, colour_map
+from napari_cam_feedback.retuning.images.spectra import BANDS, counts, curve, filtered, power_in_bands
 from napari_cam_feedback.retuning.images.style import Style, ends
 from napari_cam_feedback.torch_loader import torch
 
-#: Bands of spatial frequency, from 0 to half a cycle a pixel along an axis and what lies beyond in the corners.
-BANDS = 24
-#: Waves across an image up to which a frequency is low: from these the map of the colours is found.
-LOW = 2.5
-#: Shares of an image's pixels that are darker than its dark parts, and than its light parts; they are looked at in blocks of
-#: which so many lie along the shorter side; with fewer pixels along a block's side, blur and noise reach them.
-EXTREMES, COARSE, MIN_BLOCK = (0.02, 0.05, 0.95, 0.98), 40, 2
-#: Share of the highest frequency from which on there is hardly anything but noise.
-HIGH = 0.7
 #: Largest and least factor of an amplitude; a blur cannot be undone beyond what noise allows.
 MAX_GAIN, MIN_GAIN = 4.0, 0.02
 #: Quantiles of a channel that tell of a style.
 TONES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-#: Standard errors by which an amplitude must differ before it belongs to the style.
-MIN_ERRORS = 2.0
+#: Share of the bands from which on there may be noise.
+NOISE_FROM = 1 / 3
 #: Images of each kind below which nothing is found, and that are read at most.
 MIN_IMAGES, MAX_IMAGES = 8, 300
 #: Share of the images that must be told right, by cross-validation.
@@ -57,13 +50,15 @@ class ShownStyle(Style):
     colours : Tensor
         (C, C) float, by which colours without it, less their mean, become those with it.
     gain : Tensor
-        (C, h, w // 2 + 1) float, by which amplitudes are then multiplied.
+        (C, R) float, by which the amplitudes in each band of spatial frequencies are then multiplied.
     noise : Tensor
-        (C, h, w // 2 + 1) float, amplitude of what is then added to each image alike, as a camera's noise is.
+        (C, R) float, amplitude there of what is then added to each image alike, as a camera's noise is.
     weights, bias : Tensor
         (D,) and (), of a linear discriminant on `features`: positive with the style.
     told : Tensor
         () float, share of the given images that are told right so, by cross-validation.
+    size : Tensor
+        (2,) int64, height and width of the images that it was found on; at another size its bands are others.
     """
 
     mean: torch.Tensor
@@ -74,6 +69,7 @@ class ShownStyle(Style):
     weights: torch.Tensor
     bias: torch.Tensor
     told: torch.Tensor
+    size: torch.Tensor
 
     changed: ClassVar[str] = "with it swapped (taken off where it is, else put on)"
 
@@ -84,23 +80,32 @@ class ShownStyle(Style):
             "is taken off images that have it, and put on others."
         )
 
+    def fits(self, size: tuple[int, int]) -> bool:
+        return self.size.tolist() == list(size)
+
     def carries(self, inputs: torch.Tensor) -> torch.Tensor:
         return features(inputs) @ self.weights + self.bias > 0
 
     def put_on(self, inputs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        spectrum = self.gain * torch.fft.rfft2(_map(self.colours, inputs - self.mean_without[:, None, None]), norm="ortho")
-        if self.noise.any():
-            drawn = torch.randn(inputs.shape, generator=generator or torch.Generator().manual_seed(0)).to(inputs.device)
-            spectrum = spectrum + self.noise * torch.fft.rfft2(drawn, norm="ortho")
-        return self.limited(torch.fft.irfft2(spectrum, s=inputs.shape[2:], norm="ortho") + self.mean[:, None, None])
+        def change(spectrum: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+            spectrum = spectrum * curve(self.gain, *size)
+            if not self.noise.any():
+                return spectrum
+            drawn = torch.randn((*inputs.shape[:2], *size), generator=generator or torch.Generator().manual_seed(0))
+            return spectrum + curve(self.noise, *size) * torch.fft.rfft2(drawn.to(inputs.device), norm="ortho")
+
+        found = filtered(_map(self.colours, inputs - self.mean_without[:, None, None]), change)
+        return self.limited(found + self.mean[:, None, None])
 
     def take_off(self, inputs: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.fft.rfft2(inputs - self.mean[:, None, None], norm="ortho")
-        if self.noise.any():
-            # What the noise has of the power goes, as in a Wiener filter made of the image's own bands.
-            power = _power(inputs)[..., _bands(*inputs.shape[2:])]
-            spectrum = spectrum * (1 - self.noise.square() / power.clamp_min(1e-12)).clamp_min(0.01).sqrt()
-        plain = torch.fft.irfft2(spectrum / self.gain.clamp_min(1 / MAX_GAIN), s=inputs.shape[2:], norm="ortho")
+        def change(spectrum: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+            if self.noise.any():
+                # What the noise has of the power goes, as in a Wiener filter made of the image's own bands.
+                left = 1 - self.noise.square() / power_in_bands(inputs).clamp_min(1e-12)
+                spectrum = spectrum * curve(left.clamp_min(0.01).sqrt(), *size)
+            return spectrum / curve(self.gain.clamp_min(1 / MAX_GAIN), *size)
+
+        plain = filtered(inputs - self.mean[:, None, None], change)
         return self.limited(_map(torch.linalg.pinv(self.colours, rtol=0.05), plain) + self.mean_without[:, None, None])
 
     def conflicting(self, inputs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -114,7 +119,7 @@ def features(inputs: torch.Tensor) -> torch.Tensor:
     photographs have neither dark nor light parts, nor grey ones, and a tint or a low contrast leaves none.
     """
     flat = inputs.flatten(2)
-    power = _power(inputs).clamp_min(1e-12)
+    power = power_in_bands(inputs).clamp_min(1e-12)
     deviations = flat.std(2).clamp_min(1e-6)
     # In shares of their mean, so that contrast and sharpness are told apart.
     shape = (power / power.mean(2, keepdim=True)).log()
@@ -214,9 +219,10 @@ def _find(
             f"Colours, contrast and sharpness tell only {told:.0%} of these images apart, and half would be chance; "
             "what differs in them is at a place, which can be painted, or is no style."
         )
-    mean, mean_without, colours = _colour_map(a, b)
+    mean, mean_without, colours = colour_map(a, b)
     gain, noise = _gain(a, _map(colours, b - mean_without[:, None, None]))
-    return ShownStyle(low, high, mean, mean_without, colours, gain, noise, weights, bias, torch.tensor(told))
+    size = torch.tensor(with_it.shape[2:])
+    return ShownStyle(low, high, mean, mean_without, colours, gain, noise, weights, bias, torch.tensor(told), size)
 
 
 def _matched(a: int, b: int, classes: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +250,7 @@ def _discriminant(with_it: torch.Tensor, without: torch.Tensor) -> tuple[torch.T
 
     x = torch.cat([features(with_it), features(without)]).numpy()
     y = np.r_[np.ones(len(with_it)), np.zeros(len(without))]
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000))
     told = cross_val_score(model, x, y, cv=5, scoring="balanced_accuracy").mean()
     model.fit(x, y)
     scale, regression = model[0], model[1]
@@ -253,120 +259,14 @@ def _discriminant(with_it: torch.Tensor, without: torch.Tensor) -> tuple[torch.T
     return torch.tensor(weights, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), float(told)
 
 
-def _colour_map(images: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the middle (C,) of the colours of images and of others, and by what (C, C) the latter become the former.
-
-    How far colours reach is told by the darkest and lightest parts of each image, which differ far less from one photograph
-    to the next than their mean and variance (the ratio of the deviations in 30 photographs of each kind errs by 0.06 so, else
-    by 0.2). How they go together is told by the lowest frequencies, which blur hardly reaches. What could be chance is left
-    as it is.
-    """
-    low = [_lowest(each) for each in (images, others)]
-    if min(images.shape[2:]) < MIN_BLOCK * COARSE:
-        # Whatever parts so few pixels have, blur reaches them.
-        middles = [each.mean((2, 3)) for each in (images, others)]
-        reaches = [each.diagonal(dim1=1, dim2=2).clamp_min(1e-12).log() / 2 for each in low]
-    else:
-        ends = [_ends(each) for each in (images, others)]
-        middles = [each.mean(1) for each in ends]
-        reaches = [(each[:, 2:] - each[:, :2]).mean(1).clamp_min(1e-6).log() for each in ends]
-    wider, further, middle = _beyond_chance(*reaches), _beyond_chance(*middles), middles[1].mean(0)
-    deviations = [(reaches[1].mean(0) + each).double().exp() for each in (wider, torch.zeros_like(wider))]
-    together = [_correlation(each.mean(0)) for each in low]
-    turned = [each.clamp(-0.999, 0.999).atanh() for each in together]  # Fisher's z, of standard error 1 / sqrt(N - 3)
-    error = (1 / (len(images) - 3) + 1 / (len(others) - 3)) ** 0.5
-    if bool(((turned[0] - turned[1]).abs() < MIN_ERRORS * error).all()):
-        together = [(together[0] + together[1]) / 2] * 2
-    one, two = (each * own[:, None] * own for each, own in zip(together, deviations, strict=True))
-    return middle + further, middle, _transport(_spread(two), _spread(one))
-
-
-def _ends(images: torch.Tensor) -> torch.Tensor:
-    """(N, 4, C) how dark the darkest and how light the lightest parts of images (N, C, h, w) are, in blocks of pixels."""
-    block = max(1, min(images.shape[2:]) // COARSE)
-    blocks = torch.nn.functional.avg_pool2d(images, block)
-    return torch.quantile(blocks.flatten(2), torch.tensor(EXTREMES), dim=2).permute(1, 0, 2)
-
-
-def _beyond_chance(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-    """(D,) by how much one (N, D) is more than two (M, D) on average; 0 where that could be chance."""
-    difference = one.mean(0) - two.mean(0)
-    error = torch.sqrt(one.var(0) / len(one) + two.var(0) / len(two))
-    return torch.where(difference.abs() > MIN_ERRORS * error, difference, 0.0)
-
-
-def _lowest(images: torch.Tensor) -> torch.Tensor:
-    """(N, C, C) covariance of the lowest frequencies of images (N, C, h, w), less the noise that their highest show."""
-    height, width = images.shape[2:]
-    down, along = torch.fft.fftfreq(height) * height, torch.fft.rfftfreq(width) * width
-    cycles = torch.sqrt(down[:, None] ** 2 + along[None] ** 2)
-    spectrum = torch.fft.rfft2(images.double(), norm="ortho")
-    found = []
-    for band in ((cycles > 0) & (cycles <= LOW), cycles >= HIGH * cycles.max()):
-        values = spectrum[:, :, band]
-        found.append((values @ values.mH).real / values.shape[2])
-    return found[0] - found[1].mean(0)
-
-
-def _correlation(covariance: torch.Tensor) -> torch.Tensor:
-    """The correlation (C, C) of a covariance, of which noise may have left less than nothing in some direction."""
-    values, vectors = torch.linalg.eigh(covariance)
-    covariance = (vectors * values.clamp_min(0)) @ vectors.T
-    scale = covariance.diagonal().clamp_min(1e-12).sqrt()
-    return covariance / scale[:, None] / scale
-
-
-def _transport(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """T, symmetric and positive, with T S T = U: S^-1/2 (S^1/2 U S^1/2)^1/2 S^-1/2 for covariances S and U (C, C)."""
-    root, inverse = _root(source.double())
-    middle, _ = _root(root @ target.double() @ root)
-    return (inverse @ middle @ inverse).float()
-
-
-def _spread(covariance: torch.Tensor) -> torch.Tensor:
-    """A covariance (C, C) with a hundredth of its mean variance in all directions: grey images have one colour only."""
-    covariance = covariance.double()
-    return covariance + 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
-
-
-def _root(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The square root of a symmetric matrix, and its inverse as far as there is one."""
-    values, vectors = torch.linalg.eigh(matrix)
-    safe = values.clamp_min(1e-12 * float(values.max().clamp_min(1e-12)))
-    return (vectors * safe.sqrt()) @ vectors.T, (vectors / safe.sqrt()) @ vectors.T
-
-
-def _bands(height: int, width: int) -> torch.Tensor:
-    """(h, w // 2 + 1) int64, the band of each frequency."""
-    down, along = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
-    radius = torch.sqrt(down[:, None] ** 2 + along[None] ** 2)
-    return (radius / 0.5 * (BANDS - 1)).floor().long().clamp_max(BANDS - 1)
-
-
-def _power(images: torch.Tensor) -> torch.Tensor:
-    """(N, C, R) float, the mean power of images (N, C, h, w) in each band; without the mean of the image."""
-    power = torch.fft.rfft2(images, norm="ortho").abs().square()
-    power[..., 0, 0] = 0
-    bands = _bands(*images.shape[2:]).flatten().to(images.device)
-    sums = torch.zeros(*images.shape[:2], BANDS, device=images.device).index_add_(2, bands, power.flatten(2))
-    return sums / _counts(*images.shape[2:]).to(images.device)
-
-
-def _counts(height: int, width: int) -> torch.Tensor:
-    """(R,) float, how many frequencies each band has, at least 1."""
-    counts = torch.bincount(_bands(height, width).flatten(), minlength=BANDS)
-    counts[0] -= 1
-    return counts.clamp_min(1).float()
-
-
 def _gain(images: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return by how much amplitudes of others are multiplied to be those of images, and what is added, (C, h, w // 2 + 1).
+    """Return by how much amplitudes of others are multiplied to be those of images, and what is added, (C, R) each.
 
     In bands where images have more, the power is p' = g^2 p + n^2, image by image: what is multiplied makes images differ
     more from each other, what is added does not. So g^2 is the ratio of the deviations, between 1 and the ratio of the
     means. By chance alone the mean power of M frequencies has the variance p^2 / M, which is taken off.
     """
-    one, two = (_power(each).clamp_min(1e-12) for each in (images, others))
+    one, two = (power_in_bands(each).clamp_min(1e-12) for each in (images, others))
     difference = one.log().mean(0) - two.log().mean(0)
     error = torch.sqrt(one.log().var(0) / len(one) + two.log().var(0) / len(two))
     # Neighbouring bands are alike; what could be chance is left as it is.
@@ -374,14 +274,14 @@ def _gain(images: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, tor
     around = _neighbours(trust)
     difference, error = _neighbours(trust * difference) / around, around**-0.5
     square = torch.where(difference.abs() > MIN_ERRORS * error, difference, 0.0).exp()
-    chance = [each.mean(0).square() / _counts(*images.shape[2:]) for each in (one, two)]
+    chance = [each.mean(0).square() / counts(*images.shape[2:]) for each in (one, two)]
     spread = [(each.var(0) - by_chance).clamp_min(0) for each, by_chance in zip((one, two), chance, strict=True)]
     multiplied = ((spread[0] + chance[1]) / (spread[1] + chance[1])).sqrt().clamp_min(1)
-    more = square > 1
+    # Noise is seen where images have little; what they have more of in low frequencies is contrast.
+    more = (square > 1) & (torch.arange(BANDS) >= NOISE_FROM * BANDS)
     multiplied = torch.where(more, torch.minimum(multiplied, square), square)
     added = torch.where(more, one.mean(0) - multiplied * two.mean(0), 0.0).clamp_min(0)
-    bands = _bands(*images.shape[2:])
-    return multiplied.sqrt().clamp(MIN_GAIN, MAX_GAIN)[:, bands], added.sqrt()[:, bands]
+    return multiplied.sqrt().clamp(MIN_GAIN, MAX_GAIN), added.sqrt()
 
 
 def _neighbours(bands: torch.Tensor) -> torch.Tensor:

@@ -49,6 +49,10 @@ class Style(ABC):
     def take_off(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, h, w) without it, as far as that can be."""
 
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Tell whether it can be used on images of some size (h, w)."""
+        return True
+
     def clear(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, h, w) with it taken off those that have it."""
         return torch.where(self.carries(inputs)[:, None, None, None], self.take_off(inputs), inputs)
@@ -94,7 +98,13 @@ class Style(ABC):
             found = torch.cat([self.take_off(image), self.put_on(image), self.conflicting(image)])
             carried, said = self.carries(image), self.sentence
             whole = carried.shape == (1,) and carried.dtype == torch.bool and found.shape == (3, *image.shape[1:])
-            if said and whole and self.low.shape == self.high.shape == (channels,) and bool(found.isfinite().all()):
+            if (
+                said
+                and whole
+                and self.fits(size)
+                and self.low.shape == self.high.shape == (channels,)
+                and bool(found.isfinite().all())
+            ):
                 return
         except (RuntimeError, ValueError, TypeError, IndexError):  # torch says of sizes what no user understands
             pass

@@ -15,9 +15,10 @@ RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 #: Tried first: where the network has the features that it needs, as a large pretrained one has, and where it must find
 #: others.
 FIRST_KNOWING, FIRST_RELEARNING = 1e-4, 1e-3
-#: A rate is nearly as good whose loss is at most this much above the least. Where features must be found, the largest of
-#: these is taken: such networks reached as much with it in a half to a third of the steps.
-TOLERANCE = 0.35
+#: A rate is nearly as good whose loss is at most this much above the least, where the network has the features that it
+#: needs, and where it must find others. The largest of these is taken: such networks reached as much with it in a half to a
+#: third of the steps, and a few steps of a small one lose little because they do little.
+TOLERANCE_KNOWING, TOLERANCE = 0.15, 0.35
 #: The largest that is tried where no batch norm keeps the scale of what the layers put out. Away from confident wrong
 #: answers a few steps of a larger one lead fastest, and then it learns next to nothing (a small vision transformer on
 #: tag-digits).
@@ -50,6 +51,9 @@ class RateSearch:
         Whether the network must find features that it does not have.
     most : float
         The largest rate that may be tried.
+    forgets : bool
+        Whether the images show few of the network's classes, so that what it knows of the others could be lost unseen; then
+        no rate is taken that is larger than the best.
 
     Attributes
     ----------
@@ -59,6 +63,7 @@ class RateSearch:
 
     relearns: bool
     most: float = RATES[-1]
+    forgets: bool = False
     losses: dict[float, float] = field(default_factory=dict)
 
     def following(self) -> float | None:
@@ -82,13 +87,16 @@ class RateSearch:
         self.losses[rate] = mean if math.isfinite(mean) else math.inf
 
     @property
+    def near(self) -> list[float]:
+        """The rates that may be taken; all where all went astray."""
+        least = min(self.losses.values())
+        tolerance = TOLERANCE if self.relearns else 0.0 if self.forgets else TOLERANCE_KNOWING
+        return [rate for rate, loss in self.losses.items() if loss <= least * (1 + tolerance)]
+
+    @property
     def best(self) -> float:
         """The rate to train with; of those tried the smallest where all went astray."""
-        least = min(self.losses.values())
-        if math.isinf(least):
-            return min(self.losses)
-        near = [rate for rate, loss in self.losses.items() if loss <= least * (1 + TOLERANCE)]
-        return max(near) if self.relearns else min(near, key=lambda rate: (self.losses[rate], rate))
+        return min(self.near) if math.isinf(min(self.losses.values())) else max(self.near)
 
     def describe(self) -> str:
         """Say in a sentence what was tried and taken."""

@@ -80,6 +80,8 @@ class RetuneTrainer:
     ----------
     strengths : dict
         Weight of each penalty so far, by method.
+    warm_up : int
+        Steps over which the learning rate rises to what it is, from the first one on and after each restart.
     last : LastStep or None
         The last step, whether or not its loss was a number.
     inputs : Tensor or None
@@ -106,6 +108,7 @@ class RetuneTrainer:
         self.tuned, self.methods, self.fabric = tuned, methods, fabric
         self.strength = strength
         self.strengths: dict[str, float] = {}
+        self.warm_up = 1
         self.freeze_batch_norm, self.labels_too = freeze_batch_norm, labels_too
         self.last: LastStep | None = None
         self.inputs: torch.Tensor | None = None
@@ -127,6 +130,7 @@ class RetuneTrainer:
         # For complex weights there is no fused one.
         fused = self.fabric.device.type == "cpu" and all(each.is_floating_point() for each in self._trained)
         adam = torch.optim.Adam(self._trained, lr=learning_rate, fused=fused or None)
+        self._learning_rate = learning_rate
         wrapped = self.fabric.setup_optimizers(adam)
         self._adam, self._optimizer = adam, wrapped[0] if isinstance(wrapped, tuple) else wrapped
 
@@ -141,7 +145,7 @@ class RetuneTrainer:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set Adam's step."""
-        self._adam.param_groups[0]["lr"] = learning_rate
+        self._learning_rate = learning_rate
 
     def optimizer_state(self) -> dict[str, Any]:
         """Return the optimizer's state dict, with tensors of its own."""
@@ -236,8 +240,20 @@ class RetuneTrainer:
             self.fabric.backward(total)
             # By Fabric, since in half precision on a GPU the gradients are scaled.
             self.fabric.clip_gradients(self._network, self._optimizer, max_norm=LONGEST_GRADIENT, error_if_nonfinite=False)
+            self._warm_up()
             self._optimizer.step()
         return values
+
+    def _warm_up(self) -> None:
+        """Set the learning rate of the next step.
+
+        Adam's first steps would move each weight by all of it, however small its gradient, and a network that knows much
+        would lose what dozens of steps bring back (linear warm-up; Ma and Yarats 2021, "On the adequacy of untuned warmup for
+        adaptive optimization").
+        """
+        state = next(iter(self._adam.state.values()), None)
+        taken = 0 if state is None else int(state["step"])
+        self._adam.param_groups[0]["lr"] = self._learning_rate * min(1.0, (taken + 1) / self.warm_up)
 
     def _tap(self, painted: slice, batch: Batch) -> ActivationTap:
         tuned = self.tuned
