@@ -92,6 +92,13 @@ def test_any_label_counts_as_irrelevant_and_is_seen(session, wait):
     assert layer.get_color(7)[3] > 0
 
 
+def test_a_negative_label_of_another_plugin_is_paint_too(session, wait):
+    layer, key = session.layers.get(MASK), session.key
+    painted = _block(layer.data.shape, slice(2, 5))
+    layer.data = np.where(painted, -1, 0)
+    wait(lambda: same(on_disk(session, key), painted), 10)
+
+
 def test_moving_on_keeps_the_mask_and_coming_back_shows_it(session, wait):
     key = session.key
     painted = stroke(session)

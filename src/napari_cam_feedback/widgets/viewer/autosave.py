@@ -30,7 +30,8 @@ RETRY_MS = 3000
 
 def mask_of(layer: Any) -> np.ndarray:
     """Return a Labels layer's content as a boolean (H, W) array of its own."""
-    return np.asarray(layer.data) > 0
+    # Every label is paint, also a negative one that another plugin wrote.
+    return np.asarray(layer.data) != 0
 
 
 class MaskAutosave(QObject):
