@@ -248,8 +248,8 @@ class RetuneTrainer:
         """Set the learning rate of the next step.
 
         Adam's first steps would move each weight by all of it, however small its gradient, and a network that knows much
-        would lose what dozens of steps bring back (linear warm-up; Ma and Yarats 2021, "On the adequacy of untuned warmup for
-        adaptive optimization").
+        would lose what dozens of steps bring back (linear warm-up; Ma and Yarats 2021, "On the adequacy of untuned warmup
+        for adaptive optimization").
         """
         state = next(iter(self._adam.state.values()), None)
         taken = 0 if state is None else int(state["step"])
