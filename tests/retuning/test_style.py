@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.samples.clothes import _photographs
 from napari_cam_feedback.errors import RetuneError, StorageError
 from napari_cam_feedback.models import Classifier, build_classifier, default_preprocessing
-from napari_cam_feedback.monitor import Callbacks
+from napari_cam_feedback.models.parallel import one_process
+from napari_cam_feedback.monitor import QUIET, Callbacks
 from napari_cam_feedback.retuning import (
     METHODS,
     RetuneConfig,
@@ -27,8 +29,10 @@ from napari_cam_feedback.retuning import (
     take_checkpoint,
 )
 from napari_cam_feedback.retuning.images.colour_map import colour_map, transport
+from napari_cam_feedback.retuning.images.sampling import balanced_by_style
 from napari_cam_feedback.retuning.images.shown_style import MIN_IMAGES, _map
 from napari_cam_feedback.retuning.images.style_file import load_style, save_style
+from napari_cam_feedback.retuning.run import RetuneRun
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training import TrainConfig, train_classifier
 from style_builders import CHANGES, SIZE, biased, blur, contrast, noise, scenes, tint, unlabelled
@@ -404,3 +408,28 @@ def test_another_checkpoint_is_measured_with_the_same_style(tinted):
     taken = take_checkpoint(result, others[0].iteration, dataset, {}) if others else take_checkpoint(result, 0, dataset, {})
     assert taken.after.style
     assert taken.verdict.reason
+
+
+def test_images_of_a_class_without_its_usual_style_are_drawn_as_often_as_the_others():
+    """In class 0 three of four are white; in class 1 one of forty, which is drawn ten times as often and no more."""
+    white = np.r_[np.ones(3), 0, 1, np.zeros(39), np.ones(4)].astype(bool)
+    labels = np.r_[np.zeros(4), np.ones(40), np.full(4, 2)].astype(np.int64)
+    images = np.where(white[:, None, None, None], 255, 0).astype(np.uint8) * np.ones((1, 4, 4, 1), np.uint8)
+    dataset = ArrayDataset({"train": images}, {"train": labels}, ("a", "b", "c"))
+    cache, train = InputCache(dataset, default_preprocessing(dataset)), dataset.indices("train")
+    middle = next(cache.batches(train, len(train)))[1].mean()
+    is_white = SimpleNamespace(carries=lambda inputs: inputs.mean((1, 2, 3)) > middle)
+    weights = balanced_by_style(is_white, dataset, cache, train, 0)
+    wanted = np.r_[[2 / 3] * 3, 2, 10, [20 / 39] * 39, np.ones(4)]
+    np.testing.assert_allclose(weights, wanted / wanted.sum())
+    all_alike = SimpleNamespace(carries=lambda inputs: torch.ones(len(inputs), dtype=torch.bool))
+    assert balanced_by_style(all_alike, dataset, cache, train, 0) is None
+
+
+@pytest.mark.parametrize(("method", "balanced"), [("auto", True), ("augment", False)])
+def test_only_what_uses_the_style_draws_images_by_it(tinted, method, balanced):
+    classifier, dataset = tinted
+    config, style = RetuneConfig(method=method, learning_rate=1e-3, iterations=2), style_for(classifier)
+    run = RetuneRun(classifier, dataset, {}, config, QUIET, lambda _: None, one_process("cpu"), False, style)
+    run.begin()
+    assert (run.sampler.sampling_weights is not None) == balanced

@@ -21,7 +21,13 @@ from napari_cam_feedback.retuning.automatic import distils
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import inpaint, read_feedback
 from napari_cam_feedback.retuning.images.refill import Replacer
-from napari_cam_feedback.retuning.images.sampling import Sampler, augment, choose_sampling_weights, wrong_at_start
+from napari_cam_feedback.retuning.images.sampling import (
+    Sampler,
+    augment,
+    balanced_by_style,
+    choose_sampling_weights,
+    wrong_at_start,
+)
 from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
@@ -183,9 +189,7 @@ class RetuneRun:
         self.before = self.agreed(lambda: self.validator.start(self.tuned))
         self._settle()
         self.front.add(self.before, self.tuned.module)
-        self.sampler.sampling_weights = choose_sampling_weights(
-            [method.sampling_weights for method in self.methods], self._wrong
-        )
+        self.sampler.sampling_weights = self._sampling_weights()
         probabilities = self.painted_probabilities(0)
         idle = next((method.without_sampling_weights for method in self.methods if method.without_sampling_weights), None)
         messages = [idle if self.sampler.sampling_weights is None else None, hardly_used(self.before), *self._remarks()]
@@ -208,9 +212,7 @@ class RetuneRun:
     def take_up(self, run_state: RunState) -> RetuneStep:
         """Go on from where a run's state was taken."""
         check_identity(run_state, self.identity)
-        self.sampler.sampling_weights = choose_sampling_weights(
-            [method.sampling_weights for method in self.methods], self._wrong
-        )
+        self.sampler.sampling_weights = self._sampling_weights()
         self.before, self.front = run_state.before, ParetoFront(list(run_state.checkpoints))
         self.validator.remember(self.given)
         self._settle()
@@ -221,6 +223,12 @@ class RetuneRun:
             self.teacher.known = dict(run_state.answers)
         self.run_state = run_state
         return RetuneStep(self.iteration, self.schedule.iterations, {}, self.learnt.keys, None, None)
+
+    def _sampling_weights(self) -> np.ndarray | None:
+        wished = choose_sampling_weights([method.sampling_weights for method in self.methods], self._wrong)
+        if wished is not None or self.style is None or not any(method.balances_styles for method in self.methods):
+            return wished
+        return balanced_by_style(self.style, self.dataset, self.cache, self.sampler.train, self.config.seed)
 
     def _wrong(self) -> np.ndarray:
         return wrong_at_start(self.given, self.dataset, self.cache, self.sampler.train, self.config.seed)

@@ -14,6 +14,7 @@ from napari_cam_feedback.errors import RetuneError
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import Batch, MaskedSet
+from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.torch_loader import torch
 from napari_cam_feedback.training.augmentation import draw_moves, move, shade
 
@@ -42,6 +43,8 @@ LONGER = 3
 MAX_VALIDATION, MIN_VALIDATION, VALIDATION_PIXELS = 500, 64, 4e6
 #: Training images looked at most to tell which ones the classifier gets wrong.
 MAX_IMAGES_FOR_WRONG = 5000
+#: Times that an image is drawn as often as it would be, at most, for what it shows of its class.
+MAX_TIMES = 10
 #: Draws of a step's training images before none is taken to be readable any more.
 MAX_DRAWS = 20
 
@@ -149,6 +152,29 @@ def wrong_at_start(classifier: Classifier, dataset: Dataset, cache: InputCache, 
         for index, missed in zip(picked, predicted != dataset.labels[picked], strict=True):
             wrong[position[int(index)]] = missed
     return wrong
+
+
+def balanced_by_style(style: Style, dataset: Dataset, cache: InputCache, train: np.ndarray, seed: int) -> np.ndarray | None:
+    """Return how likely each training item is drawn, (T,) float: in each class as often with a style as without it.
+
+    The few images of a class that lack what its others have show the class without it, which no changed image does as well
+    (group-balanced sampling; Idrissi et al. 2022, "Simple data balancing achieves competitive worst-group-accuracy"). None
+    is drawn more than `MAX_TIMES` as often as it would be. None where it makes no difference.
+    """
+    looked = np.sort(np.random.default_rng(seed).permutation(len(train))[:MAX_IMAGES_FOR_WRONG])
+    position = {int(train[p]): int(p) for p in looked}
+    carried = np.full(len(train), -1)
+    for picked, inputs in cache.batches(train[looked], 64):
+        carried[[position[int(index)] for index in picked]] = style.carries(inputs).cpu().numpy()
+    weights, labels = np.ones(len(train)), dataset.labels[train]
+    for label in np.unique(labels):
+        groups = [np.flatnonzero((labels == label) & (carried == has)) for has in (0, 1)]
+        for group in groups:
+            if len(group):
+                weights[group] = min(MAX_TIMES, sum(map(len, groups)) / (2 * len(group)))
+        if not all(map(len, groups)):
+            weights[np.concatenate(groups)] = 1
+    return None if len(np.unique(weights)) == 1 else weights / weights.sum()
 
 
 class Sampler:

@@ -94,6 +94,8 @@ class Method:
     without_sampling_weights: ClassVar[str | None] = None
     #: Whether it can be used against what lies over whole images, where nothing is painted.
     takes_styles: ClassVar[bool] = False
+    #: Whether it draws images with and without such a style equally often in each class, where nobody wishes otherwise.
+    balances_styles: ClassVar[bool] = False
     #: Whether it can be joined with others by ``+``.
     composable: ClassVar[bool] = True
     #: Whether it solves for the weights at once, by `retuning.head_refit`, and takes no training steps.

@@ -21,6 +21,7 @@ class Transplant(Method):
     name = "transplant"
     description = "Transplant: paste painted patches onto images of any class, so that they tell nothing any more."
     takes_styles = True
+    balances_styles = True
 
     def check(self, classifier: Classifier) -> None:
         super().check(classifier)
