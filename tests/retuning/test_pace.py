@@ -80,14 +80,19 @@ def test_of_rates_that_are_nearly_as_good_the_larger_is_taken_but_not_where_much
     assert searched(losses | {3e-5: [0.7, 0.7, 0.48, 0.48]}, relearns=False)[0] == 3e-5
 
 
-@pytest.mark.parametrize("batch_norm", [True, False], ids=["keeps", "learns"])
-def test_the_rate_rises_over_the_first_steps_where_what_is_known_must_not_be_lost(dataset, fooled, monkeypatch, batch_norm):
+@pytest.mark.parametrize(
+    ("batch_norm", "few"), [(True, False), (False, False), (True, True)], ids=["keeps", "learns", "few"]
+)
+def test_the_rate_rises_over_the_first_steps_where_what_is_known_must_not_be_lost(
+    dataset, fooled, monkeypatch, batch_norm, few
+):
     """Step k of W has k / W of it: from the given weights, after going back, and where a run is taken up in between."""
     monkeypatch.setattr(RetuneRun, "_knows_little", False)
     config = RetuneConfig(batch_size=8, learning_rate=1e-3, freeze_batch_norm=batch_norm, iterations=30)
     run = run_of(fooled, dataset, known(dataset, count=5), config)
+    run.few_classes = few
     run.begin()
-    rising = run.trial_steps if batch_norm else 1
+    rising = run.trial_steps if batch_norm and not few else 1
 
     def rates(count: int) -> list[float]:
         found = []
@@ -96,13 +101,13 @@ def test_the_rate_rises_over_the_first_steps_where_what_is_known_must_not_be_los
             found.append(run.trainer._adam.param_groups[0]["lr"])
         return found
 
-    wanted = [1e-3 * min(1, k / rising) for k in range(1, rising + 3)]
+    wanted = [1e-3 * min(1, k / rising) for k in range(1, rising + 4)]
     assert rates(2) == pytest.approx(wanted[:2])
     position = run.position()
-    assert rates(rising) == pytest.approx(wanted[2:])
+    assert rates(rising + 1) == pytest.approx(wanted[2:])
     run.restore(position)
     run.trainer.set_learning_rate(1e-3)
-    assert rates(rising) == pytest.approx(wanted[2:])
+    assert rates(rising + 1) == pytest.approx(wanted[2:])
     run.go_back()
     assert rates(2) == pytest.approx(wanted[:2])
 

@@ -175,12 +175,16 @@ class RetuneRun:
         surroundings = self.validator.painted.surroundings
         wanted = distils(self.config, surroundings=surroundings, unseen_classes=self._unseen > 0, relearns=self.relearns)
         self.teacher = Teacher(self.given, self.learnt) if wanted else None
-        if not self.relearns:
+        if not (self.relearns or self.few_classes):
             self.trainer.warm_up = self.trial_steps
 
     @property
     def trial_steps(self) -> int:
-        """Steps of a trial at one learning rate, and over which the rate rises where what is known must not be lost."""
+        """Steps of a trial at one learning rate, and over which the rate rises where what is known must not be lost.
+
+        Where few classes are shown it does not rise: a trial then finds larger rates harmless, which they are not to the
+        classes that no image shows (ImageNet watermark, seeds 0 to 2: 0.018 lost without the mark in place of 0.009).
+        """
         return steps_of_trial(self.sampler.batch_size + self.sampler.painted_per_step, self.given.preprocessing.size)
 
     def begin(self) -> RetuneStep:
