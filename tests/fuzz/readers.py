@@ -384,12 +384,14 @@ def _read_run_state(path: Path) -> None:
 def _styles(folder: Path) -> list[Path]:
     from napari_cam_feedback.retuning.images.colour_style import ColourStyle
     from napari_cam_feedback.retuning.images.shown_style import ShownStyle, features
+    from napari_cam_feedback.retuning.images.spectra import BANDS
     from napari_cam_feedback.retuning.images.style_file import save_style
     from napari_cam_feedback.torch_loader import torch
 
-    one, spectrum = (lambda: torch.ones(1)), (1, 8, 5)
+    one, bands = (lambda: torch.ones(1)), (1, BANDS)
     weights = torch.zeros(features(torch.zeros(1, 1, 8, 8)).shape[1])
-    last = (torch.ones(spectrum), torch.zeros(spectrum), weights, torch.tensor(0.5), torch.tensor(1.0))
+    size = torch.tensor([8, 8])
+    last = (torch.ones(bands), torch.zeros(bands), weights, torch.tensor(0.5), torch.tensor(1.0), size)
     shown = ShownStyle(-one(), one(), torch.zeros(1), torch.zeros(1), torch.eye(1), *last)
     save_style(shown, folder / "shown.safetensors")
     save_style(ColourStyle(-one(), one(), torch.rand(3, 4, 1)), folder / "colours.safetensors")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from napari_cam_feedback.errors import ConfigError
 
-_OUTPUTS = ("--out", "--json")
+# Whose --out is a file. The others' is a folder, and they refuse a file there themselves; train does so with its own reason.
+_WRITE_FILES = (("predict",), ("explain",), ("masks", "export"), ("project", "export"))
 # Results are never images of these kinds.
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 
@@ -26,9 +27,10 @@ def spare_inputs(words: Sequence[str]) -> None:
     ConfigError
         One is.
     """
+    outputs = {"--json"} | {"--out" for command in _WRITE_FILES if tuple(words[: len(command)]) == command}
     for option, name in _named(words):
         path = Path(name)
-        if option not in _OUTPUTS or not path.is_file():
+        if option not in outputs or not path.is_file():
             continue
         others = [word for at, word in _named(words) if (at, word) != (option, name)]
         if path.suffix.lower() in _IMAGES or any(Path(other).is_file() and path.samefile(other) for other in others):
