@@ -85,6 +85,7 @@ class Camera:
                 window.resize(width, height)
                 end = time.monotonic() + 0.4
                 self.wait(lambda end=end: time.monotonic() > end)
+                self.viewer.reset_view()  # a smaller window keeps the zoom of the larger one
                 if not busy:
                     self.rest(0.1)
                 path = self.folder / f"{name}-{theme}-{width}x{height}.png"
