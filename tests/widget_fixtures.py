@@ -95,6 +95,23 @@ def window_session(make_napari_viewer, project, wait):
     yield from _opened(make_napari_viewer(), project, wait)
 
 
+@pytest.fixture
+def forget_explanations() -> Callable[..., None]:
+    """Return a function that has every explanation of a session made anew.
+
+    The cache is another one: what is being computed ahead cannot fill it.
+    """
+    from napari_cam_feedback.explanations import ExplanationCache
+    from napari_cam_feedback.widgets.session.session import session_of
+
+    def forget(session) -> None:
+        session = session_of(session.viewer)  # a dock's session would keep the cache for itself
+        session.explanation_cache = ExplanationCache(session.classifier, session.dataset)
+        session._loader.use(session.explanation_cache)
+
+    return forget
+
+
 def _opened(viewer, project, wait):
     from napari_cam_feedback.widgets.session.session import prepare, session_of
 

@@ -257,13 +257,13 @@ def test_no_positive_evidence_is_said_in_words(browse, project, wait):
     assert browse.item.evidence.isHidden() == session.explanation.evidence
 
 
-def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wait):
+def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wait, forget_explanations):
     session = browse._session
     key = "train/cat/02.png"
     (project.dataset.source / key).write_bytes(b"no image")
     told = []
     session.message.connect(lambda text, level: told.append((level, text)))
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(project.dataset.index_of(key))
     assert len(told) == 1
     assert told[0][0] == "error"
@@ -283,12 +283,12 @@ def test_a_broken_image_is_one_sentence_and_browsing_goes_on(browse, project, wa
     assert not session.layers.get(MASK).data.any()
 
 
-def test_gray_and_colour_images_of_any_size_follow_each_other(browse, project, wait):
+def test_gray_and_colour_images_of_any_size_follow_each_other(browse, project, wait, forget_explanations):
     session = browse._session
     colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     for name in ("00", "02"):
         Image.fromarray(colours).save(project.dataset.source / "train" / "dog" / f"{name}.png")
-    session.explanation_cache.clear()
+    forget_explanations(session)
     for key in ("train/dog/00.png", "train/dog/01.png", "train/dog/02.png"):
         session.go_to(project.dataset.index_of(key))
         wait(lambda: session.explanation is not None or session.item_error is not None)
@@ -521,12 +521,12 @@ def test_unknown_probabilities_sort_to_the_end_either_way(qtbot):
         assert set(table.shown[2:].tolist()) == {0, 3}
 
 
-def test_large_images_are_read_in_the_background(browse, project, wait, monkeypatch):
+def test_large_images_are_read_in_the_background(browse, project, wait, forget_explanations, monkeypatch):
     from napari_cam_feedback.widgets.session import item_display
 
     monkeypatch.setattr(item_display, "_READ_AT_ONCE_PIXELS", 10)
     session = browse._session
-    session.explanation_cache.clear()
+    forget_explanations(session)
     first, last = session.key, int(session.order[-1])
     session.layers.get(MASK).data_setitem((np.array([4]), np.array([4])), 1)
     session.go_to(last)

@@ -243,11 +243,11 @@ def test_a_deleted_layer_comes_back_with_the_next_image(docked, wait):
     wait(lambda: len(group(session, "grid")) == 9)
 
 
-def test_an_image_that_cannot_be_read_is_told_of(docked, files, wait):
+def test_an_image_that_cannot_be_read_is_told_of(docked, files, wait, forget_explanations):
     session, widget = docked
     key = session.dataset.keys[1]
     (files.data / key).write_bytes(b"broken")
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(1)
     wait(lambda: session.item_error is not None)
     wait(lambda: key.rsplit("/", 1)[-1] in widget.hint.text())

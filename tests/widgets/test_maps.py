@@ -163,7 +163,7 @@ def test_the_contour_follows_the_map_and_goes_with_it(browse_in_window, project,
     assert session.layers.get(CONTOUR) is None
 
 
-def test_there_is_no_contour_without_evidence_and_none_of_a_broken_image(browse, project, wait):
+def test_there_is_no_contour_without_evidence_and_none_of_a_broken_image(browse, project, wait, forget_explanations):
     session = browse._session
     browse.item.display.contour.setChecked(True)
     classifier = project.classifier(device="cpu")
@@ -177,7 +177,7 @@ def test_there_is_no_contour_without_evidence_and_none_of_a_broken_image(browse,
     wait(lambda: session.explanation is not None and session.explanation.evidence)
     wait(lambda: session.layers.get(CONTOUR).data.shape[0] > 0)
     (project.dataset.source / "train/cat/02.png").write_bytes(b"no image")
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(project.dataset.index_of("train/cat/02.png"))
     assert session.item_error is not None
     wait(lambda: session.layers.get(CONTOUR).data.shape[0] == 0)
@@ -419,13 +419,13 @@ def test_another_project_begins_without_cells(browse, project):
     assert not find_layers(session.viewer, CLASS_MAP)
 
 
-def test_images_of_any_kind_follow_each_other_side_by_side(browse_in_window, project, wait):
+def test_images_of_any_kind_follow_each_other_side_by_side(browse_in_window, project, wait, forget_explanations):
     browse = browse_in_window
     session = browse._session
     colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(colours).save(project.dataset.source / "train" / "dog" / "01.png")
     (project.dataset.source / "train" / "dog" / "02.png").write_bytes(b"no image")
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(project.dataset.index_of("train/dog/00.png"))
     side_by_side(browse, wait)
     session.step(1)
@@ -439,12 +439,12 @@ def test_images_of_any_kind_follow_each_other_side_by_side(browse_in_window, pro
     assert len(cells(session)) == 3
 
 
-def test_a_large_image_is_thinned_out_and_lies_where_it_was(browse, project, wait):
+def test_a_large_image_is_thinned_out_and_lies_where_it_was(browse, project, wait, forget_explanations):
     session = browse._session
     Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (3000, 12))).save(
         project.dataset.source / "train" / "dog" / "01.png"
     )
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(project.dataset.index_of("train/dog/01.png"))
     wait(lambda: session.explanation is not None)
     side_by_side(browse, wait)
@@ -609,13 +609,15 @@ def test_the_dock_is_not_crowded(browse):
     assert browse.minimumSizeHint().width() <= 340
 
 
-def test_a_map_that_was_computed_ahead_is_not_drawn_over_an_image_that_cannot_be_read(browse, project, wait):
+def test_a_map_that_was_computed_ahead_is_not_drawn_over_an_image_that_cannot_be_read(
+    browse, project, wait, forget_explanations
+):
     session = browse._session
     browse.item.display.contour.setChecked(True)
     wait(lambda: session.explanation is not None and session.layers.get(CONTOUR).data.shape[0] > 0)
     early = session.explanation
     (project.dataset.source / "train/cat/02.png").write_bytes(b"no image")
-    session.explanation_cache.clear()
+    forget_explanations(session)
     session.go_to(project.dataset.index_of("train/cat/02.png"))
     wait(lambda: session.item_error is not None)
     session._arrived(session._request(session.index), early, None)
