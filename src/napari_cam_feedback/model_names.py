@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 TORCHVISION = "torchvision:"
-#: Before the file of a program of torch.export.
-EXPORT = "export:"
 #: Before an architecture whose one output is the logit, or the probability, of the second of two classes.
 ONE_OUTPUT, ONE_PROBABILITY = "one-output:", "one-probability:"
 #: EfficientNet-Lite: the side in pixels of the images that each was trained on (TensorFlow's efficientnet_lite_builder.py).

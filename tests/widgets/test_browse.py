@@ -119,7 +119,7 @@ def test_painted_items_are_marked_and_found(browse, wait):
     key = session.key
     session.layers.get(MASK).data_setitem((np.array([3]), np.array([3])), 1)
     wait(lambda: "✓" in column(browse, item_table.PAINTED), 10)
-    assert browse.mask_status.text() == "Mask saved."
+    assert browse.mask_row.status.text() == "Mask saved."
     browse.filter.painted.setChecked(True)
     assert shown_keys(browse) == [key]
     browse.clear.click()

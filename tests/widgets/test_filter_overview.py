@@ -326,7 +326,8 @@ def test_two_thousand_filters_are_listed_and_sorted(looked, qtbot):
 def test_small_images_wrap_to_the_width_and_none_is_cut_off(qtbot):
     image = np.zeros((20, 10, 3), np.uint8)
     tiles = [Tile(0, n, n, f"k{n}", 0, 0, 1.0, image, np.ones((20, 10), bool)) for n in range(9)]
-    panel = ThumbnailPanel(ViewerModel(), ("a",))
+    panel = ThumbnailPanel(ViewerModel())
+    panel.class_names = ("a",)
     qtbot.addWidget(panel)
     panel.show_groups([Group("some", tiles)])
     for width in (180, 330, 700):

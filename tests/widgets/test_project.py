@@ -330,7 +330,7 @@ def merging(opened, wait, tmp_path):
     opened.open_view.merge_button.click()
     panel = opened.open_view.merging
     assert not panel.isHidden()
-    panel.choose_path(tmp_path / "ben")
+    panel.path.set_path(tmp_path / "ben")
     panel.compare_button.click()
     wait(lambda: panel.model.now is not None and not session.jobs.running())
     return panel
@@ -392,7 +392,7 @@ def test_masks_that_do_not_fit_are_listed_and_never_written(opened, wait, tmp_pa
         store.put(key, np.ones((8, 8), bool), author="Ben")
     store.put("train/horse/00.png", square(0, 0))
     panel.show()
-    panel.choose_path(tmp_path / "ben")
+    panel.path.set_path(tmp_path / "ben")
     panel.compare_button.click()
     wait(lambda: panel.model.now is not None)
     lines = panel.said.text().splitlines()
@@ -422,7 +422,7 @@ def test_an_empty_folder_has_nothing_to_merge(opened, wait, tmp_path):
     panel = opened.open_view.merging
     (tmp_path / "nothing").mkdir()
     panel.show()
-    panel.choose_path(tmp_path / "nothing")
+    panel.path.set_path(tmp_path / "nothing")
     panel.compare_button.click()
     wait(lambda: panel.model.now is not None)
     assert panel.said.text().startswith("No masks were found there that fit")
@@ -465,7 +465,7 @@ def test_the_list_of_conflicts_is_scrolled_into_view_and_leaves_room_for_names(l
         fold.set_opened(True)
     qtbot.wait(50)
     assert not seen(panel.compare_button)
-    panel.choose_path(tmp_path / "ben")
+    panel.path.set_path(tmp_path / "ben")
     panel.compare_button.click()
     wait(lambda: panel.model.now is not None and not session.jobs.running())
     wait(lambda: seen(panel.conflicts))
@@ -525,7 +525,7 @@ def test_masks_of_another_program_are_brought_in_too(opened, wait, tmp_path):
     session, panel = opened._session, opened.open_view.merging
     np.savez(tmp_path / "m.npz", **{THEIRS: square(0, 0), "horse.png": square(0, 0)})
     panel.show()
-    panel.choose_path(tmp_path / "m.npz")
+    panel.path.set_path(tmp_path / "m.npz")
     panel.compare_button.click()
     wait(lambda: panel.model.now is not None)
     assert "horse.png fits no image of the dataset: no image is called so." in panel.said.text()
@@ -540,7 +540,7 @@ def test_what_cannot_be_compared_is_one_sentence_in_the_panel(opened, wait, tmp_
     panel.show()
     panel.compare_button.click()
     assert panel.error.text() == "Choose their masks first: a project, a folder of masks, or a file."
-    panel.choose_path(tmp_path / "nowhere")
+    panel.path.set_path(tmp_path / "nowhere")
     panel.compare_button.click()
     wait(lambda: "There is no file or folder" in panel.error.text())
     assert panel.compare_button.isEnabled()

@@ -247,6 +247,6 @@ def is_whole(text: str) -> bool:
     return text.lstrip("+-").isdecimal() and len(text) < 20 and text.count("+") + text.count("-") < 2
 
 
-def shorten(names: Sequence[str], limit: int = 8) -> str:
+def shorten(names: Sequence[str]) -> str:
     """Return the names joined by commas, with an ellipsis after the first few."""
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

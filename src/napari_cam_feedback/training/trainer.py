@@ -54,7 +54,6 @@ class Trainer:
         # Convolutions are about twice as fast on a CPU when the channels of a pixel lie together.
         self._module.to(memory_format=torch.channels_last)
         self._cache = cache or InputCache(dataset, trained.preprocessing)
-        self._head_name = head
         self._head = None if head is None else get_layer(self._module, head)
         if head is not None and inside(head, config.freeze):
             raise ConfigError(f"The new head {head!r} is to learn, so it cannot be frozen; leave it out.")

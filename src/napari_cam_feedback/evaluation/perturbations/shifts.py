@@ -28,7 +28,7 @@ def shifted(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     return flat.gather(-1, at.view(len(at), *between, -1).expand_as(flat)).view_as(images)
 
 
-def choose_shifts(masks: torch.Tensor, onto: torch.Tensor, generator: torch.Generator, tries: int = TRIES) -> torch.Tensor:
+def choose_shifts(masks: torch.Tensor, onto: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw, for each mask, random shifts, and return that after which it covers the fewest pixels of another mask.
 
     Parameters
@@ -37,8 +37,6 @@ def choose_shifts(masks: torch.Tensor, onto: torch.Tensor, generator: torch.Gene
         (N, h, w) bool.
     generator : torch.Generator
         Of the shifts.
-    tries : int
-        Shifts drawn for each.
 
     Returns
     -------
@@ -48,7 +46,7 @@ def choose_shifts(masks: torch.Tensor, onto: torch.Tensor, generator: torch.Gene
     count, height, width = masks.shape
     best = torch.zeros(count, 2, dtype=torch.int64)
     least = torch.full((count,), height * width + 1, dtype=torch.int64)
-    for _ in range(tries):
+    for _ in range(TRIES):
         # All places of the image but that where it is, each as likely as another.
         step = torch.randint(1, max(height * width, 2), (count,), generator=generator)
         drawn = torch.stack([step // width, step % width], 1)

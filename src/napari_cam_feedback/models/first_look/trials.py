@@ -192,7 +192,6 @@ def try_preprocessings(
     labels: np.ndarray,
     *,
     monitor: Monitor = QUIET,
-    seconds: float = MAX_SECONDS,
     singles: list[Answers] | None = None,
 ) -> tuple[Answers | None, bool]:
     """Return the best other preprocessing on a few images, None if none is better; and whether all was tried.
@@ -211,12 +210,10 @@ def try_preprocessings(
     monitor : Monitor, optional
         Told of the trials done and, roughly, in all.
         Asked before each trial.
-    seconds : float
-        No trial begins later than that.
     singles : list of Answers, optional
         Gets the present answers, and those after each single change.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + MAX_SECONDS
     images, labels = images[:MAX_IMAGES], labels[:MAX_IMAGES]
     first = best = ask(classifier, classifier.preprocessing, images, labels)
     if first is None or best is None:

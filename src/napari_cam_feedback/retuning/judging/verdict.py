@@ -21,8 +21,6 @@ FIXED_FLIP_RATE = 0.05
 STILL_ABLE = 0.75
 #: Fewer held-out painted images than this say little by themselves.
 ENOUGH_HELD_OUT = 5
-#: One in so many painted images is held out (`MaskedSet.hold_out`).
-HELD_OUT_OF = 5
 #: Share of held-out images that must change by refilling before that is taken for use of the painted part.
 USED_FLIP_RATE = 0.2
 #: Classes named that lost images.

@@ -92,7 +92,7 @@ class BrowseWidget(QWidget):
         self.item = ItemView(self._session)
         column.addWidget(self.item)
         self.mask_row = MaskRow(self._session)
-        self.paint, self.clear, self.mask_status = self.mask_row.paint, self.mask_row.clear, self.mask_row.status
+        self.paint, self.clear = self.mask_row.paint, self.mask_row.clear
         column.addWidget(self.mask_row)
         self.writer = MapWriter(self._session)
         self.writer_fold = Fold("Write the maps of a split", self.writer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -146,10 +145,6 @@ class MaskMerging(QGroupBox):
             self._failed("Choose their masks first: a project, a folder of masks, or a file.")
             return
         self.model.compare(path, resize=self.resize_box.isChecked())
-
-    def choose_path(self, path: Path) -> None:
-        """Choose somebody's masks as the user would."""
-        self.path.set_path(path)
 
     def close_panel(self) -> None:
         """Put everything away; nothing is merged."""

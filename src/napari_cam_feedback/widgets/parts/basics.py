@@ -47,9 +47,9 @@ def wrapped_label(text: str = "", tone: Tone | None = None) -> QLabel:
     return label
 
 
-def rich_label(text: str = "", tone: Tone | None = None) -> QLabel:
+def rich_label(text: str = "") -> QLabel:
     """Return a label of HTML that wraps and can be copied; whatever is not ours in it must be escaped."""
-    label = wrapped_label(tone=tone)
+    label = wrapped_label()
     label.setTextFormat(Qt.TextFormat.RichText)
     label.setText(text)
     return label

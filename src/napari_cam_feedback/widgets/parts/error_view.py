@@ -7,7 +7,7 @@ from html import escape
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_cam_feedback.errors import Mismatch, Naming, WeightsMismatch, describe
+from napari_cam_feedback.errors import Mismatch, WeightsMismatch, describe
 from napari_cam_feedback.widgets.parts.basics import breakable, rich_label, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
@@ -16,17 +16,10 @@ _LONG_NAME = 18
 
 
 class ErrorView(QWidget):
-    """A sentence, a table where there is one, and a button that copies both; hidden while all is well.
+    """A sentence, a table where there is one, and a button that copies both; hidden while all is well."""
 
-    Parameters
-    ----------
-    naming : Naming
-        What the form beside it calls the settings that an error is about; by default as in the form of models.
-    """
-
-    def __init__(self, naming: Naming = MODEL_FIELDS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._naming = naming
         self._copy_text = ""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -51,7 +44,7 @@ class ErrorView(QWidget):
 
     def show_error(self, error: BaseException | str | None) -> None:
         """Show an error or a sentence; None for nothing."""
-        sentence = error if isinstance(error, str) else "" if error is None else describe(error, self._naming)
+        sentence = error if isinstance(error, str) else "" if error is None else describe(error, MODEL_FIELDS)
         rows = error.rows if isinstance(error, WeightsMismatch) else ()
         self.sentence.setText(sentence)
         self.table.setText(mismatch_table(rows))

@@ -43,15 +43,14 @@ class ThumbnailPanel(Themed):
     ----------
     viewer : napari.Viewer
         Whose theme.
-    class_names : sequence of str
-        For the tooltips.
     """
 
     clicked = Signal(int)
 
-    def __init__(self, viewer: Any, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
-        self.class_names = tuple(class_names)
+        #: For the tooltips.
+        self.class_names: Sequence[str] = ()
         self.current: int | None = None
         self._groups: list[Group] = []
         self._pixmaps: dict[int, QPixmap] = {}
