@@ -23,3 +23,13 @@ def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     rows = (np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]
     columns = (np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]
     return mask[rows.astype(int)[:, None], columns.astype(int)[None]]
+
+
+def painted_of(key: str, mask: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Return where a mask is painted, bool (H, W); raises MaskError unless it is of that size, or any where it is None."""
+    painted = np.asarray(mask) != 0
+    if painted.ndim != 2 or (size is not None and painted.shape != tuple(size)):
+        expected = f"{size[0]}x{size[1]}" if size else "two-dimensional"
+        shape = "x".join(str(n) for n in painted.shape)
+        raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
+    return painted

@@ -14,22 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from napari_cam_feedback.data.links import Fence
-from napari_cam_feedback.errors import MaskError, StorageError, describe
+from napari_cam_feedback.errors import MaskError, StorageError
 from napari_cam_feedback.feedback.masks.holders import UNPAINTED, Change, Replaced, Seen
 from napari_cam_feedback.feedback.masks.index import INDEX_NAME, Entry, MaskIndex
-from napari_cam_feedback.feedback.masks.names import (
-    NAMED,
-    SCRATCH,
-    FileNames,
-    check_key,
-    key_in,
-    named,
-    text_of,
-    without_ending,
-)
+from napari_cam_feedback.feedback.masks.mask_files import MaskFiles
+from napari_cam_feedback.feedback.masks.names import check_key, named, text_of, without_ending
 from napari_cam_feedback.feedback.masks.reading import read_mask_file, size_of_mask_file
-from napari_cam_feedback.files import atomic_path, folded, make_unused_folder, signature
+from napari_cam_feedback.feedback.masks.replaced import ReplacedMasks
+from napari_cam_feedback.feedback.masks.size import painted_of
+from napari_cam_feedback.files import atomic_path, signature
 from napari_cam_feedback.locking import writing
 
 _ABOUT = ("size", "author", "time")
@@ -70,43 +63,18 @@ class MaskStore(Mapping[str, np.ndarray]):
         self._lock, self._writing = threading.RLock(), threading.RLock()
         self._batches = 0
         self._unsaved: dict[str, tuple[np.ndarray, str | None, str | None, Seen]] = {}
-        leak = self._leak(self.folder / INDEX_NAME)
+        self._files, self._replaced = MaskFiles(self.folder), ReplacedMasks(self.folder)
+        leak = self._files.leak(self.folder / INDEX_NAME)
         if leak is not None:
             raise StorageError(leak)
         self._index = MaskIndex(self.folder)
-        self._names = FileNames()
-        self._files = self._scan()
+        self._files.scan(self._index.entries)
         # What was there when it was opened counts as seen; what others write later counts once it was read.
         self._seen = {key: Seen(self._revision(key)) for key in self._files}
         # Revisions that were put here.
         self._own: set[Any] = set()
         # What others did and `refresh` has not told yet.
         self._changes: dict[str, Change] = {}
-
-    def _leak(self, path: Path) -> str | None:
-        # Nothing is remembered from one mask to the next: masks are few, and what is written must be safe.
-        return Fence(self.folder).leak(path)
-
-    def _scan(self) -> dict[str, Path]:
-        # The files are the truth: a mask whose index entry a crash has cost is still a mask.
-        files: dict[str, Path] = {}
-        recorded = {entry["file"]: key for key, entry in self._index.entries.items() if isinstance(entry.get("file"), str)}
-        for path in sorted(self.folder.rglob("*.png")) if self.folder.is_dir() else ():
-            name = path.relative_to(self.folder).as_posix()
-            if path.name.startswith(SCRATCH):
-                continue
-            key = name.removesuffix(".png")
-            if name.startswith(f"{NAMED}/"):
-                # The key is the one that its name is made from.
-                key = next((k for k in (recorded.get(name), key_in(path)) if k and named(k) == name), key)
-            files[key] = path
-            self._names.note(name, key)
-        # A disk may have brought a name into another case or Unicode form; the index has the key as it was.
-        turned = {folded(key): key for key in files if key not in self._index.entries}
-        for key in self._index.entries:
-            if key not in files and (found := turned.pop(folded(key), None)) is not None:
-                files[key] = files.pop(found)
-        return files
 
     def _revision(self, key: str) -> str | None:
         return self._index.entries.get(key, {}).get("revision")
@@ -120,20 +88,12 @@ class MaskStore(Mapping[str, np.ndarray]):
             The key would lead out of the folder, or its file would not be found again.
         """
         with self._lock:
-            check_key(key)
-            found = self._files.get(key)
-            return self.folder / self._names.choose(key) if found is None else found
+            return self._files.path(key)
 
     def file(self, key: str) -> Path | None:
         """Return the file that holds a key's mask now, whatever its layout; None where it has none."""
         with self._lock:
-            return self._find(key)
-
-    def _find(self, key: str) -> Path | None:
-        if key in self._files:
-            return self._files[key]
-        bare = without_ending(key)
-        return None if bare is None else self._files.get(bare)
+            return self._files.find(key)
 
     def __contains__(self, key: object) -> bool:
         with self._lock:
@@ -141,7 +101,7 @@ class MaskStore(Mapping[str, np.ndarray]):
                 return False
             if key in self._unsaved:
                 return bool(self._unsaved[key][0].any())
-            return self._find(key) is not None
+            return self._files.find(key) is not None
 
     def __getitem__(self, key: str) -> np.ndarray:
         return self.read(key)[0]
@@ -172,10 +132,10 @@ class MaskStore(Mapping[str, np.ndarray]):
 
     def _readable(self, key: str) -> Path:
         """Return the file that holds a mask; raises KeyError where there is none, MaskError where it must not be read."""
-        found = self._find(key)
+        found = self._files.find(key)
         if found is None:
             raise KeyError(key)
-        leak = self._leak(found)
+        leak = self._files.leak(found)
         if leak is not None:
             raise MaskError(leak)
         return found
@@ -233,35 +193,11 @@ class MaskStore(Mapping[str, np.ndarray]):
             old, new = before.get(key, {}), after.get(key, {})
             if old == new and (key in before) == (key in after):
                 continue
-            self._find_again(key, new)
+            self._files.look_again(key, new)
             if old.get("revision") in self._own and isinstance(new.get("replaced"), str):
-                self._changes[key] = Change(key, self._replaced(key, old, new["replaced"]))
+                self._changes[key] = Change(key, self._replaced.of(key, old, new["replaced"]))
             else:
                 self._changes.setdefault(key, Change(key))
-
-    def _find_again(self, key: str, entry: Entry) -> None:
-        """Note where a mask is that another holder has put, or that there is none any more."""
-        try:
-            check_key(key)
-        except MaskError:
-            return
-        # Not what the index says, which anybody may have written.
-        name = named(key) if entry.get("file") == named(key) else f"{key}.png"
-        path = self._files.get(key) or self.folder / name
-        if path.is_file():
-            self._files[key] = path
-            self._names.note(path.relative_to(self.folder).as_posix(), key)
-        else:
-            self._forget(key)
-
-    def _replaced(self, key: str, old: Entry, folder: str) -> Replaced:
-        author = old.get("author")
-        return Replaced(key, author if isinstance(author, str) else None, self._kept / Path(folder).name)
-
-    @property
-    def _kept(self) -> Path:
-        """Folder of folders of masks that gave way."""
-        return self.folder.with_name(f"{self.folder.name}-replaced")
 
     # Writing --------------------------------------------------------------------------------------
 
@@ -314,7 +250,7 @@ class MaskStore(Mapping[str, np.ndarray]):
         StorageError
             It could not be written, or a link leads out of the folder; it is kept in memory, see `unsaved`.
         """
-        painted = _painted(key, mask, image_size)
+        painted = painted_of(key, mask, image_size)
         check_key(key)
         with self._lock:
             author = self._author if author is None else author
@@ -339,7 +275,7 @@ class MaskStore(Mapping[str, np.ndarray]):
 
         One that another holder puts at the same time is not overwritten.
         """
-        painted = _painted(key, mask, image_size)
+        painted = painted_of(key, mask, image_size)
         if not painted.any():
             return False
         with self._changing():
@@ -349,9 +285,9 @@ class MaskStore(Mapping[str, np.ndarray]):
         return True
 
     def _write(self, key: str, painted: np.ndarray, author: str | None, time: str | None, over: Seen) -> Replaced | None:
-        path, own = self.path(key), self._files.get(key)
+        path, own = self.path(key), self._files.own(key)
         # A link in the file's own place is replaced, not followed; one on the way there would be.
-        leak = self._leak(path.parent)
+        leak = self._files.leak(path.parent)
         if leak is not None:
             raise StorageError(leak)
         replaced = self._keep_unseen(key, painted, over)
@@ -362,8 +298,7 @@ class MaskStore(Mapping[str, np.ndarray]):
             name = path.relative_to(self.folder).as_posix()
             with atomic_path(path) as temporary:
                 Image.fromarray(painted.astype(np.uint8) * 255).save(temporary, format="PNG", pnginfo=text_of(name, key))
-            self._files[key] = path
-            self._names.note(name, key)
+            self._files.note(key, path)
             revision = secrets.token_hex(6)
             entry: Entry = {
                 "size": list(painted.shape),
@@ -384,14 +319,12 @@ class MaskStore(Mapping[str, np.ndarray]):
             self._seen[key] = Seen(revision, signature(path))
         else:
             if own is not None:
-                self._unlink(own)
-                self._forget(key)
-            bare = self._find(key)
+                self._files.remove(key)
+            bare = self._files.find(key)
             if bare is not None:
                 # It may be that of another image too, whose name differs in its ending.
-                self._put_aside(key, bare, None, self._new_folder())
-                self._unlink(bare)
-                self._forget(without_ending(key) or key)
+                self._replaced.keep(key, bare, {})
+                self._files.remove(without_ending(key) or key)
             if own is not None or bare is not None or key in self._index.entries:
                 self._index.record(key, None, in_batch=self._batches > 0)
             self._seen.pop(key, None)
@@ -399,8 +332,7 @@ class MaskStore(Mapping[str, np.ndarray]):
 
     def _keep_unseen(self, key: str, painted: np.ndarray, over: Seen) -> Replaced | None:
         """Copy a mask that another holder put, and that was not seen here, before it gives way."""
-        there = self._files.get(key)
-        there = self.path(key) if there is None else there
+        there = self.path(key)
         if not there.is_file():
             return None
         now = Seen(self._revision(key), signature(there))
@@ -411,32 +343,7 @@ class MaskStore(Mapping[str, np.ndarray]):
                 return None
         except MaskError:
             pass
-        replaced = self._replaced(key, self._index.entries.get(key, {}), self._new_folder().name)
-        self._put_aside(key, there, self._index.entries.get(key), replaced.folder)
-        return replaced
-
-    def _new_folder(self) -> Path:
-        try:
-            return make_unused_folder(self._kept / datetime.now().strftime("%Y%m%d-%H%M%S"))
-        except OSError as error:
-            raise StorageError(f"Could not write {self._kept}: {describe(error)}") from error
-
-    @staticmethod
-    def _put_aside(key: str, file: Path, entry: Entry | None, folder: Path) -> None:
-        from napari_cam_feedback.feedback.masks.aside import copy_aside
-
-        copy_aside(key, file, entry or {}, folder)
-
-    def _unlink(self, path: Path) -> None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"Could not remove {path}: {describe(error)}") from error
-
-    def _forget(self, key: str) -> None:
-        path = self._files.pop(key, None)
-        if path is not None:
-            self._names.forget(path.relative_to(self.folder).as_posix())
+        return self._replaced.keep(key, there, self._index.entries.get(key, {}))
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -485,12 +392,3 @@ class MaskStore(Mapping[str, np.ndarray]):
         """Return size, author and time of a mask as the index has them; empty where it has none."""
         with self._lock:
             return {name: value for name, value in self._index.entries.get(key, {}).items() if name in _ABOUT}
-
-
-def _painted(key: str, mask: np.ndarray, image_size: tuple[int, int] | None) -> np.ndarray:
-    painted = np.asarray(mask) != 0
-    if painted.ndim != 2 or (image_size is not None and painted.shape != tuple(image_size)):
-        expected = f"{image_size[0]}x{image_size[1]}" if image_size else "two-dimensional"
-        shape = "x".join(str(n) for n in painted.shape)
-        raise MaskError(f"The mask of {key} is {shape} pixels and its image {expected}; paint it on its own image.")
-    return painted
