@@ -6,24 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QModelIndex, QSignalBlocker
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QHeaderView,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
 
 from napari_cam_feedback.errors import describe
-from napari_cam_feedback.widgets.filters.table import GRID, ORDERS, OVER, UNDER_PAINT, FilterTable, Ranking, rank
-from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label
+from napari_cam_feedback.widgets.filters.image_view import ImageFiltersView
+from napari_cam_feedback.widgets.filters.table import GRID, OVER, UNDER_PAINT, Ranking, rank
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST
 from napari_cam_feedback.widgets.session.grid import grid_of
 from napari_cam_feedback.widgets.tasks.serial_worker import SerialWorker
 from napari_cam_feedback.widgets.tasks.turns import Pieces, Turns
@@ -40,7 +27,7 @@ OWNER = "filters"
 _WAIT = "The current image is being looked at…"
 
 
-class ImageFilters(QWidget):
+class ImageFilters(ImageFiltersView):
     """Ranks the filters of the target layer for the current image and shows them as layers.
 
     Parameters
@@ -60,7 +47,13 @@ class ImageFilters(QWidget):
         self._stale = True
         self._closed = False
         self._turns = Turns(self)
-        self._build()
+        self.order_box.currentIndexChanged.connect(self._refresh)
+        self.count_box.valueChanged.connect(self._refresh)
+        self.show_button.clicked.connect(self.show_as_layers)
+        self.back_button.clicked.connect(self.back)
+        self.view.selectionModel().currentRowChanged.connect(self._row_chosen)
+        self.over_check.toggled.connect(self._over_toggled)
+        self.number_box.valueChanged.connect(self._number_chosen)
         self._session.opened.connect(self._refresh)
         self._session.explained.connect(self._refresh)
         self._session.item_changed.connect(self._refresh)
@@ -69,72 +62,6 @@ class ImageFilters(QWidget):
         self._session.dock_closed.connect(self._take_layers_away)
         self._session.closing.connect(self._close)
         self._refresh()
-
-    # Building ------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        self.hint = plain_label(OPEN_FIRST)
-        self.hint.setWordWrap(True)
-        layout.addWidget(self.hint)
-
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        self.order_box = QComboBox()
-        for key, text in ORDERS:
-            self.order_box.addItem(text, key)
-        self.order_box.setToolTip(
-            "Contribution: weight of the filter for the shown class times its mean activation.\n"
-            "Under the mask: which filters look at what you painted as irrelevant."
-        )
-        narrow(self.order_box, 10)
-        self.order_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.count_box = QSpinBox()
-        self.count_box.setRange(1, 64)
-        self.count_box.setValue(9)
-        self.count_box.setToolTip("How many filters are laid out as layers")
-        form.addRow("Rank by", self.order_box)
-        form.addRow("Top", self.count_box)
-        layout.addLayout(form)
-
-        buttons = QHBoxLayout()
-        self.show_button = QPushButton("Show as layers")
-        self.show_button.setToolTip("Lay the top filters out beside the image, in napari's grid")
-        self.back_button = QPushButton("Back to the image")
-        self.back_button.setToolTip("Leave the grid and remove its layers")
-        buttons.addWidget(self.show_button)
-        buttons.addWidget(self.back_button)
-        layout.addLayout(buttons)
-
-        self.table = FilterTable()
-        self.view = QTableView()
-        self.view.setModel(self.table)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.view.verticalHeader().setDefaultSectionSize(20)
-        self.view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.view.setColumnHidden(UNDER_PAINT, True)
-        self.view.setMinimumHeight(120)
-        layout.addWidget(self.view, 1)
-
-        row = QHBoxLayout()
-        self.over_check = QCheckBox("Over the image: filter")
-        self.over_check.setToolTip("Show one filter over the image; select a row above, or type its number")
-        self.number_box = QSpinBox()
-        self.number_box.setRange(0, 0)
-        row.addWidget(self.over_check)
-        row.addWidget(self.number_box)
-        row.addStretch(1)
-        layout.addLayout(row)
-
-        self.order_box.currentIndexChanged.connect(self._refresh)
-        self.count_box.valueChanged.connect(self._refresh)
-        self.show_button.clicked.connect(self.show_as_layers)
-        self.back_button.clicked.connect(self.back)
-        self.view.selectionModel().currentRowChanged.connect(self._row_chosen)
-        self.over_check.toggled.connect(self._over_toggled)
-        self.number_box.valueChanged.connect(self._number_chosen)
 
     # What to show ----------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,11 @@ from qtpy.QtCore import QTimer
 from napari_cam_feedback.errors import FeedbackError, describe
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed
+from napari_cam_feedback.widgets.retune.deciding import RetuneDecision
 from napari_cam_feedback.widgets.retune.more_masks import find_more_sentence
-from napari_cam_feedback.widgets.retune.outcome import RetuneOutcome
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
 from napari_cam_feedback.widgets.retune.run import (
-    DecidedElsewhere,
     UndecidedRun,
-    check_undecided,
     next_step,
     painted_sentence,
     replay,
@@ -31,7 +28,6 @@ from napari_cam_feedback.widgets.tasks.phase import Phase
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_feedback.projects import Version
     from napari_cam_feedback.projects.undecided import Undecided
     from napari_cam_feedback.retuning import RetuneResult, RetuneStep
 
@@ -43,21 +39,17 @@ _INPAINTER_REFUSED = (
 )
 
 
-class RetuneWidget(RetuneOutcome):
+class RetuneWidget(RetuneDecision):
     """Retunes the current classifier with what was painted, shows how it goes, and lets the user decide."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
         self._closed = False
         self._current: str | None = None
-        #: What the user has decided last, a sentence; empty before, and while a retune runs.
-        self.decided = ""
         self._progress = RetuneProgress(self.progress, self.progress_label, self.plot, self)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(self.stop)
-        self.keep_button.clicked.connect(self.keep)
         self.continue_button.clicked.connect(self.go_on)
-        self.discard_button.clicked.connect(self.discard)
         self._machine = self._session.jobs.phase(JOB)
         self._refresh_buttons = self._machine.drive(start=[self.start_button], stop=[self.stop_button], ready=self._ready)
         self._machine.changed.connect(self._phase_changed)
@@ -71,21 +63,6 @@ class RetuneWidget(RetuneOutcome):
         self._opened()
 
     # State --------------------------------------------------------------------------------------------
-
-    @property
-    def run(self) -> UndecidedRun | None:
-        """The retune under way or waiting for a decision."""
-        return self._run
-
-    @property
-    def pending(self) -> bool:
-        """Whether a result waits to be decided on."""
-        return self._run is not None and self._run.result is not None
-
-    @property
-    def verdict_name(self) -> str | None:
-        """The verdict on the result that waits; None where none does."""
-        return None if self._run is None or self._run.result is None else self._run.result.verdict.name
 
     @property
     def busy(self) -> bool:
@@ -355,71 +332,6 @@ class RetuneWidget(RetuneOutcome):
         self._present(run, result)
         self._count_painted()
 
-    # Deciding ---------------------------------------------------------------------------------------------
-
-    def keep(self) -> None:
-        """Save the result as a new version, which becomes the current one."""
-        run = self._run
-        if run is None or run.result is None or self._deciding:
-            return
-        result, comparison = run.result, run.comparison
-
-        def save() -> Version:
-            check_undecided(run)
-            _ = result.classifier.head  # kept from now on, so that the window need not run the network for it
-            # Another version may have been chosen meanwhile; the parent is the one that was retuned.
-            version = run.project.keep(result, comparison, parent=run.parent)
-            run.forget()
-            return version
-
-        def kept(version: Version) -> None:
-            self._forget()
-            if self._session.project is run.project:
-                self._session.set_classifier(result.classifier)
-            self.decided = f"Kept as {version.id}, made from {version.parent}."
-            self._say(f"{self.decided} Look again: is something else used instead?")
-
-        self._decide(save, kept)
-
-    def discard(self) -> None:
-        """Keep the model as it was; the run's record is written."""
-        run = self._run
-        if run is None or run.result is None or self._deciding:
-            return
-        result, comparison = run.result, run.comparison
-
-        def drop() -> Path:
-            check_undecided(run)
-            folder = run.project.discard(result, comparison, parent=run.parent)
-            run.forget()
-            return folder
-
-        def dropped(folder: Path) -> None:
-            self._forget()
-            self.decided = f"Discarded; the model is {run.parent} as before."
-            self._say(f"{self.decided} The record of the run is in {folder}.")
-
-        self._decide(drop, dropped)
-
-    def _decide(self, task: Any, then: Any) -> None:
-        self._deciding = True
-        self._measuring.stop()
-        self._refresh()
-
-        def finished(value: Any, error: Exception | None) -> None:
-            self._deciding = False
-            if isinstance(error, DecidedElsewhere):
-                self._forget()
-            if error is not None:
-                self._say(describe(error), error=True)
-            else:
-                then(value)
-            self._refresh()
-            self._look_for_waiting()
-
-        # In the session's own disk thread, since two threads must not write the project's file.
-        self._session.disk.submit("decide", task, finished)
-
     def _forget(self) -> None:
         """End the present run: there is nothing to decide any more."""
         self._run = None
@@ -450,12 +362,6 @@ class RetuneWidget(RetuneOutcome):
         self._hold(False)
         self._progress.end()
         self._save_if_refused()
-
-    def _save_if_refused(self) -> None:
-        """Try once more to put a result on disk, before nobody can decide on it any more."""
-        run = self._run
-        if run is not None and run.unsaved and run.undecided is not None and not self._deciding:
-            self._session.disk.submit(f"undecided {id(run)}", partial(run.save, run.undecided, run.seconds))
 
     def _look_for_waiting(self) -> None:
         """Bring back a result of the open project that was neither kept nor discarded."""
