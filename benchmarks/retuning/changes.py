@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_cam_feedback.evaluation import SplitResult
-from napari_cam_feedback.retuning.judging.verdict import change_interval
+from napari_cam_feedback.retuning.judging.forgetting import change_interval
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from napari_cam_feedback.monitor import QUIET
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune, run_to_end
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
 from napari_cam_feedback.retuning.images.sampling import Schedule
+from napari_cam_feedback.retuning.judging.forgetting import change_interval
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, between, choose
-from napari_cam_feedback.retuning.judging.verdict import change_interval
 from napari_cam_feedback.retuning.methods import Batch
 from napari_cam_feedback.retuning.optimisation.averaging import DECAY, WARM_UP, WeightAverage
 from napari_cam_feedback.retuning.optimisation.learning_rate import RATES, RateSearch, steps_of_trial

@@ -14,6 +14,7 @@ from napari_cam_feedback.evaluation.perturbations.backgrounds import MAX_SHARE_O
 from napari_cam_feedback.evaluation.perturbations.fills import MEASURING_FILLS, get_fill
 from napari_cam_feedback.evaluation.perturbations.shifts import choose_shifts, shifted
 from napari_cam_feedback.evaluation.predictions import BATCH_SIZE, breaking_off, images_at_once
+from napari_cam_feedback.evaluation.swaps import Swaps
 from napari_cam_feedback.explanations.display import mass_inside
 from napari_cam_feedback.explanations.maps.base import AttributionMethod
 from napari_cam_feedback.explanations.maps.registry import default_method, get_method
@@ -205,7 +206,7 @@ def item_reasons(
         monitor.progress(min(passes, total), total)
 
     measure = _Measure(classifier, fabric, ran)
-    swaps = _Swaps(dataset, masked, masks, cache, seed) if full else None
+    swaps = Swaps(dataset, masked, masks, cache, seed) if full else None
     with agreed(fabric), breaking_off(classifier, monitor, fabric):
         for number, block in blocks:
             measure.begin(number, seed)
@@ -322,7 +323,7 @@ class _Measure:
 
     def swapped(
         self,
-        swaps: _Swaps,
+        swaps: Swaps,
         picked: np.ndarray,
         inputs: torch.Tensor,
         masks: torch.Tensor,
@@ -361,41 +362,6 @@ class _Measure:
         for _, which, item, value in rows:
             table[int(which), place[int(item)]] = value
         return ItemReasons(items, dict(zip(_MEASURED, table, strict=True)))
-
-
-class _Swaps:
-    """Which masked image of another class each masked image gets its patch from."""
-
-    def __init__(
-        self, dataset: Dataset, masked: np.ndarray, masks: Mapping[str, np.ndarray], cache: InputCache, seed: int
-    ) -> None:
-        self.dataset, self.masks, self.cache = dataset, masks, cache
-        rng = np.random.default_rng(seed)
-        labels = dataset.labels[masked]
-        by_class = {label: masked[labels != label] for label in np.unique(labels)}
-        self.donor = {
-            int(index): int(rng.choice(by_class[label]))
-            for index, label in zip(masked, labels, strict=True)
-            if len(by_class[label])
-        }
-
-    def of(self, picked: np.ndarray) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-        """Return which of these images have a donor that can be read (M,), and the donors' inputs and masks."""
-        wanted = [(n, self.donor[int(index)]) for n, index in enumerate(picked) if int(index) in self.donor]
-        read = {
-            int(index): row
-            for indices, inputs in self.cache.batches(sorted({donor for _, donor in wanted}))
-            for index, row in zip(indices, inputs, strict=True)
-        }
-        found = [(n, donor) for n, donor in wanted if donor in read]
-        if not found:
-            return np.empty(0, np.int64), torch.empty(0), torch.empty(0)
-        places = [self.cache.preprocessing.mask(self.masks[self.dataset.keys[donor]]) for _, donor in found]
-        return (
-            np.array([n for n, _ in found], np.int64),
-            torch.stack([read[donor] for _, donor in found]),
-            torch.stack(places),
-        )
 
 
 def _shares(maps: torch.Tensor, masks: torch.Tensor) -> np.ndarray:

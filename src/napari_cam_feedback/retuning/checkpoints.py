@@ -16,8 +16,9 @@ from napari_cam_feedback.models.layers.interrupt import Interrupted, interruptib
 from napari_cam_feedback.monitor import QUIET, Monitor, takes_monitor
 from napari_cam_feedback.retuning.images.masked_set import read_feedback
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
+from napari_cam_feedback.retuning.judging.run_images import run_images
 from napari_cam_feedback.retuning.judging.style_verdict import judge_style
-from napari_cam_feedback.retuning.judging.validation import Validator, run_images
+from napari_cam_feedback.retuning.judging.validation import Validator
 from napari_cam_feedback.retuning.judging.verdict import judge
 from napari_cam_feedback.retuning.results import RetuneResult
 from napari_cam_feedback.torch_loader import torch

@@ -31,7 +31,7 @@ from napari_cam_feedback.retuning.images.sampling import (
 from napari_cam_feedback.retuning.images.style import Style
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics, knows_little_else, little_else_sentence
 from napari_cam_feedback.retuning.judging.pareto import ParetoFront, State, copy_of
-from napari_cam_feedback.retuning.judging.validation import run_images
+from napari_cam_feedback.retuning.judging.run_images import run_images
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 from napari_cam_feedback.retuning.methods import Batch, Context, make_methods
 from napari_cam_feedback.retuning.methods.usage import needs_inpainting

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from napari_cam_feedback.models.layers.interrupt import Interrupted
+from napari_cam_feedback.retuning.judging.forgetting import fell_beyond_chance
 from napari_cam_feedback.retuning.judging.pareto import between
 from napari_cam_feedback.retuning.judging.validation import ValidationMetrics
-from napari_cam_feedback.retuning.judging.verdict import fell_beyond_chance
 from napari_cam_feedback.retuning.results import RetuneStep, Status
 from napari_cam_feedback.retuning.run import RetuneRun, flat
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from napari_cam_feedback.retuning.judging.forgetting import (
+    forgetting_unknown,
+    forgotten,
+    on_groups,
+    worst_group_fell,
+)
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import (
     FIXED_FLIP_RATE,
@@ -12,12 +18,8 @@ from napari_cam_feedback.retuning.judging.verdict import (
     STILL_ABLE,
     Verdict,
     VerdictName,
-    forgetting_unknown,
-    forgotten,
     lower,
-    on_groups,
     times,
-    worst_group_fell,
 )
 
 #: What to do then, where nothing is painted.

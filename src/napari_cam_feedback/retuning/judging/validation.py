@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +13,7 @@ from napari_cam_feedback.evaluation.groups import group_accuracies, named_groups
 from napari_cam_feedback.evaluation.perturbations.fills import surround_fill
 from napari_cam_feedback.evaluation.right_reasons import RightReasons, right_reasons
 from napari_cam_feedback.models.classifier import Classifier
-from napari_cam_feedback.retuning.config import RetuneConfig
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
-from napari_cam_feedback.retuning.images.sampling import Schedule, schedule, some_of, split_images
 from napari_cam_feedback.retuning.judging.calibration import fit_temperature, smooth
 from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
 from napari_cam_feedback.retuning.judging.metrics import SHORTCUT_HELPS, SHORTCUT_IDLE, ValidationMetrics
@@ -348,56 +345,3 @@ class _Logits:
     plain: torch.Tensor
     cleared: torch.Tensor | None
     conflict: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class RunImages:
-    """What a run learns from, and what judges it.
-
-    Attributes
-    ----------
-    learnt, held_out : MaskedSet
-        Painted images to learn from, and to judge by.
-    train : ndarray
-        (N,) int64 items to learn from.
-    schedule : Schedule
-        How many images there are a step, and in a check.
-    validator : Validator
-        Measures a classifier.
-    """
-
-    learnt: MaskedSet
-    held_out: MaskedSet
-    train: np.ndarray
-    schedule: Schedule
-    validator: Validator
-
-
-def run_images(
-    dataset: Dataset, cache: InputCache, painted: MaskedSet, masks: Mapping[str, np.ndarray], config: RetuneConfig
-) -> RunImages:
-    """Divide the images as the settings of a run say; the same at each call.
-
-    Parameters
-    ----------
-    dataset, cache
-        Images and their inputs.
-    painted : MaskedSet
-        All painted images.
-    masks : mapping
-        Key to (H, W) of at least these, nonzero where it is irrelevant.
-    config : RetuneConfig
-        The run's.
-
-    Raises
-    ------
-    RetuneError
-        There is nothing to learn from or to judge by.
-    """
-    learnt, held_out = painted.hold_out(config.seed)
-    train, validation = split_images(dataset, learnt, held_out, config.seed)
-    plan = schedule(config, len(train), cache.preprocessing.size, surroundings=painted.surroundings)
-    held_masks = {key: np.asarray(masks[key]) != 0 for key in held_out.keys if key in masks}
-    validation = some_of(validation, plan.validation)
-    validator = Validator(dataset, cache, validation, held_out, painted, held_masks, config.seed)
-    return RunImages(learnt, held_out, train, plan, validator)
