@@ -16,6 +16,7 @@ COMMANDS = [
     for name in (
         "auditing",
         "cli",
+        "data/test_sample_shortcuts.py",
         "data/test_samples.py",
         "docs",
         "evaluation/test_sampling.py",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_cam_feedback.data import ArrayDataset, Preprocessing
+from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.models import Classifier, build_classifier
 from napari_cam_feedback.torch_loader import torch
 
@@ -171,3 +172,13 @@ def without_look(err: str) -> list[str]:
     """The lines on stderr other than what the first look at a small, hardly trained network says of it."""
     looks = ("The model is right on ", "The maps of layer ")
     return [line for line in err.strip().splitlines() if not line.startswith(looks)]
+
+
+def sentence_of(call: Callable, *args: object, kind: type[Exception] = DataError, **options: object) -> str:
+    """Return what an error says, which must be a sentence."""
+    with pytest.raises(kind) as error:
+        call(*args, **options)
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith((".", "?"))
+    return text

@@ -4,151 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-import pickle
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 
-from core_builders import stripes, without_look
-from napari_cam_feedback.cli import main
-from napari_cam_feedback.data import Preprocessing
-from napari_cam_feedback.models import build_classifier, load_classifier, save_classifier
-
-NAMES = ("across", "along")
-COUNTS = {"train": 12, "val": 6, "test": 6}
-CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-def arrays() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Images (N, 16, 16) uint8, labels and masks of each split."""
-    dataset = stripes(COUNTS)
-    found = {}
-    for split in COUNTS:
-        indices = dataset.indices(split)
-        found[split] = (
-            np.stack([dataset.read(int(i)) for i in indices]),
-            dataset.labels[indices],
-            np.stack([dataset.known_mask(int(i)) for i in indices]),
-        )
-    return found
-
-
-def split_folders(root: Path) -> Path:
-    for split, (images, labels, masks) in arrays().items():
-        for n, (image, label, mask) in enumerate(zip(images, labels, masks, strict=True)):
-            relative = Path(split) / NAMES[label] / f"{n:02}.png"
-            for file, pixels in ((root / relative, image), (root / "masks" / relative, mask.astype(np.uint8) * 255)):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(file)
-    return root
-
-
-def class_folders(root: Path) -> Path:
-    for split, (images, labels, _) in arrays().items():
-        for n, (image, label) in enumerate(zip(images, labels, strict=True)):
-            file = root / NAMES[label] / f"{split}_{n:02}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(file)
-    return root
-
-
-def csv_list(root: Path) -> Path:
-    split_folders(root / "images")
-    lines = [
-        f"images/{split}/{NAMES[label]}/{n:02}.png,{NAMES[label]},{split}"
-        for split, (_, labels, _) in arrays().items()
-        for n, label in enumerate(labels)
-    ]
-    (root / "list.csv").write_text("path,label,split\n" + "\n".join(lines))
-    return root / "list.csv"
-
-
-def npz(root: Path) -> Path:
-    values: dict[str, np.ndarray] = {"classes": np.array(NAMES)}
-    for split, (images, labels, masks) in arrays().items():
-        values |= {f"x_{split}": images, f"y_{split}": labels, f"masks_{split}": masks}
-    root.mkdir(parents=True, exist_ok=True)
-    np.savez(root / "data.npz", **values)
-    return root / "data.npz"
-
-
-def npy_per_class(root: Path) -> Path:
-    found = list(arrays().values())
-    root.mkdir(parents=True, exist_ok=True)
-    for label, name in enumerate(NAMES):
-        np.save(root / f"{name}.npy", np.concatenate([images[labels == label] for images, labels, _ in found]))
-    return root
-
-
-def cifar(root: Path) -> Path:
-    folder, rng = root / "cifar-10-batches-py", np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    for name, count in {"data_batch_1": 20, "test_batch": 10}.items():
-        pixels = rng.integers(0, 256, (count, 3072), np.uint8)
-        content = {b"data": pixels, b"labels": [n % 10 for n in range(count)], b"batch_label": name.encode()}
-        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
-    meta = {b"label_names": [name.encode() for name in CIFAR], b"num_cases_per_batch": 10000, b"num_vis": 3072}
-    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
-    return folder
-
-
-def tiff_stack(root: Path) -> Path:
-    found = arrays()
-    root.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(
-        root / "stack.tif", np.concatenate([images for images, _, _ in found.values()]), photometric="minisblack"
-    )
-    labels = [(split, NAMES[label]) for split, (_, labels, _) in found.items() for label in labels]
-    lines = [f"{page},{name},{split}" for page, (split, name) in enumerate(labels)]
-    (root / "stack.csv").write_text("page,label,split\n" + "\n".join(lines))
-    return root / "stack.tif"
-
-
-def multi_page(root: Path) -> Path:
-    for split, (images, labels, _) in arrays().items():
-        for label, name in enumerate(NAMES):
-            file = root / split / name / "pages.tif"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(file, images[labels == label], photometric="minisblack")
-    return root
-
-
-KINDS = [split_folders, class_folders, csv_list, npz, npy_per_class, tiff_stack, multi_page, cifar]
+from cli_runs import NAMES, complaint, run, small_gap
+from core_builders import without_look
+from dataset_kinds import CIFAR, COUNTS, KINDS, arrays, cifar, class_folders, npy_per_class, npz, split_folders, tiff_stack
+from napari_cam_feedback.models import load_classifier, save_classifier
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of ours for the stripes, with random weights."""
     file = tmp_path_factory.mktemp("model") / "m.safetensors"
-    plain = Preprocessing(size=(16, 16), channels=1, mean=(0.5,), std=(0.25,))
-    save_classifier(build_classifier("small-gap", NAMES, plain), file)
+    save_classifier(small_gap(), file)
     return file
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, str]:
-    """Run a command that must succeed; return what it said on stdout and on stderr."""
-    capsys.readouterr()
-    status = main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    assert status == 0, said.err
-    return said.out, said.err
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must end with status 2 and one line on stderr; return that line."""
-    capsys.readouterr()
-    status = main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    lines = said.err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert status == 2
-    assert lines[0].startswith("napari-cam-feedback: ")
-    return lines[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -309,7 +182,7 @@ def test_images_of_another_value_range_are_trained_on_once_that_is_said(tmp_path
             (data / split / NAMES[label]).mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(data / split / NAMES[label] / f"{n:02}.tif", image.astype(np.float32) * 40)
     command = ["train", data, "--epochs", "1", "--batch-size", "8", "--out", file]
-    assert "the value range" in fails(capsys, *command)
+    assert "the value range" in complaint(capsys, *command)
     run(capsys, *command, "--value-range", "0", "10000")
     found = load_classifier(file).preprocessing
     assert found.value_range == (0, 10000)
@@ -330,12 +203,12 @@ def test_a_dataset_of_which_nothing_can_be_read_is_refused_by_the_first_reason(m
     data = split_folders(tmp_path / "data")
     for path in data.glob("t*/*/*.png"):
         path.write_bytes(b"no image")
-    line = fails(capsys, "predict", model, data, "--split", "test", "--out", tmp_path / "p.csv")
+    line = complaint(capsys, "predict", model, data, "--split", "test", "--out", tmp_path / "p.csv")
     assert "None of the images could be read: " in line
     assert "00.png" in line
-    line = fails(capsys, "explain", model, data, "--out", tmp_path / "maps")
+    line = complaint(capsys, "explain", model, data, "--out", tmp_path / "maps")
     assert "00.png" in line
-    line = fails(capsys, "train", data, "--out", tmp_path / "m.safetensors")
+    line = complaint(capsys, "train", data, "--out", tmp_path / "m.safetensors")
     assert ".png" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
@@ -352,139 +225,5 @@ def test_a_split_without_labels_is_predicted_and_does_not_stop_the_others_from_b
     assert [row["label"] for row in csv.DictReader((tmp_path / "p.csv").open())] == [""] * 6
     settings = ["--set", "iterations=1", "--set", "batch_size=4", "--method", "actdiff"]
     run(capsys, "retune", model, data, "--out", tmp_path / "run", *settings)
-    line = fails(capsys, "evaluate", model, data, "--split", "test")
+    line = complaint(capsys, "evaluate", model, data, "--split", "test")
     assert line.endswith("Nothing can be measured on the split test: its images have no labels.")
-
-
-# --- links and paths that lead out -----------------------------------------------------------------------------------
-
-
-def test_an_image_behind_a_link_that_leads_out_is_left_out_and_named(model, tmp_path, capsys):
-    data, outside = split_folders(tmp_path / "data"), tmp_path / "secret.png"
-    shutil.copy(data / "test" / "across" / "00.png", outside)
-    (data / "test" / "across" / "link.png").symlink_to(outside)
-    out, err = run(capsys, "predict", model, data, "--split", "test", "--out", tmp_path / "p.csv")
-    assert out.startswith("6 predictions")
-    assert err.count("left out: test/across/link.png: ") == 1
-    assert "outside" in err
-
-
-def test_maps_are_not_written_through_a_link_that_leads_out(model, tmp_path, capsys):
-    data, other, maps = split_folders(tmp_path / "data"), tmp_path / "other", tmp_path / "maps"
-    other.mkdir()
-    maps.mkdir()
-    (maps / "test").symlink_to(other, target_is_directory=True)
-    line = fails(capsys, "explain", model, data, "--out", maps)
-    assert line.endswith("remove the link or choose another folder.")
-    assert not list(other.iterdir())
-
-
-# --- what is no dataset ----------------------------------------------------------------------------------------------
-
-
-def bad_csv(text: str) -> Callable[[Path], Path]:
-    def make(root: Path) -> Path:
-        split_folders(root)
-        (root / "list.csv").write_text(text)
-        return root / "list.csv"
-
-    return make
-
-
-def file_of(name: str, content: bytes) -> Callable[[Path], Path]:
-    def make(root: Path) -> Path:
-        (root / name).write_bytes(content)
-        return root / name
-
-    return make
-
-
-def bad_npz(**values: np.ndarray) -> Callable[[Path], Path]:
-    def make(root: Path) -> Path:
-        np.savez(root / "d.npz", **values)
-        return root / "d.npz"
-
-    return make
-
-
-def cut_npy(root: Path) -> Path:
-    npy_per_class(root)
-    content = (root / "along.npy").read_bytes()
-    (root / "along.npy").write_bytes(content[: len(content) // 2])
-    return root
-
-
-def pickled_npy(root: Path) -> Path:
-    npy_per_class(root)
-    np.save(root / "along.npy", np.array([{}, []], object), allow_pickle=True)
-    return root
-
-
-class _Evil:
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, ("evil", "w")
-
-
-def evil_cifar(root: Path) -> Path:
-    folder = cifar(root)
-    meta = {b"label_names": [name.encode() for name in NAMES]}
-    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
-    (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": _Evil(), b"labels": [0]}, protocol=2))
-    return folder
-
-
-def stack_with_a_page_too_many(root: Path) -> Path:
-    tiff_stack(root)
-    (root / "stack.csv").write_text("page,label\n0,across\n24,along\n")
-    return root / "stack.tif"
-
-
-def empty_classes(root: Path) -> Path:
-    for name in NAMES:
-        (root / name).mkdir()
-    return root
-
-
-def other_classes(root: Path) -> Path:
-    split_folders(root)
-    (root / "test" / "along").rename(root / "test" / "askew")
-    return root
-
-
-BAD = {
-    "nowhere": (lambda root: root / "nowhere", "nowhere does not exist; check the path."),
-    "empty folder": (lambda root: root, "has no class folders"),
-    "no images": (empty_classes, "put the images of each class into a folder named after the class."),
-    "unknown file": (file_of("data.xlsx", b"x"), "choose a folder"),
-    "other classes": (other_classes, 'has the class "askew", which is no class of the model'),
-    "CSV without path": (bad_csv("picture,label\na,b\n"), 'has no column "path"'),
-    "CSV that is empty": (bad_csv("path,label\n"), "lists no images; add a line for each."),
-    "CSV that leads out": (bad_csv("path,label\n../secret.png,along\n"), "leaves the CSV's folder"),
-    "CSV of files not there": (bad_csv("path,label\nx.png,along\n"), "is not there"),
-    "CSV in another encoding": (file_of("list.csv", b"path,label\n\xff\xfe,a\n"), "UTF-8"),
-    "npz that is broken": (file_of("d.npz", b"PK\x03\x04"), "d.npz"),
-    "npz without images": (bad_npz(a=np.zeros(3)), "x_"),
-    "npz of another length": (
-        bad_npz(x_test=np.zeros((3, 16, 16), np.uint8), y_test=np.zeros(2, int)),
-        "give one label for each image.",
-    ),
-    "npz of objects": (bad_npz(x_test=np.array([{}, []], object), y_test=np.zeros(2, int)), "d.npz"),
-    "npy cut short": (cut_npy, "along.npy"),
-    "npy of objects": (pickled_npy, "along.npy"),
-    "CIFAR-10 that would run code": (evil_cifar, "data_batch_1"),
-    "stack with a page too many": (stack_with_a_page_too_many, "24"),
-    "stack that is broken": (file_of("stack.tif", b"II*\0"), "stack.tif"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_what_is_no_dataset_is_one_line_with_its_remedy(case, model, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make, said = BAD[case]
-    (tmp_path / "data").mkdir()
-    data = make(tmp_path / "data")
-    line = fails(capsys, "predict", model, data, "--out", "p.csv")
-    assert said in line
-    assert line.endswith(".")
-    assert not (tmp_path / "p.csv").exists()
-    assert not (tmp_path / "evil").exists()

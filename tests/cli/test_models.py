@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,22 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core_builders import stripes, without_look
-from napari_cam_feedback.cli import main
-from napari_cam_feedback.data import Preprocessing
-from napari_cam_feedback.models import build_classifier, load_classifier, save_classifier
+from cli_runs import FACTORY, NAMES, fails, ours, run, small_gap, write_stripes
+from core_builders import without_look
+from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.torch_loader import torch
 
-NAMES = ("across", "along")
-FACTORY = """
-import torch
-
-def tiny(num_classes=2):
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(1, 6, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
-        torch.nn.Linear(6, num_classes),
-    )
-"""
 # Words of the shell that describe the networks below.
 SMALL = ["--size", "16", "16", "--mean", "0.5", "--std", "0.25"]
 SHUFFLE = "torchvision:shufflenet_v2_x0_5"
@@ -39,21 +24,7 @@ SHUFFLE = "torchvision:shufflenet_v2_x0_5"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stripes, gray, 16x16, as class folders with splits and known masks."""
-    folder = tmp_path_factory.mktemp("stripes")
-    dataset = stripes({"train": 12, "val": 6, "test": 6})
-    for index in range(len(dataset)):
-        item = dataset.item(index)
-        relative = Path(item.split) / dataset.class_names[item.label] / f"{index:03}.png"
-        mask = dataset.known_mask(index).astype(np.uint8) * 255
-        for where, pixels in ((folder / relative, dataset.read(index)), (folder / "masks" / relative, mask)):
-            where.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(where)
-    return folder
-
-
-def small_gap(seed: int = 0):
-    plain = Preprocessing(size=(16, 16), channels=1, mean=(0.5,), std=(0.25,))
-    return build_classifier("small-gap", NAMES, plain, seed=seed)
+    return write_stripes(tmp_path_factory.mktemp("stripes"))
 
 
 def built_in_state(folder: Path) -> list[str]:
@@ -110,11 +81,6 @@ def exported(folder: Path) -> list[str]:
     return [str(folder / "m.pt2"), *SMALL, "--channels", "1", "--trust"]
 
 
-def ours(folder: Path) -> list[str]:
-    save_classifier(small_gap(), folder / "m.safetensors")
-    return [str(folder / "m.safetensors")]
-
-
 KINDS = [
     ours,
     built_in_state,
@@ -125,28 +91,6 @@ KINDS = [
     factory_state,
     exported,
 ]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, str]:
-    """Run a command that must succeed; return what it said on stdout and on stderr."""
-    capsys.readouterr()
-    status = main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    assert status == 0, said.err
-    return said.out, said.err
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, str]:
-    """Run a command that must end with status 2 and one line on stderr; return that line and stdout."""
-    capsys.readouterr()
-    status = main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    lines = said.err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert status == 2
-    assert lines[0].startswith("napari-cam-feedback: ")
-    assert "Traceback" not in said.out
-    return lines[0], said.out
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -375,160 +319,6 @@ def test_code_runs_only_with_consent(data, tmp_path, capsys):
         line, _ = fails(capsys, *command)
         assert "--trust" in line
         assert not (folder / "ran").exists()
-
-
-BAD = [
-    (["{ours}", "--layer", "featurs"], "features"),
-    (["{ours}", "--layer", "head"], "head"),
-    (["{ours}", "--mean", "0.5;0.5"], "--mean must be numbers joined by commas, as 0.485,0.456,0.406, not '0.5;0.5'."),
-    (["{ours}", "--std", "0"], "std"),
-    (["{ours}", "--mean", "0.1,0.2,0.3"], "mean"),
-    (["{ours}", "--mean", "nan"], "mean"),
-    (["{ours}", "--size", "0", "16"], "The option size of a model cannot be (0, 16)"),
-    (["{ours}", "--size", "16"], "--size"),
-    (["{ours}", "--resize-to", "-3"], "The option resize_to of a model cannot be -3"),
-    (["{ours}", "--resize-to", "10"], "resize_to must not be smaller than size"),
-    (["{ours}", "--interpolation", "cubic"], "'bilinear' or 'bicubic'"),
-    (["{ours}", "--channel-order", "rbg"], "'rgb' or 'bgr'"),
-    (["{ours}", "--channels", "4"], "1 or 3"),
-    (["{ours}", "--value-range", "5", "5"], "value_range"),
-    (["{ours}", "--value-range", "low", "5"], "--value-range"),
-    (["{ours}", "--grid", "0", "4"], "The option grid of a model cannot be (0, 4)"),
-    (["{ours}", "--classes", "nowhere.txt"], "nowhere.txt"),
-    (["{ours}", "--classes", "{data}"], "class names"),
-    (["{ours}", "--classes", "{broken}"], "class names"),
-    (["{ours}", "--device", "tpu"], "There is no device 'tpu'"),
-    (["nowhere.pt", "--arch", "small-gap"], "There is no model file nowhere.pt; check the path."),
-    (["{data}", "--arch", "small-gap"], "check the path"),
-    (["{broken}", "--arch", "small-gap"], "state dict"),
-    (["{pickled}", "--arch", "small-gap"], "state_dict"),
-    (["{empty}", "--arch", "small-gap"], "holds no weights"),
-    (["{text}", "--arch", "small-gap"], ".safetensors"),
-    (["{half}"], "copy it again"),
-    (["{state}"], "--arch"),
-    (["{state}", "--arch", "smal-gap"], "did you mean small-gap"),
-    (["{state}", "--arch", "torchvision:resnet81"], "did you mean"),
-    (["{state}", "--arch", "timm:resnet10y"], "resnet10"),
-    (["{state}", "--arch", "nowhere.py:tiny", "--trust"], "nowhere.py"),
-    (["{state}", "--arch", "{net}:tinny", "--trust"], "tiny"),
-    (["{state}", "--arch", "{raises}:tiny", "--trust"], "no luck"),
-    (["{state}", "--arch", "{net}", "--trust"], ".py:"),
-    (["torchvision:resnet81"], "did you mean"),
-    (["{brokenpt2}", "--trust"], "broken.pt2"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
-def test_a_model_that_cannot_be_used_is_one_line_with_its_remedy(arguments, said, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    places = {"data": data, "ours": Path(ours(tmp_path)[0])}
-    torch.save(small_gap().module.state_dict(), tmp_path / "state.pt")
-    places["state"] = tmp_path / "state.pt"
-    for name, (file, content) in {
-        "broken": ("broken.pt", b"no model"),
-        "brokenpt2": ("broken.pt2", b"no model"),
-        "text": ("text.md", b"no model"),
-        "half": ("half.safetensors", places["ours"].read_bytes()[:5000]),
-        "net": ("net.py", FACTORY.encode()),
-        "raises": ("raises.py", b"raise ValueError('no luck')"),
-    }.items():
-        (tmp_path / file).write_bytes(content)
-        places[name] = tmp_path / file
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pt")
-    torch.save({}, tmp_path / "empty.pt")
-    places |= {"pickled": tmp_path / "pickled.pt", "empty": tmp_path / "empty.pt"}
-    model, *options = (word.format(**places) for word in arguments)
-    line, _ = fails(capsys, "evaluate", model, data, *options)
-    assert said in line
-
-
-@pytest.mark.parametrize("arch", ["small-gap", SHUFFLE, "timm:resnet10t", "net.py:tiny"])
-def test_train_starts_any_architecture_from_random_weights(arch, data, tmp_path, capsys, monkeypatch):
-    if arch.startswith("timm:"):
-        pytest.importorskip("timm")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(FACTORY)
-    size = ["--size", "64", "64"] if ":" in arch and not arch.startswith("net") else []
-    command = ["train", data, "--arch", arch, "--epochs", "1", "--batch-size", "6", "--out", "m.safetensors", *size]
-    trust = []
-    if arch == "net.py:tiny":
-        line, _ = fails(capsys, *command)
-        assert "--trust" in line
-        assert not (tmp_path / "m.safetensors").exists()
-        trust = ["--trust"]
-    out, _ = run(capsys, *command, *trust)
-    assert out == "Saved m.safetensors (epoch 1 of 1).\n"
-    out, err = run(capsys, "predict", "m.safetensors", data, "--out", "p.csv", *trust)
-    assert out.startswith("24 predictions")
-    assert not without_look(err)
-
-
-def test_train_takes_the_input_from_the_shell(data, tmp_path, capsys):
-    file = tmp_path / "m.safetensors"
-    said = ["--size", "20", "24", "--mean", "0.3", "--std", "0.2", "--value-range", "0", "200", "--layer", "features.3"]
-    run(capsys, "train", data, "--epochs", "1", "--out", file, *said)
-    classifier = load_classifier(file)
-    assert classifier.target_layer == "features.3"
-    expected = Preprocessing(size=(20, 24), channels=1, mean=(0.3,), std=(0.2,), value_range=(0, 200))
-    assert classifier.preprocessing == expected
-    line, _ = fails(capsys, "train", data, "--out", tmp_path / "n.safetensors", "--mean", "0.1,0.2,0.3")
-    assert line.endswith("give one for each).")
-    line, _ = fails(capsys, "train", data, "--out", tmp_path / "n.safetensors", "--size", "0", "3")
-    assert "The option size" in line
-    line, _ = fails(capsys, "train", data, "--out", tmp_path / "n.safetensors", "--value-range", "5", "5")
-    assert "range" in line
-
-
-def press_ctrl_c_when(condition: Callable[[], bool]) -> threading.Thread:
-    def wait() -> None:
-        ended.wait(0.01)
-        while not condition() and not ended.is_set():
-            ended.wait(0.002)
-        if not ended.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
-
-    ended = threading.Event()
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.ended = ended  # type: ignore[attr-defined]
-    thread.start()
-    return thread
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_ends_a_training_with_the_best_epoch_so_far(data, tmp_path, capsys, monkeypatch):
-    from napari_cam_feedback.cli.show import Bar
-
-    file, steps = tmp_path / "m.safetensors", []
-    shown = Bar.progress
-    monkeypatch.setattr(Bar, "progress", lambda self, done, *more: (steps.append(done), shown(self, done, *more)))
-    thread = press_ctrl_c_when(lambda: len(steps) >= 2)
-    before = signal.getsignal(signal.SIGINT)
-    status = main(["train", str(data), "--epochs", "10000", "--batch-size", "6", "--out", str(file)])
-    thread.ended.set()
-    assert status == 130
-    said = capsys.readouterr()
-    assert f"Saved {file} (epoch " in said.out
-    assert f"of 10000; stopped after epoch {steps[-1]})." in said.out
-    assert "Traceback" not in said.err
-    assert load_classifier(file).class_names == NAMES
-    assert signal.getsignal(signal.SIGINT) is before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "m_training"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_within_the_first_epoch_writes_nothing_and_says_so(data, tmp_path, capsys, monkeypatch):
-    from napari_cam_feedback.data.cache import InputCache
-
-    batches = InputCache.batches
-
-    def interrupted(self, *arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        yield from batches(self, *arguments)
-
-    monkeypatch.setattr(InputCache, "batches", interrupted)
-    assert main(["train", str(data), "--epochs", "3", "--out", str(tmp_path / "m.safetensors")]) == 130
-    assert capsys.readouterr().err.strip().splitlines() == ["Stopped before the first epoch was done; nothing was written."]
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_help_names_every_option_of_a_model_under_its_heading(capsys, monkeypatch):

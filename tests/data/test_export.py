@@ -4,25 +4,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from core_builders import small_disk
+from core_builders import sentence_of, small_disk
 from napari_cam_feedback.data import open_dataset, save_images
 from napari_cam_feedback.data.formats.export import safe_names
-from napari_cam_feedback.errors import DataError, StorageError
+from napari_cam_feedback.errors import StorageError
 
 RNG = np.random.default_rng(0)
 
 
 def array(*shape, dtype=np.uint8):
     return RNG.integers(0, 250, shape).astype(dtype)
-
-
-def sentence_of(call, *args, kind=DataError, **options):
-    with pytest.raises(kind) as error:
-        call(*args, **options)
-    text = str(error.value)
-    assert "\n" not in text
-    assert text.endswith(".")
-    return text
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
