@@ -10,14 +10,14 @@ import pytest
 import typer
 
 from core_builders import looking_classifier
-from napari_cam_feedback.auditing import NextShortcut, next_shortcuts
+from napari_cam_feedback.auditing import NextShortcut, audit, next_shortcuts
 from napari_cam_feedback.auditing.next_shortcut import _smallest
 from napari_cam_feedback.cli import main
 from napari_cam_feedback.cli.app import app
 from napari_cam_feedback.cli.naming import OptionNames
 from napari_cam_feedback.data import ArrayDataset
 from napari_cam_feedback.errors import name_settings
-from napari_cam_feedback.evaluation import Interval
+from napari_cam_feedback.evaluation import Interval, predict
 from napari_cam_feedback.models import Classifier
 
 SIDE = 24
@@ -87,6 +87,19 @@ def test_a_model_that_goes_by_content_follows_nothing():
     assert next_shortcuts(by(CENTRE), data(CENTRE)) == ()
 
 
+def test_what_an_image_shows_is_followed_for_what_it_is_where_it_reaches_to_the_edge():
+    bar, end = np.zeros((2, SIDE, SIDE), bool)
+    bar[11:13, 10:], end[11:13, 22:] = True, True
+    images = data(bar)
+    # The surroundings tell the class by a mark that the model does not use.
+    for index in np.flatnonzero(images.labels == 1):
+        images._images[str(images.splits[index])][images._locate(int(index))[1], :2, :2] = 255
+    assert {"surroundings", "border"} & {finding.cue for finding in audit(images).findings}
+    by_end = looking_classifier(end, 0.004)
+    assert (predict(by_end, images).predicted == images.labels).all()
+    assert next_shortcuts(by_end, images) == ()
+
+
 def test_a_large_place_that_a_smaller_one_and_brightness_explain_is_not_named_beside_them(found):
     edge, light, around = (
         replace(found[0], cue=cue, followed=share)
@@ -128,6 +141,10 @@ def test_the_shell_says_after_a_retune_what_the_model_leans_on_besides(found, tm
     monkeypatch.setattr("napari_cam_feedback.auditing.next_shortcuts", looked_for)
     assert main(["sample", "tag-digits", "--out", str(tmp_path / "tags")]) == 0
     tags = tmp_path / "tags"
+    for number, image in enumerate(sorted((tags / "data").glob("[tv]*/*/*.png"))):
+        if number % 5:  # fewer are enough for what is said
+            image.unlink()
+            (tags / "data" / "masks" / image.relative_to(tags / "data")).unlink(missing_ok=True)
     command = [
         "retune",
         tags / "model.safetensors",

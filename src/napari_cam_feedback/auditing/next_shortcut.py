@@ -3,7 +3,8 @@
 Data seldom has one shortcut, and a model that is kept from one may turn to the next (Li et al. 2023, *A whac-a-mole
 dilemma: shortcuts come in multiples where mitigating one amplifies others*, CVPR). So a model is asked whether it follows a
 place that is not content: the border, a corner, the surroundings, or brightness and colour are taken over from an image of
-another class, and the predictions that become that class are counted.
+another class, and the predictions that become that class are counted. What either image shows in its centre is left out of
+that, as an audit does: a part of it that reaches to the place is followed for what it is.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 
 from napari_cam_feedback.auditing.colours import colours_of, with_colours
 from napari_cam_feedback.auditing.cues import CUES, Cue
+from napari_cam_feedback.auditing.pictures import make_picture
 from napari_cam_feedback.auditing.run import audit
 from napari_cam_feedback.data.cache import InputCache
 from napari_cam_feedback.data.dataset import Dataset
+from napari_cam_feedback.data.preprocessing import Preprocessing
 from napari_cam_feedback.data.splits import TRAIN, VAL
 from napari_cam_feedback.errors import DataError
 from napari_cam_feedback.evaluation.intervals import Interval, rate_interval
@@ -150,7 +153,7 @@ def next_shortcuts(
     for number, cue in enumerate(_CUES):
         if monitor.stopped:
             return ()
-        follows = (_predicted(classifier, _swapped(inputs, cue, donors)) == labels[donors])[right]
+        follows = (_predicted(classifier, _swapped(inputs, cue, donors, classifier.preprocessing)) == labels[donors])[right]
         interval = rate_interval(follows.astype(float), seed=seed)
         if interval is not None and interval.low > MIN_FOLLOWED:
             suspects.append((cue, interval, float(follows.mean())))
@@ -231,12 +234,26 @@ def _with_donors(
     return items, torch.cat([part for _, part in read]), donors
 
 
-def _swapped(inputs: torch.Tensor, cue: Cue, donors: np.ndarray) -> torch.Tensor:
-    """Return images with the cue of others: their place, or their brightness and colour."""
-    others = inputs[torch.from_numpy(donors)]
+def _swapped(inputs: torch.Tensor, cue: Cue, donors: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return images with the cue of others: their place, or their brightness and colour.
+
+    What an image shows in its centre is neither taken over nor covered.
+    """
+    others = torch.from_numpy(donors)
     if cue.place is None:
-        return with_colours(inputs, colours_of(others))
-    return torch.where(torch.from_numpy(cue.place(*inputs.shape[2:])), others, inputs)
+        return with_colours(inputs, colours_of(inputs[others]))
+    around, content = _around(inputs, preprocessing)
+    return torch.where(torch.from_numpy(cue.place(*inputs.shape[2:])) & ~content, around[others], inputs)
+
+
+def _around(inputs: torch.Tensor, preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images without what they show in their centre, (N, C, h, w) as they are, and where that is, (N, 1, h, w) bool."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    pixels = (inputs * std + mean).clamp(0, 1).movedim(1, -1)
+    pictures = [make_picture(each.expand(-1, -1, 3).numpy()) for each in pixels]
+    around = torch.from_numpy(np.stack([each.around for each in pictures])).movedim(-1, 1)[:, : inputs.shape[1]]
+    content = torch.from_numpy(np.stack([each.content for each in pictures]))
+    return (around - mean) / std, content[:, None]
 
 
 def _predicted(classifier: Classifier, inputs: torch.Tensor) -> np.ndarray:
@@ -268,7 +285,8 @@ def _offered(
     if found is None:
         return ()
     items, inputs, donors = found
-    follows = _predicted(classifier, _swapped(inputs, cue, donors)) == dataset.labels[items][donors]
+    swapped = _swapped(inputs, cue, donors, classifier.preprocessing)
+    follows = _predicted(classifier, swapped) == dataset.labels[items][donors]
     # Those that follow first; the others carry it as well.
     order = np.argsort(~follows, kind="stable")
     return tuple(dataset.keys[int(items[row])] for row in order[:MAX_OFFERED])
