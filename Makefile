@@ -10,7 +10,7 @@ DEBIAN_PACKAGES := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libxkb
 # Two files of tests at a time, each with one core; pytest-xvfb gives each process a screen of its own.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # A worker that dies fails the run: pytest-xdist 3.8 waits for ever for the files of one that it has replaced (pytest-xdist#1327).
-FILES_APART := -n 2 --dist loadfile --max-worker-restart 0
+FILES_APART := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 
 .PHONY: help demo quick test test-slow coverage check fuzz race crash docs benchmark benchmark-compare screen screenshots pictures clean

@@ -1,7 +1,9 @@
-"""The marks of the tests, given by what a test needs, so that a part of them can be run: ``pytest -m unit``."""
+"""The marks of the tests, given by what a test needs, so that a part of them can be run: ``pytest -m unit``; their order."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
         if any(place in (item.path, *item.path.parents) for place in COMMANDS):
             item.add_marker(pytest.mark.lengthy)
+    # Where two processes take a file at a time, what is left to the end must be short.
+    items.sort(key=lambda item: (not item.get_closest_marker("lengthy"), not item.get_closest_marker("window")))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collections_see_what_is_new() -> Iterator[None]:
+    """Set aside what earlier files left in memory: napari collects all garbage at each layer that is removed."""
+    gc.collect()
+    gc.freeze()
+    yield

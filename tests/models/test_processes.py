@@ -86,8 +86,8 @@ def model() -> Path:
 
 
 def test_a_retune_by_two_processes_gives_the_weights_and_the_verdict_of_one(data, model, tmp_path):
-    chosen = ("iterations=30", "check_every=10", "freeze_batch_norm=true", "learning_rate=3e-4", "distillation=false")
-    settings = ["--n-masks", 20, *(word for setting in chosen for word in ("--set", setting))]
+    chosen = ("iterations=10", "check_every=5", "freeze_batch_norm=true", "learning_rate=5e-4", "distillation=false")
+    settings = ["--n-masks", 20, "--no-next", *(word for setting in chosen for word in ("--set", setting))]
     by_one("retune", model, data, *settings, "--out", tmp_path / "one")
     by_two("retune", model, data, *settings, "--out", tmp_path / "two")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
