@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,8 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _collections_see_what_is_new() -> Iterator[None]:
+def _collections_see_what_is_new() -> None:
     """Set aside what earlier files left in memory: napari collects all garbage at each layer that is removed."""
     gc.collect()
     gc.freeze()
-    yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -382,6 +383,39 @@ def test_too_little_memory_is_said_with_its_remedy(data, model, capsys, monkeypa
 
     monkeypatch.setattr("napari_cam_feedback.data.cache.InputCache.batches", full)
     assert "use a smaller batch, smaller images, or the CPU" in fails(capsys, "evaluate", model, data)
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "sentence"),
+    [
+        (["evaluate"], ["--json", "folder"], "folder is a folder, not a file; name a file."),
+        (["predict"], ["--out", "folder"], "folder is a folder, not a file; name a file."),
+        (["suggest"], ["--json=file/x.json"], "file is a file, not a folder; name another place with --json."),
+        (["predict"], ["--out", "file/x.csv"], "file is a file, not a folder; name another place with --out."),
+        (["explain"], ["--out", "file/deep/x.npz"], "file is a file, not a folder; name another place with --out."),
+        (["explain"], ["--out", "x.npz", "--pictures", "file/x"], "name another place with --pictures."),
+        (["retune"], ["--out", "file/x"], "file is a file, not a folder; name another place with --out."),
+        (["filters"], ["--out", "file"], "file is a file; name a folder for the results."),
+        (["concepts", "--concept", "x"], ["--out", "file"], "file is a file; name a folder for the results."),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    data, model, tmp_path, capsys, monkeypatch, command, place, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").write_text("mine")
+    monkeypatch.setattr("napari_cam_feedback.data.cache.InputCache.batches", lambda *_: pytest.fail("it worked first"))
+    said = fails(capsys, command[0], model, data, *command[1:], *place)
+    assert said.endswith(sentence)
+    assert Path("file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="who may write everywhere is refused nowhere")
+def test_a_folder_that_may_not_be_written_to_is_said_before_the_work(data, model, tmp_path, capsys):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    assert f"Nothing may be written to {closed}" in fails(capsys, "evaluate", model, data, "--json", closed / "a" / "x.json")
 
 
 @pytest.mark.parametrize("option", ["--out", "--json", "--json="])

@@ -247,7 +247,7 @@ def _swapped(inputs: torch.Tensor, cue: Cue, donors: np.ndarray, preprocessing: 
 
 
 def _around(inputs: torch.Tensor, preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images without what they show in their centre, (N, C, h, w) as they are, and where that is, (N, 1, h, w) bool."""
+    """Return images (N, C, h, w) without what they show in their centre, and where that is, bool (N, 1, h, w)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
     pixels = (inputs * std + mean).clamp(0, 1).movedim(1, -1)
     pictures = [make_picture(each.expand(-1, -1, 3).numpy()) for each in pixels]

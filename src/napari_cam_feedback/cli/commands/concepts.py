@@ -115,8 +115,6 @@ def concepts(
     )
     if concept_dir is None and masks is None:
         raise ConfigError("There is no concept to test; give --concepts DIR, or --masks DIR for what is painted.")
-    if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
-        raise ConfigError(f"{out_dir} is a file; name a folder for the results.")
 
     from napari_cam_feedback.explanations import concepts as test
     from napari_cam_feedback.explanations import read_concept, read_concepts
