@@ -89,7 +89,6 @@ def scan_maps(
     most: int = MAX_IMAGES,
     keep: np.ndarray | None = None,
     seed: int = 0,
-    batch_size: int | None = None,
     inputs: InputCache | None = None,
     monitor: Monitor = QUIET,
 ) -> MapScan:
@@ -111,8 +110,6 @@ def scan_maps(
         Items that are looked at in any case, such as those painted.
     seed : int
         Which are drawn.
-    batch_size : int, optional
-        Images at a time.
     inputs : InputCache, optional
         Inputs read before.
     monitor : Monitor, optional
@@ -134,7 +131,7 @@ def scan_maps(
     chosen = draw(indices, most, keep, seed)
     parts: list[tuple[np.ndarray, ...]] = []
     tried = 0
-    for picked, batch in inputs.batches(chosen, batch_size or batch_for(classifier.preprocessing.size)):
+    for picked, batch in inputs.batches(chosen, batch_for(classifier.preprocessing.size)):
         found = explainer(classifier, batch)
         parts.append((picked, *_tables(found.logits, found.maps[:, 0], found.activations)))
         tried = int(np.searchsorted(chosen, picked[-1])) + 1

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.browse.class_layers import ClassLayers
-from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.class_chooser import ClassChooser
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -48,11 +48,8 @@ class ClassRow(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.button, 1)
         row.addWidget(self.which)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addLayout(row)
-        column.addWidget(self.status)
+        column = tight(QVBoxLayout(self), 2)
+        fill(column, row, self.status)
         self.button.toggled.connect(self._toggled)
         self.which.activated.connect(self._which_chosen)
         self.layers.shown.connect(self._shown)

@@ -10,7 +10,6 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QPushButton,
     QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -26,7 +25,7 @@ from napari_cam_feedback.widgets.browse.item_view import ItemView
 from napari_cam_feedback.widgets.browse.map_writer import MapWriter
 from napari_cam_feedback.widgets.browse.mask_row import MaskRow
 from napari_cam_feedback.widgets.browse.predict_bar import PredictBar
-from napari_cam_feedback.widgets.parts.basics import single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, push_button, single_shot, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.session.session import Session
@@ -74,13 +73,9 @@ class BrowseWidget(QWidget):
     def _build(self) -> None:
         self._empty = self._build_empty()
         self._content = QWidget()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self._empty)
-        layout.addWidget(self._content)
-        column = QVBoxLayout(self._content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        layout = tight(QVBoxLayout(self), margins=4)
+        fill(layout, self._empty, self._content)
+        column = tight(QVBoxLayout(self._content), 4)
         self.filter = ItemFilter()
         self.filter.changed.connect(self._apply_filter)
         self.filter.split_changed.connect(self._split_chosen)
@@ -109,8 +104,7 @@ class BrowseWidget(QWidget):
         widget = QWidget()
         layout = QVBoxLayout(widget)
         layout.addWidget(wrapped_label("Nothing is open yet. Open a sample, or a model with its images, first."))
-        button = QPushButton("Open …")
-        button.clicked.connect(lambda: open_step(self._session.viewer, OPEN))
+        button = push_button("Open …", lambda: open_step(self._session.viewer, OPEN))
         layout.addWidget(button)
         layout.addStretch(1)
         return widget

@@ -6,7 +6,7 @@ from html import escape
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import rich_label
+from napari_cam_feedback.widgets.parts.basics import fill, rich_label, tight
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer import shortcuts
 
@@ -29,13 +29,9 @@ class ItemBar(QWidget):
         self.next.clicked.connect(lambda: session.step(1))
         self.label = rich_label()
         buttons = QHBoxLayout()
-        buttons.addWidget(self.previous)
-        buttons.addWidget(self.next)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(buttons)
-        column.addWidget(self.label)
+        fill(buttons, self.previous, self.next)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, buttons, self.label)
         for signal in (session.opened, session.item_changed, session.version_changed):
             signal.connect(self.refresh)
         session.explained.connect(lambda _: self.refresh())

@@ -6,7 +6,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QWidget
 
 from napari_cam_feedback.data.dataset import Dataset
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot
+from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot, tight
 
 
 class ItemFilter(QWidget):
@@ -25,9 +25,7 @@ class ItemFilter(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
+        grid = tight(QGridLayout(self), 4)
         self.text = QLineEdit()
         self.text.setPlaceholderText("Filter by name or class")
         self.text.setClearButtonEnabled(True)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from qtpy.QtCore import QObject, Qt
 
 from napari_cam_feedback.widgets.parts.basics import plain
+from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
 from napari_cam_feedback.widgets.parts.tones import text_colour
 
 if TYPE_CHECKING:
@@ -24,10 +25,9 @@ TOOLTIPS = (
     "The probability that the model gives the true class",
     "Whether a mask has been painted on it",
 )
-_ROOT = QModelIndex()
 
 
-class ItemTable(QAbstractTableModel):
+class ItemTable(HeadedTable):
     """Rows are items of a dataset in the present order and filter.
 
     Attributes
@@ -41,6 +41,9 @@ class ItemTable(QAbstractTableModel):
     painted : ndarray of bool, shape (N,)
         Which items have a mask.
     """
+
+    headers = HEADERS
+    tips = TOOLTIPS
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -215,21 +218,9 @@ class ItemTable(QAbstractTableModel):
 
     # Qt's questions -------------------------------------------------------------------------------
 
-    def rowCount(self, parent: Any = _ROOT) -> int:
+    def rowCount(self, parent: Any = ROOT) -> int:
         """Return the number of items that pass the filter."""
         return 0 if parent.isValid() else len(self.shown)
-
-    def columnCount(self, parent: Any = _ROOT) -> int:
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(HEADERS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return a column's name or explanation."""
-        if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(HEADERS):
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return HEADERS[section]
-        return TOOLTIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""

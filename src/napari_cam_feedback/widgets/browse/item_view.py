@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVB
 from napari_cam_feedback.widgets.browse.class_row import ClassRow
 from napari_cam_feedback.widgets.browse.item_bar import ItemBar
 from napari_cam_feedback.widgets.browse.map_style_form import MapDisplay
-from napari_cam_feedback.widgets.parts.basics import narrow, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -55,12 +55,8 @@ class ItemView(QWidget):
         # Without a title, which would take the room of the probability.
         chooser.addWidget(self.target, 1)
         chooser.addWidget(self.method)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.bar)
-        column.addLayout(chooser)
-        column.addWidget(self.evidence)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, self.bar, chooser, self.evidence)
         self._finer: str | None = None
         self.finer_button = QPushButton()
         self.finer_button.setToolTip("The map is drawn as its few places; this layer has more of them")

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QSizePolicy, QSlider, QSpinBox, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, single_shot
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, single_shot, tight
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer.layers import CAM
 from napari_cam_feedback.widgets.viewer.map_style import FIRST_COLORMAPS, all_colormaps, layer_colormap_name
@@ -49,8 +49,7 @@ class MapDisplay(QWidget):
         self.threshold.setValue(50)
         self.contour.toggled.connect(lambda _: self._contour_chosen())
         self.threshold.valueChanged.connect(lambda _: self._contour_chosen())
-        form = form_layout(self)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(form_layout(self))
         form.addRow("Colours", self.colormap)
         form.addRow("Opacity", self.opacity)
         line = QHBoxLayout()

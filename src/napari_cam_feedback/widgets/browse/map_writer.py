@@ -11,7 +11,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, plain, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, plain, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.session import Session
@@ -55,16 +55,13 @@ class MapWriter(QWidget):
             combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.folder = PathField(folder=True, hint="folder")
         self.folder.setToolTip("Where the file, or the folder of TIFFs, is put; its name says what is in it")
-        form = form_layout()
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(form_layout())
         form.addRow("Images", self.split)
         form.addRow("Map of", self.target)
         form.addRow("As", self.format)
         form.addRow("Into", self.folder)
-        self.write_button = QPushButton("Write")
-        self.write_button.clicked.connect(self.write)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(lambda: session.jobs.stop(JOB))
+        self.write_button = push_button("Write", self.write)
+        self.stop_button = push_button("Stop", lambda: session.jobs.stop(JOB))
         self.bar = QProgressBar()
         row = QHBoxLayout()
         row.addWidget(self.write_button)
@@ -77,13 +74,8 @@ class MapWriter(QWidget):
         self.open_button.clicked.connect(self._open_folder)
         self.open_button.hide()
         self._written: Path | None = None
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(form)
-        column.addLayout(row)
-        column.addWidget(self.result)
-        column.addWidget(self.open_button)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, form, row, self.result, self.open_button)
         machine = session.jobs.phase(JOB)
         self._refresh = machine.drive(
             start=[self.write_button], stop=[self.stop_button], ready=lambda: session.project is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.viewer import shortcuts
@@ -33,13 +33,9 @@ class MaskRow(QWidget):
         self.clear.clicked.connect(session.clear_mask)
         self.status = wrapped_label()
         row = QHBoxLayout()
-        row.addWidget(self.paint)
-        row.addWidget(self.clear)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addWidget(self.status)
+        fill(row, self.paint, self.clear)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, row, self.status)
         session.opened.connect(self.refresh)
         session.item_changed.connect(self.refresh)
         session.mask_changed.connect(lambda _: self.refresh())

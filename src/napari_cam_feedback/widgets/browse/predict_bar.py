@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.browse.item_table import ItemTable
 from napari_cam_feedback.widgets.browse.unreadable import BrokenImages
+from napari_cam_feedback.widgets.parts.basics import push_button, tight
 from napari_cam_feedback.widgets.session.session import Session
 
 if TYPE_CHECKING:
@@ -61,15 +62,10 @@ class PredictBar(QWidget):
     def __init__(self, session: Session, model: ItemTable, split: Callable[[], str | None]) -> None:
         super().__init__()
         self._session, self._model, self._split = session, model, split
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         row = QHBoxLayout()
-        self.button = QPushButton("Predict")
-        self.button.setToolTip("Fill in the model's predictions for the chosen split")
-        self.button.clicked.connect(self.predict)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(lambda: session.jobs.stop("predict"))
+        self.button = push_button("Predict", self.predict, "Fill in the model's predictions for the chosen split")
+        self.stop_button = push_button("Stop", lambda: session.jobs.stop("predict"))
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
         row.addWidget(self.button)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import plain, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain, tight, wrapped_label
 
 _LIST_LINES = 6
 # A list of more lines tells a user nothing; the whole dataset is at a wrong place then.
@@ -29,9 +29,7 @@ class BrokenImages(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.sentences: dict[str, str] = {}
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
+        column = tight(QVBoxLayout(self), 2)
         self.line = wrapped_label(tone="warning")
         self.button = QPushButton("Which?")
         self.button.setCheckable(True)
@@ -47,8 +45,7 @@ class BrokenImages(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.line, 1)
         row.addWidget(self.button)
-        column.addLayout(row)
-        column.addWidget(self.list)
+        fill(column, row, self.list)
         self._show()
 
     def add(self, sentences: Mapping[str, str]) -> None:

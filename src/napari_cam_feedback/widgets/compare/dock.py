@@ -42,8 +42,8 @@ class CompareWidget(CompareView):
         The maps of the current image side by side.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, *, scrolling: bool = True) -> None:
-        super().__init__(scrolling=scrolling)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self._session = dock_session(napari_viewer, self)
         self.found: ComparedVersions | None = None
         self.layers = ComparisonLayers(self._session, self, owner=OWNER)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, Qt
 
 from napari_cam_feedback.widgets.parts.basics import plain
+from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
 from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 # An arrow or a word says the same.
 BETTER: Tone = "good"
 WORSE: Tone = "warning"
-_ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _FLIP_HEADERS = ("Image", "Predicted", "p(true)", "")
 _FLIP_TIPS = (
@@ -29,7 +29,7 @@ _FLIP_TIPS = (
 _SHORT_KINDS = ("lost", "won", "moved", "")
 
 
-class FlipTable(QAbstractTableModel):
+class FlipTable(HeadedTable):
     """A row for each image of which the prediction changed.
 
     Attributes
@@ -37,6 +37,9 @@ class FlipTable(QAbstractTableModel):
     rows : ndarray of int64
         Positions in the `Flips`, one a row.
     """
+
+    headers = _FLIP_HEADERS
+    tips = _FLIP_TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,21 +83,9 @@ class FlipTable(QAbstractTableModel):
         change = flips.p_true_after - flips.p_true_before
         return (np.array(flips.keys), flips.after, change, flips.kinds)[column]
 
-    def rowCount(self, parent: Any = _ROOT) -> int:
+    def rowCount(self, parent: Any = ROOT) -> int:
         """Return how many there are."""
         return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: Any = _ROOT) -> int:
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(_FLIP_HEADERS)
-
-    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return a column's name or explanation."""
-        if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(_FLIP_HEADERS):
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _FLIP_HEADERS[section]
-        return _FLIP_TIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""
@@ -132,8 +123,10 @@ _CLASS_HEADERS = ("Class", "Precision", "Recall", "F1")
 _MEASURED = ("precision", "recall", "f1")
 
 
-class ClassTable(QAbstractTableModel):
+class ClassTable(HeadedTable):
     """A row for each class: precision, recall and F1 after, with the change from before."""
+
+    headers = _CLASS_HEADERS
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,19 +138,9 @@ class ClassTable(QAbstractTableModel):
         self._rows = [(name, found, after[name]) for name, found in before.items() if name in after]
         self.endResetModel()
 
-    def rowCount(self, parent: Any = _ROOT) -> int:
+    def rowCount(self, parent: Any = ROOT) -> int:
         """Return the number of classes."""
         return 0 if parent.isValid() else len(self._rows)
-
-    def columnCount(self, parent: Any = _ROOT) -> int:
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(_CLASS_HEADERS)
-
-    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return a column's name."""
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return _CLASS_HEADERS[section]
-        return None
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""
@@ -199,11 +182,11 @@ class ConfusionTable(QAbstractTableModel):
         self._names, self._before, self._after = tuple(class_names), before, after
         self.endResetModel()
 
-    def rowCount(self, parent: Any = _ROOT) -> int:
+    def rowCount(self, parent: Any = ROOT) -> int:
         """Return the number of classes."""
         return 0 if parent.isValid() else len(self._after)
 
-    def columnCount(self, parent: Any = _ROOT) -> int:
+    def columnCount(self, parent: Any = ROOT) -> int:
         """Return the number of classes."""
         return 0 if parent.isValid() else len(self._after)
 

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.compare.tables import ClassTable, ConfusionTable, FlipTable
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, linked_label, narrow, plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, linked_label, narrow, plain_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 
 #: Rows of the list of versions that are seen at once.
@@ -27,24 +27,11 @@ _TABLE_PIXELS = 230
 
 
 class CompareView(QWidget):
-    """Hint, list of versions, start and stop, progress; then summary, tables, maps side by side, and saving a report.
+    """Hint, list of versions, start and stop, progress; then summary, tables, maps side by side, and saving a report."""
 
-    Parameters
-    ----------
-    scrolling : bool
-        Whether it scrolls by itself, and not what it lies in.
-    """
-
-    def __init__(self, *, scrolling: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        # So that the table of measures is seen whole.
-        self.setMinimumWidth(350 if scrolling else 0)
-        inside = QWidget() if scrolling else self
-        if scrolling:
-            fill_scrolling(self, inside)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(4, 6, 4, 6)
-        layout.setSpacing(5)
+        layout = tight(QVBoxLayout(self), 5, margins=(4, 6, 4, 6))
 
         self.hint = wrapped_label()
         layout.addWidget(self.hint)
@@ -63,16 +50,12 @@ class CompareView(QWidget):
         layout.addLayout(buttons)
         self.bar = QProgressBar()
         self.said = linked_label()
-        layout.addWidget(self.bar)
-        layout.addWidget(self.said)
+        fill(layout, self.bar, self.said)
 
         self.result_box = QWidget()
-        result = QVBoxLayout(self.result_box)
-        result.setContentsMargins(0, 0, 0, 0)
-        result.setSpacing(5)
+        result = tight(QVBoxLayout(self.result_box), 5)
         self.pair_row = QWidget()
-        row = QHBoxLayout(self.pair_row)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = tight(QHBoxLayout(self.pair_row))
         self.pair_title = plain_label()
         self.pair_box = QComboBox()
         self.pair_box.setToolTip("Which of the versions the tables and maps show beside the first one")
@@ -87,8 +70,7 @@ class CompareView(QWidget):
         self.side_button.setToolTip("Show the current image's heatmaps before, after, and their difference in napari's grid")
         self.save_button = QPushButton("Save report…")
         self.save_button.setToolTip("Write report.html, tables (CSV, LaTeX) and pictures into a folder")
-        shown.addWidget(self.side_button)
-        shown.addWidget(self.save_button)
+        fill(shown, self.side_button, self.save_button)
         result.addLayout(shown)
         self.item_label = wrapped_label()
         result.addWidget(self.item_label)
@@ -101,8 +83,7 @@ class CompareView(QWidget):
         self.confusion = ConfusionTable()
         self.flips = FlipTable()
         measures = QWidget()
-        column = QVBoxLayout(measures)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = tight(QVBoxLayout(measures))
         column.addWidget(self.table)
         column.addStretch(1)
         self.tabs.addTab(measures, "Measures")
@@ -146,8 +127,7 @@ def _under(title: str, combo: QComboBox, view: QTableView, remark: str = "") -> 
     """Return a table with a choice above it, and a remark below."""
     narrow(combo)
     page = QWidget()
-    column = QVBoxLayout(page)
-    column.setContentsMargins(0, 4, 0, 0)
+    column = tight(QVBoxLayout(page), margins=(0, 4, 0, 0))
     row = QHBoxLayout()
     row.addWidget(plain_label(title))
     row.addWidget(combo, 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
 from napari_cam_feedback.widgets.concepts.model import JOB, ConceptModel
 from napari_cam_feedback.widgets.concepts.result import ConceptView
 from napari_cam_feedback.widgets.concepts.setup import ConceptSetup
-from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, fill, fill_scrolling, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.dock_session import dock_session
@@ -37,11 +37,8 @@ class ConceptsWidget(QWidget):
         self.hint = wrapped_label()
         self.setup = ConceptSetup(self.model)
         self.fold = Fold("What to test", self.setup, opened=True)
-        self.start_button = QPushButton("Test")
-        self.start_button.clicked.connect(self.start)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Stop now; nothing is kept of a test that is not done")
-        self.stop_button.clicked.connect(self.stop)
+        self.start_button = push_button("Test", self.start)
+        self.stop_button = push_button("Stop", self.stop, "Stop now; nothing is kept of a test that is not done")
         self.bar = QProgressBar()
         self.status = wrapped_label()
         self.view = ConceptView(self.model, napari_viewer)
@@ -62,17 +59,11 @@ class ConceptsWidget(QWidget):
 
     def _build(self) -> None:
         inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.setSpacing(5)
+        column = tight(QVBoxLayout(inside), 5, margins=6)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start_button, 2)
         buttons.addWidget(self.stop_button, 1)
-        column.addWidget(self.hint)
-        column.addWidget(self.fold)
-        column.addLayout(buttons)
-        for widget in (self.bar, self.status, self.view):
-            column.addWidget(widget)
+        fill(column, self.hint, self.fold, buttons, self.bar, self.status, self.view)
         column.addStretch(1)
         self.area = fill_scrolling(self, inside)
 

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.concepts.model import READ_JOB, ConceptModel
-from napari_cam_feedback.widgets.parts.basics import plain
+from napari_cam_feedback.widgets.parts.basics import fill, plain, tight
 
 _NAME, _COUNT = range(2)
 _MAX_ROWS = 6
@@ -135,12 +135,8 @@ class ConceptList(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.painted)
         row.addWidget(self.painted_name, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.table)
-        column.addLayout(buttons)
-        column.addLayout(row)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, self.table, buttons, row)
         machine = model.session.jobs.phase(READ_JOB)
         self._refresh = machine.drive(start=[self.add_button], ready=lambda: model.session.project is not None)
         self.painted.toggled.connect(self.painted_name.setEnabled)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWi
 
 from napari_cam_feedback.widgets.concepts.chart import ConceptChart, tip
 from napari_cam_feedback.widgets.concepts.model import SAVE_JOB, ConceptModel
-from napari_cam_feedback.widgets.parts.basics import breakable, link_to, plain, rich_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, link_to, plain, rich_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_rich_text
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ class ConceptView(QWidget):
         self.place = rich_label()
         self.place.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.place.setOpenExternalLinks(True)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
+        column = tight(QVBoxLayout(self), 5)
         for widget in (
             self.finding,
             self.chart,

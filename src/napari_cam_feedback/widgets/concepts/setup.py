@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QDialog, QSizePolicy, QVBoxLayout, QWidget
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.concepts.list import ConceptList
 from napari_cam_feedback.widgets.concepts.model import ConceptModel, ConceptTest
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow
+from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, tight
 from napari_cam_feedback.widgets.parts.class_chooser import ClassChooser
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
@@ -47,8 +47,7 @@ class ConceptSetup(QWidget):
         self.split.setToolTip("Which of the class's images are looked at")
         self.layer = ChoiceBox()
         self.layer.setToolTip(_LAYER_TIP)
-        form = form_layout()
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(form_layout())
         for title, widget in (
             ("Random", self.random),
             ("Class", self.label),
@@ -60,11 +59,8 @@ class ConceptSetup(QWidget):
                 widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             form.addRow(title, widget)
         self.settings: ConfigForm | None = None
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(5)
-        self._column.addWidget(self.list)
-        self._column.addLayout(form)
+        self._column = tight(QVBoxLayout(self), 5)
+        fill(self._column, self.list, form)
         self.label.activated.connect(self._label_chosen)
         model.session.opened.connect(self.opened)
         model.session.version_changed.connect(self._fill_layers)

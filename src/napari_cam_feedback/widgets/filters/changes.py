@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, Qt
+from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHBoxLayout,
     QHeaderView,
     QProgressBar,
-    QPushButton,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -22,7 +21,8 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.monitor import Monitor, Part
 from napari_cam_feedback.widgets.filters.charts import COLOURS, HistogramPlot
 from napari_cam_feedback.widgets.filters.model import FOLDER, FilterModel
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, plain_label, push_button, tight, wrapped_label
+from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
@@ -54,8 +54,11 @@ class ComparedFeatures:
     names: tuple[str, str]
 
 
-class ChangesTable(QAbstractTableModel):
+class ChangesTable(HeadedTable):
     """Filters by the size of their change, sortable by every column."""
+
+    headers = HEADERS
+    tips = TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,11 +90,8 @@ class ChangesTable(QAbstractTableModel):
         self.order = np.argsort(np.nan_to_num(values, nan=np.inf), kind="stable").astype(np.int64)
         self.layoutChanged.emit()
 
-    def rowCount(self, parent: Any = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self.order)
-
-    def columnCount(self, parent: Any = None) -> int:
-        return len(HEADERS)
+    def rowCount(self, parent: Any = ROOT) -> int:
+        return 0 if parent.isValid() else len(self.order)
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if not index.isValid():
@@ -109,13 +109,6 @@ class ChangesTable(QAbstractTableModel):
         if not np.isfinite(value):
             return ""
         return f"{value:.3g}" if column < 3 else f"{value:+.2g}"
-
-    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return HEADERS[section]
-        return TIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
 
 
 class ChangesView(QWidget):
@@ -136,10 +129,8 @@ class ChangesView(QWidget):
         self.before, self.after, self.split = QComboBox(), QComboBox(), QComboBox()
         for combo in (self.before, self.after, self.split):
             narrow(combo, 5)
-        self.button = QPushButton("Compare the filters")
-        self.button.clicked.connect(self.compare)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(lambda: session.jobs.stop(JOB))
+        self.button = push_button("Compare the filters", self.compare)
+        self.stop_button = push_button("Stop", lambda: session.jobs.stop(JOB))
         self.stop_button.hide()
         self.bar = QProgressBar()
         self.bar.hide()
@@ -172,13 +163,8 @@ class ChangesView(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.button, 1)
         buttons.addWidget(self.stop_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(versions)
-        column.addLayout(buttons)
-        column.addWidget(self.bar)
-        column.addWidget(self.said)
+        column = tight(QVBoxLayout(self), 4, margins=(0, 4, 0, 0))
+        fill(column, versions, buttons, self.bar, self.said)
         column.addWidget(self.view, 1)
         column.addWidget(self.histogram)
         self._filler = QWidget()

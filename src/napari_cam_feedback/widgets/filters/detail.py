@@ -15,7 +15,7 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import BarPlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.masking import FilterMasking
 from napari_cam_feedback.widgets.filters.model import FilterModel, SurveyResult, rows_of
-from napari_cam_feedback.widgets.parts.basics import narrow, rich_label, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, rich_label, single_shot, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 
 if TYPE_CHECKING:
@@ -76,12 +76,10 @@ class FilterDetail(QWidget):
         self.histogram = HistogramPlot(viewer)
         self.bars = BarPlot(viewer)
         classes = QWidget()
-        charts = QVBoxLayout(classes)
-        charts.setContentsMargins(0, 0, 0, 0)
+        charts = tight(QVBoxLayout(classes))
         charts.addWidget(self.histogram)
         self.bars_title = wrapped_label("Contribution to each class:")
-        charts.addWidget(self.bars_title)
-        charts.addWidget(self.bars)
+        fill(charts, self.bars_title, self.bars)
         charts.addStretch(1)
         class_scroll = QScrollArea()
         class_scroll.setWidgetResizable(True)
@@ -90,12 +88,8 @@ class FilterDetail(QWidget):
         self.stack.addWidget(scroll)
         self.stack.addWidget(class_scroll)
         self.masking = FilterMasking(model, lambda: [tile.index for tile in self.panel.tiles])
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 2, 0, 0)
-        column.setSpacing(3)
-        column.addWidget(self.title)
-        column.addLayout(marks)
-        column.addWidget(self.what)
+        column = tight(QVBoxLayout(self), 3, margins=(0, 2, 0, 0))
+        fill(column, self.title, marks, self.what)
         column.addWidget(self.stack, 1)
         column.addWidget(self.masking)
         # Holding an arrow key in the table runs through filters; only where it stops is a gallery made.

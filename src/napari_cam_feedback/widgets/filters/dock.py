@@ -12,6 +12,7 @@ from napari_cam_feedback.widgets.filters.image_filters import ImageFilters
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.overview import FilterOverview
 from napari_cam_feedback.widgets.filters.ranking import RankingView
+from napari_cam_feedback.widgets.parts.basics import tight
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ class FiltersWidget(QWidget):
             self.tabs.setTabToolTip(self.tabs.addTab(widget, name), tip)
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setDocumentMode(True)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
+        column = tight(QVBoxLayout(self), margins=4)
         column.addWidget(self.tabs)
         self.overview.detail.bind_keys(self.overview)
         self.overview.detail.opened.connect(self._open_with_filter)

@@ -12,7 +12,15 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, OTHER_COLOUR, class_colour
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    fill,
+    narrow,
+    plain_label,
+    push_button,
+    single_shot,
+    tight,
+    wrapped_label,
+)
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
@@ -58,8 +66,7 @@ class EmbeddingView(QWidget):
             "PCA: a second at most. t-SNE and UMAP: neighbours stay neighbours; up to half a minute.\n"
             "UMAP is offered where the package umap-learn is installed."
         )
-        self.button = QPushButton("Draw the map")
-        self.button.clicked.connect(self.draw)
+        self.button = push_button("Draw the map", self.draw)
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("End within seconds; the map drawn before stays. UMAP ends only when it is done.")
         self.stop_button.clicked.connect(self.stop)
@@ -77,13 +84,8 @@ class EmbeddingView(QWidget):
         colours = QHBoxLayout()
         colours.addWidget(plain_label("Colour by"))
         colours.addWidget(self.colour, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addLayout(colours)
-        column.addWidget(self.bar)
-        column.addWidget(self.said)
+        column = tight(QVBoxLayout(self), 4, margins=(0, 4, 0, 0))
+        fill(column, row, colours, self.bar, self.said)
         column.addWidget(self.plot, 1)
         machine = session.jobs.phase(JOB)
         self._refresh = machine.drive(

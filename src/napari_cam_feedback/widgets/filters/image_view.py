@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.widgets.filters.table import ORDERS, UNDER_PAINT, FilterTable
-from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, fill, narrow, plain_label, push_button, tight
 
 
 class ImageFiltersView(QWidget):
@@ -26,14 +26,12 @@ class ImageFiltersView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
+        layout = tight(QVBoxLayout(self), margins=6)
         self.hint = plain_label(OPEN_FIRST)
         self.hint.setWordWrap(True)
         layout.addWidget(self.hint)
 
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(QFormLayout())
         self.order_box = QComboBox()
         for key, text in ORDERS:
             self.order_box.addItem(text, key)
@@ -54,10 +52,8 @@ class ImageFiltersView(QWidget):
         buttons = QHBoxLayout()
         self.show_button = QPushButton("Show as layers")
         self.show_button.setToolTip("Lay the top filters out beside the image, in napari's grid")
-        self.back_button = QPushButton("Back to the image")
-        self.back_button.setToolTip("Leave the grid and remove its layers")
-        buttons.addWidget(self.show_button)
-        buttons.addWidget(self.back_button)
+        self.back_button = push_button("Back to the image", tooltip="Leave the grid and remove its layers")
+        fill(buttons, self.show_button, self.back_button)
         layout.addLayout(buttons)
 
         self.table = FilterTable()
@@ -76,7 +72,6 @@ class ImageFiltersView(QWidget):
         self.over_check.setToolTip("Show one filter over the image; select a row above, or type its number")
         self.number_box = QSpinBox()
         self.number_box.setRange(0, 0)
-        row.addWidget(self.over_check)
-        row.addWidget(self.number_box)
+        fill(row, self.over_check, self.number_box)
         row.addStretch(1)
         layout.addLayout(row)

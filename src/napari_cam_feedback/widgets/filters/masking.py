@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import narrow, plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, plain_label, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.session.taking_back import PackedMasks, unchanged
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class FilterMasking(QWidget):
             "Mask where the filter is active, as if you had painted it; then edit the masks in the layer “irrelevant”"
         )
         self.button.clicked.connect(self.paint)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(lambda: self._session.jobs.stop(JOB))
+        self.stop_button = push_button("Stop", lambda: self._session.jobs.stop(JOB))
         self.stop_button.hide()
         self.back_button = QPushButton("Take back")
         self.back_button.setToolTip("Remove the masks just made, but for those that you have edited since")
@@ -73,14 +72,9 @@ class FilterMasking(QWidget):
         settings.addWidget(self.scope, 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.button, 1)
-        buttons.addWidget(self.stop_button)
-        buttons.addWidget(self.back_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
-        column.addLayout(settings)
-        column.addLayout(buttons)
-        column.addWidget(self.said)
+        fill(buttons, self.stop_button, self.back_button)
+        column = tight(QVBoxLayout(self), 3)
+        fill(column, settings, buttons, self.said)
         machine = self._session.jobs.phase(JOB)
         self.refresh = machine.drive(start=[self.button, self.back_button], stop=[self.stop_button], ready=self._ready)
         machine.changed.connect(lambda phase: self.stop_button.setVisible(phase.busy))

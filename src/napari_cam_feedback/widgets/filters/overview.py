@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QProgressBar,
-    QPushButton,
     QSplitter,
     QTableView,
     QVBoxLayout,
@@ -21,7 +20,16 @@ from qtpy.QtWidgets import (
 from napari_cam_feedback.widgets.filters.detail import FilterDetail
 from napari_cam_feedback.widgets.filters.model import JOB, FilterModel
 from napari_cam_feedback.widgets.filters.survey_table import HEADERS, MARK, NUMBER, PLACE, FilterSurveyTable
-from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, narrow, plain_label, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    OPEN_FIRST,
+    fill,
+    narrow,
+    plain_label,
+    push_button,
+    single_shot,
+    tight,
+    wrapped_label,
+)
 from napari_cam_feedback.widgets.tasks.workers import Progress
 
 _LOOK_FIRST = (
@@ -39,10 +47,8 @@ class LookBar(QWidget):
         self.split = QComboBox()
         narrow(self.split, 5)
         self.split.setToolTip("Whose images")
-        self.button = QPushButton("Look at all images")
-        self.button.clicked.connect(lambda: model.look(self.split.currentText()))
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(model.stop)
+        self.button = push_button("Look at all images", lambda: model.look(self.split.currentText()))
+        self.stop_button = push_button("Stop", model.stop)
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
         self.stop_button.hide()
@@ -51,11 +57,8 @@ class LookBar(QWidget):
         row.addWidget(self.split)
         row.addWidget(self.button, 1)
         row.addWidget(self.stop_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
-        column.addLayout(row)
-        column.addWidget(self.bar)
+        column = tight(QVBoxLayout(self), 3)
+        fill(column, row, self.bar)
         machine = session.jobs.phase(JOB)
         self.refresh = machine.drive(
             start=[self.button, self.split], stop=[self.stop_button], ready=lambda: session.project is not None
@@ -106,8 +109,7 @@ class FilterOverview(QWidget):
         self._chooser = QWidget()
         self._chooser.setLayout(chooser)
         chooser.setContentsMargins(0, 0, 0, 0)
-        self.carry = QPushButton()
-        self.carry.clicked.connect(model.take_over)
+        self.carry = push_button("", model.take_over)
         self.carry.hide()
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
@@ -115,11 +117,8 @@ class FilterOverview(QWidget):
         self.splitter.addWidget(self.detail)
         self.splitter.setStretchFactor(0, 2)
         self.splitter.setStretchFactor(1, 3)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.setSpacing(4)
-        for widget in (self.look, self.hint, self.carry, self._chooser):
-            column.addWidget(widget)
+        column = tight(QVBoxLayout(self), 4, margins=(0, 4, 0, 0))
+        fill(column, self.look, self.hint, self.carry, self._chooser)
         column.addWidget(self.splitter, 1)
         # Where nothing is found yet, the hint stays at the top.
         self._filler = QWidget()

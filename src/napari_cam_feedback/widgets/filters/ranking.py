@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.filters.charts import CurvePlot
 from napari_cam_feedback.widgets.filters.model import FilterModel
-from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain_label, push_button, tight, wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations.filters.marks import Agreement
@@ -38,22 +38,17 @@ class RankingView(QWidget):
         self.curve_label = wrapped_label()
         self.top = QSpinBox()
         self.top.setToolTip("How many of the best filters count as chosen by the ranking; the cut of the curve at first")
-        self.cut_button = QPushButton("The cut")
-        self.cut_button.setToolTip("Set it to the cut of the curve")
-        self.cut_button.clicked.connect(self._to_cut)
+        self.cut_button = push_button("The cut", self._to_cut, "Set it to the cut of the curve")
         self.agreement_label = wrapped_label()
         row = QHBoxLayout()
         row.addWidget(plain_label("The ranking's best"))
-        row.addWidget(self.top)
-        row.addWidget(self.cut_button)
+        fill(row, self.top, self.cut_button)
         row.addStretch(1)
         self._row = QWidget()
         self._row.setLayout(row)
         row.setContentsMargins(0, 0, 0, 0)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        for widget in (self.curve_label, self.plot, self._row, self.agreement_label, self.about):
-            column.addWidget(widget)
+        column = tight(QVBoxLayout(self), margins=(0, 4, 0, 0))
+        fill(column, self.curve_label, self.plot, self._row, self.agreement_label, self.about)
         column.addStretch(1)
         self.top.valueChanged.connect(self._show_agreement)
         model.looked.connect(self._looked)

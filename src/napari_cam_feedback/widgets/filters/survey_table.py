@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, Qt
+from qtpy.QtCore import Qt
 
+from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
 from napari_cam_feedback.widgets.parts.tones import Tone, text_colour
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ _SIGNS = {"relevant": "✓", "irrelevant": "✗"}
 _DESCENDING = (False, True, True, False, True, True)
 
 
-class FilterSurveyTable(QAbstractTableModel):
+class FilterSurveyTable(HeadedTable):
     """All filters, sortable by every column."""
+
+    headers = HEADERS
+    tips = TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,11 +106,8 @@ class FilterSurveyTable(QAbstractTableModel):
         keys = np.nan_to_num(values if self._ascending else -values.astype(np.float64), nan=np.inf)
         self.order = np.argsort(keys, kind="stable").astype(np.int64)
 
-    def rowCount(self, parent: Any = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self.order)
-
-    def columnCount(self, parent: Any = None) -> int:
-        return len(HEADERS)
+    def rowCount(self, parent: Any = ROOT) -> int:
+        return 0 if parent.isValid() else len(self.order)
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if not index.isValid():
@@ -134,10 +135,3 @@ class FilterSurveyTable(QAbstractTableModel):
         if column == ACTIVATION:
             return "dead" if self._dead[number] else f"{values[number]:.3g}"
         return f"{values[number]:+.2g}"
-
-    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return HEADERS[section]
-        return TIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QFont
 
 from napari_cam_feedback.errors import FeedbackError, describe
+from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
 
 if TYPE_CHECKING:
     from napari_cam_feedback.explanations import Explanation
@@ -95,8 +96,11 @@ def _limits(maps: list[np.ndarray]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-class FilterTable(QAbstractTableModel):
+class FilterTable(HeadedTable):
     """All filters in the ranking's order; those of the grid in bold."""
+
+    headers = COLUMNS
+    tips = TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,13 +127,8 @@ class FilterTable(QAbstractTableModel):
         found = np.flatnonzero(self._ranking.order == number)
         return int(found[0]) if found.size else None
 
-    def rowCount(self, parent: Any = None) -> int:
-        if self._ranking is None or (parent is not None and parent.isValid()):
-            return 0
-        return len(self._ranking.order)
-
-    def columnCount(self, parent: Any = None) -> int:
-        return len(COLUMNS)
+    def rowCount(self, parent: Any = ROOT) -> int:
+        return 0 if self._ranking is None or parent.isValid() else len(self._ranking.order)
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if self._ranking is None or not index.isValid():
@@ -150,9 +149,6 @@ class FilterTable(QAbstractTableModel):
         return str(values[index.column()])
 
     def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
-            return TIPS[section]
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        # The rows are numbered by rank.
-        return COLUMNS[section] if orientation == Qt.Orientation.Horizontal else str(section + 1)
+        if orientation == Qt.Orientation.Vertical and role == Qt.ItemDataRole.DisplayRole:
+            return str(section + 1)  # its rank
+        return super().headerData(section, orientation, role)

@@ -23,7 +23,14 @@ from napari_cam_feedback.monitor import Monitor
 from napari_cam_feedback.widgets.open.moved_images import ask_for_images
 from napari_cam_feedback.widgets.open.open_view import OpenView
 from napari_cam_feedback.widgets.open.source_view import SourceView
-from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed, fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    bring_into_view,
+    confirmed,
+    fill_scrolling,
+    push_button,
+    tight,
+    wrapped_label,
+)
 from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
@@ -66,9 +73,7 @@ class SessionWidget(QWidget):
 
     def _build(self) -> None:
         inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(6)
+        column = tight(QVBoxLayout(inner), 6, margins=4)
         warning = qt_warning()
         self.qt_warning = wrapped_label(warning or "", "warning")
         self.qt_warning.setVisible(warning is not None)
@@ -88,8 +93,7 @@ class SessionWidget(QWidget):
         self.choice = SourceView(self._session)
         self.choice.form.toggled.connect(lambda _: self._learn_architectures())
         content = QWidget()
-        below = QVBoxLayout(content)
-        below.setContentsMargins(0, 0, 0, 0)
+        below = tight(QVBoxLayout(content))
         below.addWidget(self.choice)
         below.addLayout(self._build_buttons())
         train = QPushButton("No model yet: train one …")
@@ -104,10 +108,8 @@ class SessionWidget(QWidget):
 
     def _build_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        self.load_button = QPushButton("Load")
-        self.load_button.clicked.connect(self.load)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.clicked.connect(lambda: self._session.jobs.stop("load"))
+        self.load_button = push_button("Load", self.load)
+        self.cancel_button = push_button("Cancel", lambda: self._session.jobs.stop("load"))
         row.addWidget(self.load_button, 1)
         row.addWidget(self.cancel_button)
         machine = self._session.jobs.phase("load")

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import narrow, plain, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, narrow, plain, single_shot, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.viewer.identity import role_of
 from napari_cam_feedback.widgets.viewer.layer_images import PickedLayer
@@ -38,9 +38,7 @@ class LayersPage(QWidget):
         self._ticks: list[QTableWidgetItem] = []
         self._classes: list[ChoiceBox] = []
         self._class_names: tuple[str, ...] = ()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         self.table = QTableWidget(0, 3)
         self.table.setHorizontalHeaderLabels(["layer", "images", "class"])
         self.table.verticalHeader().hide()
@@ -53,8 +51,7 @@ class LayersPage(QWidget):
         header.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Fixed)
         self.table.setColumnWidth(_CLASS, self.fontMetrics().horizontalAdvance("a class name here"))
         self.note = wrapped_label(_NOTHING, "quiet")
-        column.addWidget(self.table)
-        column.addWidget(self.note)
+        fill(column, self.table, self.note)
         self._refresh = single_shot(self, 50, self.refresh)
         for event in ("inserted", "removed", "reordered", "renamed"):
             emitter = getattr(viewer.layers.events, event, None)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import plain, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -51,12 +51,10 @@ class LookView(QWidget):
         self._closed = False
         #: The last look, with the corrections that it found; None until it is there.
         self.look: Look | None = None
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = tight(QVBoxLayout(self))
         self.waiting = wrapped_label("Looking whether the model fits the images …", "quiet")
         self.said = wrapped_label(tone="warning")
-        column.addWidget(self.waiting)
-        column.addWidget(self.said)
+        fill(column, self.waiting, self.said)
         self.buttons = QVBoxLayout()
         self.buttons.setSpacing(3)
         column.addLayout(self.buttons)
@@ -126,8 +124,7 @@ class LookView(QWidget):
             self._offer(f"Use layer {finer.name}", partial(self.finer.emit, finer.name))
 
     def _offer(self, text: str, action: Callable[[], None]) -> None:
-        button = QPushButton(text)
-        button.setToolTip(plain(text))
+        button = push_button(text, tooltip=plain(text))
         # What is otherwise may take many words, and the dock must not grow with them.
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         button.clicked.connect(lambda _=False: action())

@@ -22,7 +22,15 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.errors import describe
 from napari_cam_feedback.widgets.open.merge_model import JOB, JOINED, MergeModel, side_text
-from napari_cam_feedback.widgets.parts.basics import bring_into_view, narrow, plain, plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    bring_into_view,
+    fill,
+    narrow,
+    plain,
+    plain_label,
+    push_button,
+    wrapped_label,
+)
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.tasks.workers import Progress
@@ -71,12 +79,9 @@ class MaskMerging(QGroupBox):
         self.resize_box = QCheckBox("Resize masks of another size")
         self.resize_box.setToolTip("Bring a mask of another size to its image's; else it is left out")
         column.addWidget(self.resize_box)
-        self.compare_button = QPushButton("Compare")
-        self.compare_button.clicked.connect(self.compare)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(self.model.stop)
-        self.close_button = QPushButton("Close")
-        self.close_button.clicked.connect(self.close_panel)
+        self.compare_button = push_button("Compare", self.compare)
+        self.stop_button = push_button("Stop", self.model.stop)
+        self.close_button = push_button("Close", self.close_panel)
         column.addLayout(_row(self.compare_button, self.stop_button, self.close_button))
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -86,17 +91,14 @@ class MaskMerging(QGroupBox):
         self.error = wrapped_label(tone="warning")
         self.conflicts = self._build_conflicts()
         self.sides = wrapped_label()
-        for widget in (self.said, self.error, self.conflicts, self.sides):
-            column.addWidget(widget)
+        fill(column, self.said, self.error, self.conflicts, self.sides)
         self.take = QComboBox()
         self.take_label = plain_label("Take")
         for name, title in CHOICES:
             self.take.addItem(title, name)
         narrow(self.take, 12)
         self.take.activated.connect(self._chosen)
-        self.all_button = QPushButton("For all")
-        self.all_button.setToolTip("Take the same of every image in the list")
-        self.all_button.clicked.connect(self._chosen_for_all)
+        self.all_button = push_button("For all", self._chosen_for_all, "Take the same of every image in the list")
         row = QHBoxLayout()
         row.addWidget(self.take_label)
         row.addWidget(self.take, 1)

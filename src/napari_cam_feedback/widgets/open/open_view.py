@@ -18,11 +18,14 @@ from napari_cam_feedback.widgets.open.merge_panel import MaskMerging
 from napari_cam_feedback.widgets.open.summary import Summary, describe_layer
 from napari_cam_feedback.widgets.open.version_tree import VersionTree
 from napari_cam_feedback.widgets.parts.basics import (
+    fill,
     form_layout,
     narrow,
     plain,
+    push_button,
     show_row,
     small_button,
+    tight,
 )
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
@@ -97,9 +100,7 @@ class OpenView(QGroupBox):
         self.grid_text = QLineEdit()
         self.grid_text.returnPressed.connect(self._grid_chosen)
         self.grid = QWidget()
-        row = QHBoxLayout(self.grid)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(3)
+        row = tight(QHBoxLayout(self.grid), 3)
         row.addWidget(self.grid_text, 1)
         row.addWidget(small_button("Set", self._grid_chosen))
         self.grid.setToolTip("How the layer's tokens lie on the image: rows x columns")
@@ -125,19 +126,15 @@ class OpenView(QGroupBox):
         self.save_button = QPushButton("Save project as…")
         self.save_button.setToolTip("Copy the whole project into a new folder, and go on with the copy")
         self.save_button.clicked.connect(self._ask_save_as)
-        self.stop_save_button = QPushButton("Stop copying")
-        self.stop_save_button.clicked.connect(lambda: session.jobs.stop("load"))
+        self.stop_save_button = push_button("Stop copying", lambda: session.jobs.stop("load"))
         self.stop_save_button.hide()
         self.merge_button = QPushButton("Merge masks…")
         self.merge_button.setToolTip("Bring in the masks of somebody else, or of another program")
         self.merge_button.clicked.connect(self._open_merging)
         row = QHBoxLayout()
         self.export_button = ExportButton(session, tell, on_error)
-        for button in (self.merge_button, self.export_button):
-            row.addWidget(button)
-        column.addLayout(row)
-        for button in (self.save_button, self.stop_save_button):
-            column.addWidget(button)
+        fill(row, self.merge_button, self.export_button)
+        fill(column, row, self.save_button, self.stop_save_button)
         self.merging = MaskMerging(session)
         self.merging.hide()
         column.addWidget(self.merging)

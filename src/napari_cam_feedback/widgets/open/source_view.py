@@ -16,7 +16,7 @@ from napari_cam_feedback.files import unused
 from napari_cam_feedback.model_names import Architecture
 from napari_cam_feedback.widgets.open.layers_page import LayersPage
 from napari_cam_feedback.widgets.open.recent_list import RecentList
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, show_row, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import ModelForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 from napari_cam_feedback.widgets.session.session import Session
@@ -118,16 +118,14 @@ class SourceView(QGroupBox):
 
     def _build_sample_page(self) -> QWidget:
         page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = tight(QVBoxLayout(page))
         self.sample = QComboBox()
         for name, info in SAMPLES.items():
             self.sample.addItem(info.title, name)
         narrow(self.sample)
         self.sample_text = wrapped_label()
         self.sample.currentIndexChanged.connect(self._sample_chosen)
-        column.addWidget(self.sample)
-        column.addWidget(self.sample_text)
+        fill(column, self.sample, self.sample_text)
         column.addStretch(1)
         return page
 

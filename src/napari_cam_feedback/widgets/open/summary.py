@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import breakable, rich_label
+from napari_cam_feedback.widgets.parts.basics import breakable, rich_label, tight
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -35,9 +35,7 @@ class Summary(QWidget):
         super().__init__()
         self._session = session
         self.read, self.by_class, self.details = rich_label(), rich_label(), rich_label()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
+        column = tight(QVBoxLayout(self), 3)
         column.addWidget(self.read)
         column.addWidget(Fold("Images by class", self.by_class))
         column.addWidget(Fold("Model and project", self.details))

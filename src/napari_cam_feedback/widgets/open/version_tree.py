@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import breakable, confirmed, plain, rich_label
+from napari_cam_feedback.widgets.parts.basics import breakable, confirmed, fill, plain, push_button, rich_label, tight
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.session.session import Session
 
@@ -68,9 +68,7 @@ class VersionTree(QWidget):
     ) -> None:
         super().__init__()
         self._session, self._say, self._tell, self._on_error = session, say, tell, on_error
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         self.tree = QTreeWidget()
         self.tree.setHeaderLabels(list(COLUMNS))
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -91,14 +89,11 @@ class VersionTree(QWidget):
         self.look_button = QPushButton("Use")
         self.look_button.setToolTip("Look through this version; the next retune begins with it, as a branch of its own")
         self.look_button.clicked.connect(self._look)
-        self.export_button = QPushButton("Export…")
-        self.export_button.setToolTip("Write this version for other programs")
-        self.export_button.clicked.connect(self._ask_export)
+        self.export_button = push_button("Export…", self._ask_export, "Write this version for other programs")
         self.delete_button = QPushButton("Delete…")
         self.delete_button.setToolTip("Delete this version's weights; its place in the tree stays")
         self.delete_button.clicked.connect(self._ask_delete)
-        for button in (self.look_button, self.export_button, self.delete_button):
-            row.addWidget(button)
+        fill(row, self.look_button, self.export_button, self.delete_button)
         column.addLayout(row)
 
     # What is shown --------------------------------------------------------------------------------

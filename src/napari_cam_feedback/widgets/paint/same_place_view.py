@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.session.taking_back import unchanged
 from napari_cam_feedback.widgets.viewer.preferences import preferences
@@ -65,10 +65,8 @@ class SamePlaceView(QWidget):
         self.count.setRange(1, 2000)
         self.count.setValue(100)
         self.count.setToolTip("How many images at most, drawn by chance where there are more")
-        self.preview_button = QPushButton("Preview")
-        self.preview_button.clicked.connect(self.preview)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(lambda: session.jobs.stop(JOB))
+        self.preview_button = push_button("Preview", self.preview)
+        self.stop_button = push_button("Stop", lambda: session.jobs.stop(JOB))
         self.bar = QProgressBar()
         self.status = wrapped_label()
         self.grid = QListWidget()
@@ -80,12 +78,9 @@ class SamePlaceView(QWidget):
         self.grid.setUniformItemSizes(True)
         self.grid.setMinimumHeight(2 * (_SIDE + 30))
         self.grid.itemChanged.connect(self._count_ticked)
-        self.all_button = QPushButton("Tick all")
-        self.all_button.clicked.connect(lambda: self.tick(True))
-        self.none_button = QPushButton("None")
-        self.none_button.clicked.connect(lambda: self.tick(False))
-        self.accept_button = QPushButton("Accept")
-        self.accept_button.clicked.connect(self.accept)
+        self.all_button = push_button("Tick all", lambda: self.tick(True))
+        self.none_button = push_button("None", lambda: self.tick(False))
+        self.accept_button = push_button("Accept", self.accept)
         self.back_button = QPushButton("Take back")
         self.back_button.setToolTip("Remove the masks just accepted, but for those that you have edited since")
         self.back_button.clicked.connect(self.take_back)
@@ -102,20 +97,12 @@ class SamePlaceView(QWidget):
         choice.addWidget(self.count)
         start.addWidget(self.preview_button, 1)
         start.addWidget(self.stop_button)
-        ticks.addWidget(self.all_button)
-        ticks.addWidget(self.none_button)
+        fill(ticks, self.all_button, self.none_button)
         answer.addWidget(self.accept_button, 1)
         answer.addWidget(self.back_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         column.addWidget(wrapped_label(_HINT, "quiet"))
-        for row in (choice, start):
-            column.addLayout(row)
-        for widget in (self.bar, self.status, self.grid):
-            column.addWidget(widget)
-        column.addLayout(ticks)
-        column.addLayout(answer)
+        fill(column, choice, start, self.bar, self.status, self.grid, ticks, answer)
 
     def say(self, sentence: str, wrong: bool = False) -> None:
         """Show a sentence."""

@@ -23,7 +23,7 @@ from napari_cam_feedback.widgets.paint.from_layer import layers_for, mask_from
 from napari_cam_feedback.widgets.paint.regions import BOX, HEAT, SUPERPIXEL, WAND
 from napari_cam_feedback.widgets.paint.same_place_view import SamePlaceView
 from napari_cam_feedback.widgets.paint.tools import PaintTools
-from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.viewer import shortcuts
@@ -95,12 +95,8 @@ class PaintView(QWidget):
             self.buttons[tool] = button
             grid.addWidget(button, place // 2, place % 2)
         grid.addWidget(self.layer_button, 2, 0, 1, 2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(grid)
-        for widget in (self.settings, self.status, self.same_fold):
-            column.addWidget(widget)
+        column = tight(QVBoxLayout(self), 4)
+        fill(column, grid, self.settings, self.status, self.same_fold)
 
     def _slider(self, text: str, low: int, high: int, value: int, action: Callable[[int], None], unit: str) -> QSlider:
         page, row = QWidget(), QHBoxLayout()

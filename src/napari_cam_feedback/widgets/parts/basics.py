@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QComboBox,
     QFormLayout,
     QLabel,
+    QLayout,
     QMessageBox,
     QPushButton,
     QScrollArea,
@@ -22,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_feedback.widgets.parts.tones import Tone, set_tone, tone_colour
 
+Layout = TypeVar("Layout", bound=QLayout)
 #: What is said where something must be open, and is not.
 OPEN_FIRST = "Nothing is open yet: open a sample, or a model with its images, at the step Open of CAM feedback first."
 
@@ -69,8 +72,7 @@ def fill_scrolling(dock: QWidget, inside: QWidget) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inside)
     _HighEnough(inside)
-    layout = QVBoxLayout(dock)
-    layout.setContentsMargins(0, 0, 0, 0)
+    layout = tight(QVBoxLayout(dock))
     layout.addWidget(area)
     return area
 
@@ -90,6 +92,23 @@ class _HighEnough(QObject):
         return False
 
 
+def tight(layout: Layout, spacing: int | None = None, *, margins: int | tuple[int, int, int, int] = 0) -> Layout:
+    """Return a layout with so many pixels between its parts, by default the style's, and around them."""
+    layout.setContentsMargins(*((margins,) * 4 if isinstance(margins, int) else margins))
+    if spacing is not None:
+        layout.setSpacing(spacing)
+    return layout
+
+
+def fill(layout: QBoxLayout, *parts: QWidget | QLayout) -> None:
+    """Add parts to a layout, one after the other."""
+    for part in parts:
+        if isinstance(part, QLayout):
+            layout.addLayout(part)
+        else:
+            layout.addWidget(part)
+
+
 def form_layout(parent: QWidget | None = None) -> QFormLayout:
     """Return a form whose fields take all the width that there is, each beside its title."""
     form = QFormLayout(parent) if parent is not None else QFormLayout()
@@ -107,12 +126,19 @@ def show_row(form: QFormLayout, field: QWidget, shown: bool) -> None:
         title.setVisible(shown)
 
 
+def push_button(text: str, action: Callable[..., Any] | None = None, tooltip: str = "") -> QPushButton:
+    """Return a button that calls `action` when it is clicked."""
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    if action is not None:
+        button.clicked.connect(action)
+    return button
+
+
 def small_button(text: str, action: Callable[..., Any], tooltip: str = "") -> QPushButton:
     """Return a button that is no wider than its text."""
-    button = QPushButton(text)
+    button = push_button(text, action, tooltip)
     button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + 18)
-    button.clicked.connect(action)
-    button.setToolTip(tooltip)
     return button
 
 

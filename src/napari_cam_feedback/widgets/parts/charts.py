@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from napari_cam_feedback.widgets.parts.themed import follow_theme
+from napari_cam_feedback.widgets.parts.basics import fill, tight
+from napari_cam_feedback.widgets.parts.themed import begin, follow_theme
 
 if TYPE_CHECKING:
     import napari
@@ -122,12 +123,7 @@ class Chart(QWidget):
         return math.floor(low / step) * step, max(math.ceil(high / step) * step, low + step), False
 
     def paintEvent(self, event: Any) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = QFont(self.font())
-        font.setPixelSize(10)
-        painter.setFont(font)
-        metrics = QFontMetricsF(font)
+        painter, metrics = begin(self)
         low, high, logarithmic = self.scale()
         ticks = _ticks(low, high, logarithmic)
         left = max(metrics.horizontalAdvance(f"{tick:g}") for tick in ticks) + 6
@@ -233,11 +229,8 @@ class StepPlot(QWidget):
         super().__init__(parent)
         self.losses = Chart("Loss terms")
         self.painted = Chart("Painted: p(true class)", limits=(0.0, 1.0))
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.losses)
-        layout.addWidget(self.painted)
+        layout = tight(QHBoxLayout(self), 2)
+        fill(layout, self.losses, self.painted)
         self.setFixedHeight(165)
         self.draws = 0
         self._dirty = False

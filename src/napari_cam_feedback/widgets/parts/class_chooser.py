@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, wrapped_label
 
 #: More cells than this are too small to see anything.
 MAX_CLASSES = 16
@@ -51,8 +51,7 @@ class ClassChooser(QDialog):
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
-        for widget in (self.filter, self.list, self.count, self.buttons):
-            column.addWidget(widget)
+        fill(column, self.filter, self.list, self.count, self.buttons)
         self._count()
 
     @property

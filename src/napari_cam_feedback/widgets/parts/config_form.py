@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import ConfigError
+from napari_cam_feedback.widgets.parts.basics import tight
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.path_field import PathField
 
@@ -188,8 +189,7 @@ def _optional_editor(inner: _Editor, field: FieldInfo) -> _Editor:
     says nothing.
     """
     holder = QWidget()
-    row = QHBoxLayout(holder)
-    row.setContentsMargins(0, 0, 0, 0)
+    row = tight(QHBoxLayout(holder))
     # A longer word leaves no room for a number in a dock as narrow as ours.
     automatic = QCheckBox("auto")
     automatic.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
@@ -242,9 +242,7 @@ class ConfigForm(QWidget):
         self._model = model
         self._editors: dict[str, _Editor] = {}
         self._labels: dict[str, QWidget] = {}
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = tight(QVBoxLayout(self), 2)
         first, rest = self._form(), self._form()
         for name, field in model.model_fields.items():
             if name in skip:
@@ -261,8 +259,7 @@ class ConfigForm(QWidget):
 
     @staticmethod
     def _form() -> QFormLayout:
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(QFormLayout())
         form.setVerticalSpacing(3)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)

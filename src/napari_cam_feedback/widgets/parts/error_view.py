@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import Mismatch, WeightsMismatch, describe
-from napari_cam_feedback.widgets.parts.basics import breakable, rich_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import breakable, fill, push_button, rich_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.model_form import MODEL_FIELDS
 
 _MAX_ROWS = 10
@@ -21,21 +21,16 @@ class ErrorView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._copy_text = ""
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         self.sentence = wrapped_label(tone="warning")
         self.sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.table = rich_label()
         self.table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.copy_button = QPushButton("Copy the whole table")
-        self.copy_button.clicked.connect(self.copy)
+        self.copy_button = push_button("Copy the whole table", self.copy)
         row = QHBoxLayout()
         row.addWidget(self.copy_button)
         row.addStretch(1)
-        column.addWidget(self.sentence)
-        column.addWidget(self.table)
-        column.addLayout(row)
+        fill(column, self.sentence, self.table, row)
         self.show_error(None)
 
     def text(self) -> str:

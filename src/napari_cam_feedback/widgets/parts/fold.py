@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from napari_cam_feedback.widgets.parts.basics import fill, tight
+
 
 class Fold(QWidget):
     """A title with an arrow, and under it a content that a click shows or hides.
@@ -36,11 +38,8 @@ class Fold(QWidget):
             "QToolButton, QToolButton:checked, QToolButton:hover"
             " { border: none; background: transparent; font-weight: bold; text-align: left; padding: 1px 0; }"
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.button)
-        layout.addWidget(content)
+        layout = tight(QVBoxLayout(self), 2)
+        fill(layout, self.button, content)
         self.button.toggled.connect(self._show)
         self.button.setChecked(opened)
         self._show(opened)

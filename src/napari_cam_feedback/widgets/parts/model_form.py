@@ -11,7 +11,7 @@ from qtpy.QtCore import QStringListModel, Qt
 from qtpy.QtWidgets import QCompleter, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, small_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.naming import TitleNames
@@ -62,8 +62,7 @@ class ModelForm(Fold):
     def __init__(self) -> None:
         content = QWidget()
         super().__init__(TITLE, content)
-        form = form_layout(content)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(form_layout(content))
         self.hint = wrapped_label(
             "A plain .pt or .pth file holds weights alone: name its architecture, and how its images were prepared. "
             "Leave empty what you do not know.",
@@ -224,9 +223,7 @@ class _ArchitectureField(QWidget):
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.combo.setCompleter(completer)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(3)
+        row = tight(QHBoxLayout(self), 3)
         row.addWidget(self.combo, 1)
         row.addWidget(small_button("File…", self._choose_file, "A Python file with a function that makes the network"))
         self.setFocusProxy(self.combo)

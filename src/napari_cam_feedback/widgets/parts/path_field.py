@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QUrl
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import small_button
+from napari_cam_feedback.widgets.parts.basics import small_button, tight
 
 
 class PathField(QWidget):
@@ -30,9 +30,7 @@ class PathField(QWidget):
         self.edit = QLineEdit()
         self.edit.setPlaceholderText(hint)
         self.edit.setAccessibleName(name)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(3)
+        row = tight(QHBoxLayout(self), 3)
         row.addWidget(self.edit, 1)
         self._files = files
         if files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, fill_scrolling, plain_label, push_button, tight, wrapped_label
 
 
 class RunView(QWidget):
@@ -29,12 +29,9 @@ class RunView(QWidget):
         self.setMinimumWidth(330)
         self.inside = QWidget()
         self.area = fill_scrolling(self, self.inside)
-        self.column = QVBoxLayout(self.inside)
-        self.column.setContentsMargins(6, 6, 6, 6)
-        self.column.setSpacing(5)
+        self.column = tight(QVBoxLayout(self.inside), 5, margins=6)
         self.start_button = QPushButton(start)
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip(stop_tip)
+        self.stop_button = push_button("Stop", tooltip=stop_tip)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
@@ -49,15 +46,11 @@ class RunView(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.start_button, 2)
         buttons.addWidget(self.stop_button, 1)
-        self.column.addLayout(buttons)
-        for widget in (self.progress, self.progress_label, self.status):
-            self.column.addWidget(widget)
+        fill(self.column, buttons, self.progress, self.progress_label, self.status)
 
     def add_result(self) -> QVBoxLayout:
         """Put the box of the result at the bottom of the column; return its layout, to be filled."""
-        result = QVBoxLayout(self.result_box)
-        result.setContentsMargins(0, 0, 0, 0)
-        result.setSpacing(5)
+        result = tight(QVBoxLayout(self.result_box), 5)
         self.column.addWidget(self.result_box)
         self.column.addStretch(1)
         return result

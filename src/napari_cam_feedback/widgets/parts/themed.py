@@ -63,10 +63,16 @@ class Themed(QWidget):
 
     def begin(self) -> tuple[QPainter, QFontMetricsF]:
         """Return a painter with a small font, and its metrics."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = QFont(self.font())
-        font.setPixelSize(10)
-        painter.setFont(font)
+        painter, metrics = begin(self)
         painter.setPen(QColor(self.text_colour))
-        return painter, QFontMetricsF(font)
+        return painter, metrics
+
+
+def begin(widget: QWidget) -> tuple[QPainter, QFontMetricsF]:
+    """Return a painter of a widget with a small font, and its metrics."""
+    painter = QPainter(widget)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    font = QFont(widget.font())
+    font.setPixelSize(10)
+    painter.setFont(font)
+    return painter, QFontMetricsF(font)

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import name_settings
-from napari_cam_feedback.widgets.parts.basics import rich_label
+from napari_cam_feedback.widgets.parts.basics import rich_label, tight
 from napari_cam_feedback.widgets.retune.take_out import FOLDER_NAMES
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class NextShortcutLine(QWidget):
         super().__init__()
         self._session = session
         self._items: list[int] = []
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
+        column = tight(QVBoxLayout(self), 3)
         self.sentence = rich_label()
         column.addWidget(self.sentence)
         self.button = QPushButton("Show the images to paint next")

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QHBoxLayout, QSlider, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain_label, tight, wrapped_label
 
 if TYPE_CHECKING:
     from napari_cam_feedback.retuning import ValidationMetrics
@@ -55,16 +55,10 @@ class OldShare(QWidget):
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.slider.setAccessibleName(title.text())
         title.setBuddy(self.slider)
-        self.stops = QHBoxLayout()
-        self.stops.setContentsMargins(0, 0, 0, 0)
+        self.stops = tight(QHBoxLayout())
         self.numbers = wrapped_label()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(title)
-        layout.addWidget(self.slider)
-        layout.addLayout(self.stops)
-        layout.addWidget(self.numbers)
+        layout = tight(QVBoxLayout(self), 2)
+        fill(layout, title, self.slider, self.stops, self.numbers)
         self.slider.sliderMoved.connect(self._show_numbers)
         self.slider.valueChanged.connect(self._stop_chosen)
         self.set_path((), 1.0)

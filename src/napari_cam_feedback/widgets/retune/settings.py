@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
-from napari_cam_feedback.widgets.parts.basics import wrapped_label
+from napari_cam_feedback.widgets.parts.basics import tight, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.parts.tones import set_tone
 
@@ -35,8 +35,7 @@ class RetuneSettings(QWidget):
         self._rows = layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        row = QFormLayout()
-        row.setContentsMargins(0, 0, 0, 0)
+        row = tight(QFormLayout())
         self.method_box = ChoiceBox()
         self.method_box.setEditable(True)
         self.method_box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QRadioButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.parts.basics import form_layout, single_shot, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, form_layout, single_shot, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.naming import TitleNames
 from napari_cam_feedback.widgets.parts.path_field import PathField
@@ -52,11 +52,8 @@ class ShownFolder(QWidget):
         self._session: Session | None = None
         self.field = PathField(folder=True, hint="a folder", name=title)
         self.count = wrapped_label()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(1)
-        column.addWidget(self.field)
-        column.addWidget(self.count)
+        column = tight(QVBoxLayout(self), 1)
+        fill(column, self.field, self.count)
         self._timer = single_shot(self, _COUNT_AFTER_MS, self._look)
         self.field.edit.textChanged.connect(self._edited)
         self._say("")
@@ -125,9 +122,7 @@ class TakeOut(Fold):
 
     def __init__(self) -> None:
         content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
+        column = tight(QVBoxLayout(content), 3)
         self.painted_button = QRadioButton("What is painted")
         self.style_button = QRadioButton("Something over whole images")
         self.colours_button = QRadioButton(_TITLES["colours"])
@@ -138,13 +133,11 @@ class TakeOut(Fold):
         self.with_it = ShownFolder(_TITLES["with_dir"])
         self.without = ShownFolder(_TITLES["without_dir"])
         self._folders = QWidget()
-        form = form_layout(self._folders)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = tight(form_layout(self._folders))
         form.addRow(wrapped_label(_WHAT, "quiet"))
         for folder in (self.with_it, self.without):
             form.addRow(folder.title, folder)
-        for widget in (self.painted_button, self.style_button, self._folders, self.colours_button, self.painted_too):
-            column.addWidget(widget)
+        fill(column, self.painted_button, self.style_button, self._folders, self.colours_button, self.painted_too)
         super().__init__("", content)
         self.button.setToolTip("What the model is to use no more")
         self.painted_button.setChecked(True)

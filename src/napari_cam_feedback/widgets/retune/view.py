@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, rich_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, push_button, rich_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
@@ -33,8 +33,7 @@ class RetuneView(RunView):
         self.painted_label = wrapped_label()
         self.more_label = wrapped_label()
         self.take_out = TakeOut()
-        for widget in (self.hint, self.take_out, self.settings, self.version_label, self.painted_label, self.more_label):
-            self.column.addWidget(widget)
+        fill(self.column, self.hint, self.take_out, self.settings, self.version_label, self.painted_label, self.more_label)
         self.add_controls()
         self.log = RunLog()
         self.column.addWidget(self.log)
@@ -59,8 +58,7 @@ class RetuneView(RunView):
         self.others_fold = Fold("Other models of this run", self._build_others())
         result.addWidget(self.others_fold)
         table = QWidget()
-        column = QVBoxLayout(table)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = tight(QVBoxLayout(table))
         self.table_label = wrapped_label()
         column.addWidget(self.table_label)
         self.table = ComparisonTable()
@@ -70,24 +68,20 @@ class RetuneView(RunView):
 
     def _build_decision(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        self.keep_button = QPushButton("Keep")
-        self.keep_button.setToolTip("Save it as a new version of the model and go on with that one")
+        self.keep_button = push_button("Keep", tooltip="Save it as a new version of the model and go on with that one")
         self.discard_button = QPushButton("Discard")
         self.discard_button.setToolTip("Go on with the model as it was; only the record of the run is saved")
         self.continue_button = QPushButton("Continue")
         self.continue_button.setToolTip("Go on from where it was stopped, with the settings and masks that it had")
-        for button in (self.keep_button, self.continue_button, self.discard_button):
-            row.addWidget(button)
+        fill(row, self.keep_button, self.continue_button, self.discard_button)
         return row
 
     def _build_others(self) -> QWidget:
         """Return what takes another model of the run in place of the best one."""
         content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = tight(QVBoxLayout(content))
         self.checkpoint_row = QWidget()
-        row = form_layout(self.checkpoint_row)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = tight(form_layout(self.checkpoint_row))
         self.checkpoint_box = ChoiceBox()
         narrow(self.checkpoint_box)
         self.checkpoint_box.setToolTip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.compare.dock import CompareWidget
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, fill_scrolling, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.retune.dock import RetuneWidget
@@ -27,13 +27,10 @@ class ComparePage(QWidget):
         super().__init__()
         self._retune = retune
         inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(5)
+        column = tight(QVBoxLayout(inside), 5, margins=4)
         self.said = wrapped_label()
-        column.addWidget(self.said)
-        column.addWidget(retune.result_box)
-        self.versions = CompareWidget(session, scrolling=False)
+        fill(column, self.said, retune.result_box)
+        self.versions = CompareWidget(session)
         self.fold = Fold("Compare versions", self.versions, opened=True)
         column.addWidget(self.fold)
         column.addStretch(1)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.browse.dock import BrowseWidget
 from napari_cam_feedback.widgets.open.dock import SessionWidget
-from napari_cam_feedback.widgets.parts.basics import rich_label, single_shot
+from napari_cam_feedback.widgets.parts.basics import fill, rich_label, single_shot, tight
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.retune.dock import RetuneWidget
 from napari_cam_feedback.widgets.session.dock_session import dock_session
@@ -82,11 +82,8 @@ class CamFeedbackWidget(QWidget):
         self.next_line.wanted.connect(self.do)
         for page in self.pages.values():
             self.stack.addWidget(page)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(4)
-        column.addWidget(self.strip)
-        column.addWidget(self.next_line)
+        column = tight(QVBoxLayout(self), 4, margins=4)
+        fill(column, self.strip, self.next_line)
         column.addWidget(self.stack, 1)
         self.keys_fold = Fold("Keys", rich_label(shortcuts.table()))
         column.addWidget(self.keys_fold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_cam_feedback.widgets.parts.basics import rich_label
+from napari_cam_feedback.widgets.parts.basics import fill, rich_label, tight
 from napari_cam_feedback.widgets.steps.standing import NextStep
 from napari_cam_feedback.widgets.viewer import shortcuts
 
@@ -37,11 +37,8 @@ class NextLine(QFrame):
         self.buttons[0].setStyleSheet("font-weight: bold;")
         for button, name in zip(self.buttons, ("next_step", "other_step"), strict=True):
             button.setToolTip(f"[{shortcuts.key_of(name)}]")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 2, 4, 4)
-        column.setSpacing(4)
-        column.addWidget(self.sentence)
-        column.addLayout(row)
+        column = tight(QVBoxLayout(self), 4, margins=(4, 2, 4, 4))
+        fill(column, self.sentence, row)
 
     def show_next(self, following: NextStep) -> None:
         """Show what is sensible next."""

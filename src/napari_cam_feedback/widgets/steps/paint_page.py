@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cam_feedback.widgets.browse.item_bar import ItemBar
 from napari_cam_feedback.widgets.browse.mask_row import MaskRow
 from napari_cam_feedback.widgets.paint.view import PaintView
-from napari_cam_feedback.widgets.parts.basics import fill_scrolling
+from napari_cam_feedback.widgets.parts.basics import fill_scrolling, tight
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.session.session import Session
 from napari_cam_feedback.widgets.suggest.dock import SuggestWidget
@@ -28,9 +28,7 @@ class PaintPage(QWidget):
         self.tools, self.suggest = PaintView(session), SuggestWidget(session)
         inside = QWidget()
         fill_scrolling(self, inside)
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(inside), 4, margins=4)
         for view in (self.item, self.mask_row, Fold("Paint by a click", self.tools, opened=True)):
             column.addWidget(view)
         column.addWidget(self.suggest, 1)

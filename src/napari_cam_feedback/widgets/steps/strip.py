@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
+from napari_cam_feedback.widgets.parts.basics import tight
 from napari_cam_feedback.widgets.viewer import shortcuts
 from napari_cam_feedback.widgets.viewer.docks import COMPARE, LOOK, OPEN, PAINT, RETUNE, STEPS
 
@@ -36,9 +37,7 @@ class Strip(QWidget):
         super().__init__()
         self.buttons: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
+        row = tight(QHBoxLayout(self), 2)
         for number, step in enumerate(STEPS, 1):
             button = self.buttons[step] = QPushButton(step)
             button.setCheckable(True)

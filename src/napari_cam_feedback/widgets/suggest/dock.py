@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST
+from napari_cam_feedback.widgets.parts.basics import OPEN_FIRST, tight
 from napari_cam_feedback.widgets.session.dock_session import dock_session
 from napari_cam_feedback.widgets.suggest.list import GroupsPage, SuggestList
 from napari_cam_feedback.widgets.suggest.model import PROPOSE, SUGGEST, SuggestModel
@@ -38,8 +38,7 @@ class SuggestWidget(QWidget):
             self.tabs.setTabToolTip(self.tabs.addTab(widget, name), tip)
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(False)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
+        column = tight(QVBoxLayout(self), margins=4)
         column.addWidget(self.tabs)
         self.model.progressed.connect(self._progressed)
         self.model.said.connect(self._said)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_feedback.widgets.parts.basics import plain_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain_label, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.thumbnails import Group, ThumbnailPanel
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import SIDE, SUGGEST, SuggestModel
@@ -47,8 +47,7 @@ class SuggestList(QWidget):
         self.count.setRange(1, 500)
         self.count.setValue(preferences().suggested_images)
         self.count.setToolTip("How many images to suggest")
-        self.button = QPushButton("Suggest")
-        self.button.clicked.connect(lambda: model.suggest(self.count.value()))
+        self.button = push_button("Suggest", lambda: model.suggest(self.count.value()))
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("Stop looking; the suggestions are among the images looked at")
         self.stop_button.clicked.connect(lambda: self._session.jobs.stop(SUGGEST))
@@ -67,13 +66,8 @@ class SuggestList(QWidget):
         row.addWidget(self.count)
         row.addWidget(self.button, 1)
         row.addWidget(self.stop_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 6, 4, 4)
-        column.setSpacing(5)
-        column.addWidget(self.hint)
-        column.addLayout(row)
-        column.addWidget(self.bar)
-        column.addWidget(self.status)
+        column = tight(QVBoxLayout(self), 5, margins=(4, 6, 4, 4))
+        fill(column, self.hint, row, self.bar, self.status)
         column.addWidget(self.list, 1)
         machine = self._session.jobs.phase(SUGGEST)
         self.refresh = machine.drive(
@@ -152,8 +146,7 @@ class GroupsPage(QWidget):
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(self.panel)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 6, 4, 4)
+        column = tight(QVBoxLayout(self), margins=(4, 6, 4, 4))
         column.addWidget(self.hint)
         column.addWidget(area, 1)
         model.suggested.connect(self.show_found)

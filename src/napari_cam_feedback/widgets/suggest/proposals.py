@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.errors import FeedbackError, describe
-from napari_cam_feedback.widgets.parts.basics import plain_label, rich_label, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import fill, plain_label, push_button, rich_label, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.tones import set_tone
 from napari_cam_feedback.widgets.suggest.model import ANSWER, PROPOSE, SuggestModel
 from napari_cam_feedback.widgets.viewer.identity import find_layers, mark, mark_of
@@ -68,10 +68,8 @@ class ProposalsPage(QWidget):
         self.count.setRange(1, 5000)
         self.count.setValue(preferences().proposed_images)
         self.count.setToolTip("How many images to look at, drawn by chance where there are more")
-        self.button = QPushButton("Propose masks")
-        self.button.clicked.connect(lambda: model.propose(str(self.kind.currentData()), self.count.value()))
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.clicked.connect(self._stop)
+        self.button = push_button("Propose masks", lambda: model.propose(str(self.kind.currentData()), self.count.value()))
+        self.stop_button = push_button("Stop", self._stop)
         self.bar = QProgressBar()
         self.status = wrapped_label()
         self.about = rich_label()
@@ -94,9 +92,7 @@ class ProposalsPage(QWidget):
         self.show_next()
 
     def _answering(self, text: str, key: str, action: Any, tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setToolTip(tip)
-        button.clicked.connect(action)
+        button = push_button(text, action, tip)
         shortcut = QShortcut(QKeySequence(key), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(lambda: button.isEnabled() and action())
@@ -114,15 +110,8 @@ class ProposalsPage(QWidget):
         answers = QGridLayout()
         for place, button in enumerate((self.accept_button, self.reject_button, self.skip_button, self.all_button)):
             answers.addWidget(button, place // 2, place % 2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 6, 4, 4)
-        column.setSpacing(5)
-        column.addWidget(self.hint)
-        column.addLayout(settings)
-        column.addLayout(row)
-        for widget in (self.bar, self.status, self.about):
-            column.addWidget(widget)
-        column.addLayout(answers)
+        column = tight(QVBoxLayout(self), 5, margins=(4, 6, 4, 4))
+        fill(column, self.hint, settings, row, self.bar, self.status, self.about, answers)
         column.addStretch(1)
 
     # What is shown ----------------------------------------------------------------------------------

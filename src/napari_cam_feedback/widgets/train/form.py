@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLi
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.files import unused
 from napari_cam_feedback.model_names import TORCHVISION, Architecture
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, small_button, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, small_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.model_form import AS_FILE, ModelForm
@@ -127,9 +127,7 @@ class TrainForm(QWidget):
         self._touched = False
         self.settings: ConfigForm | None = None
         self._fields: dict[str, Any] = {}
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = tight(QVBoxLayout(self), 4)
         form = form_layout()
         self._rows = form
         self.data = PathField(folder=True, files=_DATA_FILES, hint="folder or file")
@@ -157,8 +155,7 @@ class TrainForm(QWidget):
         column.addLayout(form)
         self.waiting = wrapped_label("Loading PyTorch…", "quiet")
         holder = QWidget()
-        self._settings_rows = QVBoxLayout(holder)
-        self._settings_rows.setContentsMargins(0, 0, 0, 0)
+        self._settings_rows = tight(QVBoxLayout(holder))
         self._settings_rows.addWidget(self.waiting)
         column.addWidget(Fold("Settings", holder, opened=True))
         last = form_layout()

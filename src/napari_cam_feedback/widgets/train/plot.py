@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
+from napari_cam_feedback.widgets.parts.basics import tight
 from napari_cam_feedback.widgets.parts.charts import COLOURS, Chart, Line, Mark
 from napari_cam_feedback.widgets.parts.themed import follow_theme
 
@@ -28,9 +29,7 @@ class TrainPlot(QWidget):
         self.losses = Chart("Loss (cross-entropy)", x_name="epoch")
         self.accuracies = Chart("Accuracy", limits=(0.0, 1.0), x_name="epoch")
         self.charts = (self.losses, self.accuracies)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = tight(QHBoxLayout(self), 2)
         for chart in self.charts:
             layout.addWidget(chart)
         self.setFixedHeight(165)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
-from napari_cam_feedback.widgets.parts.basics import rich_label
+from napari_cam_feedback.widgets.parts.basics import fill, push_button, rich_label
 from napari_cam_feedback.widgets.parts.error_view import ErrorView
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.run_view import RunView
@@ -28,16 +28,13 @@ class TrainView(RunView):
         self.add_controls()
         self.error = ErrorView()
         self.plot = TrainPlot(viewer, parent=self.inside)
-        self.column.addWidget(self.error)
-        self.column.addWidget(self.plot)
+        fill(self.column, self.error, self.plot)
         result = self.add_result()
         self.result_label = rich_label()
         result.addWidget(self.result_label)
         row = QHBoxLayout()
         self.open_button = QPushButton("Open in Session")
         self.open_button.setToolTip("Open the trained model with its images, look at what it uses, and paint")
-        self.save_button = QPushButton("Save again")
-        self.save_button.setToolTip("Save the trained model under the name that is given above now")
-        row.addWidget(self.open_button)
-        row.addWidget(self.save_button)
+        self.save_button = push_button("Save again", tooltip="Save the trained model under the name that is given above now")
+        fill(row, self.open_button, self.save_button)
         result.addLayout(row)
