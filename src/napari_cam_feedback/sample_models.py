@@ -78,13 +78,7 @@ def start_from_imagenet(arch: str, dataset: Dataset, *, seed: int = 0) -> Transf
 
 @takes_monitor
 def sample_training(
-    name: str,
-    dataset: Dataset,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-    monitor: Monitor = QUIET,
-    small: bool = False,
+    name: str, dataset: Dataset, *, seed: int = 0, device: str = "cpu", monitor: Monitor = QUIET, small: bool = False
 ) -> Generator[TrainStep, None, Classifier]:
     """Train a sample's model, shortcut and all; see `train_classifier`.
 
@@ -118,12 +112,7 @@ def sample_training(
 
 @takes_monitor
 def sample_steps(
-    name: str,
-    folder: str | Path,
-    *,
-    seed: int = SAMPLE_SEED,
-    device: str = "cpu",
-    monitor: Monitor = QUIET,
+    name: str, folder: str | Path, *, seed: int = SAMPLE_SEED, device: str = "cpu", monitor: Monitor = QUIET
 ) -> SampleSteps:
     """Write ``<folder>/data`` (masks inside) and ``<folder>/model.safetensors``; yields each epoch of a training.
 

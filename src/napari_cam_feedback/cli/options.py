@@ -40,10 +40,7 @@ Masks = Annotated[
     typer.Option(help="Folder of irrelevance masks, <key>.png; by default the masks that the dataset brings along."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-All = Annotated[
-    bool,
-    typer.Option("--all", help="Measure all images, and refill all masked ones, however long it takes."),
-]
+All = Annotated[bool, typer.Option("--all", help="Measure all images, and refill all masked ones, however long it takes.")]
 Full = Annotated[bool, typer.Option("--full", help="Print all numbers, not only those that decide.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SHARED = "Several processes"
@@ -60,10 +57,7 @@ def _about(*names: str, shown: str, text: str) -> Any:
 
 def model_options(
     *,
-    arch: Annotated[
-        str | None,
-        _about(shown="ARCH", text=ARCHS),
-    ] = None,
+    arch: Annotated[str | None, _about(shown="ARCH", text=ARCHS)] = None,
     weights: Annotated[
         str | None, _about(shown="NAME", text="For torchvision:NAME, which of torchvision's weights; by default its best.")
     ] = None,

@@ -231,15 +231,7 @@ def passes_of(full: bool = True) -> int:
     return 1 + len(MEASURING_FILLS) + full * (len(MEASURING_FILLS) + 1)
 
 
-_MEASURED = (
-    "accuracy",
-    "masked_accuracy",
-    "flip_rate",
-    "mask_share",
-    "swap_flip_rate",
-    "random_flip_rate",
-    "swap_accuracy",
-)
+_MEASURED = ("accuracy", "masked_accuracy", "flip_rate", "mask_share", "swap_flip_rate", "random_flip_rate", "swap_accuracy")
 
 
 class _Measure:

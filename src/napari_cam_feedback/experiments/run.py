@@ -232,13 +232,7 @@ def _model_file(folder: Path, seed: int, *, honest: bool = False) -> Path:
 
 
 def _train(
-    config: ExperimentConfig,
-    dataset: Dataset,
-    folder: Path,
-    seed: int,
-    device: str,
-    trust: bool,
-    monitor: Monitor,
+    config: ExperimentConfig, dataset: Dataset, folder: Path, seed: int, device: str, trust: bool, monitor: Monitor
 ) -> Iterator[tuple[float, str]]:
     """Train the models of a seed that are not there yet, and yield the share done of each and what is done."""
     wanted = [] if config.model else [(_model_file(folder, seed), dataset, "training")]

@@ -44,11 +44,7 @@ def reference_to(source: Path, folder: Path) -> str:
 
 @takes_monitor
 def copy_project(
-    project: ProjectFolder,
-    folder: str | os.PathLike[str],
-    *,
-    dataset: Path | None = None,
-    monitor: Monitor = QUIET,
+    project: ProjectFolder, folder: str | os.PathLike[str], *, dataset: Path | None = None, monitor: Monitor = QUIET
 ) -> Path | None:
     """Copy all of a project into a new folder; images that lie in the project's own folder come along.
 

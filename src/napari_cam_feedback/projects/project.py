@@ -139,12 +139,7 @@ class Project(ProjectFolder):
         return project
 
     @takes_monitor
-    def save_as(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        monitor: Monitor = QUIET,
-    ) -> Project | None:
+    def save_as(self, folder: str | os.PathLike[str], *, monitor: Monitor = QUIET) -> Project | None:
         """Copy the whole project into a new folder and return the copy, opened; this one stays as it is.
 
         Parameters

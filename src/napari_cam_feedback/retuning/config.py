@@ -26,9 +26,7 @@ class RetuneConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = Field(
-        "auto",
-        title="Method",
-        description="auto (our best), or one or more methods joined by +, as actdiff+transplant.",
+        "auto", title="Method", description="auto (our best), or one or more methods joined by +, as actdiff+transplant."
     )
     iterations: int | None = Field(
         None,
@@ -127,9 +125,7 @@ class RetuneConfig(BaseModel):
         json_schema_extra=_used_by("dropout", begin=8),
     )
     augment: bool = Field(
-        False,
-        title="Augment",
-        description="Turn, shift, zoom and brighten images a little, each with its mask.",
+        False, title="Augment", description="Turn, shift, zoom and brighten images a little, each with its mask."
     )
     mirror: bool = Field(
         False,

@@ -155,11 +155,7 @@ def train_classifier(
             break
     assert best is not None
     return trainer.finish(
-        best.state,
-        epoch=best.epoch,
-        phase=best.phase,
-        train_accuracy=best.train_accuracy,
-        val_accuracy=best.val_accuracy,
+        best.state, epoch=best.epoch, phase=best.phase, train_accuracy=best.train_accuracy, val_accuracy=best.val_accuracy
     )
 
 

@@ -113,12 +113,7 @@ class Training:
         """Train; yields after each epoch and returns the best. See `train_classifier`."""
         began = time.monotonic()
         steps = train_classifier(
-            self.start,
-            self.dataset,
-            self.recipe.training,
-            head=self.head,
-            cache=self._cache,
-            monitor=monitor,
+            self.start, self.dataset, self.recipe.training, head=self.head, cache=self._cache, monitor=monitor
         )
         while True:
             try:

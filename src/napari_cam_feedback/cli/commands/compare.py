@@ -122,12 +122,7 @@ def compare(
             monitor=bar,
         )
     facts = report_facts(
-        found.models,
-        found.dataset,
-        files=found.files,
-        masks=found.masks_from,
-        seed=seed,
-        command=[PROGRAM, *arguments()],
+        found.models, found.dataset, files=found.files, masks=found.masks_from, seed=seed, command=[PROGRAM, *arguments()]
     )
     with progress("writing the report") as bar:
         page = report_versions(

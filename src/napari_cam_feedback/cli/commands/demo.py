@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 def demo(
     sample: Annotated[str, typer.Argument(help="tag-digits, symbols, baggage, crosses or clothes.")] = "tag-digits",
     out_dir: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder to write to; else a new one in demo-output.", show_default=False),
+        Path | None, typer.Option("--out", help="Folder to write to; else a new one in demo-output.", show_default=False)
     ] = None,
     gui: Annotated[bool, typer.Option("--gui/--no-gui", help="Open napari on the result.")] = True,
     masks: Annotated[int, typer.Option(min=1, help="Images whose known masks stand in for the expert's.")] = 20,

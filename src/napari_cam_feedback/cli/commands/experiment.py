@@ -26,13 +26,7 @@ def experiment(
     json_file: Json = None,
 ) -> None:
     """Train, retune by several methods, and print the table. Ctrl-C ends it; the same command goes on from there."""
-    from napari_cam_feedback.experiments import (
-        latex_table,
-        markdown_table,
-        read_experiment,
-        run_experiment,
-        summarise,
-    )
+    from napari_cam_feedback.experiments import latex_table, markdown_table, read_experiment, run_experiment, summarise
     from napari_cam_feedback.files import write_text
     from napari_cam_feedback.steps import run_to_end
 

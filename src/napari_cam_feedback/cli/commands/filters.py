@@ -46,13 +46,11 @@ def filters(
         typer.Option(help="An earlier version of the model: also write which filters changed.", show_default=False),
     ] = None,
     project: Annotated[
-        Path | None,
-        typer.Option(help="Project folder: compare its marks of filters with the ranking.", show_default=False),
+        Path | None, typer.Option(help="Project folder: compare its marks of filters with the ranking.", show_default=False)
     ] = None,
     embedding: Annotated[str, typer.Option(help="Map of the images: pca, tsne, umap or none.")] = "pca",
     cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps what was computed, for the next time.", show_default=False),
+        Path | None, typer.Option(help="Folder that keeps what was computed, for the next time.", show_default=False)
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -70,15 +68,7 @@ def filters(
     earlier = None if before is None else open_model_and_data(before, data, options, device=device, seed=seed).classifier
     marks = None if project is None else _marks(project, classifier)
     with progress("looking at the images", opened.assumed) as bar:
-        survey = survey_filters(
-            classifier,
-            dataset,
-            split,
-            validation=validation,
-            cache=cache,
-            seed=seed,
-            monitor=bar,
-        )
+        survey = survey_filters(classifier, dataset, split, validation=validation, cache=cache, seed=seed, monitor=bar)
         under = _under_masks(opened, masks, split, seed, bar)
         shown = list(dict.fromkeys(number)) if number else survey.best[:top].tolist()
         result = _SurveyFiles(opened, survey, under, marks, out_dir)

@@ -32,8 +32,7 @@ def import_(
     ],
     data: Data,
     out_dir: Annotated[
-        Path,
-        typer.Option("--out", help="Folder of masks, or a project; masks that are there are kept.", show_default=False),
+        Path, typer.Option("--out", help="Folder of masks, or a project; masks that are there are kept.", show_default=False)
     ],
     split: Annotated[
         str | None, typer.Option(help="Only its images; masks that are numbered count them from 0.", show_default="all")
@@ -61,14 +60,7 @@ def import_(
     store = _open_store(out_dir)
     with stop_on_interrupt() as stop, progress("reading masks", stop=stop) as bar:
         found = find_masks(
-            source,
-            dataset,
-            split=split,
-            category=category,
-            resize=resize,
-            invert=invert,
-            background=background,
-            monitor=bar,
+            source, dataset, split=split, category=category, resize=resize, invert=invert, background=background, monitor=bar
         )
         result = import_masks(found, store, author=author)
         stopped = stop()
@@ -100,8 +92,7 @@ def export(
     masks: Annotated[Path, typer.Argument(help="Folder of masks, or a project.", show_default=False)],
     target: Annotated[Path, typer.Option("--out", help="A new folder for png and tiff, else a file.", show_default=False)],
     kind: Annotated[
-        str | None,
-        typer.Option("--format", help="png, tiff, npz or coco.", show_default="by the ending of --out"),
+        str | None, typer.Option("--format", help="png, tiff, npz or coco.", show_default="by the ending of --out")
     ] = None,
     uncompressed: Annotated[
         bool, typer.Option("--uncompressed", help="In a COCO file, lists of runs instead of compressed text.")
@@ -168,13 +159,7 @@ def merge(
     _show_differences(found)
     with stop_on_interrupt() as stop, progress("writing masks", stop=stop) as bar:
         result = merge_masks(
-            ours,
-            others,
-            MaskStore(out_dir),
-            conflicts=conflicts,
-            choices=choices,
-            found=found,
-            monitor=bar,
+            ours, others, MaskStore(out_dir), conflicts=conflicts, choices=choices, found=found, monitor=bar
         )
         stopped = stop()
     for key in result.empty:

@@ -28,8 +28,7 @@ def from_filter(
     options: ModelOptions,
     number: Annotated[int, typer.Option("--filter", min=0, help="The filter.", show_default=False)],
     out_dir: Annotated[
-        Path,
-        typer.Option("--out", help="Folder of masks; those that are there are kept as they are.", show_default=False),
+        Path, typer.Option("--out", help="Folder of masks; those that are there are kept as they are.", show_default=False)
     ],
     percentile: Annotated[float, typer.Option(help="A pixel is masked where the filter's map is above it.")] = 70.0,
     over: Annotated[str, typer.Option(help="Percentile of each image's map (image), or of all (split).")] = "image",
@@ -57,13 +56,7 @@ def from_filter(
     filter_masks(classifier, dataset, (), number, percentile=percentile, over=over)  # type: ignore[arg-type]
     with progress("making masks", opened.assumed) as bar:
         if top is not None:
-            features = features_of(
-                classifier,
-                dataset,
-                split,
-                inputs=inputs,
-                monitor=Part(bar, "looking at the images"),
-            )
+            features = features_of(classifier, dataset, split, inputs=inputs, monitor=Part(bar, "looking at the images"))
             indices = top_images(features, number, top)
         found = filter_masks(
             classifier,

@@ -158,9 +158,7 @@ def export(
     file: Annotated[
         Path,
         typer.Option(
-            "--out",
-            help=".safetensors (ours), .pt (plain state dict), .onnx or .pt2 (torch.export).",
-            show_default=False,
+            "--out", help=".safetensors (ours), .pt (plain state dict), .onnx or .pt2 (torch.export).", show_default=False
         ),
     ],
     version: Annotated[str | None, typer.Option(help="Which version.", show_default="the current one")] = None,

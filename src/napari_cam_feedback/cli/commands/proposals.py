@@ -102,12 +102,7 @@ def accept(
     write_json(json_file, {"accepted": done, "kept": kept, "left": store.keys()})
 
 
-def reject(
-    folder: Folder,
-    keys: Keys = None,
-    every: Every = False,
-    json_file: Json = None,
-) -> None:
+def reject(folder: Folder, keys: Keys = None, every: Every = False, json_file: Json = None) -> None:
     """Drop proposed masks; they are not proposed again."""
     store = _opened(folder)
     wanted = _chosen(store, keys, every, None)

@@ -92,8 +92,7 @@ def retune(
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", show_default="0")] = None,
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data."),
+        bool, typer.Option("--resume", help="Go on with the stopped run in --out, with the same model and data.")
     ] = False,
     everything: All = False,
     look_on: Annotated[

@@ -59,8 +59,7 @@ def train(
         typer.Option(help="Repeat a training: its record's config.json; other options go before it.", show_default=False),
     ] = None,
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, key=value; repeatable.", show_default=False),
+        list[str] | None, typer.Option("--set", help="Any setting, key=value; repeatable.", show_default=False)
     ] = None,
     weights: Annotated[
         str | None,

@@ -164,10 +164,7 @@ def write_sample(name: str, folder: str | Path, seed: int = 0) -> Path:
             for i, key in enumerate(dataset.keys):
                 _save(dataset.read(i), built / key)
             for key, mask in masks.items():
-                _save(
-                    mask.astype(np.uint8) * np.uint8(255),
-                    built / MASKS / PurePosixPath(key).with_suffix(".png"),
-                )
+                _save(mask.astype(np.uint8) * np.uint8(255), built / MASKS / PurePosixPath(key).with_suffix(".png"))
             (built / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rmdir()

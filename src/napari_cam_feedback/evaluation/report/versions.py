@@ -207,11 +207,7 @@ def _chosen(
 
 
 def _filter_changes(
-    models: Mapping[str, Classifier],
-    dataset: Dataset,
-    split: str,
-    step: Callable[[], bool],
-    monitor: Monitor,
+    models: Mapping[str, Classifier], dataset: Dataset, split: str, step: Callable[[], bool], monitor: Monitor
 ) -> tuple[dict[str, FilterChanges], list[str]]:
     """Return the change of each model's filters from the first one's, and why where it cannot be told."""
     names, silent = list(models), Part(monitor, silent=True)

@@ -160,12 +160,7 @@ def grid_of_counts(filters: int) -> np.ndarray:
 
 
 def _logistic(
-    z: np.ndarray,
-    y: np.ndarray,
-    z_val: np.ndarray,
-    y_val: np.ndarray,
-    counts: np.ndarray,
-    monitor: Monitor,
+    z: np.ndarray, y: np.ndarray, z_val: np.ndarray, y_val: np.ndarray, counts: np.ndarray, monitor: Monitor
 ) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning  # these take a second to load
     from sklearn.linear_model import LogisticRegression
@@ -184,13 +179,7 @@ def _logistic(
     return np.array(accuracy)
 
 
-def _least_squares(
-    z: np.ndarray,
-    y: np.ndarray,
-    z_val: np.ndarray,
-    y_val: np.ndarray,
-    monitor: Monitor,
-) -> np.ndarray:
+def _least_squares(z: np.ndarray, y: np.ndarray, z_val: np.ndarray, y_val: np.ndarray, monitor: Monitor) -> np.ndarray:
     """Accuracy for every k: with Gram matrix L L^T in the filters' order the solution for k + 1 adds one term to that for k.
 
     The scores for the first k filters are sum_(j <= k) q_j c_j^T with Q = Z_val L^-T and C = L^-1 Z^T Y.

@@ -87,12 +87,7 @@ class FilterRanking:
 
 
 @takes_monitor
-def rank_filters(
-    features: Features,
-    *,
-    seed: int = 0,
-    monitor: Monitor = QUIET,
-) -> FilterRanking | None:
+def rank_filters(features: Features, *, seed: int = 0, monitor: Monitor = QUIET) -> FilterRanking | None:
     """Rank filters by what their mean activations tell of the class.
 
     Parameters

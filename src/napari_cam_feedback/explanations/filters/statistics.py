@@ -184,11 +184,7 @@ class MaskActivation:
 
 @takes_monitor
 def activation_under_masks(
-    classifier: Classifier,
-    dataset: Dataset,
-    masks: Mapping[str, np.ndarray],
-    *,
-    monitor: Monitor = QUIET,
+    classifier: Classifier, dataset: Dataset, masks: Mapping[str, np.ndarray], *, monitor: Monitor = QUIET
 ) -> MaskActivation:
     """Find which filters look at what is masked, over all masked images.
 

@@ -141,12 +141,7 @@ def _to_image(maps: torch.Tensor, preprocessing: Preprocessing, size: tuple[int,
 
 
 def explain_item(
-    classifier: Classifier,
-    dataset: Dataset,
-    index: int,
-    *,
-    target: Target = "predicted",
-    method: str = "gradcam",
+    classifier: Classifier, dataset: Dataset, index: int, *, target: Target = "predicted", method: str = "gradcam"
 ) -> Explanation:
     """Look at one image.
 

@@ -59,13 +59,7 @@ class Reader:
         Asked after each step.
     """
 
-    def __init__(
-        self,
-        preprocessing: Preprocessing,
-        total: int,
-        cache: ActivationCache | None,
-        monitor: Monitor,
-    ) -> None:
+    def __init__(self, preprocessing: Preprocessing, total: int, cache: ActivationCache | None, monitor: Monitor) -> None:
         self.preprocessing, self.total, self.cache = preprocessing, total, cache
         self.monitor, self.done = monitor, 0
         self.warnings: list[str] = []

@@ -58,13 +58,7 @@ class FittingMasks(Mapping[str, np.ndarray]):
 
 
 @takes_monitor
-def fitting_masks(
-    store: MaskStore,
-    dataset: Dataset,
-    *,
-    resize: bool = False,
-    monitor: Monitor = QUIET,
-) -> FoundMasks:
+def fitting_masks(store: MaskStore, dataset: Dataset, *, resize: bool = False, monitor: Monitor = QUIET) -> FoundMasks:
     """Find out which masks of a set fit the images of a dataset, from the headers of their files.
 
     Parameters

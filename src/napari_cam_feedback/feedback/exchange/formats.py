@@ -261,12 +261,7 @@ def _check_pixels(size: tuple[int, int]) -> None:
 
 @takes_monitor
 def export_masks(
-    masks: Mapping[str, np.ndarray],
-    path: Path,
-    kind: str,
-    *,
-    compressed: bool = True,
-    monitor: Monitor = QUIET,
+    masks: Mapping[str, np.ndarray], path: Path, kind: str, *, compressed: bool = True, monitor: Monitor = QUIET
 ) -> list[str]:
     """Write masks for other programs.
 

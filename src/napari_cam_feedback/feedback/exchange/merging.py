@@ -119,10 +119,7 @@ class MergedMasks:
 
 @takes_monitor
 def compare_masks(
-    mine: Mapping[str, np.ndarray],
-    theirs: Mapping[str, np.ndarray],
-    *,
-    monitor: Monitor = QUIET,
+    mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], *, monitor: Monitor = QUIET
 ) -> MaskDifferences:
     """Compare two sets of masks image by image.
 

@@ -8,15 +8,7 @@ from pathlib import Path
 from napari_cam_feedback.data.links import Fence
 from napari_cam_feedback.errors import MaskError, StorageError, describe
 from napari_cam_feedback.feedback.masks.index import Entry
-from napari_cam_feedback.feedback.masks.names import (
-    NAMED,
-    SCRATCH,
-    FileNames,
-    check_key,
-    key_in,
-    named,
-    without_ending,
-)
+from napari_cam_feedback.feedback.masks.names import NAMED, SCRATCH, FileNames, check_key, key_in, named, without_ending
 from napari_cam_feedback.files import folded
 
 

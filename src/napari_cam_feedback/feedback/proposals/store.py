@@ -272,11 +272,7 @@ class ProposalStore:
         self._settle([key for key in keys if key in self], lambda key: None, None, QUIET)
 
     def _settle(
-        self,
-        keys: Iterable[str],
-        one: Callable[[str], ProposedMask | None],
-        answer: str | None,
-        monitor: Monitor,
+        self, keys: Iterable[str], one: Callable[[str], ProposedMask | None], answer: str | None, monitor: Monitor
     ) -> list[str]:
         """Do something with each proposal, which goes then; return those for which there was an answer."""
         gone: dict[str, ProposedMask | None] = {}

@@ -30,12 +30,7 @@ class Reasons:
     """
 
     def __init__(
-        self,
-        scan: MapScan,
-        signals: Signals,
-        clusters: Sequence[MapCluster],
-        member: np.ndarray,
-        class_names: Sequence[str],
+        self, scan: MapScan, signals: Signals, clusters: Sequence[MapCluster], member: np.ndarray, class_names: Sequence[str]
     ) -> None:
         self._scan, self._signals, self._clusters, self._member = scan, signals, clusters, member
         self._names = class_names

@@ -141,12 +141,7 @@ class Look:
 
 
 @takes_monitor
-def look_at(
-    classifier: Classifier,
-    dataset: Dataset,
-    *,
-    monitor: Monitor = QUIET,
-) -> Look:
+def look_at(classifier: Classifier, dataset: Dataset, *, monitor: Monitor = QUIET) -> Look:
     """Look at a model with its data: does it get labelled images right, and are its outputs what they should be?
 
     One pass over about 50 images when all is well. Where the accuracy is no better than chance, or far below what the
@@ -302,10 +297,7 @@ def _judge(classifier: Classifier, dataset: Dataset, seen: _Seen) -> _Judged:
 
 
 def _preprocessing_correction(
-    classifier: Classifier,
-    dataset: Dataset,
-    indices: np.ndarray,
-    monitor: Monitor,
+    classifier: Classifier, dataset: Dataset, indices: np.ndarray, monitor: Monitor
 ) -> tuple[Correction | None, list[Correction], bool]:
     """Try other preprocessings on some of the images.
 

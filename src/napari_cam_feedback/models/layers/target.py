@@ -27,12 +27,7 @@ _FIRST_ASKED = 24
 
 
 def choose_layer(
-    module: nn.Module,
-    channels: int,
-    size: tuple[int, int],
-    *,
-    layer: str | None = None,
-    grid: Grid | None = None,
+    module: nn.Module, channels: int, size: tuple[int, int], *, layer: str | None = None, grid: Grid | None = None
 ) -> LayerInfo:
     """Return the layer of that name, or the one to explain when nobody chose.
 
@@ -97,10 +92,7 @@ def _find_named(name: str, shape: tuple[int, ...], size: tuple[int, int], grid: 
 
 
 def default_layer(
-    layers: list[LayerInfo],
-    module: nn.Module | None = None,
-    channels: int = 3,
-    size: tuple[int, int] | None = None,
+    layers: list[LayerInfo], module: nn.Module | None = None, channels: int = 3, size: tuple[int, int] | None = None
 ) -> str:
     """Return the layer to explain: the last to finish with maps; of transformers the last whose patches still matter.
 

@@ -25,12 +25,7 @@ class SmallGap(nn.Module):
     def __init__(self, num_classes: int, channels: int = 1) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            _conv(channels, 16),
-            _conv(16, 32),
-            nn.MaxPool2d(2),
-            _conv(32, 32),
-            nn.MaxPool2d(2),
-            _conv(32, 64),
+            _conv(channels, 16), _conv(16, 32), nn.MaxPool2d(2), _conv(32, 32), nn.MaxPool2d(2), _conv(32, 64)
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(64, num_classes)
@@ -81,7 +76,4 @@ class ResidualVgg(nn.Module):
         return self.head(self.pool(self.features(x)).flatten(1))
 
 
-ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
-    "small-gap": SmallGap,
-    "residual-vgg": ResidualVgg,
-}
+ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {"small-gap": SmallGap, "residual-vgg": ResidualVgg}

@@ -209,10 +209,7 @@ def default_preprocessing(
     pixels = torch.stack([plain.input(image) for image in images])
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)).clamp_min(1e-3)
     return plain.model_copy(
-        update={
-            "mean": tuple(round(float(v), 4) for v in mean),
-            "std": tuple(round(float(v), 4) for v in std),
-        }
+        update={"mean": tuple(round(float(v), 4) for v in mean), "std": tuple(round(float(v), 4) for v in std)}
     )
 
 

@@ -179,12 +179,7 @@ class MaskedSet:
         parts = parts[parts.float().mean((1, 2)) <= MAX_SHARE_OF_PLACES]
         return parts if len(parts) <= MAX_PLACES else parts[:0]
 
-    def conflicting(
-        self,
-        inputs: torch.Tensor,
-        donors: torch.Tensor,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
+    def conflicting(self, inputs: torch.Tensor, donors: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return any images (N, C, h, w) with what is painted on donors in place of their own (`clear_places`, `paste`)."""
         if self.overlay is not None:
             return self.overlay.conflicting(inputs, generator)

@@ -130,11 +130,7 @@ def more_masks(dataset: Dataset, painted: Iterable[str], runs: Sequence[Mapping[
     drawn = rng.choice(gains, 20_000, p=weights / weights.sum()) + rng.normal(0, CHANCE, 20_000)
     low, high = np.quantile(drawn, [(1 - SURE) / 2, (1 + SURE) / 2])
     return replace(
-        found,
-        gain=float(drawn.mean()),
-        low=float(low),
-        high=float(high),
-        probability=float((drawn > WORTH).mean()),
+        found, gain=float(drawn.mean()), low=float(low), high=float(high), probability=float((drawn > WORTH).mean())
     )
 
 

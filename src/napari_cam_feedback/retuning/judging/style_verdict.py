@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napari_cam_feedback.retuning.judging.forgetting import (
-    forgetting_unknown,
-    forgotten,
-    on_groups,
-    worst_group_fell,
-)
+from napari_cam_feedback.retuning.judging.forgetting import forgetting_unknown, forgotten, on_groups, worst_group_fell
 from napari_cam_feedback.retuning.judging.metrics import ValidationMetrics
 from napari_cam_feedback.retuning.judging.verdict import (
     FIXED_FLIP_RATE,

@@ -116,11 +116,7 @@ class ClassLayers(GridLayers):
                 below = self._image(place, image, limits, found)
                 cells.append((below, self._map(place, found)))
             grid.show(
-                OWNER,
-                [layer for cell in cells for layer in cell],
-                self._left,
-                stride=2,
-                named=[above for _, above in cells],
+                OWNER, [layer for cell in cells for layer in cell], self._left, stride=2, named=[above for _, above in cells]
             )
         self._link([above for _, above in cells])
         # Cells that are new, or that show an image of another size, are fitted to it; else the user's zoom stays.

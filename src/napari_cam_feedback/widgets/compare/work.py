@@ -55,11 +55,7 @@ class ComparedVersions:
 
 
 def compare_versions(
-    project: Project,
-    versions: Sequence[str],
-    current: Classifier,
-    consents: Consents,
-    monitor: Monitor,
+    project: Project, versions: Sequence[str], current: Classifier, consents: Consents, monitor: Monitor
 ) -> ComparedVersions:
     """Load versions of a project and compare them by the masks of `known_or_painted`.
 
@@ -102,13 +98,7 @@ def compare_versions(
         if monitor.stopped:
             raise WorkStopped
     masks, _ = known_or_painted(project)
-    comparison = compare_models(
-        models,
-        project.dataset,
-        masks=masks,
-        seed=SEED,
-        monitor=Part(monitor, "Comparing"),
-    )
+    comparison = compare_models(models, project.dataset, masks=masks, seed=SEED, monitor=Part(monitor, "Comparing"))
     if monitor.stopped:
         raise WorkStopped
     explanation_caches = {name: ExplanationCache(classifier, project.dataset) for name, classifier in models.items()}

@@ -206,12 +206,7 @@ class FilterModel(QObject):
 
 
 def _look(
-    classifier: Classifier,
-    dataset: Dataset,
-    split: str,
-    folder: Path,
-    painted: Mapping[str, np.ndarray],
-    monitor: Monitor,
+    classifier: Classifier, dataset: Dataset, split: str, folder: Path, painted: Mapping[str, np.ndarray], monitor: Monitor
 ) -> tuple[SurveyResult, FilterMarks, FilterMarks | None]:
     """Do the work of `FilterModel.look`, in a thread."""
     from napari_cam_feedback.data.cache import InputCache

@@ -80,10 +80,7 @@ def rank(explanation: Explanation, by: str, mask: np.ndarray | None, count: int,
     order = np.argsort(-scores, kind="stable")
     wanted = [int(number) for number in order[:count]]
     maps = {number: explanation.filter_map(number) for number in wanted}
-    limits = {
-        GRID: _limits([maps[number] for number in wanted]),
-        OVER: _limits([explanation.activations]),
-    }
+    limits = {GRID: _limits([maps[number] for number in wanted]), OVER: _limits([explanation.activations])}
     if chosen is not None and chosen < len(scores):
         maps[chosen] = explanation.filter_map(chosen)
     means = explanation.activations.mean((1, 2))

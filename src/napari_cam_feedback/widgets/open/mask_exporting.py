@@ -36,10 +36,7 @@ class ExportButton(QPushButton):
     """
 
     def __init__(
-        self,
-        session: Session,
-        tell: Callable[[str], None],
-        on_error: Callable[[BaseException, Callable[[], None]], None],
+        self, session: Session, tell: Callable[[str], None], on_error: Callable[[BaseException, Callable[[], None]], None]
     ) -> None:
         super().__init__("Export masks…")
         self.setToolTip("Write the masks for other programs: COCO, NumPy, PNG or TIFF")

@@ -130,12 +130,7 @@ class MergeModel(QObject):
 
     def _start(self, work: Callable[[Monitor], Any], done: Callable[[Any], None], description: str) -> None:
         self.session.jobs.start(
-            JOB,
-            work,
-            on_progress=self.progressed.emit,
-            on_done=done,
-            on_error=self.failed.emit,
-            description=description,
+            JOB, work, on_progress=self.progressed.emit, on_done=done, on_error=self.failed.emit, description=description
         )
 
     def stop(self) -> None:
@@ -320,13 +315,7 @@ def _merge(now: MaskComparison, replaced: Path, monitor: Monitor) -> tuple[Merge
     from napari_cam_feedback.feedback import MaskStore, merge_into
 
     store = MaskStore(replaced)
-    merged = merge_into(
-        now.project.masks,
-        now.theirs,
-        store,
-        choices=now.choices,
-        monitor=Part(monitor, "Merging masks"),
-    )
+    merged = merge_into(now.project.masks, now.theirs, store, choices=now.choices, monitor=Part(monitor, "Merging masks"))
     return merged, painted_items(now.project.dataset, now.project.masks), len(store) > 0
 
 

@@ -258,13 +258,7 @@ class OpenView(QGroupBox):
         self._say("Copying the project …")
         self.save_button.hide()
         self.stop_save_button.show()
-        session.jobs.start(
-            "load",
-            copy,
-            on_done=done,
-            on_error=failed,
-            description="Copying the project",
-        )
+        session.jobs.start("load", copy, on_done=done, on_error=failed, description="Copying the project")
 
     def _open_merging(self) -> None:
         self.merging.show()

@@ -65,12 +65,7 @@ class RecentList(QComboBox):
     def _start(self, work: Callable[[], Any]) -> None:
         # A convenience: a list that cannot be written is no reason to disturb anyone.
         self._session.jobs.start(
-            JOB,
-            lambda _: work(),
-            on_done=self._show,
-            on_failed=lambda _: None,
-            description="Listing projects",
-            replace=True,
+            JOB, lambda _: work(), on_done=self._show, on_failed=lambda _: None, description="Listing projects", replace=True
         )
 
     def _show(self, projects: Sequence[RecentProject]) -> None:

@@ -108,10 +108,7 @@ class SourceView(QGroupBox):
         form.addRow("Images", self.data)
         self.layers = LayersPage(self._session.viewer)
         self.pages = QStackedWidget()
-        self._pages = {
-            SAMPLE: self._build_sample_page(),
-            LAYERS: self.layers,
-        }
+        self._pages = {SAMPLE: self._build_sample_page(), LAYERS: self.layers}
         for page in self._pages.values():
             self.pages.addWidget(page)
         form.addRow(self.pages)

@@ -8,16 +8,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QMenu,
-    QPushButton,
-    QSlider,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QPushButton, QSlider, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_cam_feedback.widgets.paint.from_layer import layers_for, mask_from
 from napari_cam_feedback.widgets.paint.regions import BOX, HEAT, SUPERPIXEL, WAND

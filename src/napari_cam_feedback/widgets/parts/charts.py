@@ -129,10 +129,7 @@ class Chart(QWidget):
         left = max(metrics.horizontalAdvance(f"{tick:g}") for tick in ticks) + 6
         line_height = metrics.height()
         frame = QRectF(
-            left,
-            line_height + 5,
-            max(self.width() - left - 8, 10.0),
-            max(self.height() - 3 * line_height - 9, 10.0),
+            left, line_height + 5, max(self.width() - left - 8, 10.0), max(self.height() - 3 * line_height - 9, 10.0)
         )
 
         def place(x: float, y: float) -> QPointF:
@@ -186,14 +183,10 @@ class Chart(QWidget):
         painter.drawLine(frame.bottomLeft(), frame.bottomRight())
         painter.drawText(QRectF(frame.left() - 2, frame.bottom() + 2, 30, height), Qt.AlignmentFlag.AlignLeft, "0")
         painter.drawText(
-            QRectF(frame.right() - 60, frame.bottom() + 2, 62, height),
-            Qt.AlignmentFlag.AlignRight,
-            f"{self.last_x:g}",
+            QRectF(frame.right() - 60, frame.bottom() + 2, 62, height), Qt.AlignmentFlag.AlignRight, f"{self.last_x:g}"
         )
         painter.drawText(
-            QRectF(frame.left(), frame.bottom() + 2, frame.width(), height),
-            Qt.AlignmentFlag.AlignHCenter,
-            self.x_name,
+            QRectF(frame.left(), frame.bottom() + 2, frame.width(), height), Qt.AlignmentFlag.AlignHCenter, self.x_name
         )
 
     def _paint_legend(self, painter: QPainter, metrics: QFontMetricsF, frame: QRectF) -> None:
@@ -263,11 +256,7 @@ class StepPlot(QWidget):
             self.reach(self._last)
 
     def add(
-        self,
-        iteration: int,
-        losses: Mapping[str, float],
-        painted_keys: Sequence[str] = (),
-        probabilities: Any = None,
+        self, iteration: int, losses: Mapping[str, float], painted_keys: Sequence[str] = (), probabilities: Any = None
     ) -> None:
         """Take one step's values.
 

@@ -122,16 +122,14 @@ def _number_editor(kind: type, field: FieldInfo) -> _Editor:
     if kind is int:
         box = _IntBox()
         box.setRange(
-            -_NO_BOUND if low is None else int(low) + low_open,
-            _NO_BOUND if high is None else int(high) - high_open,
+            -_NO_BOUND if low is None else int(low) + low_open, _NO_BOUND if high is None else int(high) - high_open
         )
     else:
         box = _FloatBox()
         box.setDecimals(12)
         tiny = 1e-12
         box.setRange(
-            -1e15 if low is None else float(low) + tiny * low_open,
-            1e15 if high is None else float(high) - tiny * high_open,
+            -1e15 if low is None else float(low) + tiny * low_open, 1e15 if high is None else float(high) - tiny * high_open
         )
     box.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
     box.setKeyboardTracking(False)
@@ -232,11 +230,7 @@ class ConfigForm(QWidget):
     changed = Signal()
 
     def __init__(
-        self,
-        model: type[BaseModel],
-        common: Sequence[str] = (),
-        skip: Sequence[str] = (),
-        parent: QWidget | None = None,
+        self, model: type[BaseModel], common: Sequence[str] = (), skip: Sequence[str] = (), parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self._model = model

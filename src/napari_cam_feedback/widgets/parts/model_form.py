@@ -95,8 +95,7 @@ class ModelForm(Fold):
         self.value_range = _line(AS_FILE, "The pixel values that become 0 and 1, low then high: 0 4095")
         self.layer = _line("the last with maps", "Dotted name of the layer to explain; it can be changed after loading")
         self.grid = _line(
-            "rows x columns",
-            "How the target layer's tokens lie on the image, as in 14x14; needed where they are no square",
+            "rows x columns", "How the target layer's tokens lie on the image, as in 14x14; needed where they are no square"
         )
         self.fields: dict[str, QWidget] = {
             name: self.input_size if name == "size" else getattr(self, name) for name in TITLES

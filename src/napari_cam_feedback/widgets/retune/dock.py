@@ -14,13 +14,7 @@ from napari_cam_feedback.widgets.parts.basics import bring_into_view, confirmed
 from napari_cam_feedback.widgets.retune.deciding import RetuneDecision
 from napari_cam_feedback.widgets.retune.more_masks import find_more_sentence
 from napari_cam_feedback.widgets.retune.progress import RetuneProgress
-from napari_cam_feedback.widgets.retune.run import (
-    UndecidedRun,
-    next_step,
-    painted_sentence,
-    replay,
-    which_version,
-)
+from napari_cam_feedback.widgets.retune.run import UndecidedRun, next_step, painted_sentence, replay, which_version
 from napari_cam_feedback.widgets.retune.waiting import bring_back
 from napari_cam_feedback.widgets.session.consents import ConsentRequest, asking, subject_of
 from napari_cam_feedback.widgets.tasks.phase import Phase

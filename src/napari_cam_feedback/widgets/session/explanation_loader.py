@@ -34,11 +34,7 @@ class ExplanationLoader:
         Takes (request, Explanation or None, sentence or None) on the main thread, for every finished request.
     """
 
-    def __init__(
-        self,
-        main: MainThread,
-        on_ready: Callable[[Request, Explanation | None, str | None], None],
-    ) -> None:
+    def __init__(self, main: MainThread, on_ready: Callable[[Request, Explanation | None, str | None], None]) -> None:
         self._main = main
         self._on_ready = on_ready
         self._condition = threading.Condition()

@@ -253,12 +253,7 @@ class Session(MaskActions):
         self._users_layers.close()
         self._closed = True
         self.closing.emit()
-        finish: list[Callable[[], bool]] = [
-            self._disk.close,
-            self._loader.close,
-            self.display.close,
-            self.jobs.shutdown,
-        ]
+        finish: list[Callable[[], bool]] = [self._disk.close, self._loader.close, self.display.close, self.jobs.shutdown]
         for end in finish:
             if not end():
                 logger.warning("a thread is still busy after closing")

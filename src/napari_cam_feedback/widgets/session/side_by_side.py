@@ -277,11 +277,5 @@ def difference_colormap() -> Any:
     """Return a diverging colormap: blue where the map lost, red where it gained, nothing where it stayed."""
     from napari.utils.colormaps import Colormap
 
-    anchors = [
-        (0.35, 0.75, 1.0, 1),
-        (0.05, 0.3, 0.75, 1),
-        (0, 0, 0, 0),
-        (0.75, 0.12, 0.08, 1),
-        (1.0, 0.65, 0.4, 1),
-    ]
+    anchors = [(0.35, 0.75, 1.0, 1), (0.05, 0.3, 0.75, 1), (0, 0, 0, 0), (0.75, 0.12, 0.08, 1), (1.0, 0.65, 0.4, 1)]
     return Colormap(anchors, name="after minus before")

@@ -206,10 +206,7 @@ class SuggestModel(QObject):
             self._answer(lambda monitor: store.reject(keys, monitor=monitor), None, sentence)
 
     def _answer(
-        self,
-        work: Callable[[Monitor], Any],
-        step: Callable[[Any], None] | None,
-        sentence: Callable[[Any], str],
+        self, work: Callable[[Monitor], Any], step: Callable[[Any], None] | None, sentence: Callable[[Any], str]
     ) -> None:
         project = self.session.project
 
@@ -243,13 +240,7 @@ def _taken(store: ProposalStore, keys: list[str], monitor: Monitor) -> Generator
     store.accept(given, None)
 
 
-def _suggest(
-    project: Any,
-    classifier: Any,
-    painted: set[str],
-    n: int,
-    monitor: Monitor,
-) -> PicturedSuggestions:
+def _suggest(project: Any, classifier: Any, painted: set[str], n: int, monitor: Monitor) -> PicturedSuggestions:
     from napari_cam_feedback.errors import DataError
     from napari_cam_feedback.explanations import load_marks
     from napari_cam_feedback.explanations.display import thumbnail
@@ -280,13 +271,7 @@ def _suggest(
 
 
 def _propose(
-    project: Any,
-    classifier: Any,
-    store: ProposalStore,
-    kind: str,
-    most: int,
-    consents: Consents,
-    monitor: Monitor,
+    project: Any, classifier: Any, store: ProposalStore, kind: str, most: int, consents: Consents, monitor: Monitor
 ) -> int:
     from napari_cam_feedback.feedback import propose_masks
 

@@ -39,12 +39,7 @@ _HINT = (
     "and none counts before you accept it."
 )
 _NOT_HERE = "No mask is proposed for the image that is shown. <i>Later</i> goes back to the proposals."
-_KINDS = (
-    ("auto", "auto"),
-    ("painted patch", "template"),
-    ("same place", "place"),
-    ("filter response", "filters"),
-)
+_KINDS = (("auto", "auto"), ("painted patch", "template"), ("same place", "place"), ("filter response", "filters"))
 
 
 class ProposalsPage(QWidget):

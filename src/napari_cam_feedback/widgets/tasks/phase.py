@@ -72,11 +72,7 @@ class PhaseMachine(QObject):
         self.changed.emit(phase)
 
     def drive(
-        self,
-        *,
-        start: Iterable[QWidget] = (),
-        stop: Iterable[QWidget] = (),
-        ready: Callable[[], bool] | None = None,
+        self, *, start: Iterable[QWidget] = (), stop: Iterable[QWidget] = (), ready: Callable[[], bool] | None = None
     ) -> Callable[[], None]:
         """Let this machine enable and disable widgets.
 

@@ -39,10 +39,7 @@ class SerialWorker:
         self._thread: threading.Thread | None = None
 
     def submit(
-        self,
-        name: str,
-        task: Callable[[], Any],
-        then: Callable[[Any, Exception | None], None] | None = None,
+        self, name: str, task: Callable[[], Any], then: Callable[[Any, Exception | None], None] | None = None
     ) -> None:
         """Have `task` done in the thread; `then` gets (result, None) or (None, error) on the main thread."""
         with self._condition:

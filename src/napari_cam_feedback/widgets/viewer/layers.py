@@ -250,12 +250,7 @@ class ItemLayers:
             from napari.layers import Vectors
 
             layer = Vectors(
-                pieces,
-                name=NAMES[CONTOUR],
-                ndim=2,
-                vector_style="line",
-                edge_color=CONTOUR_COLOUR,
-                edge_width=width,
+                pieces, name=NAMES[CONTOUR], ndim=2, vector_style="line", edge_color=CONTOUR_COLOUR, edge_width=width
             )
             mark(layer, CONTOUR, key)
             self._insert(layer, CONTOUR)
