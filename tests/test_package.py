@@ -66,7 +66,20 @@ def python(code: str, **environment: str) -> str:
     return result.stdout
 
 
-HEAVY = ("torch", "torchvision", "napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "vispy", "matplotlib", "skimage", "sklearn")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "napari",
+    "qtpy",
+    "PySide6",
+    "PyQt6",
+    "PyQt5",
+    "vispy",
+    "pyqtgraph",
+    "matplotlib",
+    "skimage",
+    "sklearn",
+)
 
 
 @pytest.mark.parametrize("module", ["napari_cam_feedback", "napari_cam_feedback.data", "napari_cam_feedback.cli"])

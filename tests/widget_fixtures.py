@@ -120,3 +120,18 @@ def _opened(viewer, project, wait):
     wait(lambda: session.explanation is not None)
     yield session
     session.close()
+
+
+def axis_texts(plot, side: str) -> list[str]:
+    """Return the numbers or names that an axis of a chart shows."""
+    from qtpy.QtGui import QPainter, QPicture
+    from qtpy.QtWidgets import QApplication
+
+    for _ in range(2):  # the first time it finds how much room the texts need
+        QApplication.processEvents()
+        plot.grab()
+    picture = QPicture()
+    painter = QPainter(picture)
+    texts = [text for *_, text in plot.axes.getAxis(side).generateDrawSpecs(painter)[2]]
+    painter.end()
+    return texts

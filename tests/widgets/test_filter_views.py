@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from napari_cam_feedback.files import read_json, write_json
 from napari_cam_feedback.models import save_classifier
 from napari_cam_feedback.monitor import Callbacks
 from napari_cam_feedback.widgets.filters import changes as filter_changes_view
-from napari_cam_feedback.widgets.filters.charts import ticks
+from napari_cam_feedback.widgets.filters.charts import BarPlot, CurvePlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.model import JOB
+from napari_cam_feedback.widgets.parts.plot import COLOURS
 from napari_cam_feedback.widgets.session.session import prepare, session_of
+from widget_fixtures import axis_texts
 
 pytest_plugins = ["widget_fixtures"]
 
@@ -253,18 +256,79 @@ def test_another_version_empties_what_was_about_the_one_before(docked, wait):
     assert widget.ranking.plot.curve is None
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 1, [0, 0.5, 1]),
-        (0.37, 1.0, [0.4, 0.6, 0.8, 1.0]),
-        (0, 64, [0, 20, 40, 60]),
-        (3, 3, [3]),
-        (-1, 1, [-1, -0.5, 0, 0.5, 1]),
-    ],
-)
-def test_ticks_are_round_numbers(low, high, expected):
-    assert ticks(low, high) == pytest.approx(expected)
+@pytest.fixture
+def histogram(qtbot):
+    plot = HistogramPlot(ViewerModel())
+    qtbot.addWidget(plot)
+    plot.resize(300, 130)
+    plot.show()
+    return plot
+
+
+def test_a_histogram_is_an_outline_a_group_over_numbers_that_are_round(histogram):
+    edges, counts = np.linspace(0, 0.64, 5), np.array([3, 0, 7, 1])
+    histogram.show_counts(
+        edges, [("cat", counts, COLOURS[0]), ("none", counts * 0, COLOURS[1]), ("dog", counts[::-1], COLOURS[2])]
+    )
+    histogram.draw()
+    assert list(histogram.curves) == ["cat", "dog"]
+    x, y = histogram.curves["cat"].getData()
+    assert x.tolist() == np.repeat(edges, 2).tolist()
+    assert y.tolist() == [0, 3, 3, 0, 0, 7, 7, 1, 1, 0]
+    assert histogram.curves["dog"].opts["pen"].color().name() == COLOURS[2].lower()
+    (left, right), (low, high) = histogram.axes.viewRange()
+    assert (left, right) == pytest.approx((0, 0.64))
+    assert low <= 0 < 7 < high < 8
+    for side in ("left", "bottom"):
+        shown = axis_texts(histogram, side)
+        assert len(shown) > 1
+        assert all(float(text) == pytest.approx(float(f"{float(text):.1g}")) for text in shown)
+    histogram.show_counts(np.zeros(0), [])
+    histogram.draw()
+    assert not histogram.axes.isVisible()
+
+
+def test_the_curve_shows_the_model_s_own_accuracy_with_its_error_and_the_cut(qtbot):
+    plot = CurvePlot(ViewerModel())
+    qtbot.addWidget(plot)
+    plot.show()
+    curve = SimpleNamespace(
+        counts=np.array([1, 8, 64]), accuracy=np.array([0.4, 0.8, 0.9]), full=0.95, standard_error=0.1, cut=8
+    )
+    plot.show_curve(curve)
+    plot.draw()
+    assert [each.tolist() for each in plot.curves["best filters"].getData()] == [[1, 8, 64], [0.4, 0.8, 0.9]]
+    assert plot.curves["cut at 8"].getData()[0].tolist() == [8, 8]
+    assert plot.curves["the model's own"].getData()[1].tolist() == [0.95, 0.95]
+    assert plot.axes.viewRange()[1] == pytest.approx([0.37, 1.0])
+    assert [label.item.toPlainText() for _, label in plot.axes.legend.items] == ["best filters", "cut at 8"]
+    curve.cut = None
+    plot.draw()
+    assert [label.item.toPlainText() for _, label in plot.axes.legend.items] == ["best filters"]
+
+
+def test_bars_reach_from_zero_to_either_side_the_greatest_at_the_top_in_the_colours_of_the_classes(qtbot):
+    plot = BarPlot(ViewerModel())
+    qtbot.addWidget(plot)
+    plot.show()
+    plot.show_values(["a", "b", "c", "a class whose name is too long for the chart"], np.array([-1.0, np.nan, 2.0, 0.5]))
+    plot.resize(300, plot.height())
+    plot.draw()
+    bars = plot.curves["values"].opts
+    assert bars["x0"].tolist() == [0, 0, 0]
+    assert bars["x1"].tolist() == [2, 0.5, -1]
+    assert bars["brushes"] == [class_colour(label) for label in (2, 3, 0)]
+    assert plot.axes.vb.yInverted()
+    names, values = axis_texts(plot, "left"), axis_texts(plot, "right")
+    assert names[::2] == ["c", "a"]
+    assert names[1].endswith("…")
+    assert values == ["+2", "+0.5", "-1"]
+    picture = plot.grab().toImage()
+    colours = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
+    assert {class_colour(label).lower() for label in (2, 3, 0)} <= colours
+    plot.show_values([str(label) for label in range(40)], np.arange(40.0))
+    plot.draw()
+    assert [name for name, _, _ in plot.rows] == [str(label) for label in (*range(39, 31, -1), *range(7, -1, -1))]
 
 
 def test_many_filters_that_died_are_named_shortly():

@@ -31,6 +31,7 @@ from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.parts.basics import time_left
 from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.config_form import ConfigForm, extras
+from napari_cam_feedback.widgets.parts.plot import COLOURS, GRAY
 from napari_cam_feedback.widgets.parts.tones import tone_of
 from napari_cam_feedback.widgets.retune.dock import JOB, RetuneWidget
 from napari_cam_feedback.widgets.retune.run import next_step
@@ -1236,22 +1237,29 @@ def test_nothing_is_offered_to_be_taken_where_one_model_beats_all_others(docked,
     assert widget.checkpoint_row.isHidden()
 
 
-def test_the_plot_shows_gaps_thins_long_runs_and_chooses_its_scale(qtbot):
+def test_the_plot_shows_gaps_and_chooses_its_scale(qtbot):
     plot = StepPlot(ViewerModel())
     qtbot.addWidget(plot)
     plot.resize(320, 165)
+    plot.show()
     plot.clear(1000)
     for iteration in range(1000):
         value = float("nan") if iteration == 500 else 10.0 ** (1 - iteration / 250)
         plot.add(iteration, {"a": value, "total": 1.0}, ("x", "y"), np.array([0.2, 0.4]) if iteration % 100 == 0 else None)
-    low, high, logarithmic = plot.losses.scale()
-    assert logarithmic
-    assert low <= 10**-2.99
-    assert high >= 10
+    plot.redraw()
+    qtbot.waitUntil(lambda: "mean" in plot.painted.curves)
+    assert plot.losses.axes.getAxis("left").logMode
+    low, high = plot.losses.axes.viewRange()[1]
+    assert low <= -2.99
+    assert high >= 1
+    x, y = plot.losses.curves["a"].getData()
+    assert x[~np.isfinite(y)].tolist() == [500]
+    assert np.nanmin(y) == pytest.approx(1 - 999 / 250)
     assert plot.painted.lines["mean"].points[-1] == (900, pytest.approx(0.3))
     picture = plot.grab().toImage()
     colours = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
     assert len(colours) > 20
+    assert {COLOURS[0].lower(), GRAY.lower()} <= colours
 
 
 def test_time_left_is_said_as_a_user_says_it():

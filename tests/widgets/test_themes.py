@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from napari.components import ViewerModel
 from napari.qt import get_stylesheet
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
@@ -13,6 +14,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QToolButton, QWidget
 
 from napari_cam_feedback.evaluation import ComparisonRow
+from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
 from napari_cam_feedback.widgets.parts.tones import _ON_DARK, set_rich_text, set_tone, text_colour, tone_colour, tone_of
 from napari_cam_feedback.widgets.session.session import prepare, session_of
@@ -182,3 +184,28 @@ def test_a_table_that_is_shown_follows_the_theme(make_napari_viewer):
         assert contrast(pixel, QColor(get_theme(theme).foreground.as_hex())) < 1.3
         for row in (1, 2):
             assert contrast(table.item(row, 3).foreground().color(), pixel) >= MIN_CONTRAST
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_text_of_a_chart_can_be_read_also_when_the_theme_changes(qtbot, theme):
+    viewer = ViewerModel()
+    viewer.theme = {"dark": "light", "light": "dark"}[theme]
+    plot = StepPlot(viewer)
+    qtbot.addWidget(plot)
+    plot.show()
+    plot.add(1, {"a": 1.0}, ("x",), [0.5])
+    plot.redraw()
+    qtbot.waitUntil(lambda: "mean" in plot.painted.curves)
+    viewer.theme = theme
+    background = QColor(get_theme(theme).background.as_hex())
+    text = get_theme(theme).text.as_hex()
+    qtbot.waitUntil(lambda: plot.painted.curves["mean"].opts["pen"].color().name() == QColor(text).name())
+    for chart in (plot.losses, plot.painted):
+        axes = chart.axes
+        shown = [axes.titleLabel.item.toHtml(), axes.getAxis("bottom").label.toHtml()]
+        shown += [label.item.toHtml() for _, label in axes.legend.items]
+        assert all(QColor(text).name() in html for html in shown)
+        for side in ("left", "bottom"):
+            assert contrast(axes.getAxis(side).textPen().color(), background) >= MIN_CONTRAST
+        assert axes.legend.brush().color().name() == background.name()
+    assert contrast(QColor(text), background) >= MIN_CONTRAST

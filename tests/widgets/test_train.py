@@ -263,6 +263,8 @@ def test_the_curves_say_where_all_layers_begin_to_learn_and_which_epoch_is_best(
     for chart in docked.plot.charts:
         assert {name: mark.x for name, mark in chart.marks.items()} == {"all layers learn": 1.5, "best": best}
     docked.plot.resize(320, 165)
+    for chart in docked.plot.charts:
+        chart.draw()
     picture = docked.plot.grab().toImage()
     colours = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
     assert docked.plot.losses.marks["best"].colour.lower() in colours

@@ -19,10 +19,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_feedback.monitor import Monitor, Part
-from napari_cam_feedback.widgets.filters.charts import COLOURS, HistogramPlot
+from napari_cam_feedback.widgets.filters.charts import HistogramPlot
 from napari_cam_feedback.widgets.filters.model import FOLDER, FilterModel
 from napari_cam_feedback.widgets.parts.basics import fill, narrow, plain_label, push_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.headed_table import ROOT, HeadedTable
+from napari_cam_feedback.widgets.parts.plot import COLOURS
 from napari_cam_feedback.widgets.session.loading import load_version
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_cam_feedback.monitor import Monitor
-from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, OTHER_COLOUR, class_colour
+from napari_cam_feedback.widgets.filters.charts import CLASS_COLOURS, class_colour
 from napari_cam_feedback.widgets.filters.model import FilterModel
 from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
 from napari_cam_feedback.widgets.parts.basics import (
@@ -21,6 +21,7 @@ from napari_cam_feedback.widgets.parts.basics import (
     tight,
     wrapped_label,
 )
+from napari_cam_feedback.widgets.parts.plot import GRAY
 from napari_cam_feedback.widgets.tasks.workers import Progress, WorkStopped
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class EmbeddingView(QWidget):
                     groups.append((name, class_colour(label), found.labels == label))
                 else:
                     others |= found.labels == label
-            groups.insert(0, ("other classes", OTHER_COLOUR, others))
+            groups.insert(0, ("other classes", GRAY, others))
             groups.insert(0, ("no label", "#606060", found.labels < 0))
         elif by == ERROR:
             unknown, wrong = found.labels < 0, found.errors
@@ -202,7 +203,7 @@ class EmbeddingView(QWidget):
         elif by == PAINTED:
             painted = self.model.session.painted()
             which = np.array([key in painted for key in found.keys], bool)
-            groups = [("not painted", OTHER_COLOUR, ~which), ("painted", "#FF00FF", which)]
+            groups = [("not painted", GRAY, ~which), ("painted", "#FF00FF", which)]
         elif self.model.number is not None:
             values = features.mean[found.rows, self.model.number]
             bounds = np.unique(np.quantile(values, np.linspace(0, 1, len(_SHADES) + 1)[1:-1]))

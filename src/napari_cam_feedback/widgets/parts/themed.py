@@ -1,4 +1,4 @@
-"""A widget painted by ourselves in the colours of napari's theme."""
+"""Widgets that are drawn in the colours of napari's theme."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def follow_theme(viewer: Any, widget: QWidget, take: Callable[..., None]) -> Non
 
 
 class Themed(QWidget):
-    """A widget painted by ourselves that takes the text colour of napari's theme.
+    """A widget that takes the text colour of napari's theme.
 
     Parameters
     ----------
@@ -63,16 +63,10 @@ class Themed(QWidget):
 
     def begin(self) -> tuple[QPainter, QFontMetricsF]:
         """Return a painter with a small font, and its metrics."""
-        painter, metrics = begin(self)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = QFont(self.font())
+        font.setPixelSize(10)
+        painter.setFont(font)
         painter.setPen(QColor(self.text_colour))
-        return painter, metrics
-
-
-def begin(widget: QWidget) -> tuple[QPainter, QFontMetricsF]:
-    """Return a painter of a widget with a small font, and its metrics."""
-    painter = QPainter(widget)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    font = QFont(widget.font())
-    font.setPixelSize(10)
-    painter.setFont(font)
-    return painter, QFontMetricsF(font)
+        return painter, QFontMetricsF(font)

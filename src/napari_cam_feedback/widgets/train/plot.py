@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_cam_feedback.widgets.parts.basics import tight
-from napari_cam_feedback.widgets.parts.charts import COLOURS, Chart, Line, Mark
-from napari_cam_feedback.widgets.parts.themed import follow_theme
+from napari_cam_feedback.widgets.parts.charts import Chart, Line, Mark, side_by_side
+from napari_cam_feedback.widgets.parts.plot import COLOURS
 
 if TYPE_CHECKING:
     import napari
@@ -26,15 +24,11 @@ class TrainPlot(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.losses = Chart("Loss (cross-entropy)", x_name="epoch")
-        self.accuracies = Chart("Accuracy", limits=(0.0, 1.0), x_name="epoch")
+        self.losses = Chart(napari_viewer, "Loss (cross-entropy)", x_name="epoch")
+        self.accuracies = Chart(napari_viewer, "Accuracy", limits=(0.0, 1.0), x_name="epoch")
         self.charts = (self.losses, self.accuracies)
-        layout = tight(QHBoxLayout(self), 2)
-        for chart in self.charts:
-            layout.addWidget(chart)
-        self.setFixedHeight(165)
+        side_by_side(self, *self.charts)
         self._phase = ""
-        follow_theme(napari_viewer, self, self._take_theme)
 
     @property
     def empty(self) -> bool:
@@ -44,9 +38,8 @@ class TrainPlot(QWidget):
     def clear(self) -> None:
         """Forget the last training."""
         for chart in self.charts:
-            chart.lines.clear()
-            chart.marks.clear()
-            chart.update()
+            chart.clear()
+            chart.redraw()
         self._phase = ""
 
     def add(self, step: TrainStep) -> None:
@@ -65,7 +58,7 @@ class TrainPlot(QWidget):
                 chart.marks[TUNED] = Mark(step.epoch - 0.5, dashed=True, named=named)
             if step.best:
                 chart.marks[BEST] = Mark(step.epoch, COLOURS[2], named=named)
-            chart.update()
+            chart.redraw()
         self._phase = step.phase
 
     def fit(self) -> None:
@@ -73,10 +66,4 @@ class TrainPlot(QWidget):
         for chart in self.charts:
             epochs = [x for line in chart.lines.values() for x, _ in line.points]
             chart.last_x = float(max(epochs, default=1))
-            chart.update()
-
-    def _take_theme(self, event: Any = None, *, value: str | None = None) -> None:
-        text = get_theme(value if value is not None else event.value).text.as_hex()
-        for chart in self.charts:
-            chart.text_colour = text
-            chart.update()
+            chart.redraw()
