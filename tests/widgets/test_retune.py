@@ -12,9 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.qt import get_current_stylesheet
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QMessageBox, QSpinBox
+from qtpy.QtWidgets import QMessageBox
 
 from napari_cam_feedback import retuning as retune_package
 from napari_cam_feedback.auditing import NextShortcut
@@ -30,12 +29,11 @@ from napari_cam_feedback.widgets.open import dock as session_widget
 from napari_cam_feedback.widgets.open.dock import SessionWidget
 from napari_cam_feedback.widgets.parts.basics import time_left
 from napari_cam_feedback.widgets.parts.charts import StepPlot
-from napari_cam_feedback.widgets.parts.config_form import ConfigForm, extras
+from napari_cam_feedback.widgets.parts.editors import extras
 from napari_cam_feedback.widgets.parts.plot import COLOURS, GRAY
 from napari_cam_feedback.widgets.parts.tones import tone_of
 from napari_cam_feedback.widgets.retune.dock import JOB, RetuneWidget
 from napari_cam_feedback.widgets.retune.run import next_step
-from napari_cam_feedback.widgets.retune.settings import COMMON_SETTINGS
 from napari_cam_feedback.widgets.session.consents import ConsentRequest
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from napari_cam_feedback.widgets.session.side_by_side import LAYER_NAMES
@@ -794,94 +792,6 @@ def test_what_was_said_of_a_version_goes_when_another_is_used(docked, wait):
     assert "the model is v002 as before" in widget.status.text()
     use(session, "v001")
     assert widget.status.text() == ""
-
-
-def test_the_form_offers_every_setting_with_its_title_bounds_and_default(qtbot):
-    form = ConfigForm(RetuneConfig, common=("iterations", "seed"), skip=("method",))
-    qtbot.addWidget(form)
-    assert set(form.names) == set(RetuneConfig.model_fields) - {"method"}
-    assert form.config() == RetuneConfig()
-    # One that may be left to the program, and one that may not.
-    iterations, seed = form.editor("iterations"), form.editor("seed")
-    spin = iterations.findChild(QSpinBox)
-    assert (spin.minimum(), spin.maximum()) == (1, 100_000)
-    assert isinstance(seed, QSpinBox)
-    assert (seed.minimum(), seed.maximum()) == (0, 2**31 - 1)
-    assert seed.toolTip() == RetuneConfig.model_fields["seed"].description
-    assert not form.more.isAncestorOf(iterations)
-    assert form.more.isAncestorOf(form.editor("learning_rate"))
-    assert not form.more.opened
-
-
-def test_who_unticks_auto_begins_with_a_number_of_use_and_sees_it_whole_in_a_narrow_dock(qtbot):
-    form = ConfigForm(RetuneConfig, common=COMMON_SETTINGS, skip=("method",))
-    qtbot.addWidget(form)
-    form.setStyleSheet(get_current_stylesheet())
-    form.more.set_opened(True)
-    form.resize(316, 600)
-    form.show()
-    begun = {}
-    for name in (
-        "iterations",
-        "learning_rate",
-        "batch_size",
-        "painted_per_step",
-        "check_every",
-        "patience",
-        "strength",
-    ):
-        editor = form.editor(name)
-        box, spin = editor.findChild(QCheckBox), editor.findChild(QAbstractSpinBox)
-        box.setChecked(False)
-        begun[name] = spin.value()
-        editor.layout().activate()
-        assert box.width() >= box.sizeHint().width()
-        assert spin.geometry().right() < editor.width()
-        assert editor.geometry().right() < form.width()
-        assert spin.width() >= 80
-    assert begun.pop("learning_rate") == pytest.approx(1e-4)
-    assert begun.pop("patience") == 2
-    assert begun == {"iterations": 100, "batch_size": 32, "painted_per_step": 8, "check_every": 15, "strength": 1}
-
-
-def test_the_form_gives_back_what_is_put_in(qtbot):
-    form = ConfigForm(RetuneConfig, skip=("method",))
-    qtbot.addWidget(form)
-    values = {"iterations": 7, "learning_rate": 2.5e-4, "strength": 3.0, "freeze_batch_norm": False, "fill": "noise"}
-    form.set_values(values)
-    config = form.config(method="pasa")
-    assert {name: getattr(config, name) for name in values} == pytest.approx(values)
-    assert config.method == "pasa"
-    form.set_values({"strength": None})
-    assert form.config().strength is None
-    assert "0.00025" in form.editor("learning_rate").findChild(QAbstractSpinBox).text()
-
-
-def test_what_is_yes_no_or_auto_has_three_states(qtbot):
-    form = ConfigForm(RetuneConfig, skip=("method",))
-    qtbot.addWidget(form)
-    automatic, on = form.editor("distillation").findChildren(QCheckBox)
-    assert (automatic.text(), automatic.isChecked(), on.isHidden()) == ("auto", True, True)
-    assert form.config().distillation is None
-    automatic.setChecked(False)
-    assert (on.text(), on.isHidden()) == ("yes", False)
-    assert form.config().distillation is False
-    on.setChecked(True)
-    assert form.config().distillation is True
-
-
-def test_the_form_edits_names_and_a_file(qtbot):
-    form = ConfigForm(RetuneConfig, skip=("method",))
-    qtbot.addWidget(form)
-    assert form.config().freeze == ()
-    form.editor("freeze").setText(" features.0, layer1 ,")
-    form.editor("inpainter").edit.setText("/somewhere/filler.pt2")
-    config = form.config()
-    assert config.freeze == ("features.0", "layer1")
-    assert config.inpainter == "/somewhere/filler.pt2"
-    form.set_values({"freeze": ("a", "b.c"), "inpainter": None})
-    assert form.editor("freeze").text() == "a, b.c"
-    assert form.config().inpainter is None
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QDialog, QSizePolicy, QVBoxLayout, QWidget
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.widgets.concepts.list import ConceptList
 from napari_cam_feedback.widgets.concepts.model import ConceptModel, ConceptTest
-from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, tight
+from napari_cam_feedback.widgets.parts.basics import ChoiceBox, fill, form_layout, narrow, tight
 from napari_cam_feedback.widgets.parts.class_chooser import ClassChooser
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm
+from napari_cam_feedback.widgets.parts.config_form import ConfigForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
 
 #: With more classes than this, only that of the current image is chosen at first.

@@ -10,8 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import fill, narrow, plain, single_shot, tight, wrapped_label
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
+from napari_cam_feedback.widgets.parts.basics import ChoiceBox, fill, narrow, plain, single_shot, tight, wrapped_label
 from napari_cam_feedback.widgets.viewer.identity import role_of
 from napari_cam_feedback.widgets.viewer.layer_images import PickedLayer
 

@@ -18,6 +18,7 @@ from napari_cam_feedback.widgets.open.merge_panel import MaskMerging
 from napari_cam_feedback.widgets.open.summary import Summary, describe_layer
 from napari_cam_feedback.widgets.open.version_tree import VersionTree
 from napari_cam_feedback.widgets.parts.basics import (
+    ChoiceBox,
     fill,
     form_layout,
     narrow,
@@ -27,7 +28,6 @@ from napari_cam_feedback.widgets.parts.basics import (
     small_button,
     tight,
 )
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.model_form import TITLES, whole_numbers
 from napari_cam_feedback.widgets.parts.new_folder import ask_new_folder

@@ -148,6 +148,30 @@ def narrow(combo: QComboBox, letters: int = 8) -> None:
     combo.setMinimumContentsLength(letters)
 
 
+class _NoStrayWheel(QObject):
+    """A wheel turn over an unfocused editor scrolls the dock instead of changing a setting unseen."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        stray = event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus()
+        if stray:
+            event.ignore()
+        return stray
+
+
+def keep_when_scrolled(editor: QWidget) -> None:
+    """Let the wheel change an editor's value only where the editor has the focus, which the wheel does not give."""
+    editor.installEventFilter(_NoStrayWheel(editor))
+    editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+
+class ChoiceBox(QComboBox):
+    """A combo box that keeps its choice when the dock is scrolled over it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        keep_when_scrolled(self)
+
+
 def confirmed(parent: QWidget, title: str, question: str) -> bool:
     """Ask a question to be answered by yes or no; whoever just presses Enter says no."""
     buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No

@@ -11,8 +11,7 @@ from qtpy.QtCore import QStringListModel, Qt
 from qtpy.QtWidgets import QCompleter, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from napari_cam_feedback.errors import ConfigError
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, small_button, tight, wrapped_label
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
+from napari_cam_feedback.widgets.parts.basics import ChoiceBox, form_layout, narrow, small_button, tight, wrapped_label
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.naming import TitleNames
 from napari_cam_feedback.widgets.parts.path_field import PathField

@@ -10,8 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cam_feedback.errors import ConfigError, describe
-from napari_cam_feedback.widgets.parts.basics import tight, wrapped_label
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
+from napari_cam_feedback.widgets.parts.basics import ChoiceBox, tight, wrapped_label
+from napari_cam_feedback.widgets.parts.config_form import ConfigForm
+from napari_cam_feedback.widgets.parts.editors import extras
 from napari_cam_feedback.widgets.parts.tones import set_tone
 
 COMMON_SETTINGS = ("iterations", "learning_rate", "painted_per_step", "strength")

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_cam_feedback.widgets.parts.basics import fill, form_layout, narrow, push_button, rich_label, tight, wrapped_label
+from napari_cam_feedback.widgets.parts.basics import (
+    ChoiceBox,
+    fill,
+    form_layout,
+    narrow,
+    push_button,
+    rich_label,
+    tight,
+    wrapped_label,
+)
 from napari_cam_feedback.widgets.parts.charts import StepPlot
 from napari_cam_feedback.widgets.parts.comparison_table import ComparisonTable
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.run_view import RunView
 from napari_cam_feedback.widgets.retune.log import RunLog

@@ -14,8 +14,17 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLi
 from napari_cam_feedback.errors import ConfigError
 from napari_cam_feedback.files import unused
 from napari_cam_feedback.model_names import TORCHVISION, Architecture
-from napari_cam_feedback.widgets.parts.basics import form_layout, narrow, show_row, small_button, tight, wrapped_label
-from napari_cam_feedback.widgets.parts.config_form import ChoiceBox, ConfigForm, extras
+from napari_cam_feedback.widgets.parts.basics import (
+    ChoiceBox,
+    form_layout,
+    narrow,
+    show_row,
+    small_button,
+    tight,
+    wrapped_label,
+)
+from napari_cam_feedback.widgets.parts.config_form import ConfigForm
+from napari_cam_feedback.widgets.parts.editors import extras
 from napari_cam_feedback.widgets.parts.fold import Fold
 from napari_cam_feedback.widgets.parts.model_form import AS_FILE, ModelForm
 from napari_cam_feedback.widgets.parts.path_field import PathField
