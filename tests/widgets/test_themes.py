@@ -11,7 +11,17 @@ from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QRect
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QStyle,
+    QStyleOptionButton,
+    QToolButton,
+    QWidget,
+)
 
 from napari_cam_feedback.evaluation import ComparisonRow
 from napari_cam_feedback.widgets.parts.charts import StepPlot
@@ -144,6 +154,11 @@ def cut_off(widget, text):
         if widget.wordWrap():
             return widget.height() + 1 < widget.heightForWidth(widget.width())
         return widget.width() + 1 < widget.sizeHint().width()
+    if isinstance(widget, QPushButton):
+        button = QStyleOptionButton()
+        widget.initStyleOption(button)
+        room = widget.style().subElementRect(QStyle.SubElement.SE_PushButtonContents, button, widget)
+        return room.width() + 1 < widget.fontMetrics().horizontalAdvance(text)
     if isinstance(widget, QAbstractButton) and not isinstance(widget, QToolButton):
         return widget.width() + 1 < widget.fontMetrics().horizontalAdvance(text)
     return False

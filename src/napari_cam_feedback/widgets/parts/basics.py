@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, QUrl
 from qtpy.QtWidgets import (
     QBoxLayout,
     QComboBox,
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -135,10 +136,21 @@ def push_button(text: str, action: Callable[..., Any] | None = None, tooltip: st
     return button
 
 
+class _SmallButton(QPushButton):
+    """A button that is no wider than its text, whose font may become a larger one."""
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.fontMetrics().horizontalAdvance(self.text()) + 18, super().sizeHint().height())
+
+    minimumSizeHint = sizeHint
+
+
 def small_button(text: str, action: Callable[..., Any], tooltip: str = "") -> QPushButton:
     """Return a button that is no wider than its text."""
-    button = push_button(text, action, tooltip)
-    button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + 18)
+    button = _SmallButton(text)
+    button.setToolTip(tooltip)
+    button.clicked.connect(action)
+    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
     return button
 
 
