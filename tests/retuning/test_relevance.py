@@ -12,7 +12,8 @@ from napari_cam_feedback.data import ArrayDataset, InputCache
 from napari_cam_feedback.evaluation import RightReasons
 from napari_cam_feedback.retuning import RetuneConfig, ValidationMetrics, judge, retune
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet, read_painted
-from napari_cam_feedback.retuning.judging.relevance import MIN_IMAGES, marks_matter
+from napari_cam_feedback.retuning.judging.metrics import key_numbers
+from napari_cam_feedback.retuning.judging.relevance import MIN_IMAGES, marks_matter, marks_mislead
 from napari_cam_feedback.retuning.judging.verdict import hardly_used
 
 LOOKED_AT = np.zeros((8, 8), bool)
@@ -65,6 +66,47 @@ def test_few_images_and_painted_surroundings_say_nothing():
     few = MIN_IMAGES - 1
     assert marks_matter(CLASSIFIER, painted([0, 1] * 2, [LOOKED_AT] * few), 0) is None
     assert marks_matter(CLASSIFIER, painted([0, 1] * 3, [~ELSEWHERE] * 6), 0) is None
+
+
+STICKER, OBJECT, NEITHER = np.zeros((3, 16, 16), bool)
+STICKER[:3, :3] = OBJECT[7:10, 7:10] = NEITHER[12:15, 1:4] = True
+#: Says the second class where either is white: no image of that class needs its sticker to be told.
+EITHER = looking_classifier(256 / 9 * (STICKER | OBJECT), 0.5)
+
+
+def stickers() -> ArrayDataset:
+    """Black images; the second class has a white object, and in train and val a white sticker."""
+    labels = {"train": [0, 1] * 8, "val": [0, 1, 0, 1, 1] * 4}
+    images = {split: np.zeros((len(values), 16, 16), np.uint8) for split, values in labels.items()}
+    for split, values in labels.items():
+        images[split][np.array(values) == 1] = 255 * (STICKER | OBJECT)
+    return ArrayDataset(images, labels, ("dark", "bright"))
+
+
+@pytest.mark.parametrize(("mask", "share"), [(STICKER, 1.0), (OBJECT, 1.0), (NEITHER, 0.0)])
+def test_a_mark_that_one_class_alone_bears_shows_on_images_of_others(mask, share):
+    dataset = stickers()
+    cache = InputCache(dataset, plain(16, 16))
+    bright = read_painted(dataset, {dataset.keys[n]: mask for n in range(1, 16, 2)}, cache)
+    assert marks_matter(EITHER, bright, 0) == 0.0
+    val = dataset.indices("val")
+    dark = cache.inputs(val[dataset.labels[val] == 0])
+    assert marks_mislead(EITHER, bright, dark.split(3), 0) == share
+
+
+@pytest.mark.parametrize(("mask", "said"), [(STICKER, False), (NEITHER, True)])
+def test_a_retune_against_a_mark_of_one_class_is_judged_on_the_images_of_the_others(mask, said):
+    dataset = stickers()
+    steps = retune(
+        EITHER, dataset, {dataset.keys[n]: mask for n in range(1, 16, 2)}, RetuneConfig(iterations=1, batch_size=4)
+    )
+    first = next(steps)
+    assert ("either the model hardly uses it" in (first.message or "")) is said
+    check = first.check
+    assert (check.n, check.pasted, check.conflicts, check.accuracy) == (20, 8, 8, 1.0)
+    assert (check.conflict_accuracy, check.conflict_flip_rate) == ((1.0, 0.0) if said else (0.0, 1.0))
+    numbers = key_numbers(check, check)
+    assert [number.images for number in numbers[1:]] == ["8 validation images with another class's marker pasted in"] * 2
 
 
 @pytest.mark.parametrize(("masks", "said"), [(ELSEWHERE, True), (LOOKED_AT, False)])

@@ -45,9 +45,12 @@ class ValidationMetrics(OldAttributes):
     familiar : tuple of float, or None
         There, accuracy on and share of changed predictions of composites of the objects learnt from. The held-out ones are
         few and hang on chance; these are more, and say too much good. The best checkpoint is chosen by both, half and half.
+    pasted : int
+        Where all that is painted is of one class, the conflict images are so many validation images, those of the other
+        classes; else 0, and all are.
     marks : float or None
         At the start: how often a prediction for a painted image changes when what is painted on it is taken out or swapped
-        (`marks_matter`).
+        (`marks_matter`), or where all are of one class, how often one of another class becomes that (`marks_mislead`).
     control : tuple of int, or None
         At the start: of the validation images that there are patches both of another class and of their own for, on how many
         the former alone changes the prediction, on how many the latter alone, and how many images they are. None where
@@ -92,6 +95,7 @@ class ValidationMetrics(OldAttributes):
     conflict_flip_rate: float
     held_out: RightReasons
     scenes: int = 0
+    pasted: int = 0
     familiar: tuple[float, float] | None = None
     marks: float | None = None
     control: tuple[int, int, int] | None = None
@@ -108,6 +112,11 @@ class ValidationMetrics(OldAttributes):
     moved: tuple[float, ...] | None = None
     style: str = ""
     style_alone: bool = False
+
+    @property
+    def conflicts(self) -> int:
+        """Conflict images."""
+        return self.scenes or self.pasted or self.n
 
     @property
     def selection_accuracy(self) -> float:
@@ -145,7 +154,7 @@ def check_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Comp
         if after.style_alone
         else f"{n} painted {'image' if n == 1 else 'images'}"
     )
-    conflict = after.scenes or after.n
+    conflict = after.conflicts
     old, new = before.held_out, after.held_out
     return [
         ComparisonRow("validation", "accuracy", before.accuracy, after.accuracy, images=after.n),
@@ -177,7 +186,7 @@ def _group_rows(before: ValidationMetrics, after: ValidationMetrics) -> list[Com
 
 def key_numbers(before: ValidationMetrics, after: ValidationMetrics) -> tuple[KeyNumber, ...]:
     """Return the three numbers that come first, on the validation images."""
-    conflict = after.scenes or after.n
+    conflict = after.conflicts
     rows = check_rows(before, after)[:3]
     changed = after.style or "with another class's marker pasted in"
     shown = (

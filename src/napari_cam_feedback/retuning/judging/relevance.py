@@ -1,12 +1,17 @@
-"""Whether what is painted matters to the classifier on the painted images themselves, before anything is learnt."""
+"""Whether what is painted matters to the classifier, before anything is learnt."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from napari_cam_feedback.evaluation.perturbations.backgrounds import of_other_classes
+from napari_cam_feedback.evaluation.perturbations.shifts import choose_shifts, shifted
 from napari_cam_feedback.models.classifier import Classifier
 from napari_cam_feedback.retuning.images.masked_set import MaskedSet
+from napari_cam_feedback.retuning.judging.forgetting import change_interval
 from napari_cam_feedback.torch_loader import torch
 
 #: Painted images looked at at most, and patches of others tried on each.
@@ -58,3 +63,44 @@ def marks_matter(classifier: Classifier, painted: MaskedSet, seed: int) -> float
         if len(donors):
             swapped.append(np.mean(changed[len(cleared) :]))
     return float(max(np.mean(refilled), np.mean(swapped) if swapped else 0.0))
+
+
+def marks_mislead(classifier: Classifier, painted: MaskedSet, others: Iterable[torch.Tensor], seed: int) -> float:
+    """Return how often an image of another class is taken for the painted one's with what is painted pasted on.
+
+    Where only images of one class bear a mark, as a sticker that one clinic puts beside what it removes, they may be told
+    without it, and it shows only on images of other classes. What lies elsewhere on the painted images is pasted on likewise
+    as a control: a part of what they show makes some images look like theirs, too.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        As it was before the retune.
+    painted : MaskedSet
+        All painted images, of one class.
+    others : iterable of Tensor
+        Batches (N, C, h, w) of images of other classes.
+    seed : int
+        Of patches, places and refills.
+
+    Returns
+    -------
+    float
+        Share of the images; 0 where patches from elsewhere do so as often, but for chance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    target = int(painted.labels[0])
+    moved = shifted(painted.masks, choose_shifts(painted.masks, painted.masks, generator))
+    count, marked, by_mark_alone, by_other_alone = 0, 0, 0, 0
+    for inputs in others:
+        donors = torch.randint(len(painted), (len(inputs),), generator=generator)
+        cleared = painted.clear_places(inputs, generator)
+        before, mark, other = (
+            classifier.logits(images).argmax(1).cpu() == target
+            for images in (inputs, painted.paste(cleared, donors), replace(painted, masks=moved).paste(cleared, donors))
+        )
+        mark, other = mark & ~before, other & ~before
+        count, marked = count + len(inputs), marked + int(mark.sum())
+        by_mark_alone += int((mark & ~other).sum())
+        by_other_alone += int((other & ~mark).sum())
+    return marked / count if count and change_interval(by_other_alone, by_mark_alone, count)[0] > 0 else 0.0

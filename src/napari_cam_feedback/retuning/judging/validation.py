@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from napari_cam_feedback.retuning.judging.calibration import fit_temperature, sm
 from napari_cam_feedback.retuning.judging.composites import Composites, make_composites
 from napari_cam_feedback.retuning.judging.metrics import SHORTCUT_HELPS, SHORTCUT_IDLE, ValidationMetrics
 from napari_cam_feedback.retuning.judging.moved import accuracy_lost
-from napari_cam_feedback.retuning.judging.relevance import HARDLY, marks_matter
+from napari_cam_feedback.retuning.judging.relevance import HARDLY, marks_matter, marks_mislead
 from napari_cam_feedback.torch_loader import torch
 
 #: Accuracy that goes when the painted places of the validation images are refilled from which on the shortcut helps there.
@@ -62,6 +63,8 @@ class Validator:
         self.seed = seed
         self.validation = validation
         self._donors = self._choose_donors(dataset.labels[validation])
+        #: The class of all that is painted, where that is one and there are validation images of others; else None.
+        self._only = self._only_class(dataset.labels[validation])
         held = set(held_out.keys)
         self._learnt = painted.take(np.flatnonzero([key not in held for key in painted.keys]))
         self._composites: list[Composites] = []
@@ -90,6 +93,11 @@ class Validator:
             probability_shift=float(np.mean([each[3] for each in found])),
         )
 
+    def _only_class(self, labels: np.ndarray) -> int | None:
+        classes = np.unique(self.painted.labels.numpy())
+        patches = not self.painted.surroundings and self.painted.overlay is None and self.painted.also is None
+        return int(classes[0]) if patches and len(classes) == 1 and (labels != classes[0]).any() else None
+
     def _choose_donors(self, labels: np.ndarray) -> dict[int, int]:
         """Return, for each validation item, the position of a held-out image of another class where there is one."""
         rng = np.random.default_rng(self.seed)
@@ -108,9 +116,17 @@ class Validator:
         if marks is not None and self.painted.overlay is not None:
             # One mark for all has no other to be swapped for; put on images without it, it says the same of more images.
             marks = max(marks, check.conflict_flip_rate)
+        if marks is not None and marks <= HARDLY and self._only is not None:
+            marks = max(marks, marks_mislead(classifier, self.painted, self._of_others(self._only), self.seed))
         check = replace(check, marks=marks, moved=self._moved(classifier))
         # It is asked for only where what is painted hardly matters where it is.
         return check if marks is None or marks > HARDLY else replace(check, control=self._control(classifier))
+
+    def _of_others(self, painted: int) -> Iterator[torch.Tensor]:
+        for picked, inputs in self.cache.batches(self.validation, 64):
+            others = self.dataset.labels[picked] != painted
+            if others.any():
+                yield inputs[torch.from_numpy(others)]
 
     def _control(self, classifier: Classifier) -> tuple[int, int, int] | None:
         """Return how often patches of other classes alone change a prediction, how often those of its own, of how many."""
@@ -173,8 +189,14 @@ class Validator:
         )
         if found.conflict is None:
             return self._by_scenes(classifier, check, temperature)
-        after = found.conflict.argmax(1)
-        _, probability, shift = smooth(known, found.conflict, labels, temperature)
+        conflict = found.conflict
+        if self._only is not None:
+            # On images of the painted class the patch says what is true.
+            others = labels != self._only
+            known, conflict, labels, before = known[others], conflict[others], labels[others], before[others]
+            check = replace(check, pasted=len(labels))
+        after = conflict.argmax(1)
+        _, probability, shift = smooth(known, conflict, labels, temperature)
         return replace(
             check,
             conflict_accuracy=float((after == labels).float().mean()),

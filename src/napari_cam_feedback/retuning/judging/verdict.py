@@ -297,7 +297,7 @@ def _evidence(before: ValidationMetrics, after: ValidationMetrics, held_out: boo
             if after.scenes
             else f"{after.n} validation images {after.style}"
             if after.style
-            else f"{after.n} validation images with a conflicting shortcut (another class's marker pasted in)"
+            else f"{after.conflicts} validation images with a conflicting shortcut (another class's marker pasted in)"
         ),
     )
 

@@ -251,5 +251,5 @@ def tells_of_trouble(message: str) -> bool:
 
 def _worse(check: ValidationMetrics, before: ValidationMetrics) -> bool:
     """Whether a check is worse than the start; plain accuracy alone may fall, since the shortcut helped it."""
-    chance = 1 / math.sqrt(check.scenes or check.n)
+    chance = 1 / math.sqrt(check.conflicts)
     return check.score < before.score and check.selection_accuracy < before.selection_accuracy - chance
