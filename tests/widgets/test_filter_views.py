@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QColor
 
 from napari_cam_feedback.explanations import agreement, embed, features_of, filter_changes
 from napari_cam_feedback.files import read_json, write_json
@@ -18,6 +19,7 @@ from napari_cam_feedback.widgets.filters import changes as filter_changes_view
 from napari_cam_feedback.widgets.filters.charts import BarPlot, CurvePlot, HistogramPlot, class_colour
 from napari_cam_feedback.widgets.filters.dock import FiltersWidget
 from napari_cam_feedback.widgets.filters.model import JOB
+from napari_cam_feedback.widgets.filters.scatter import ScatterPlot
 from napari_cam_feedback.widgets.parts.plot import COLOURS
 from napari_cam_feedback.widgets.session.session import prepare, session_of
 from widget_fixtures import axis_texts
@@ -215,11 +217,24 @@ def test_the_map_is_coloured_by_class_error_paint_and_filter(docked, wait):
     assert values[last].min() >= values[~last].max()
 
 
-def test_the_wheel_enlarges_what_is_under_the_mouse_and_everything_can_be_seen_again(docked, wait):
-    _, widget = docked
-    plot = widget.embedding.plot
+def test_the_wheel_enlarges_what_is_under_the_mouse_and_everything_can_be_seen_again(qtbot):
+    plot = ScatterPlot(ViewerModel())
+    qtbot.addWidget(plot)
     plot.resize(300, 300)
+    plot.show()
     plot.show_points(np.array([[0, 0], [1, 1], [0.5, 0.2]]), ("a", "b", "c"))
+    first = np.array([True, True, False])
+    plot.show_groups([("one", COLOURS[1], first), ("two", COLOURS[2], ~first)])
+    plot.set_current(2)
+    plot.draw()
+    qtbot.waitUntil(lambda: plot.axes.vb.sceneBoundingRect().right() <= 300)
+    picture = plot.grab().toImage()
+    for (x, y), colour in zip(plot.positions(), (COLOURS[1], COLOURS[1], COLOURS[2]), strict=True):
+        wanted = QColor(colour).getRgb()[:3]
+        near = [picture.pixelColor(int(x) + dx, int(y) + dy).getRgb()[:3] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+        assert np.abs(np.subtract(near, wanted)).max(1).min() < 60
+    assert [label.item.toPlainText() for _, label in plot.axes.legend.items] == ["one", "two"]
+    assert plot.curves[""].getData()[0].tolist() == [0.5]
     at = plot.positions()[2]
 
     class Wheel:
@@ -240,6 +255,15 @@ def test_the_wheel_enlarges_what_is_under_the_mouse_and_everything_can_be_seen_a
     plot.show_all()
     positions = plot.positions()
     assert ((positions >= 0) & (positions <= 300)).all()
+    qtbot.mousePress(plot, Qt.MouseButton.LeftButton, pos=QPoint(20, 150))
+    for x in (60, 100):
+        qtbot.mouseMove(plot, QPoint(x, 140))
+    moved = plot.positions() - positions
+    assert np.allclose(moved, moved[0])
+    assert moved[0, 0] > 0 > moved[0, 1]
+    qtbot.mouseRelease(plot, Qt.MouseButton.LeftButton, pos=QPoint(100, 140))
+    qtbot.mouseDClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(5, 5))
+    assert np.allclose(plot.positions(), positions)
 
 
 def test_another_version_empties_what_was_about_the_one_before(docked, wait):

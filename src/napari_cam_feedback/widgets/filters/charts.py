@@ -95,18 +95,19 @@ class BarPlot(Plot):
         self.setFixedHeight(max(1, len(self.rows)) * self._ROW + 4)
         self.redraw()
 
+    def prepare(self, axes: Any) -> None:
+        axes.getAxis("right").setStyle(showValues=True)
+        axes.getAxis("right").setGrid(False)
+        axes.invertY()
+        axes.layout.setContentsMargins(1, 2, 1, 2)
+
     def content(self, axes: Any) -> None:
         axes.setVisible(bool(self.rows))
         if not self.rows:
             return
         names, values, colours = zip(*self.rows, strict=True)
-        left, right = axes.getAxis("left"), axes.getAxis("right")
-        left.setTicks([list(enumerate(map(self.elided, names)))])
-        right.setTicks([[(row, f"{value:+.2g}") for row, value in enumerate(values)]])
-        right.setStyle(showValues=True)
-        right.setGrid(False)
-        axes.invertY()
-        axes.layout.setContentsMargins(1, 2, 1, 2)
+        axes.getAxis("left").setTicks([list(enumerate(map(self.elided, names)))])
+        axes.getAxis("right").setTicks([[(row, f"{value:+.2g}") for row, value in enumerate(values)]])
         ends = [-0.5, len(values) - 0.5]
         axes.setXRange(min(0.0, *values), max(0.0, *values), padding=0)
         axes.setYRange(*ends, padding=0)

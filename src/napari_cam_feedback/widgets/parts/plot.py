@@ -40,6 +40,9 @@ class Plot(Themed):
         Whether the names of lines stand at the bottom, else at the top.
     """
 
+    #: How far the names hide what is under them, as two digits of a colour.
+    NAMES_OPACITY = "b0"
+
     def __init__(
         self, viewer: Any, height: int | None = None, title: str = "", x_name: str = "", *, legend_low: bool = False
     ) -> None:
@@ -60,6 +63,9 @@ class Plot(Themed):
         """Draw all lines and bars, and set the range of the axes; what is not drawn again is taken out."""
         raise NotImplementedError
 
+    def prepare(self, axes: Any) -> None:
+        """Set up axes that were just made."""
+
     def redraw(self) -> None:
         """Draw anew in a moment, once however often this is called until then; where it is not in sight, when it is."""
         if self.isVisible() and not self._timer.isActive():
@@ -69,6 +75,7 @@ class Plot(Themed):
         """Draw anew at once."""
         if self.axes is None:
             self.axes = self._make()
+            self.prepare(self.axes)
         left = set(self.curves)
         self._drawn = {}
         self.content(self.axes)
@@ -116,6 +123,18 @@ class Plot(Themed):
         self.axes.addItem(self.curves[name])
         self._drawn[name] = None
 
+    def dots(self, name: str, points: np.ndarray, colour: str, size: float, *, ring: bool = False) -> None:
+        """Draw points (N, 2), so many pixels wide, filled; as rings they are in the colour of text, without a name."""
+        import pyqtgraph
+
+        if name not in self.curves:
+            self.curves[name] = pyqtgraph.ScatterPlotItem()
+            self.axes.addItem(self.curves[name])
+        pen = pyqtgraph.mkPen(self.text_colour, width=1.5) if ring else None
+        self.curves[name].setData(pos=points, size=size, pen=pen, brush=pyqtgraph.mkBrush(colour), antialias=True)
+        self.curves[name].setZValue(len(self._drawn))
+        self._drawn[name] = None if ring else pyqtgraph.mkPen(colour)
+
     def elided(self, text: str) -> str:
         """Return a name, cut where it is too long for these axes."""
         return QFontMetricsF(self._font).elidedText(text, Qt.TextElideMode.ElideRight, _NAME_WIDTH)
@@ -144,7 +163,7 @@ class Plot(Themed):
             axes.getAxis(side).setPen(self.text_colour if side != "right" else None)
         legend.clear()
         legend.setLabelTextColor(self.text_colour)
-        legend.setBrush(f"{self.background_colour}b0")
+        legend.setBrush(f"{self.background_colour}{self.NAMES_OPACITY}")
         for name in names:
             pen = QPen(self._drawn[name])
             pen.setWidth(2)
