@@ -50,6 +50,12 @@ def test_a_line_has_a_gap_where_a_value_is_no_number_and_one_value_alone_is_seen
     assert columns(chart, COLOURS[1]) == {0, 1, 2, 6, 9, 10}
 
 
+@pytest.mark.parametrize("x", [0, 5, 10])
+def test_the_very_first_value_is_seen_wherever_it_stands(chart, x):
+    chart.lines["a"] = Line([(x, 1.0)], COLOURS[1], width=2, named=False)
+    assert columns(chart, COLOURS[1]) == {x}
+
+
 def test_lines_without_a_name_are_not_joined(chart):
     for name, first in (("a", 0), ("b", 6)):
         chart.lines[name] = Line([(first + x, 1.0 + x) for x in range(4)], COLOURS[1], width=2, named=False)

@@ -93,7 +93,7 @@ class Chart(Plot):
         lines = {name: line for name, line in self.lines.items() if line.points}
         groups = {"": [line for line in lines.values() if not line.named]}
         groups |= {name: [line] for name, line in lines.items() if line.named}
-        points = {name: _joined(group) for name, group in groups.items() if group}
+        points = {name: _joined(group, 0.015 * self.last_x) for name, group in groups.items() if group}
         values = np.concatenate([y[np.isfinite(y)] for _, y in points.values()] or [np.zeros(0)])
         low, high = self.limits or ((min(values.min(), 0.0), values.max()) if values.size else (0.0, 1.0))
         logarithmic = self.limits is None and bool(values.size and 0 < values.min() < values.max() / _LOG_RATIO)
@@ -116,13 +116,14 @@ class Chart(Plot):
             self.line(name, x, shown, line.colour, width=line.width, dashed=line.dashed, named=line.named)
 
 
-def _joined(lines: Sequence[Line]) -> np.ndarray:
+def _joined(lines: Sequence[Line], reach: float) -> np.ndarray:
     """Return lines as x and y, (2, N), with a y that is NaN between two of them."""
     x, y = np.array([point for line in lines for point in (*line.points, (0, math.nan))], float)[:-1].T
-    # A value between two gaps, as the very first, gets another beside it, or there would be nothing to draw.
+    # A value between two gaps, as the very first, reaches to both sides, or there would be nothing to draw.
     finite = np.pad(np.isfinite(y), 1)
     alone = np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:])
-    return np.stack([np.insert(x, alone + 1, x[alone] + 0.004 * x.max()), np.insert(y, alone + 1, y[alone])])
+    x = np.insert(x, np.r_[alone, alone + 1], np.r_[x[alone] - reach, x[alone] + reach])
+    return np.stack([x, np.insert(y, np.r_[alone, alone + 1], np.r_[y[alone], y[alone]])])
 
 
 class StepPlot(QWidget):
