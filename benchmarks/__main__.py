@@ -68,6 +68,8 @@ OPEN = (
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]
+    if first.startswith("-") or (first == "page" and (not rest or rest[0].startswith("-"))):
+        sys.exit(f"{__doc__}\nParts: {', '.join(PARTS)}.")
     if first == "compare":
         sys.exit(compare.main(rest))
     if first == "page":
