@@ -32,7 +32,7 @@ from napari_cam_feedback.cli.commands import (
     train,
 )
 from napari_cam_feedback.cli.naming import naming, remember
-from napari_cam_feedback.cli.outputs import check_places, spare_inputs
+from napari_cam_feedback.cli.outputs import check_outputs
 from napari_cam_feedback.cli.show import show_mismatch
 from napari_cam_feedback.cli.stopping import CommandStopped, end_quickly
 from napari_cam_feedback.errors import FeedbackError, WeightsMismatch, describe
@@ -74,9 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Names may have letters that a file or an old terminal cannot take.
             stream.reconfigure(errors="backslashreplace")
     try:
-        words = sys.argv[1:] if arguments is None else arguments
-        spare_inputs(words)
-        check_places(words)
+        check_outputs(sys.argv[1:] if arguments is None else arguments)
         status = command.main(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
         # Typer turns Ctrl-C into this status.
         return _fail("Stopped.", INTERRUPTED) if status == INTERRUPTED else int(status or 0)

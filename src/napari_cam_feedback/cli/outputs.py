@@ -19,8 +19,8 @@ _WRITE_EITHER = (("explain",),)
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 
 
-def spare_inputs(words: Sequence[str]) -> None:
-    """Find out whether a file that is to be written is one that the same command reads, or an image.
+def check_outputs(words: Sequence[str]) -> None:
+    """Find out whether a command can write where it is to write, before minutes of work are lost.
 
     Parameters
     ----------
@@ -30,48 +30,39 @@ def spare_inputs(words: Sequence[str]) -> None:
     Raises
     ------
     ConfigError
-        One is.
-    """
-    outputs = _files(words)
-    for option, name in _named(words):
-        path = Path(name)
-        if option not in outputs or not path.is_file():
-            continue
-        others = [word for at, word in _named(words) if (at, word) != (option, name)]
-        if path.suffix.lower() in _IMAGES or any(Path(other).is_file() and path.samefile(other) for other in others):
-            raise ConfigError(
-                f"{name} is a file that is there already and no result of such a command; name another file with {option}."
-            )
-
-
-def check_places(words: Sequence[str]) -> None:
-    """Find out whether something can be written where a command is to write, before minutes of work are lost.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The command line, without the program's name.
-
-    Raises
-    ------
+        A file to write is one that the same command reads, or an image.
     StorageError
         A folder is where a file is to be, or a file where a folder is; or nothing may be written there.
     """
-    files = _files(words)
-    for option, name in _named(words):
-        if option not in {*files, "--out", "--csv", "--pictures"}:
-            continue
-        path = Path(name)
-        either = option == "--out" and _is_one_of(_WRITE_EITHER, words)
-        if option in files and path.is_dir() and not either:
-            raise StorageError(f"{name} is a folder, not a file; name a file.")
-        if option == "--out" and path.is_file() and _is_one_of(_WRITE_FOLDERS, words):
-            raise StorageError(f"{name} is a file; name a folder for the results.")
-        above = next(parent for parent in path.absolute().parents if parent.exists())
-        if not above.is_dir():
-            raise StorageError(f"{name} cannot be made: {above} is a file, not a folder; name another place with {option}.")
-        if not path.exists() and not os.access(above, os.W_OK):
-            raise StorageError(f"Nothing may be written to {above}; name another place with {option}.")
+    named, files = list(_named(words)), _files(words)
+    for option, name in named:
+        if option in files and Path(name).is_file():
+            _spare(option, name, [other for other in named if other != (option, name)])
+        if option in {*files, "--out", "--csv", "--pictures"}:
+            _check_place(option, name, words)
+
+
+def _spare(option: str, name: str, others: Sequence[tuple[str, str]]) -> None:
+    """Refuse to write over an image, or over a file that another word names."""
+    path = Path(name)
+    if path.suffix.lower() in _IMAGES or any(Path(other).is_file() and path.samefile(other) for _, other in others):
+        raise ConfigError(
+            f"{name} is a file that is there already and no result of such a command; name another file with {option}."
+        )
+
+
+def _check_place(option: str, name: str, words: Sequence[str]) -> None:
+    path = Path(name)
+    either = option == "--out" and _is_one_of(_WRITE_EITHER, words)
+    if option in _files(words) and path.is_dir() and not either:
+        raise StorageError(f"{name} is a folder, not a file; name a file.")
+    if option == "--out" and path.is_file() and _is_one_of(_WRITE_FOLDERS, words):
+        raise StorageError(f"{name} is a file; name a folder for the results.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise StorageError(f"{name} cannot be made: {above} is a file, not a folder; name another place with {option}.")
+    if not path.exists() and not os.access(above, os.W_OK):
+        raise StorageError(f"Nothing may be written to {above}; name another place with {option}.")
 
 
 def _is_one_of(commands: Sequence[tuple[str, ...]], words: Sequence[str]) -> bool:
